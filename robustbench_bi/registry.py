@@ -1,0 +1,98 @@
+"""Tables of named rows. A row names its code as "module:function", which is imported when it is first used.
+
+So a table can be listed without importing torch, and a typo is answered with a suggestion.
+
+Example:
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Row:
+    ...     name: str
+    ...     code: str
+    >>> shapes = Table("shape", [Row("circle", "math:sqrt"), Row("square", "math:pow")], aliases={"disk": "circle"})
+    >>> shapes["disk"].name
+    'circle'
+    >>> shapes.load("square")(2.0, 3.0)
+    8.0
+    >>> shapes["cirle"]
+    Traceback (most recent call last):
+    ...
+    robustbench_bi.errors.UnknownNameError: unknown shape 'cirle'. Did you mean 'circle'?
+"""
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Generic, Protocol, TypeVar
+
+from robustbench_bi.errors import UnknownNameError
+
+
+class Named(Protocol):
+    """What a row must have: its name and its code, "module:function"."""
+
+    @property
+    def name(self) -> str:
+        """Unique name, as users type it."""
+
+    @property
+    def code(self) -> str:
+        """Where the code is, "module:function"."""
+
+
+Row = TypeVar("Row", bound=Named)
+
+
+class Table(Generic[Row]):
+    """An ordered, frozen collection of rows with unique names.
+
+    Args:
+        kind: what a row is, in the singular; it appears in error messages.
+        rows: the rows, in the order in which they are listed and reported.
+        aliases: other names for rows. They are accepted but not listed.
+
+    Raises:
+        ValueError: two rows, or a row and an alias, share a name.
+    """
+
+    def __init__(self, kind: str, rows: Iterable[Row], aliases: Mapping[str, str] | None = None) -> None:
+        self.kind = kind
+        self._rows: dict[str, Row] = {}
+        for row in rows:
+            if row.name in self._rows:
+                raise ValueError(f"two rows of the {kind} table are named {row.name!r}")
+            self._rows[row.name] = row
+        self._aliases = dict(aliases or {})
+        for alias, target in self._aliases.items():
+            if alias in self._rows or target not in self._rows:
+                raise ValueError(f"{kind} alias {alias!r} must be a new name for a row, got {target!r}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all rows, in table order."""
+        return tuple(self._rows)
+
+    def __getitem__(self, name: str) -> Row:
+        row = self._rows.get(self._aliases.get(name, name))
+        if row is None:
+            raise UnknownNameError(f"unknown {self.kind} {name!r}. {self._advice(name)}")
+        return row
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows or name in self._aliases
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows.values())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def load(self, name: str) -> Callable[..., Any]:
+        """Import and return the code of a row."""
+        module, _, function = self[name].code.partition(":")
+        loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
+        return loaded
+
+    def _advice(self, name: str) -> str:
+        known = [*self._rows, *self._aliases]
+        close = difflib.get_close_matches(name, known, n=1)
+        return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."

@@ -1,0 +1,257 @@
+"""From an image file to the uint8 square that a model sees, and from there to its normalised tensor.
+
+Resize and crop give the same bytes as torchvision's `Resize` and `CenterCrop` on PIL images, which the published
+ImageNet-C files and nearly all published accuracies were made with.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from operator import index
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from robustbench_bi.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    import torch
+
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "hamming": Image.Resampling.HAMMING,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+SMALLEST_SIDE = 32
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a model wants its images.
+
+    Args:
+        input_size: side of the square that the model sees, in pixels, at least 32.
+        resize_size: the short side is resized to this before the centre crop; at least `input_size`.
+        interpolation: one of `INTERPOLATIONS`, always antialiased, as PIL does.
+        mean: of red, green, blue, for pixels scaled to [0, 1].
+        std: likewise.
+
+    Raises:
+        InputError: a value is outside these bounds.
+
+    Example:
+        >>> Preprocessing(input_size=299, resize_size=342).interpolation
+        'bilinear'
+        >>> Preprocessing(mean=(123.675, 116.28, 103.53))
+        Traceback (most recent call last):
+        ...
+        robustbench_bi.errors.InputError: mean must be three numbers from 0 to 1 (pixels are scaled to [0, 1]), got \
+(123.675, 116.28, 103.53)
+    """
+
+    input_size: int = 224
+    resize_size: int = 256
+    interpolation: str = "bilinear"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        for name in ("input_size", "resize_size"):
+            object.__setattr__(self, name, _side(name, getattr(self, name)))
+        if self.resize_size < self.input_size:
+            raise InputError(
+                f"resize_size must be at least input_size: the crop of {self.input_size} pixels does not fit into an "
+                f"image resized to {self.resize_size}"
+            )
+        if self.interpolation not in INTERPOLATIONS:
+            raise InputError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}")
+        object.__setattr__(self, "mean", _three("mean", self.mean))
+        object.__setattr__(self, "std", _three("std", self.std))
+        if 0.0 in self.std:
+            raise InputError(f"std must be three numbers above 0, got {self.std}")
+
+
+def preprocessing_of(model: object, **overrides: Any) -> Preprocessing:
+    """Preprocessing from a model's attributes, each of which an override replaces.
+
+    Attributes that the model lacks take ImageNet's usual values. Where `input_size` is given but `resize_size` is
+    not, the two keep the proportion they had: 256 to 224, unless the model says otherwise.
+
+    Args:
+        model: anything; `input_size`, `resize_size`, `interpolation`, `mean` and `std` are read where present.
+        **overrides: fields of `Preprocessing`; None means "as the model says".
+
+    Raises:
+        InputError: an override is no field of `Preprocessing`, or a value is out of range.
+
+    Example:
+        >>> preprocessing_of(object(), input_size=112).resize_size
+        128
+    """
+    names = [field.name for field in fields(Preprocessing)]
+    unknown = sorted(overrides.keys() - names)
+    if unknown:
+        raise InputError(f"preprocessing has {', '.join(names)}; got {', '.join(unknown)}")
+    stated = {name: getattr(model, name) for name in names if getattr(model, name, None) is not None}
+    if "input_size" in stated:
+        stated.setdefault("resize_size", round(_side("input_size", stated["input_size"]) * 256 / 224))
+    own = Preprocessing(**stated)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    if "input_size" in given:
+        side = _side("input_size", given["input_size"])
+        given.setdefault("resize_size", round(side * own.resize_size / own.input_size))
+    return replace(own, **given)
+
+
+def load_image(path: str | Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Read an image file as RGB and bring it to the model's side.
+
+    Args:
+        path: a file that PIL reads. Grey, palette, CMYK, transparent and 16-bit images become RGB by PIL's `convert`,
+            as in torchvision; an EXIF rotation is not applied, as there.
+        preprocessing: the geometry; see `fit_image`.
+
+    Returns:
+        uint8 (3, S, S), S = `preprocessing.input_size`.
+
+    Raises:
+        DataError: the file is missing or cannot be decoded.
+    """
+    return fit_image(open_rgb(path), preprocessing)
+
+
+def open_rgb(path: str | Path) -> Image.Image:
+    """Decode a file to a PIL image in RGB.
+
+    Raises:
+        DataError: the file is missing or cannot be decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except Exception as error:  # damaged files make PIL's decoders raise almost anything
+        raise DataError(f"cannot read image {path}: {reason(error)}") from error
+
+
+def reason(error: Exception) -> str:
+    """Why PIL could not read a file, in words and without the path."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image in a format that can be read"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def fit_image(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Resize the short side and crop the centre; an image that already has the model's side is taken as it is.
+
+    Resizing images that are already 224×224 to 256 and cropping again would cost about 1.6 points of top-1.
+
+    Args:
+        image: RGB.
+        preprocessing: side, resize and interpolation.
+
+    Returns:
+        uint8 (3, S, S).
+
+    Example:
+        >>> fit_image(Image.new("RGB", (500, 375)), Preprocessing()).shape
+        (3, 224, 224)
+    """
+    side = preprocessing.input_size
+    if image.size != (side, side):
+        image = centre_crop(_resize_short_side(image, preprocessing), side)
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+def fit_images(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """`fit_image` for a batch that is already decoded.
+
+    Args:
+        images: uint8 (B, 3, H, W), RGB.
+        preprocessing: side, resize and interpolation.
+
+    Returns:
+        uint8 (B, 3, S, S); the very same array where H = W = S.
+
+    Example:
+        >>> fit_images(np.zeros((2, 3, 32, 32), dtype=np.uint8), Preprocessing()).shape
+        (2, 3, 224, 224)
+    """
+    side = preprocessing.input_size
+    if images.shape[2:] == (side, side):
+        return images
+    fitted = np.empty((len(images), 3, side, side), dtype=np.uint8)
+    for row, image in zip(fitted, images, strict=True):
+        row[...] = fit_image(Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))), preprocessing)
+    return fitted
+
+
+def centre_crop(image: Image.Image, side: int) -> Image.Image:
+    """The central square of an image that is large enough, at the pixel where torchvision's `CenterCrop` takes it."""
+    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    return image.crop((left, top, left + side, top + side))
+
+
+def normalise(images: torch.Tensor, preprocessing: Preprocessing, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Scale pixels to [0, 1], subtract the mean, divide by the standard deviation.
+
+    Args:
+        images: uint8 (B, 3, H, W), on any device.
+        preprocessing: its mean and std.
+        dtype: of the result, float32 by default. The arithmetic is at least float32, so half precision rounds once.
+
+    Returns:
+        (B, 3, H, W) on the device of `images`.
+
+    Raises:
+        InputError: `images` is not a uint8 tensor of that shape.
+
+    Example:
+        >>> import torch
+        >>> white = torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)
+        >>> normalise(white, Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))).flatten().tolist()
+        [1.0, 1.0, 1.0]
+    """
+    import torch
+
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        raise InputError(f"images must be uint8 of shape (B, 3, H, W), got {images.dtype} {tuple(images.shape)}")
+    target = dtype or torch.float32
+    work = torch.promote_types(target, torch.float32)
+    mean = torch.tensor(preprocessing.mean, dtype=work, device=images.device).view(3, 1, 1)
+    std = torch.tensor(preprocessing.std, dtype=work, device=images.device).view(3, 1, 1)
+    return images.to(work).div_(255).sub_(mean).div_(std).to(target)
+
+
+def _resize_short_side(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    width, height = image.size
+    short, long = min(width, height), max(width, height)
+    resized = (preprocessing.resize_size, int(preprocessing.resize_size * long / short))
+    size = resized if width <= height else resized[::-1]
+    return image if size == image.size else image.resize(size, INTERPOLATIONS[preprocessing.interpolation])
+
+
+def _side(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or index(value) < SMALLEST_SIDE:
+        raise InputError(f"{name} must be an integer of at least {SMALLEST_SIDE} pixels, got {value!r}")
+    return index(value)
+
+
+def _three(name: str, values: Any) -> tuple[float, float, float]:
+    try:
+        first, second, third = np.asarray(values, dtype=np.float64).ravel().tolist()
+    except (TypeError, ValueError, RuntimeError):  # not numbers, not three, or a tensor that is elsewhere
+        first = second = third = math.nan
+    if not all(0 <= number <= 1 for number in (first, second, third)):
+        raise InputError(f"{name} must be three numbers from 0 to 1 (pixels are scaled to [0, 1]), got {values!r}")
+    return first, second, third

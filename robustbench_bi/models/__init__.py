@@ -1,0 +1,240 @@
+"""The networks that can be evaluated: the table of our own, and `create_model` for those and everybody else's."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from robustbench_bi.errors import InputError
+from robustbench_bi.registry import Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+COMMON_OPTIONS: Mapping[str, Any] = {"width": 1.0, "stem": "imagenet", "input_size": 224}
+"""`width` and `stem` are explained in `models/resnet.py`; `input_size` is the side of the images it is meant for."""
+
+DDF_OPTIONS: Mapping[str, Any] = {**COMMON_OPTIONS, "combine": "mul"}
+
+DC_PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "H1": {"kernel_size": 5, "reduction": None, "static_kernel": 1, "static_groups": None, "bias": False},
+    "H2": {"kernel_size": 7, "reduction": 4, "static_kernel": 3, "static_groups": 16, "bias": True},
+    "H0": {"kernel_size": 7, "reduction": 4, "static_kernel": 1, "static_groups": None, "bias": False},
+}
+"""Readings of BiNet (dc), whose code was never released.
+
+H1 fits the paper's parameter and operation counts best. H2 fits nearly as well and leaves RedNet's involution as it is.
+H0 is the literal reading, 0.6 to 1.2 million parameters short. An option given beside a preset overrides it.
+"""
+
+DC_OPTIONS: Mapping[str, Any] = {
+    **COMMON_OPTIONS,
+    "preset": "H1",
+    **DC_PRESETS["H1"],
+    "group_channels": 16,
+    "sakg": True,
+    "delta": 3,
+    "sakg_dilation": 1,
+    "fusion": "sum",
+    "dual_branch": True,
+}
+"""Explained at `layers.bivolution_dc`."""
+
+DC_CA_OPTIONS: Mapping[str, Any] = {
+    **COMMON_OPTIONS,
+    "kernel_size": 3,
+    "combine": "mul",
+    "sakg": True,
+    "delta": 5,
+    "sakg_dilation": 1,
+    "fusion": "sum",
+    "dual_branch": True,
+    "static_kernel": 3,
+    "static_groups": None,
+    "static_bias": True,
+}
+"""Explained at `layers.bivolution_dc_ca`."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of the table.
+
+    Attributes:
+        name: what the command line, records and figures call it.
+        code: its builder, which takes `depth`, `num_classes`, and the options but `input_size` and `preset`.
+        family: the networks that share its layer.
+        depth: its number of layers, the key of its numbers of blocks.
+        summary: one line for `list`.
+        options: every option, with its default.
+    """
+
+    name: str
+    code: str
+    family: str
+    depth: int
+    summary: str
+    options: Mapping[str, Any] = field(default_factory=lambda: COMMON_OPTIONS)
+
+
+_HOME = "robustbench_bi.models.resnet"
+
+ALIASES = {"binet38": "binet38_dc_ca", "binet50": "binet50_dc_ca", "binet101": "binet101_dc_ca"}
+"""The paper's section on robustness is about dc-ca."""
+
+MODELS: Table[Model] = Table(
+    "model",
+    [
+        Model("resnet38", f"{_HOME}:resnet", "resnet", 38, "ResNet-38: 3×3 convolution"),
+        Model("resnet50", f"{_HOME}:resnet", "resnet", 50, "ResNet-50: 3×3 convolution"),
+        Model("resnet101", f"{_HOME}:resnet", "resnet", 101, "ResNet-101: 3×3 convolution"),
+        Model("resnext50", f"{_HOME}:resnext", "resnext", 50, "ResNeXt-50 (32×4d): 3×3 convolution in groups"),
+        Model("resnext101", f"{_HOME}:resnext", "resnext", 101, "ResNeXt-101 (32×4d): 3×3 convolution in groups"),
+        Model("rednet26", f"{_HOME}:rednet", "rednet", 26, "RedNet-26: 7×7 involution"),
+        Model("rednet38", f"{_HOME}:rednet", "rednet", 38, "RedNet-38: 7×7 involution"),
+        Model("rednet50", f"{_HOME}:rednet", "rednet", 50, "RedNet-50: 7×7 involution"),
+        Model("rednet101", f"{_HOME}:rednet", "rednet", 101, "RedNet-101: 7×7 involution"),
+        Model("rednet152", f"{_HOME}:rednet", "rednet", 152, "RedNet-152: 7×7 involution"),
+        Model("ddf_resnet38", f"{_HOME}:ddf_resnet", "ddf", 38, "DDF-ResNet-38: dynamic filters", DDF_OPTIONS),
+        Model("ddf_resnet50", f"{_HOME}:ddf_resnet", "ddf", 50, "DDF-ResNet-50: dynamic filters", DDF_OPTIONS),
+        Model("ddf_resnet101", f"{_HOME}:ddf_resnet", "ddf", 101, "DDF-ResNet-101: dynamic filters", DDF_OPTIONS),
+        Model("binet38_dc", f"{_HOME}:binet_dc", "binet", 38, "BiNet-38 (dc), over involution", DC_OPTIONS),
+        Model("binet50_dc", f"{_HOME}:binet_dc", "binet", 50, "BiNet-50 (dc), over involution", DC_OPTIONS),
+        Model("binet101_dc", f"{_HOME}:binet_dc", "binet", 101, "BiNet-101 (dc), over involution", DC_OPTIONS),
+        Model("binet38_dc_ca", f"{_HOME}:binet_dc_ca", "binet", 38, "BiNet-38 (dc-ca), over DDF", DC_CA_OPTIONS),
+        Model("binet50_dc_ca", f"{_HOME}:binet_dc_ca", "binet", 50, "BiNet-50 (dc-ca), over DDF", DC_CA_OPTIONS),
+        Model("binet101_dc_ca", f"{_HOME}:binet_dc_ca", "binet", 101, "BiNet-101 (dc-ca), over DDF", DC_CA_OPTIONS),
+    ],
+    ALIASES,
+)
+
+
+def create_model(
+    name: str, *, num_classes: int | None = None, weights: str | Path | None = None, **options: Any
+) -> nn.Module:
+    """Build a network, with its weights and its preprocessing.
+
+    The network carries plain attributes: `mean`, `std` (three floats each, of pixels scaled to [0, 1]), `input_size`,
+    `resize_size` (pixels), `interpolation`, `class_names` (a tuple, or None) and `identity` (a dict for JSON: name,
+    options, number of classes).
+
+    Args:
+        name: a row of `MODELS` (or an alias), "timm:NAME", "torchvision:NAME", or "package.module:function" for a
+            function of yours that returns an `nn.Module`.
+        num_classes: outputs of the classifier; None is 1000, or what the checkpoint says.
+        weights: None or "none" for random ones, a file (.safetensors, .pth, .pt), "pretrained", a name of torchvision's
+            ("IMAGENET1K_V1"), or "demo" for the bundled ones.
+        **options: options of the row, as in `MODELS[name].options`, or keyword arguments for the other libraries.
+
+    Returns:
+        The network, in training mode, on the CPU.
+
+    Raises:
+        UnknownNameError: there is no such model.
+        InputError: an option is unknown, has a wrong value, or contradicts the checkpoint.
+        WeightsError: the weights are missing, broken, or those of another network.
+
+    Example:
+        >>> network = create_model("binet50", num_classes=10, width=0.25, input_size=64)
+        >>> network.identity["name"], network.input_size, network.resize_size
+        ('binet50_dc_ca', 64, 73)
+    """
+    from robustbench_bi.models import external
+    from robustbench_bi.models.weights import load_weights, read_checkpoint
+
+    if ":" in name:
+        return external.create_external(name, num_classes, weights, options)
+    row = MODELS[name]
+    checkpoint = None
+    if weights is not None and weights != "none":
+        checkpoint = external.named_weights(row.name, weights) or read_checkpoint(weights)
+    # Other people's files have entries of their own; of another network's, `load_weights` says what it is.
+    stored = checkpoint.metadata if checkpoint is not None and checkpoint.metadata.get("model") == row.name else {}
+    chosen, classes = _settle(row, options, num_classes, stored)
+    arguments = {key: value for key, value in chosen.items() if key not in ("input_size", "preset")}
+    model: nn.Module = MODELS.load(row.name)(row.depth, num_classes=classes, **arguments)
+    preprocessing = {**stored, "input_size": chosen["input_size"]}
+    if chosen["input_size"] != stored.get("input_size"):
+        preprocessing.pop("resize_size", None)
+    attach(model, preprocessing, {"name": row.name, "options": chosen, "num_classes": classes})
+    if checkpoint is not None:
+        load_weights(model, checkpoint)
+    return model
+
+
+def attach(model: nn.Module, preprocessing: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Set the attributes that every network carries; what is not given takes ImageNet's usual values.
+
+    Args:
+        model: the network.
+        preprocessing: any of the attributes that `create_model` lists; other entries are ignored.
+        identity: what tells this network from others, for JSON.
+    """
+    input_size = int(preprocessing.get("input_size", 224))
+    class_names = preprocessing.get("class_names")
+    attributes = {
+        "mean": tuple(float(value) for value in preprocessing.get("mean", IMAGENET_MEAN)),
+        "std": tuple(float(value) for value in preprocessing.get("std", IMAGENET_STD)),
+        "input_size": input_size,
+        "resize_size": int(preprocessing.get("resize_size", round(input_size * 256 / 224))),
+        "interpolation": str(preprocessing.get("interpolation", "bilinear")),
+        "class_names": None if class_names is None else tuple(class_names),
+        "identity": dict(identity),
+    }
+    for name, value in attributes.items():
+        setattr(model, name, value)
+
+
+def _settle(
+    row: Model, given: Mapping[str, Any], num_classes: int | None, stored: Mapping[str, Any]
+) -> tuple[dict[str, Any], int]:
+    """Options and number of classes: those given, else those the checkpoint states, else the row's own."""
+    stated = stored.get("options", {})
+    for name, value in (*stated.items(), *given.items()):
+        _check_option(row, name, value)
+    if num_classes is not None and not _is_count(num_classes):
+        raise InputError(f"num_classes must be a positive integer, got {num_classes!r}")
+    wanted = given if num_classes is None else {**given, "num_classes": num_classes}
+    known = {**stated, "num_classes": stored["num_classes"]} if "num_classes" in stored else stated
+    for name, value in wanted.items():
+        if name in known and known[name] != value:
+            raise InputError(
+                f"{name}={value!r} contradicts the checkpoint, which was made with {name}={known[name]!r}; leave it out"
+            )
+    preset = DC_PRESETS[given["preset"]] if "preset" in given else {}
+    options = {**row.options, **preset, **stated, **given}
+    options["width"] = float(options["width"])
+    return options, num_classes or int(known.get("num_classes", 1000))
+
+
+def _check_option(row: Model, name: str, value: object) -> None:
+    if name not in row.options:
+        close = difflib.get_close_matches(name, row.options, n=1)
+        advice = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(row.options)}."
+        raise InputError(f"{row.name} has no option {name!r}. {advice}")
+    default = row.options[name]
+    if isinstance(default, bool):
+        fits, expected = isinstance(value, bool), "True or False"
+    elif isinstance(default, float):
+        fits, expected = isinstance(value, (int, float)) and not isinstance(value, bool), "a number"
+    elif isinstance(default, int):
+        fits, expected = _is_count(value), "a positive integer"
+    elif default is None:
+        fits, expected = value is None or _is_count(value), "a positive integer or None"
+    else:
+        fits, expected = isinstance(value, str), "a name"
+    if name == "preset":
+        fits, expected = value in tuple(DC_PRESETS), f"one of {', '.join(DC_PRESETS)}"
+    if not fits:
+        raise InputError(f"{name} must be {expected}, got {value!r}")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -1,0 +1,66 @@
+"""How large a network is, and how much it computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from robustbench_bi.errors import InputError
+from robustbench_bi.models import create_model
+from robustbench_bi.models.layers import DDF2d, Involution2d
+
+
+def profile(model: str | nn.Module, size: int | None = None, **options: Any) -> dict[str, int]:
+    """Count parameters and multiply-accumulates for one image.
+
+    `macs` counts convolutions, matrix products (linear layers, attention) and the aggregation by dynamic filters, K·K
+    for each output value. It leaves out biases, normalisation, activations and pooling, and the making of a DDF's
+    filter from its two parts. By this rule the RedNets, DDF-ResNets and BiNets of the paper's Table 1, whose "FLOPs"
+    are multiply-accumulates, come within 0.02 G of what rounds to the printed value.
+
+    Args:
+        model: a network, or a name as for `create_model`; a row of our table is built without memory for its weights.
+        size: side of the image in pixels; None is the network's `input_size`, or 224.
+        **options: as for `create_model`.
+
+    Returns:
+        `parameters` (all, trained or not; no buffers) and `macs`.
+
+    Raises:
+        InputError: the size is not a positive integer, or the network cannot take it.
+
+    Example:
+        >>> profile("resnet50", 224)
+        {'parameters': 25557032, 'macs': 4089184256}
+    """
+    if isinstance(model, str):
+        with torch.device("meta" if ":" not in model else "cpu"):
+            model = create_model(model, **options)
+    side = int(getattr(model, "input_size", 224)) if size is None else size
+    if isinstance(side, bool) or not isinstance(side, int) or side < 1:
+        raise InputError(f"size must be a positive integer, got {size!r}")
+    aggregated: list[int] = []
+
+    def count_taps(layer: nn.Module, _: tuple[Tensor], output: Tensor) -> None:
+        if isinstance(layer, (Involution2d, DDF2d)):
+            aggregated.append(output.numel() * layer.kernel_size**2)
+
+    handles = [layer.register_forward_hook(count_taps) for layer in model.modules()]
+    parameter = next(model.parameters())
+    training = [module for module in model.modules() if module.training]
+    try:
+        # With gradients: without them torch fuses attention into operators that the counter does not know.
+        with FlopCounterMode(display=False) as counter:
+            model.eval()(torch.zeros(1, 3, side, side, dtype=parameter.dtype, device=parameter.device))
+    except RuntimeError as error:
+        raise InputError(f"the network cannot take images of {side}×{side}: {error}") from error
+    finally:
+        for module in training:
+            module.training = True
+        for handle in handles:
+            handle.remove()
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return {"parameters": parameters, "macs": counter.get_total_flops() // 2 + sum(aggregated)}

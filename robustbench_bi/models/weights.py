@@ -1,0 +1,259 @@
+"""Checkpoints: reading them safely, fitting them to a network, writing them with all that rebuilds the network.
+
+A pickle (.pth, .pt) is read with `torch.load(weights_only=True)`, always: it may hold tensors, plain containers and an
+`argparse.Namespace` (DDF's training arguments), and nothing that it asks for is ever run. Our files are safetensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from robustbench_bi.atomic import replacing
+from robustbench_bi.errors import WeightsError
+
+DEMO_FOLDER = Path(__file__).with_name("demo_weights")
+SUFFIXES = (".safetensors", ".pth", ".pt")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
+"""Entries under which training scripts keep the state dict; of several, the first in this order is taken."""
+
+PREFIXES = {"module.": "", "_orig_mod.": "", "backbone.": "", "head.fc.": "fc."}
+"""What `DataParallel`, `torch.compile` and mmcls put in front of names that are otherwise ours."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights as they were read.
+
+    Attributes:
+        source: where they came from, for messages.
+        state: tensors by name.
+        metadata: what the file says about them; empty for a pickle.
+    """
+
+    source: str
+    state: Mapping[str, Tensor]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def demo_path(name: str) -> Path:
+    """Where the bundled weights of a model lie.
+
+    Raises:
+        WeightsError: there are none.
+    """
+    path = DEMO_FOLDER / f"{name}.safetensors"
+    if not path.is_file():
+        bundled = sorted(file.stem for file in DEMO_FOLDER.glob("*.safetensors"))
+        raise WeightsError(
+            f"there are no demo weights for {name!r}; they exist for: {', '.join(bundled) or 'no model'}"
+        )
+    return path
+
+
+def is_file(weights: str | Path) -> bool:
+    """Whether this names a file rather than published weights."""
+    return isinstance(weights, Path) or weights.endswith(SUFFIXES) or Path(weights).is_file()
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a .safetensors, .pth or .pt file.
+
+    Raises:
+        WeightsError: it is missing, truncated, or something else than a state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"there is no weights file {path}")
+    if path.suffix == ".safetensors":
+        metadata = read_metadata(path)
+        return Checkpoint(str(path), safetensors.torch.load_file(path), metadata)
+    return Checkpoint(str(path), _state_of(_unpickle(path), path))
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """What a .safetensors file says about itself; values that are JSON are decoded.
+
+    Raises:
+        WeightsError: the file is missing or broken.
+    """
+    if not Path(path).is_file():
+        raise WeightsError(f"there is no weights file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: _decoded(value) for key, value in (file.metadata() or {}).items()}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a whole safetensors file ({error}); copy or download it again") from error
+
+
+def save_checkpoint(
+    path: str | Path, model: nn.Module, metadata: Mapping[str, Any] | None = None, *, half: bool = False
+) -> None:
+    """Write a network as one safetensors file that `create_model(name, weights=path)` rebuilds it from.
+
+    Its name, options, number of classes and preprocessing are taken from the model's attributes. The file is written
+    beside its place and renamed into it.
+
+    Args:
+        path: where, with the suffix .safetensors.
+        model: the network.
+        metadata: more entries, of anything JSON can hold; they win over those of the model.
+        half: store kernels and matrices in float16, to come back as float32; vectors (biases, normalisation and its
+            statistics) and counters stay as they are.
+
+    Raises:
+        WeightsError: the path has another suffix.
+        DataError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from robustbench_bi.models import create_model
+        >>> path = Path(tempfile.mkdtemp()) / "rednet.safetensors"
+        >>> save_checkpoint(path, create_model("rednet26", num_classes=10, width=0.25), {"accuracy": 91.2})
+        >>> create_model("rednet26", weights=path).fc.out_features
+        10
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"a checkpoint is written as .safetensors, got {path}")
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        narrow = half and tensor.dtype == torch.float32 and tensor.dim() > 1
+        tensors[name] = tensor.detach().to("cpu", torch.float16 if narrow else tensor.dtype).contiguous().clone()
+    entries = {**_settings(model), **(metadata or {})}
+    content = safetensors.torch.save(tensors, {key: json.dumps(value) for key, value in entries.items()})
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def load_weights(model: nn.Module, weights: str | Path | Checkpoint) -> None:
+    """Put weights into a network, in place.
+
+    The names in RedNet's (mmcls) and DDF's published checkpoints are recognised, and so are the prefixes of
+    `DataParallel` and `torch.compile`.
+
+    Args:
+        model: the network.
+        weights: a file, or what `read_checkpoint` returned.
+
+    Raises:
+        WeightsError: they are those of another network, or cannot be read.
+    """
+    checkpoint = weights if isinstance(weights, Checkpoint) else read_checkpoint(weights)
+    expected = model.state_dict()
+    state = _renamed(checkpoint.state, expected)
+    misfit = _misfit(expected, state)
+    identity = getattr(model, "identity", {})
+    name, stated = identity.get("name", type(model).__name__), checkpoint.metadata.get("model")
+    if misfit or (stated and identity and stated != name):
+        says = f" (it holds {stated})" if stated and stated != name else ""
+        raise WeightsError(f"{checkpoint.source}{says} does not fit {name}: {misfit or 'it is another network'}")
+    model.load_state_dict(dict(state), strict=False)
+
+
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 (hex) over the names, dtypes, shapes and bytes of a state dict; the same on every device.
+
+    Example:
+        >>> from torch import nn
+        >>> layer = nn.Linear(2, 2)
+        >>> before = weights_hash(layer)
+        >>> _ = nn.init.zeros_(layer.bias)
+        >>> weights_hash(layer) == before
+        False
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _settings(model: nn.Module) -> dict[str, Any]:
+    identity = getattr(model, "identity", {})
+    names = ("class_names", "input_size", "resize_size", "interpolation", "mean", "std")
+    attributes = {name: getattr(model, name) for name in names if getattr(model, name, None) is not None}
+    settings = {"model": identity["name"]} if "name" in identity else {}
+    return {**settings, **{key: identity[key] for key in ("options", "num_classes") if key in identity}, **attributes}
+
+
+def _decoded(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
+
+
+def _unpickle(path: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken or hostile file can make the parser fail in any way
+        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        if wanted:
+            raise WeightsError(
+                f"{path} is not a plain state dict: it asks for {wanted[1]}, which is refused and was not run; "
+                "save model.state_dict() and give that file"
+            ) from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path} cannot be read as a checkpoint, it may be truncated ({reason})") from error
+
+
+def _state_of(content: Any, path: Path) -> Mapping[str, Tensor]:
+    while isinstance(content, Mapping):
+        wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if wrapper is None:
+            break
+        content = content[wrapper]
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path} is not a state dict: expected tensors by name, got {type(content).__name__}")
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise WeightsError(
+                f"{path} is not a state dict: expected tensors by name, but {key!r} is {type(value).__name__}"
+            )
+    return content
+
+
+def _renamed(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Drop the prefixes that the network's own names do not have."""
+    foreign = {old: new for old, new in PREFIXES.items() if not any(name.startswith(old) for name in expected)}
+    renamed = {}
+    for original, tensor in state.items():
+        name = original
+        while prefix := next((old for old in foreign if name.startswith(old)), None):
+            name = foreign[prefix] + name.removeprefix(prefix)
+        renamed[name] = tensor
+    return renamed
+
+
+def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """What keeps a state dict from fitting, in words; empty when it fits."""
+    # Checkpoints older than PyTorch 0.4.1 lack the counters, which evaluation does not use.
+    missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in state if name not in expected]
+    reshaped = [name for name in expected if name in state and state[name].shape != expected[name].shape]
+    first = {(*state[name].shape[:1], *expected[name].shape[:1]) for name in reshaped}
+    only_the_first = all(state[name].shape[1:] == expected[name].shape[1:] for name in reshaped)
+    if not missing and not unexpected and only_the_first and len(first) == 1:
+        stored, wanted = first.pop()
+        return f"it is for {stored} classes, and the network has {wanted}; give num_classes={stored}"
+    shapes = [f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}" for name in reshaped]
+    parts = (("missing", missing), ("unexpected", unexpected), ("other shape", shapes))
+    return "; ".join(f"{what}: {_first(names)}" for what, names in parts if names)
+
+
+def _first(names: list[str], shown: int = 3) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

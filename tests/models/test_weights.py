@@ -1,0 +1,447 @@
+import argparse
+import json
+import pickle
+import re
+from collections import OrderedDict
+
+import pytest
+import torch
+import torchvision
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from robustbench_bi.errors import DataError, InputError, WeightsError
+from robustbench_bi.models import create_model, weights
+from robustbench_bi.models.resnet import DEPTHS
+from robustbench_bi.models.weights import (
+    load_weights,
+    read_checkpoint,
+    read_metadata,
+    save_checkpoint,
+    weights_hash,
+)
+
+TINY = {"num_classes": 5, "width": 0.125}
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def shapes(network):
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
+
+
+def batch_norm(prefix, channels):
+    return {
+        **{f"{prefix}.{entry}": (channels,) for entry in ("weight", "bias", "running_mean", "running_var")},
+        f"{prefix}.num_batches_tracked": (),
+    }
+
+
+def published_blocks(depth, middle):
+    """Entries of the four stages in DDF's and RedNet's code; `middle(channels)` are those of the layer, by name."""
+    entries, in_channels = {}, 64
+    for stage, blocks in enumerate(DEPTHS[depth], 1):
+        channels = 64 << (stage - 1)
+        for number in range(blocks):
+            block = f"layer{stage}.{number}"
+            entries |= {f"{block}.conv1.weight": (channels, in_channels, 1, 1)}
+            entries |= batch_norm(f"{block}.bn1", channels)
+            entries |= {f"{block}.conv2.{name}": shape for name, shape in middle(channels).items()}
+            entries |= batch_norm(f"{block}.bn2", channels)
+            entries |= {f"{block}.conv3.weight": (4 * channels, channels, 1, 1)}
+            entries |= batch_norm(f"{block}.bn3", 4 * channels)
+            if number == 0:
+                entries |= {f"{block}.downsample.0.weight": (4 * channels, in_channels, 1, 1)}
+                entries |= batch_norm(f"{block}.downsample.1", 4 * channels)
+            in_channels = 4 * channels
+    return entries
+
+
+def involution(channels, kernel_size):
+    return {
+        "conv1.conv.weight": (channels // 4, channels, 1, 1),
+        **batch_norm("conv1.bn", channels // 4),
+        "conv2.conv.weight": (kernel_size**2 * channels // 16, channels // 4, 1, 1),
+        "conv2.conv.bias": (kernel_size**2 * channels // 16,),
+    }
+
+
+def published_rednet(depth):
+    """Names and shapes of d-li14/involution's classification checkpoints, from its mmcls modules."""
+    body = {
+        "stem.0.conv.weight": (32, 3, 3, 3),
+        **batch_norm("stem.0.bn", 32),
+        **{f"stem.1.{name}": shape for name, shape in involution(32, 3).items()},
+        **batch_norm("stem.2", 32),
+        "stem.4.conv.weight": (64, 32, 3, 3),
+        **batch_norm("stem.4.bn", 64),
+        **published_blocks(depth, lambda channels: involution(channels, 7)),
+    }
+    head = {"head.fc.weight": (1000, 2048), "head.fc.bias": (1000,)}
+    return {f"backbone.{name}": shape for name, shape in body.items()} | head
+
+
+def published_ddf(depth):
+    """Names and shapes of theFoxofSky/ddfnet's checkpoints, from its timm modules."""
+
+    def middle(channels):
+        hidden = int(0.2 * channels)
+        return {
+            "spatial_branch.0.weight": (9, channels, 1, 1),
+            "spatial_branch.0.bias": (9,),
+            "channel_branch.1.weight": (hidden, channels, 1, 1),
+            "channel_branch.1.bias": (hidden,),
+            "channel_branch.3.weight": (9 * channels, hidden, 1, 1),
+            "channel_branch.3.bias": (9 * channels,),
+            "channel_branch.4.std": (9 * channels,),
+        }
+
+    return {
+        "conv1.weight": (64, 3, 7, 7),
+        **batch_norm("bn1", 64),
+        **published_blocks(depth, middle),
+        "fc.weight": (1000, 2048),
+        "fc.bias": (1000,),
+    }
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("resnet50", "resnet50"), ("resnet101", "resnet101"), ("resnext50", "resnext50_32x4d")]
+)
+def test_convolutional_networks_have_torchvisions_layout(ours, theirs):
+    with torch.device("meta"):
+        pair = create_model(ours), torchvision.models.get_model(theirs)
+    assert list(shapes(pair[0]).items()) == list(shapes(pair[1]).items())
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("resnet50", "resnet50"), ("resnext50", "resnext50_32x4d")])
+def test_torchvisions_weights_give_torchvisions_logits(ours, theirs, tmp_path):
+    network = torchvision.models.get_model(theirs).eval()
+    torch.save(network.state_dict(), tmp_path / "theirs.pth")
+    x = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(create_model(ours, weights=tmp_path / "theirs.pth").eval()(x), network(x))
+
+
+def test_published_rednet_checkpoints_load(tmp_path):
+    state = {name: torch.rand(shape) for name, shape in published_rednet(26).items()}
+    torch.save({"meta": {"epoch": 130}, "state_dict": OrderedDict(state)}, tmp_path / "rednet26.pth")
+    network = create_model("rednet26", weights=tmp_path / "rednet26.pth")
+    assert torch.equal(network.layer3[1].conv2.conv2.conv.bias, state["backbone.layer3.1.conv2.conv2.conv.bias"])
+    assert torch.equal(network.fc.weight, state["head.fc.weight"])
+    assert len(network.state_dict()) == len(state)
+
+
+def test_published_ddf_checkpoints_load(tmp_path):
+    state = {f"module.{name}": torch.rand(shape) for name, shape in published_ddf(38).items()}
+    content = {"arch": "ddf", "args": argparse.Namespace(lr=0.1, model="ddf"), "epoch": 129, "metric": 79.1}
+    torch.save({**content, "state_dict": state, "state_dict_ema": {}}, tmp_path / "ddf38.pth.tar")
+    network = create_model("ddf_resnet38", weights=tmp_path / "ddf38.pth.tar")
+    assert torch.equal(
+        network.layer2[0].conv2.channel_branch[4].std, state["module.layer2.0.conv2.channel_branch.4.std"]
+    )
+    assert len(network.state_dict()) == len(state)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": state},
+        lambda state: {"model": {"state_dict": state}},
+        lambda state: {"model_state_dict": state, "optimizer": {"lr": 0.1}},
+        lambda state: {"state_dict_ema": state},
+        lambda state: {f"module.{name}": value for name, value in state.items()},
+        lambda state: {f"_orig_mod.module.{name}": value for name, value in state.items()},
+        lambda state: {f"backbone.{name}": value for name, value in state.items()},
+        lambda state: {name: value for name, value in state.items() if "num_batches_tracked" not in name},
+    ],
+)
+def test_wrappers_and_prefixes_are_recognised(wrap, tmp_path):
+    network = create_model("rednet26", **TINY)
+    torch.save(wrap(network.state_dict()), tmp_path / "wrapped.pt")
+    again = create_model("rednet26", **TINY, weights=tmp_path / "wrapped.pt")
+    assert weights_hash(again) == weights_hash(network)
+
+
+def test_a_prefix_that_is_the_networks_own_is_kept(tmp_path):
+    network = nn.Sequential(OrderedDict(backbone=nn.Linear(3, 2)))
+    torch.save(network.state_dict(), tmp_path / "own.pth")
+    other = nn.Sequential(OrderedDict(backbone=nn.Linear(3, 2)))
+    load_weights(other, tmp_path / "own.pth")
+    assert torch.equal(other.backbone.weight, network.backbone.weight)
+
+
+def test_metadata_rebuilds_the_network(tmp_path):
+    path = tmp_path / "network.safetensors"
+    network = create_model("binet38_dc", num_classes=3, width=0.25, input_size=64, preset="H2", delta=5)
+    save_checkpoint(path, network, {"class_names": ["x", "y", "z"], "recipe": {"epochs": 2}, "accuracy": 91.5})
+    assert read_metadata(path) == {
+        "model": "binet38_dc",
+        "options": network.identity["options"],
+        "num_classes": 3,
+        "class_names": ["x", "y", "z"],
+        "input_size": 64,
+        "resize_size": 73,
+        "interpolation": "bilinear",
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "recipe": {"epochs": 2},
+        "accuracy": 91.5,
+    }
+    again = create_model("binet38_dc", weights=path)
+    assert again.identity == network.identity
+    assert again.class_names == ("x", "y", "z")
+    assert (again.input_size, again.resize_size) == (64, 73)
+
+
+def test_stored_preprocessing_comes_back(tmp_path):
+    network = create_model("rednet26", **TINY, input_size=96)
+    network.mean, network.std, network.resize_size, network.interpolation = (0.5,) * 3, (0.25,) * 3, 96, "bicubic"
+    save_checkpoint(tmp_path / "network.safetensors", network)
+    again = create_model("rednet26", weights=tmp_path / "network.safetensors")
+    assert (again.mean, again.std) == ((0.5,) * 3, (0.25,) * 3)
+    assert (again.input_size, again.resize_size, again.interpolation) == (96, 96, "bicubic")
+
+
+def test_equal_options_may_be_given_with_a_checkpoint(tmp_path):
+    network = create_model("rednet26", **TINY)
+    save_checkpoint(tmp_path / "network.safetensors", network)
+    again = create_model("rednet26", weights=tmp_path / "network.safetensors", width=0.125, num_classes=5)
+    assert again.identity == network.identity
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 0.25}, "width=0.25 contradicts the checkpoint, which was made with width=0.125; leave it out"),
+        ({"num_classes": 10}, "num_classes=10 contradicts the checkpoint, which was made with num_classes=5; leave"),
+        ({"input_size": 64}, "input_size=64 contradicts the checkpoint, which was made with input_size=224; leave"),
+    ],
+)
+def test_options_that_contradict_the_metadata_are_refused(options, message, tmp_path):
+    save_checkpoint(tmp_path / "network.safetensors", create_model("rednet26", **TINY))
+    with pytest.raises(InputError, match=message):
+        create_model("rednet26", weights=tmp_path / "network.safetensors", **options)
+
+
+def test_half_precision_halves_the_kernels_only(tmp_path):
+    network = create_model("binet38", num_classes=5, width=0.25)
+    for path, half in ((tmp_path / "full.safetensors", False), (tmp_path / "half.safetensors", True)):
+        save_checkpoint(path, network, half=half)
+    stored = read_checkpoint(tmp_path / "half.safetensors").state
+    for name, value in network.state_dict().items():
+        assert stored[name].dtype == (torch.float16 if value.dim() > 1 else value.dtype), name
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "full")]
+    assert sizes[0] < 0.55 * sizes[1]
+    again = create_model("binet38", weights=tmp_path / "half.safetensors")
+    for name, value in again.state_dict().items():
+        assert value.dtype == network.state_dict()[name].dtype
+        torch.testing.assert_close(value, network.state_dict()[name], rtol=1e-3, atol=1e-6)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "network.safetensors"
+    network = create_model("rednet26", **TINY)
+    save_checkpoint(path, network)
+    before = path.read_bytes()
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full_disk)
+    with pytest.raises(DataError, match=r"cannot write .*network.safetensors: No space left on device"):
+        save_checkpoint(path, network)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_is_written_as_safetensors(tmp_path):
+    with pytest.raises(WeightsError, match=r"a checkpoint is written as .safetensors, got .*network.pth"):
+        save_checkpoint(tmp_path / "network.pth", nn.Linear(2, 2))
+
+
+def test_weights_in_another_memory_format_are_the_same_weights(tmp_path):
+    network = create_model("resnet38", **TINY)
+    before = weights_hash(network)
+    network.to(memory_format=torch.channels_last)
+    assert weights_hash(network) == before
+    save_checkpoint(tmp_path / "network.safetensors", network)
+    assert weights_hash(create_model("resnet38", weights=tmp_path / "network.safetensors")) == before
+
+
+def test_the_hash_sees_names_types_shapes_and_bytes():
+    def state(**tensors):
+        module = nn.Module()
+        for name, tensor in tensors.items():
+            module.register_buffer(name, tensor)
+        return module
+
+    ones = torch.ones(4)
+    modules = [
+        state(a=ones),
+        state(b=ones),
+        state(a=ones.view(2, 2)),
+        state(a=ones.view(torch.int32)),
+        state(a=ones.bfloat16()),
+        state(a=2 * ones),
+        state(a=ones, b=torch.tensor(3)),
+    ]
+    assert len({weights_hash(module) for module in modules}) == len(modules)
+    assert weights_hash(state(a=ones, b=2 * ones)) == weights_hash(state(b=2 * ones, a=ones))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_another_architecture_is_named_with_its_keys(suffix, tmp_path):
+    path = tmp_path / f"resnet{suffix}"
+    other = create_model("resnet38", **TINY)
+    torch.save(other.state_dict(), path) if suffix == ".pth" else save_checkpoint(path, other)
+    with pytest.raises(WeightsError) as caught:
+        create_model("ddf_resnet38", **TINY, weights=path)
+    message = str(caught.value)
+    assert "does not fit ddf_resnet38: missing: layer1.0.conv2.spatial_branch.0.weight, " in message
+    assert re.search(r" and \d+ more; unexpected: layer1.0.conv2.weight, layer1.1.conv2.weight, ", message)
+    assert ("(it holds resnet38)" in message) == (suffix == ".safetensors")
+    assert "\n" not in message
+
+
+def test_another_width_is_told_by_its_shapes(tmp_path):
+    torch.save(create_model("resnet38", num_classes=5, width=0.25).state_dict(), tmp_path / "wide.pth")
+    message = r"does not fit resnet38: other shape: conv1.weight \(16, 3, 7, 7\) instead of \(8, 3, 7, 7\), .* more$"
+    with pytest.raises(WeightsError, match=message):
+        create_model("resnet38", **TINY, weights=tmp_path / "wide.pth")
+
+
+def test_another_number_of_classes_is_named(tmp_path):
+    torch.save(create_model("resnet38", **TINY).state_dict(), tmp_path / "five.pth")
+    with pytest.raises(WeightsError, match="it is for 5 classes, and the network has 1000; give num_classes=5"):
+        create_model("resnet38", width=0.125, weights=tmp_path / "five.pth")
+
+
+class MakesAFile:
+    """A pickle that opens a file for writing while it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_hostile_pickle_is_refused_and_not_run(suffix, zipped, tmp_path):
+    mark, path = tmp_path / "mark", tmp_path / f"hostile{suffix}"
+    torch.save({"state_dict": MakesAFile(mark)}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(
+        WeightsError, match=r"is not a plain state dict: it asks for .*open, which is refused and was not"
+    ):
+        create_model("resnet38", weights=path)
+    assert not mark.exists()
+    with path.open("wb") as file:
+        pickle.dump(MakesAFile(mark), file)
+    with pytest.raises(WeightsError):
+        create_model("resnet38", weights=path)
+    assert not mark.exists()
+    pickle.loads(path.read_bytes()).close()  # the guard can fail: this pickle does what it threatens
+    assert mark.exists()
+
+
+def test_a_pickled_module_is_refused(tmp_path):
+    torch.save(nn.Linear(2, 2), tmp_path / "module.pth")
+    with pytest.raises(WeightsError, match=r"asks for torch.nn.modules.linear.Linear, .* save model.state_dict\(\)"):
+        create_model("resnet38", weights=tmp_path / "module.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([torch.ones(2)], "is not a state dict: expected tensors by name, got list"),
+        ({"state_dict": {"epoch": 3}}, "is not a state dict: expected tensors by name, but 'epoch' is int"),
+        ({0: torch.ones(2)}, "is not a state dict: expected tensors by name, but 0 is Tensor"),
+    ],
+)
+def test_what_is_not_a_state_dict_is_refused(content, message, tmp_path):
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=message):
+        create_model("resnet38", weights=tmp_path / "other.pth")
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.999])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_truncated_file_is_refused(suffix, kept, tmp_path):
+    path = tmp_path / f"network{suffix}"
+    network = create_model("rednet26", **TINY)
+    torch.save(network.state_dict(), path) if suffix == ".pth" else save_checkpoint(path, network)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
+    with pytest.raises(WeightsError, match=r"truncated|is not a whole safetensors file") as caught:
+        create_model("rednet26", **TINY, weights=path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    for suffix in (".pth", ".safetensors"):
+        with pytest.raises(WeightsError, match=f"there is no weights file .*absent{suffix}"):
+            create_model("resnet38", weights=tmp_path / f"absent{suffix}")
+
+
+def test_metadata_of_others_is_left_as_text(tmp_path):
+    path = tmp_path / "other.safetensors"
+    network = create_model("rednet26", **TINY)
+    save_file(network.state_dict(), path, {"format": "pt", "note": "not {json"})
+    assert read_metadata(path) == {"format": "pt", "note": "not {json"}
+    assert weights_hash(create_model("rednet26", **TINY, weights=path)) == weights_hash(network)
+
+
+def test_metadata_is_text_that_any_tool_reads(tmp_path):
+    save_checkpoint(tmp_path / "network.safetensors", create_model("rednet26", **TINY))
+    with safe_open(tmp_path / "network.safetensors", framework="numpy") as file:
+        assert json.loads(file.metadata()["options"])["width"] == 0.125
+
+
+def test_demo_weights_come_from_their_folder(tmp_path, monkeypatch):
+    network = create_model("binet50", **TINY, input_size=64)
+    monkeypatch.setattr(weights, "DEMO_FOLDER", tmp_path)
+    save_checkpoint(tmp_path / "binet50_dc_ca.safetensors", network, half=True)
+    again = create_model("binet50", weights="demo")
+    assert again.identity == network.identity
+    with pytest.raises(WeightsError, match="there are no demo weights for 'rednet50'; they exist for: binet50_dc_ca"):
+        create_model("rednet50", weights="demo")
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "message"),
+    [
+        ("binet50", "pretrained", "there are no published weights 'pretrained' for binet50_dc_ca; give a file"),
+        ("rednet50", "IMAGENET1K_V1", "there are no published weights 'IMAGENET1K_V1' for rednet50"),
+        ("resnet50", "IMAGENET1K_V3", "unknown weights of torchvision's resnet50: 'IMAGENET1K_V3'. Did you mean"),
+    ],
+)
+def test_unknown_weights_are_refused(name, source, message):
+    with pytest.raises(WeightsError, match=message):
+        create_model(name, weights=source)
+
+
+def test_none_is_random_weights():
+    assert create_model("rednet26", **TINY, weights="none").identity["num_classes"] == 5
+
+
+def test_metadata_of_another_program_is_no_setting(tmp_path):
+    network = create_model("rednet26", **TINY)
+    save_file(
+        network.state_dict(), tmp_path / "other.safetensors", {"num_classes": "7", "mean": "[1]", "options": "{}"}
+    )
+    again = create_model("rednet26", **TINY, weights=tmp_path / "other.safetensors")
+    assert (again.identity, again.mean) == (network.identity, network.mean)
+
+
+def test_options_of_another_version_are_named(tmp_path):
+    network = create_model("rednet26", **TINY)
+    options = {**network.identity["options"], "depthwise": True}
+    save_checkpoint(tmp_path / "newer.safetensors", network, {"options": options})
+    with pytest.raises(InputError, match="rednet26 has no option 'depthwise'"):
+        create_model("rednet26", weights=tmp_path / "newer.safetensors")

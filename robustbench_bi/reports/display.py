@@ -1,0 +1,97 @@
+"""Frames as text: the tables that the terminal and Markdown files show."""
+
+import math
+
+import pandas as pd
+
+NO_VALUE = "–"
+
+
+def format_interval(
+    value: float, low: float = math.nan, high: float = math.nan, *, signed: bool = False, decimals: int = 1
+) -> str:
+    """A number with its interval.
+
+    Args:
+        value: the number; NaN gives a dash.
+        low: lower end; without it (NaN) the number stands alone.
+        high: upper end.
+        signed: whether to write the plus sign too.
+        decimals: digits after the point.
+
+    Example:
+        >>> format_interval(76.13, 75.76, 76.5), format_interval(1.24, -0.3, 2.8, signed=True)
+        ('76.1 [75.8, 76.5]', '+1.2 [-0.3, +2.8]')
+    """
+    if math.isnan(value):
+        return NO_VALUE
+    form = f"{'+' if signed else ''}.{decimals}f"
+    # Adding 0.0 turns a rounded -0.0 into 0.0, which is no direction.
+    shown, *ends = (format(round(number, decimals) + 0.0, form) for number in (value, low, high))
+    return shown if math.isnan(low) or math.isnan(high) else f"{shown} [{', '.join(ends)}]"
+
+
+def format_p_value(p_value: float) -> str:
+    """A p-value to three digits.
+
+    Example:
+        >>> format_p_value(0.0412), format_p_value(1e-9)
+        ('0.041', '<0.001')
+    """
+    if math.isnan(p_value):
+        return NO_VALUE
+    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def display_summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """`summary_frame`, or `score`, as text: a column for each quantity that has a value somewhere.
+
+    Args:
+        frame: one row a group of cells.
+
+    Returns:
+        A frame of strings.
+    """
+    columns = (
+        ("top1", "top-1 %", False, 1),
+        ("delta", "Δ to clean", True, 1),
+        ("top5", "top-5 %", False, 1),
+        ("expected_calibration_error", "ECE %", False, 1),
+        ("negative_log_likelihood", "NLL", False, 2),
+        ("corruption_error", "CE / mCE %", False, 2),
+    )
+    names = [name for name in ("model", "name") if name in frame]
+    shown = frame[names].rename(columns={"name": "corruption"}).astype(str)
+    shown["n"] = [f"{n:,}" if pd.notna(n) else NO_VALUE for n in frame["n"]]
+    for column, heading, signed, decimals in columns:
+        if column in frame and frame[column].notna().any():
+            shown[heading] = _with_interval(frame, column, signed, decimals)
+    return shown
+
+
+def display_comparison(frame: pd.DataFrame) -> pd.DataFrame:
+    """`comparison_frame` as text.
+
+    Args:
+        frame: one row a model and group of cells.
+
+    Returns:
+        A frame of strings.
+    """
+    shown = frame[["model", "name"]].rename(columns={"name": "corruption"}).astype(str)
+    shown["n"] = [f"{n:,}" for n in frame["n"]]
+    shown["baseline %"] = [format_interval(value) for value in frame["baseline_top1"]]
+    shown["top-1 %"] = [format_interval(value) for value in frame["top1"]]
+    shown["Δ top-1"] = _with_interval(frame, "delta", True, 2)
+    shown["p"] = [format_p_value(p) for p in frame["p_value"]]
+    shown["p (Holm)"] = [format_p_value(p) for p in frame["p_holm"]]
+    return shown
+
+
+def _with_interval(frame: pd.DataFrame, column: str, signed: bool, decimals: int) -> list[str]:
+    nothing = [math.nan] * len(frame)
+    low, high = (frame.get(f"{column}_{end}", nothing) for end in ("low", "high"))
+    return [
+        format_interval(value, *ends, signed=signed, decimals=decimals)
+        for value, *ends in zip(frame[column], low, high, strict=True)
+    ]

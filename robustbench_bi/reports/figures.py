@@ -1,0 +1,159 @@
+"""Figures: functions from a frame to a matplotlib Figure. `FIGURES` lists them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from robustbench_bi.errors import InputError
+from robustbench_bi.records import CLEAN
+from robustbench_bi.reports.groups import CATEGORIES, FIGURE_3_NOISES
+from robustbench_bi.reports.style import CAPTION_SIZE, INK, add_grid, look, new_figure, styled, wrapped
+
+WIDTH = 7.2
+# The paper's bars; clean and the mean over all stand beside them, set apart by a line.
+_FIGURE_3 = ("clean", *FIGURE_3_NOISES, *(name for name in CATEGORIES if name != "noise"), "mean")
+_LEGEND_ACROSS = 3
+
+
+def figure_3(frame: pd.DataFrame) -> Figure:
+    """Δ top-1 of models over a baseline, as Fig. 3 of the Bi-volution paper.
+
+    The paper's seven bars are the four noises one by one and the means of blur, weather and digital. We add clean and
+    the mean over ImageNet-C's corruptions, set apart, and whiskers: the paired intervals of the frame.
+
+    Args:
+        frame: from `comparison_frame` with rows "bars"; its caption is printed below.
+
+    Returns:
+        A figure 7.2 inches wide, with a bar for each model in every group.
+
+    Raises:
+        InputError: the frame holds none of the bars.
+    """
+    bars = frame[frame["name"].map(_bar).isin(_FIGURE_3)]
+    if not len(bars):
+        raise InputError("figure 3 needs rows of comparison_frame with rows 'bars', got none")
+    names = sorted(bars["name"].unique(), key=lambda name: _FIGURE_3.index(_bar(name)))
+    models = list(bars["model"].unique())
+    width = 0.8 / len(models)
+    with styled():
+        figure = new_figure(WIDTH, 3.4)
+        axes = figure.add_subplot()
+        add_grid(axes)
+        for number, model in enumerate(models):
+            own = bars[bars["model"] == model].set_index("name")
+            places = [names.index(name) + (number - (len(models) - 1) / 2) * width for name in own.index]
+            _draw_bars(axes, np.array(places), own, width, number, model)
+        axes.axhline(0, color=INK, linewidth=0.9, zorder=3)
+        _set_apart(axes, names)
+        axes.set_xticks(range(len(names)), [name.replace("_", "_\n").replace(" (", "\n(") for name in names])
+        axes.tick_params(axis="x", length=0)
+        axes.set_xlim(-0.6, len(names) - 0.4)
+        axes.set_ylabel(f"Δ top-1 over {frame['baseline'].iloc[0]} (points)")
+        _finish(figure, axes, frame, across=_LEGEND_ACROSS)
+    return figure
+
+
+def _bar(name: str) -> str:
+    """The bar that a row belongs to: "blur" for "blur (3 of 4)"."""
+    return name.partition(" (")[0]
+
+
+def _draw_bars(axes: Axes, places: np.ndarray, own: pd.DataFrame, width: float, number: int, model: str) -> None:
+    style = look(number)
+    delta = own["delta"].to_numpy()
+    whiskers = np.clip([delta - own["delta_low"], own["delta_high"] - delta], 0, None)
+    axes.bar(
+        places, delta, width, label=model, color=style.fill, hatch=style.hatch, edgecolor=INK, linewidth=0.5, zorder=2
+    )
+    # A white halo, below the zero line, keeps the whisker readable over a dark or hatched bar.
+    for colour, thickness, order in (("white", 2.2, 2.5), (INK, 0.9, 4)):
+        axes.errorbar(places, delta, whiskers, fmt="none", ecolor=colour, elinewidth=thickness, zorder=order)
+
+
+def _set_apart(axes: Axes, names: Sequence[str]) -> None:
+    """Thin lines between the paper's bars and what we add at either end."""
+    if names[0] == "clean" and len(names) > 1:
+        axes.axvline(0.5, color=INK, linewidth=0.5, linestyle=(0, (2, 2)))
+    if names[-1].startswith("mean") and len(names) > 1:
+        axes.axvline(len(names) - 1.5, color=INK, linewidth=0.5, linestyle=(0, (2, 2)))
+
+
+def severity_curves(frame: pd.DataFrame) -> Figure:
+    """Top-1 against severity, one panel a corruption, one curve a model; severity 0 is clean.
+
+    Accuracy need not fall with severity: snow is harder at 2 than at 3 by its published constants.
+
+    Args:
+        frame: from `cells_frame`; its caption is printed below.
+
+    Returns:
+        A figure 7.2 inches wide, four or five panels across.
+
+    Raises:
+        InputError: the frame holds no corrupted cell.
+    """
+    corruptions = [name for name in frame["corruption"].unique() if name != CLEAN[0]]
+    if not corruptions:
+        raise InputError("severity curves need at least one corruption, got only clean")
+    models = list(frame["model"].unique())
+    # As few gaps in the last row as four or five across leave.
+    across = min(len(corruptions), min((4, 5), key=lambda number: -len(corruptions) % number))
+    down = -(-len(corruptions) // across)
+    with styled():
+        figure = new_figure(WIDTH, 0.5 + 1.35 * down)
+        panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+        for axes, corruption in zip(panels.flat, corruptions, strict=False):
+            add_grid(axes)
+            axes.set_title(corruption, loc="left", pad=3)
+            shown = frame[frame["corruption"].isin([corruption, CLEAN[0]])]
+            for number, model in enumerate(models):
+                _draw_curve(axes, shown[shown["model"] == model].sort_values("severity"), number, model)
+        panels[0, 0].set_xticks(range(6), ["clean", *"12345"])
+        panels[0, 0].set_ylim(0, 100)
+        for axes in panels[:, 0]:
+            axes.set_ylabel("top-1 (%)")
+        for axes in panels[-1]:
+            axes.set_xlabel("severity", labelpad=1)
+            axes.tick_params(axis="x", labelsize=6.5)
+        for axes in panels.flat[len(corruptions) :]:
+            axes.remove()
+        _finish(figure, panels[0, 0], frame, across=_LEGEND_ACROSS)
+    return figure
+
+
+def _draw_curve(axes: Axes, own: pd.DataFrame, number: int, model: str) -> None:
+    style = look(number)
+    top1 = own["top1"].to_numpy()
+    axes.errorbar(
+        own["severity"],
+        top1,
+        np.clip([top1 - own["top1_low"], own["top1_high"] - top1], 0, None),
+        label=model,
+        color=style.line,
+        linestyle=style.dashes,
+        linewidth=1.1,
+        marker=style.marker,
+        markersize=3.2,
+        markerfacecolor=style.fill,
+        markeredgewidth=0.6,
+        elinewidth=0.7,
+    )
+
+
+def _finish(figure: Figure, axes: Axes, frame: pd.DataFrame, across: int) -> None:
+    """The legend of `axes` above, the caption below, and the panels in the room between them."""
+    handles, labels = axes.get_legend_handles_labels()
+    caption = wrapped(str(frame.attrs.get("caption", "")), WIDTH - 0.2)
+    legend_rows = -(-len(labels) // across)
+    caption_lines = caption.count("\n") + 1 if caption else 0
+    _, height = figure.get_size_inches()
+    top, bottom = 0.06 + 0.17 * legend_rows, 0.05 + 0.115 * caption_lines
+    figure.set_size_inches(WIDTH, height + top + bottom)
+    height += top + bottom
+    figure.legend(handles, labels, loc="upper center", ncols=min(across, len(labels)), bbox_to_anchor=(0.5, 1.0))
+    figure.text(0.1 / WIDTH, 0.05 / height, caption, fontsize=CAPTION_SIZE, va="bottom", linespacing=1.15)
+    figure.set_layout_engine("constrained", rect=(0, bottom / height, 1, 1 - (top + bottom) / height))

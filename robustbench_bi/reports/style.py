@@ -1,0 +1,86 @@
+"""One look for all figures: models differ in lightness and hatch first, in hue second, so that grey print will do."""
+
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+INK = "#222222"
+GRID = "#d9d9d9"
+CAPTION_SIZE = 6.5
+_SETTINGS: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.0,
+    "axes.titlesize": 8.0,
+    "axes.labelsize": 8.0,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "text.color": INK,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "hatch.linewidth": 0.6,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one model is drawn: fill and hatch of its bars; line colour, dashes and marker of its curves."""
+
+    fill: str
+    hatch: str
+    line: str
+    dashes: str | tuple[int, tuple[float, ...]]
+    marker: str
+
+
+# Lightness of the fills (CIELAB L*): 27, 80, 52, 93, 39, 69. Neighbours lie far apart, no two are alike, and red never
+# stands beside green. Lines are darker, because a light line is lost on white; dashes and markers tell them apart.
+LOOKS = (
+    Look("#1f3f74", "", "#1f3f74", "-", "o"),
+    Look("#f2c14e", "///", "#b07d00", "--", "s"),
+    Look("#3a8785", "", "#2a7371", "-.", "^"),
+    Look("#f6ead2", "...", "#8a7a55", ":", "D"),
+    Look("#7d4a79", "\\\\\\", "#7d4a79", (0, (6, 1.5, 1, 1.5, 1, 1.5)), "v"),
+    Look("#9fa9b8", "xxx", "#6b7585", (0, (1, 1)), "P"),
+)
+
+
+def look(number: int) -> Look:
+    """The look of the model at a position; they repeat after six."""
+    return LOOKS[number % len(LOOKS)]
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Apply the style to what is drawn inside, and leave matplotlib's settings as they were."""
+    with matplotlib.rc_context(_SETTINGS):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, size in inches, with a canvas of its own: pyplot's global state is not touched."""
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def add_grid(axes: Axes) -> None:
+    """Light horizontal lines behind the data."""
+    axes.grid(axis="y", color=GRID, linewidth=0.5)
+    axes.tick_params(axis="both", length=2.5, width=0.6, color=INK)
+
+
+def wrapped(caption: str, width: float) -> str:
+    """The caption broken into lines that fit a width in inches at the caption's size."""
+    return "\n".join(textwrap.wrap(caption, width=int(width * 72 / (CAPTION_SIZE * 0.53))))

@@ -1,0 +1,160 @@
+"""Files of reports: CSV, Markdown, JSON and figures; each appears whole or not at all."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from robustbench_bi.atomic import replacing
+from robustbench_bi.records import Run
+from robustbench_bi.reports import FIGURES
+from robustbench_bi.reports.comparison import comparison_frame
+from robustbench_bi.reports.display import display_comparison
+from robustbench_bi.reports.frames import cells_frame
+
+# The ids inside an SVG are hashes salted with this, so the same figure is the same file.
+_SALT = "robustbench_bi"
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write a frame as CSV, numbers to ten significant digits.
+
+    Args:
+        frame: its index is not written.
+        path: of the file; its folder is made.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    with replacing(path) as partial:
+        frame.to_csv(partial, index=False, float_format="%.10g", lineterminator="\n")
+
+
+def write_markdown(frame: pd.DataFrame, path: Path, *, title: str = "", notes: Sequence[str] = ()) -> None:
+    """Write a frame of text as a Markdown table, as GitHub shows it.
+
+    Args:
+        frame: from `display_summary` or `display_comparison`; its index is not written.
+        path: of the file; its folder is made.
+        title: heading above the table.
+        notes: paragraphs below it, such as the caption.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    paragraphs = [f"# {title}"] * bool(title) + [markdown_table(frame), *notes]
+    with replacing(path) as partial:
+        partial.write_text("\n\n".join(paragraphs) + "\n", encoding="utf-8")
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    """A frame as a Markdown table; columns that start with a digit or sign are aligned right.
+
+    Example:
+        >>> print(markdown_table(pd.DataFrame({"name": ["fog"], "top-1": ["40.0"]})))
+        | name | top-1 |
+        | :--- | ----: |
+        | fog | 40.0 |
+    """
+    numeric = [all(str(value)[:1] in "+-–<0123456789" for value in frame[column]) for column in frame]
+    rows = [[_escaped(column) for column in frame], ["----:" if right else ":---" for right in numeric]]
+    rows += [[_escaped(value) for value in row] for row in frame.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _escaped(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("*", "\\*").replace("\n", " ")
+
+
+def as_json(value: Any) -> Any:
+    """The value with frames as lists of rows, NumPy numbers as Python's, and NaN as null.
+
+    Example:
+        >>> as_json({"rows": pd.DataFrame({"name": ["fog"], "top1": [float("nan")]})})
+        {'rows': [{'name': 'fog', 'top1': None}]}
+    """
+    if isinstance(value, pd.DataFrame):
+        return [as_json(row) for row in value.to_dict(orient="records")]
+    if isinstance(value, dict):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write `as_json` of a value.
+
+    Args:
+        value: frames, mappings, lists and numbers in any nesting.
+        path: of the file; its folder is made.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    text = json.dumps(as_json(value), indent=1, ensure_ascii=False, allow_nan=False)
+    with replacing(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def write_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
+    """Write a figure as PNG and SVG; the same figure gives the same bytes.
+
+    Args:
+        figure: from a row of `FIGURES`.
+        path: of the files, without suffix; its folder is made.
+
+    Returns:
+        The paths of the PNG and the SVG.
+
+    Raises:
+        DataError: they cannot be written.
+    """
+    png, svg = (path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "svg"))
+    with replacing(png) as partial:
+        figure.savefig(partial, format="png", dpi=200, metadata={"Software": None})
+    with replacing(svg) as partial, matplotlib.rc_context({"svg.hashsalt": _SALT}):
+        figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
+    return png, svg
+
+
+def write_comparison(
+    runs: Sequence[Run], baseline: Run, bars: pd.DataFrame, out: Path, across: Sequence[str] = ()
+) -> list[Path]:
+    """Write the tables and all figures of a comparison.
+
+    Args:
+        runs: the runs that were compared.
+        baseline: the run that they were compared with.
+        bars: `comparison_frame` of these with rows "bars".
+        out: folder for comparison.csv and comparison.md (the bars), cells.csv (every cell, with McNemar's test), and a
+            .png and a .svg of each row of `FIGURES`.
+        across: as for `comparison_frame`.
+
+    Returns:
+        The paths that were written.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    tables = {"comparison.csv": bars, "cells.csv": comparison_frame(runs, baseline, rows="cells", across=across)}
+    for name, table in tables.items():
+        write_csv(table, out / name)
+    title = f"Comparison with {bars['baseline'].iloc[0]}"
+    notes = [bars.attrs["caption"], bars.attrs["tests"], *bars.attrs["notes"]]
+    write_markdown(display_comparison(bars), out / "comparison.md", title=title, notes=notes)
+    written = [*(out / name for name in tables), out / "comparison.md"]
+    frames = {"comparison": bars, "cells": cells_frame([baseline, *runs])}
+    for figure in FIGURES:
+        written += write_figure(FIGURES.load(figure.name)(frames[figure.frame]), out / figure.name)
+    return written

@@ -1,0 +1,168 @@
+import io
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+
+from robustbench_bi.corruptions import SUITES
+from robustbench_bi.errors import InputError
+from robustbench_bi.metrics.intervals import Resampling
+from robustbench_bi.reports import FIGURES
+from robustbench_bi.reports.comparison import comparison_frame
+from robustbench_bi.reports.figures import figure_3, severity_curves
+from robustbench_bi.reports.frames import cells_frame
+from robustbench_bi.reports.style import LOOKS, look, wrapped
+
+QUICK = Resampling(repeats=100)
+PAPER = SUITES["paper"].corruptions
+
+
+@pytest.fixture
+def frames(make_run):
+    """Frames of a baseline and of `count` other models."""
+
+    def make(count=2, corruptions=PAPER):
+        runs = [make_run(f"model_{i}", n=40, corruptions=corruptions, luck=i, skill=i / 4) for i in range(count + 1)]
+        comparison = comparison_frame(runs[1:], runs[0], resampling=QUICK)
+        return {"comparison": comparison, "cells": cells_frame(runs)}
+
+    return make
+
+
+def labels(axes):
+    return [label.get_text().replace("\n", " ").replace("_ ", "_") for label in axes.get_xticklabels()]
+
+
+def overlapping(boxes):
+    return [(a, b) for i, a in enumerate(boxes) for b in boxes[i + 1 :] if a.padded(-1).overlaps(b)]
+
+
+@pytest.mark.parametrize("name", FIGURES.names)
+@pytest.mark.parametrize("count", [1, 7])
+def test_every_figure_draws_from_its_frame_and_holds_all_its_text(frames, name, count):
+    frame = frames(count)[FIGURES[name].frame]
+    settings = dict(matplotlib.rcParams)
+    figure = FIGURES.load(name)(frame)
+    figure.canvas.draw()
+    assert dict(matplotlib.rcParams) == settings
+    page = figure.bbox
+    texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text() and text.get_visible()]
+    assert len(texts) > 8
+    for text in texts:
+        box = text.get_window_extent()
+        if box.width and text.axes is None:
+            assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == list(frame["model"].unique())
+    assert frame.attrs["caption"].replace(" ", "") in "".join(
+        text.get_text().replace("\n", "").replace(" ", "") for text in figure.texts
+    )
+    areas = [figure.legends[0].get_window_extent(), figure.texts[0].get_window_extent()]
+    assert overlapping([*areas, *(axes.get_tightbbox() for axes in figure.axes)]) == []
+
+
+def test_figure_3_has_the_bars_of_the_paper_in_its_order(frames):
+    frame = frames()["comparison"]
+    (axes,) = figure_3(frame).axes
+    assert labels(axes) == [
+        "clean", "gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise", "blur", "weather", "digital", "mean",
+    ]  # fmt: skip
+    assert "model_0" in axes.get_ylabel()
+    shown = frame[frame["name"] != "noise"].groupby("model", sort=False)
+    for container, (_, own) in zip(_bars(axes), shown, strict=True):
+        assert [bar.get_height() for bar in container] == pytest.approx(own["delta"].tolist())
+
+
+def _bars(axes):
+    return [c for c in axes.containers if isinstance(c, matplotlib.container.BarContainer)]
+
+
+def test_figure_3_has_whiskers_and_a_zero_line(frames):
+    frame = frames(1)["comparison"]
+    (axes,) = figure_3(frame).axes
+    whiskers = [segment for c in axes.collections for segment in c.get_segments()]
+    ends = {(round(low, 6), round(high, 6)) for (_, low), (_, high) in whiskers}
+    shown = frame[frame["name"] != "noise"]
+    assert ends == {
+        (round(low, 6), round(high, 6)) for low, high in zip(shown["delta_low"], shown["delta_high"], strict=True)
+    }
+    assert any(set(line.get_ydata()) == {0} for line in axes.lines)
+
+
+def test_figure_3_leaves_a_gap_where_a_model_lacks_a_bar(make_run):
+    baseline = make_run("a", corruptions=PAPER)
+    runs = [make_run("b", corruptions=PAPER, luck=1), make_run("c", corruptions=PAPER[:-1], luck=2)]
+    (axes,) = figure_3(comparison_frame(runs, baseline, resampling=QUICK)).axes
+    assert [len(container) for container in _bars(axes)] == [9, 8]
+    assert labels(axes).count("speckle_noise") == 1
+
+
+def test_a_partial_category_is_labelled_as_such(frames):
+    (axes,) = figure_3(frames(1, ("snow", "fog"))["comparison"]).axes
+    assert labels(axes) == ["clean", "weather (2 of 4)", "mean (2 of 15)"]
+
+
+@pytest.mark.parametrize(("suite", "panels"), [("imagenet-c", 15), ("all", 19), ("noise", 3)])
+def test_a_panel_for_each_corruption(frames, suite, panels):
+    figure = severity_curves(frames(1, SUITES[suite].corruptions)["cells"])
+    assert [axes.get_title(loc="left") for axes in figure.axes] == list(SUITES[suite].corruptions)
+    assert len(figure.axes) == panels
+
+
+def test_curves_start_at_clean(frames):
+    frame = frames(1, ("fog",))["cells"]
+    (axes,) = severity_curves(frame).axes
+    first = axes.containers[0][0]
+    assert first.get_xdata().tolist() == [0, 1, 2, 3, 4, 5]
+    assert first.get_ydata() == pytest.approx(frame[frame["model"] == "model_0"]["top1"])
+
+
+def test_frames_without_the_rows_are_refused(frames):
+    frame = frames(1)
+    with pytest.raises(InputError, match="figure 3 needs rows of comparison_frame"):
+        figure_3(frame["comparison"][:0])
+    with pytest.raises(InputError, match="at least one corruption, got only clean"):
+        severity_curves(frame["cells"].query("corruption == 'none'"))
+
+
+def lightness(colour):
+    """CIELAB L* of a colour, which is what is left of it in grey print."""
+    rgb = np.array(matplotlib.colors.to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    y = linear @ [0.2126, 0.7152, 0.0722]
+    return 116 * np.cbrt(y) - 16 if y > 0.008856 else 903.3 * y
+
+
+def test_models_can_be_told_apart_in_grey_print():
+    shades = [lightness(style.fill) for style in LOOKS]
+    assert [round(shade) for shade in shades] == [27, 80, 52, 93, 39, 69]
+    assert np.diff(sorted(shades)).min() > 10
+    assert np.abs(np.diff(shades)).min() > 25
+    assert len({(style.hatch, style.fill) for style in LOOKS}) == len(LOOKS) == len({s.marker for s in LOOKS})
+    # Lines must stand out from white paper: a contrast of at least 3 to 1.
+    assert max(lightness(style.line) for style in LOOKS) < 62
+    assert look(6) == look(0)
+
+
+def test_captions_are_broken_between_words():
+    text = "word " * 60
+    assert wrapped(text, 7).replace("\n", " ") == text.strip()
+    assert wrapped("", 7) == ""
+
+
+def test_drawing_leaves_pyplot_alone():
+    code = (
+        "import sys; import robustbench_bi.reports.figures, robustbench_bi.reports.write; "
+        "sys.exit('matplotlib.pyplot' in sys.modules or 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    meta = subprocess.run([sys.executable, "-c", f"import matplotlib.pyplot; {code}"], check=False)
+    assert meta.returncode == 1
+
+
+def test_a_figure_can_be_drawn_into_memory(frames):
+    buffer = io.BytesIO()
+    figure_3(frames(1)["comparison"]).savefig(buffer, format="png")
+    assert buffer.getvalue().startswith(b"\x89PNG")

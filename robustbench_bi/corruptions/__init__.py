@@ -1,0 +1,154 @@
+"""The 19 corruptions of ImageNet-C (Hendrycks & Dietterich, ICLR 2019), listed without importing their code."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from robustbench_bi.registry import Table
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """One corruption.
+
+    Attributes:
+        name: its function, its record files, its value on the command line and its label in figures.
+        category: "noise", "blur", "weather" or "digital" for the 15 of the benchmark, "extra" for the other four.
+        code: where its function is: (images, draws, *, named constants) -> images.
+        stream: keys its random bits; once published it never changes.
+        random: whether it draws at all.
+        summary: what it does to a picture.
+    """
+
+    name: str
+    category: str
+    code: str
+    stream: int
+    random: bool
+    summary: str
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named choice of corruptions, in table order."""
+
+    name: str
+    corruptions: tuple[str, ...]
+    summary: str
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class ConstantTable:
+    """One of the four published sets of severity constants, made for images of one side (pixels)."""
+
+    name: str
+    side: int
+    code: str = ""
+
+
+_MODULE = "robustbench_bi.corruptions"
+
+# The 15 of the benchmark in its published order, then the four validation corruptions, which never enter mCE.
+CORRUPTIONS = Table(
+    "corruption",
+    [
+        Corruption("gaussian_noise", "noise", f"{_MODULE}.noise:gaussian_noise", 1, True, "adds normal noise"),
+        Corruption("shot_noise", "noise", f"{_MODULE}.noise:shot_noise", 2, True, "Poisson counts of few photons"),
+        Corruption("impulse_noise", "noise", f"{_MODULE}.noise:impulse_noise", 3, True, "salt and pepper"),
+        Corruption("defocus_blur", "blur", f"{_MODULE}.blur:defocus_blur", 4, False, "disk-shaped lens blur"),
+        Corruption("glass_blur", "blur", f"{_MODULE}.blur:glass_blur", 5, True, "pixels copied over from near by"),
+        Corruption("motion_blur", "blur", f"{_MODULE}.blur:motion_blur", 6, True, "blur along a random direction"),
+        Corruption("zoom_blur", "blur", f"{_MODULE}.blur:zoom_blur", 7, False, "mean over growing magnifications"),
+        Corruption("snow", "weather", f"{_MODULE}.weather:snow", 8, True, "streaks of snow on a whitened picture"),
+        Corruption("frost", "weather", f"{_MODULE}.weather:frost", 9, True, "photographed ice crystals laid over"),
+        Corruption("fog", "weather", f"{_MODULE}.weather:fog", 10, True, "a bright fractal cloud laid over"),
+        Corruption("brightness", "weather", f"{_MODULE}.weather:brightness", 11, False, "raises the value of HSV"),
+        Corruption("contrast", "digital", f"{_MODULE}.digital:contrast", 12, False, "shrinks towards the mean colour"),
+        Corruption(
+            "elastic_transform", "digital", f"{_MODULE}.digital:elastic_transform", 13, True, "bends and stretches"
+        ),
+        Corruption("pixelate", "digital", f"{_MODULE}.digital:pixelate", 14, False, "fewer, larger pixels"),
+        Corruption("jpeg_compression", "digital", f"{_MODULE}.digital:jpeg_compression", 15, False, "JPEG artefacts"),
+        Corruption(
+            "speckle_noise", "extra", f"{_MODULE}.noise:speckle_noise", 16, True, "noise in proportion to light"
+        ),
+        Corruption("gaussian_blur", "extra", f"{_MODULE}.blur:gaussian_blur", 17, False, "normal blur"),
+        Corruption("spatter", "extra", f"{_MODULE}.weather:spatter", 18, True, "drops of water or mud on the lens"),
+        Corruption("saturate", "extra", f"{_MODULE}.digital:saturate", 19, False, "greys or overcolours"),
+    ],
+)
+
+
+def _category(name: str) -> tuple[str, ...]:
+    return tuple(row.name for row in CORRUPTIONS if row.category == name)
+
+
+SUITES = Table(
+    "suite",
+    [
+        Suite("imagenet-c", CORRUPTIONS.names[:15], "the 15 of the benchmark; the only suite that gives an mCE"),
+        Suite("paper", CORRUPTIONS.names[:16], "the 15 and speckle_noise, as Fig. 3 of the Bi-volution paper"),
+        Suite("all", CORRUPTIONS.names, "all 19"),
+        Suite("noise", _category("noise"), "a category"),
+        Suite("blur", _category("blur"), "a category"),
+        Suite("weather", _category("weather"), "a category"),
+        Suite("digital", _category("digital"), "a category"),
+        Suite("extra", _category("extra"), "the four validation corruptions"),
+    ],
+)
+
+TABLES = Table(
+    "table of constants",
+    [
+        ConstantTable("imagenet-c", 224),
+        ConstantTable("imagenet-c-299", 299),
+        ConstantTable("tiny-imagenet-c", 64),
+        ConstantTable("cifar-10-c", 32),
+    ],
+)
+
+_SUITES_AND_CORRUPTIONS = Table[Suite | Corruption]("suite or corruption", [*SUITES, *CORRUPTIONS])
+
+
+def resolve_suite(text: str) -> tuple[str, ...]:
+    """Return the corruptions that a suite name, or names separated by commas, stand for.
+
+    Args:
+        text: suites and corruptions in any mixture, such as "imagenet-c" or "noise,fog".
+
+    Returns:
+        Names of corruptions in table order, each once.
+
+    Raises:
+        UnknownNameError: a part is neither a suite nor a corruption.
+
+    Example:
+        >>> resolve_suite("fog, noise")
+        ('gaussian_noise', 'shot_noise', 'impulse_noise', 'fog')
+    """
+    chosen: set[str] = set()
+    for part in text.split(","):
+        row = _SUITES_AND_CORRUPTIONS[part.strip()]
+        chosen.update(row.corruptions if isinstance(row, Suite) else [row.name])
+    return tuple(name for name in CORRUPTIONS.names if name in chosen)
+
+
+def resolve_table(name: str, side: int) -> str:
+    """Return the name of a table of constants, where "auto" is the one whose side is nearest in ratio.
+
+    Args:
+        name: "auto" or a row of `TABLES`.
+        side: side of the images in pixels.
+
+    Raises:
+        UnknownNameError: neither "auto" nor a row.
+
+    Example:
+        >>> resolve_table("auto", 96), resolve_table("auto", 256)
+        ('tiny-imagenet-c', 'imagenet-c')
+    """
+    if name != "auto":
+        return TABLES[name].name
+    return min(TABLES, key=lambda table: abs(math.log(side / table.side))).name

@@ -1,0 +1,197 @@
+"""`corrupt`: checks what came in, looks up the constants, and applies a corruption to a batch in bounded memory."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import tomllib
+from importlib import resources
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustbench_bi.corruptions import CORRUPTIONS, resolve_table
+from robustbench_bi.corruptions.draws import Draws
+from robustbench_bi.errors import InputError
+from robustbench_bi.ops.random_bits import load_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+Images = TypeVar("Images", Tensor, "NDArray[np.uint8]")
+
+SMALLEST_SIDE = 32
+# Pixels (height × width × images) that are corrupted at once. On the CPU the working set should stay in cache; an
+# accelerator needs more to be busy, and a corruption's temporaries still stay near one gigabyte.
+_PIXELS_AT_ONCE_CPU = 2**17
+_PIXELS_AT_ONCE_ACCELERATOR = 2**22
+
+
+def corrupt(
+    images: Images,
+    name: str,
+    severity: int,
+    *,
+    seed: int = 0,
+    ids: Sequence[int] | NDArray[np.integer[Any]] | Tensor | None = None,
+    table: str = "imagenet-c",
+    backend: str | None = None,
+) -> Images:
+    """Apply one corruption of ImageNet-C (Hendrycks & Dietterich, ICLR 2019) to a batch of images.
+
+    An image's result depends on its pixels, the corruption, the severity, the table, the seed and its id, and on
+    nothing else: not on the batch that it comes in, its place there, or earlier calls. Every device draws the same
+    numbers; where a corruption interpolates, devices may round differently, by one grey level in single pixels.
+
+    Args:
+        images: uint8 RGB, either a torch tensor (B, 3, H, W) on any device, or a numpy array (H, W, 3) or (B, H, W, 3),
+            with sides of at least 32 pixels. Never modified.
+        name: a row of `robustbench_bi.corruptions.CORRUPTIONS`.
+        severity: 1 (weakest) to 5.
+        seed: 0 to 2**64 - 1.
+        ids: B integers from 0 to 2**63 - 1, one for each image; None counts from 0. Images with the same id and seed
+            get the same random draws.
+        table: the severity constants, a row of `robustbench_bi.corruptions.TABLES`, or "auto" for the one nearest to
+            the shorter side. Constants are pixels of the table's own side and are not scaled to the images.
+        backend: of the random bits; None is the plain-torch reference.
+
+    Returns:
+        The corrupted images, a new object of the same kind, shape, dtype and device.
+
+    Raises:
+        UnknownNameError: no such corruption, table or backend.
+        InputError: images, severity, seed or ids outside what is described here.
+        BackendUnavailableError: the chosen backend cannot run here.
+
+    Example:
+        >>> image = np.full((64, 64, 3), 128, dtype=np.uint8)
+        >>> corrupt(image, "contrast", 3).shape
+        (64, 64, 3)
+        >>> corrupt(image, "fog", 6)
+        Traceback (most recent call last):
+        ...
+        robustbench_bi.errors.InputError: severity must be an integer from 1 to 5, got 6
+    """
+    row = CORRUPTIONS[name]
+    severity = check_severity(severity)
+    batch = as_batch(images)
+    constants = severity_constants(row.name, severity, resolve_table(table, min(batch.shape[2:])))
+    identifiers = as_ids(ids, len(batch)).to(batch.device)
+    seed = check_seed(seed)
+    load_backend(backend)
+    corrupted = torch.empty_like(batch)
+    # Under a caller's autocast, sums that must be exact would be taken in 16 bits.
+    with torch.no_grad(), torch.autocast(batch.device.type, enabled=False):
+        for rows in _parts(batch):
+            draws = Draws(identifiers[rows], seed=seed, stream=row.stream, severity=severity, backend=backend)
+            corrupted[rows] = CORRUPTIONS.load(name)(batch[rows], draws, **constants)
+    return as_given(corrupted, images)
+
+
+@functools.cache
+def _severities() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(resources.files(__package__).joinpath("severities.toml").read_text(encoding="utf-8"))
+
+
+def severity_constants(name: str, severity: int, table: str) -> dict[str, float]:
+    """Return the named constants of a corruption at a severity, as the published tables give them.
+
+    Args:
+        name: a row of `CORRUPTIONS`.
+        severity: 1 to 5.
+        table: a row of `TABLES`.
+
+    Example:
+        >>> severity_constants("defocus_blur", 2, "imagenet-c")
+        {'radius': 4, 'alias_blur': 0.5}
+    """
+    entry = _severities()[name]
+    values = entry[table][severity - 1]
+    return dict(zip(entry["parameters"], values if isinstance(values, list) else [values], strict=True))
+
+
+def check_severity(severity: object) -> int:
+    """Return a severity as an int, or raise InputError."""
+    number = _integer(severity)
+    if number is None or not 1 <= number <= 5:
+        raise InputError(f"severity must be an integer from 1 to 5, got {severity!r}")
+    return number
+
+
+def check_seed(seed: object) -> int:
+    """Return a seed as an int, or raise InputError."""
+    number = _integer(seed)
+    if number is None or not 0 <= number < 2**64:
+        raise InputError(f"seed must be an integer from 0 to 2**64 - 1, got {seed!r}")
+    return number
+
+
+def _integer(value: object) -> int | None:
+    """An integer of Python or NumPy as an int; None for anything else, booleans among them."""
+    if isinstance(value, bool | np.bool_):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def as_batch(images: Tensor | NDArray[np.uint8]) -> Tensor:
+    """Return images as contiguous uint8 (B, 3, H, W), or raise InputError if they are not what `corrupt` accepts.
+
+    A tensor that already is contiguous is returned itself; anything else is copied.
+    """
+    if not isinstance(images, Tensor | np.ndarray):
+        raise InputError(f"images must be a torch tensor or a numpy array, got {type(images).__name__}")
+    if images.dtype not in (torch.uint8, np.uint8):
+        raise InputError(f"images must be uint8 (0 to 255), got {images.dtype}; scale and round them first")
+    shape = tuple(images.shape)
+    if isinstance(images, Tensor):
+        if len(shape) != 4 or shape[1] != 3:
+            raise InputError(f"a torch tensor of images must have the shape (B, 3, H, W), got {shape}")
+        height, width = shape[2:]
+    else:
+        if len(shape) not in (3, 4) or shape[-1] != 3:
+            raise InputError(f"a numpy array of images must have the shape (H, W, 3) or (B, H, W, 3), got {shape}")
+        height, width = shape[-3:-1]
+    if min(height, width) < SMALLEST_SIDE:
+        raise InputError(f"images must be at least {SMALLEST_SIDE} pixels high and wide, got {height}×{width}")
+    if isinstance(images, Tensor):
+        return images.contiguous()
+    batch = images if images.ndim == 4 else images[None]
+    return torch.from_numpy(np.moveaxis(batch, -1, 1).copy())
+
+
+def as_given(batch: Tensor, images: Images) -> Images:
+    """Return a batch uint8 (B, 3, H, W) as the kind and shape of the images that were given."""
+    if isinstance(images, Tensor):
+        return batch
+    array = np.ascontiguousarray(np.moveaxis(batch.numpy(), 1, -1))
+    return array if images.ndim == 4 else array[0]
+
+
+def as_ids(ids: Sequence[int] | NDArray[np.integer[Any]] | Tensor | None, count: int) -> Tensor:
+    """Return image ids as int64 (count,) on the CPU, or raise InputError; None counts from 0."""
+    if ids is None:
+        return torch.arange(count)
+    array = np.asarray(ids.cpu() if isinstance(ids, Tensor) else ids)
+    if array.shape != (count,):
+        raise InputError(f"ids must be one integer for each image, here {count} in all, got the shape {array.shape}")
+    if count == 0:
+        return torch.arange(0)
+    if array.dtype.kind not in "iu":
+        raise InputError(f"ids must be integers from 0 to 2**63 - 1, got {array.dtype}")
+    if int(array.min()) < 0 or int(array.max()) >= 2**63:
+        raise InputError(f"ids must be integers from 0 to 2**63 - 1, got {array.min()} to {array.max()}")
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _parts(batch: Tensor) -> list[slice]:
+    """Slices of the batch that are corrupted at once."""
+    pixels = _PIXELS_AT_ONCE_CPU if batch.device.type == "cpu" else _PIXELS_AT_ONCE_ACCELERATOR
+    step = max(1, pixels // (batch.shape[2] * batch.shape[3]))
+    return [slice(start, start + step) for start in range(0, len(batch), step)]

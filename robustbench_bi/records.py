@@ -131,6 +131,10 @@ class Run:
         Raises:
             RunMismatchError: the run is not finished.
         """
+        return self._records.copy()
+
+    @cached_property
+    def _records(self) -> pd.DataFrame:
         import pandas as pd
 
         missing = self.missing()
@@ -146,7 +150,7 @@ class Run:
             for number, _ in self.blocks():
                 frame = pd.read_parquet(cell_file(self.directory, (corruption, severity), number))
                 frame.insert(0, "severity", severity)
-                frame.insert(0, "corruption", pd.Categorical([corruption] * len(frame), categories=names))
+                frame.insert(0, "corruption", pd.Series(pd.Categorical([corruption] * len(frame), categories=names)))
                 frames.append(frame)
         return pd.concat(frames, ignore_index=True)
 

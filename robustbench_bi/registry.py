@@ -19,12 +19,13 @@ Example:
     robustbench_bi.errors.UnknownNameError: unknown shape 'cirle'. Did you mean 'circle'?
 """
 
-import difflib
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from robustbench_bi.errors import UnknownNameError
+
+LISTED = 30
 
 
 class Named(Protocol):
@@ -74,7 +75,7 @@ class Table(Generic[Row]):
     def __getitem__(self, name: str) -> Row:
         row = self._rows.get(self._aliases.get(name, name))
         if row is None:
-            raise UnknownNameError(f"unknown {self.kind} {name!r}. {self._advice(name)}")
+            raise unknown_name(self.kind, name, [*self._rows, *self._aliases])
         return row
 
     def __contains__(self, name: object) -> bool:
@@ -92,7 +93,25 @@ class Table(Generic[Row]):
         loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
         return loaded
 
-    def _advice(self, name: str) -> str:
-        known = [*self._rows, *self._aliases]
-        close = difflib.get_close_matches(name, known, n=1)
-        return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
+
+def unknown_name(kind: str, name: str, known: Collection[str]) -> UnknownNameError:
+    """The error for a name that is not known, with the nearest known one, or else the known ones.
+
+    Example:
+        >>> print(unknown_name("preset", "papr", ["paper", "demo"]))
+        unknown preset 'papr'. Did you mean 'paper'?
+    """
+    return UnknownNameError(f"unknown {kind} {name!r}. {nearest(name, known)}")
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """The advice after an unknown name: the nearest known one, or else the known ones, at most thirty of them."""
+    import difflib
+
+    if not known:
+        return "There are none."
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    more = f", … ({len(known):,} in all)" if len(known) > LISTED else ""
+    return f"Known: {', '.join(list(known)[:LISTED])}{more}."

@@ -156,6 +156,13 @@ class Dataset:
         """The number of classes, also where only some of them have images."""
         return len(self.class_names)
 
+    @property
+    def class_set(self) -> Literal["imagenet-1k", "other"]:
+        """Whether the classes are ImageNet's 1000, for which alone AlexNet's errors, and so an mCE, have a meaning."""
+        from robustbench_bi.data.classes import class_names, imagenet_classes
+
+        return "imagenet-1k" if self.class_names == class_names(imagenet_classes()) else "other"
+
     @cached_property
     def listing_hash(self) -> str:
         """SHA-256, in hex, over the lines of `describe` and the image ids: equal hash, equal images and labels."""

@@ -56,11 +56,11 @@ def number_folders(folders: Sequence[str], classes: Path | None) -> tuple[tuple[
 def class_names(known: dict[str, tuple[int, str]]) -> tuple[str, ...]:
     """The label of each class number; a number without a folder is its own label.
 
-    Where all entries agree with ImageNet's numbers, the classes are ImageNet's 1000.
+    Where all entries agree with ImageNet's numbers, the classes are ImageNet's 1000, under the names it gives them.
     """
     imagenet = imagenet_classes()
     if all(folder in imagenet and imagenet[folder][0] == number for folder, (number, _) in known.items()):
-        known = imagenet | known
+        known = imagenet
     labels = dict(known.values())
     return tuple(labels.get(number, str(number)) for number in range(max(labels) + 1))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.errors import InputError
-from robustbench_bi.registry import Table
+from robustbench_bi.registry import Table, nearest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -216,9 +215,7 @@ def _settle(
 
 def _check_option(row: Model, name: str, value: object) -> None:
     if name not in row.options:
-        close = difflib.get_close_matches(name, row.options, n=1)
-        advice = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(row.options)}."
-        raise InputError(f"{row.name} has no option {name!r}. {advice}")
+        raise InputError(f"{row.name} has no option {name!r}. {nearest(name, row.options)}")
     default = row.options[name]
     if isinstance(default, bool):
         fits, expected = isinstance(value, bool), "True or False"

@@ -5,7 +5,6 @@ This is the only file that names timm. Nothing heavy is imported before it is us
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import math
@@ -14,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustbench_bi.errors import InputError, UnknownNameError, WeightsError
+from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.models import ALIASES, MODELS, attach, create_model
+from robustbench_bi.registry import nearest, unknown_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,7 +74,7 @@ def _timm_model(
     from timm.data import resolve_model_data_config
 
     if not timm.is_model(name):
-        raise UnknownNameError(_unknown("timm model", name, timm.list_models() + timm.list_pretrained()))
+        raise unknown_name("timm model", name, timm.list_models() + timm.list_pretrained())
     pretrained = weights == "pretrained"
     file = None if pretrained else _file(weights, f"timm:{name}")
     arguments = {**options} if num_classes is None else {**options, "num_classes": num_classes}
@@ -101,7 +101,7 @@ def _torchvision_model(
 
     known = models.list_models(module=models)
     if name not in known:
-        raise UnknownNameError(_unknown("torchvision model", name, known))
+        raise unknown_name("torchvision model", name, known)
     full = f"torchvision:{name}"
     arguments = {**options} if num_classes is None else {**options, "num_classes": num_classes}
     if weights is None or weights == "none" or is_file(weights):
@@ -181,9 +181,7 @@ def _function(name: str) -> Callable[..., Any]:
     function = getattr(module, attribute, None)
     if not callable(function):
         functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
-        close = difflib.get_close_matches(attribute, functions, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(functions) or 'no function'}."
-        raise InputError(f"the module {module_name} has no function {attribute!r}. {hint}")
+        raise InputError(f"the module {module_name} has no function {attribute!r}. {nearest(attribute, functions)}")
     return function  # type: ignore[no-any-return]
 
 
@@ -240,7 +238,7 @@ def _torchvision_weights(name: str, weights: str) -> Any:
     known = models.get_model_weights(name)
     names = ["DEFAULT", *(entry.name for entry in known)]
     if weights not in names:
-        raise WeightsError(_unknown(f"weights of torchvision's {name}:", weights, names))
+        raise WeightsError(str(unknown_name(f"weights of torchvision's {name}:", weights, names)))
     return known[weights]
 
 
@@ -254,11 +252,6 @@ def _torchvision_preprocessing(entry: Any) -> dict[str, Any]:
         "resize_size": preset.resize_size[0],
         "interpolation": preset.interpolation.value,
     }
-
-
-def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"unknown {kind} {name!r}. " + (f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}.")
 
 
 def register_with_timm() -> None:

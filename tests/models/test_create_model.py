@@ -195,7 +195,7 @@ def test_attach_scales_the_resize_with_the_side():
             "resnet50",
             {"zoom": 1},
             InputError,
-            "resnet50 has no option 'zoom'. It has: width, stem, input_size.",
+            "resnet50 has no option 'zoom'. Known: width, stem, input_size.",
         ),
         ("resnet50", {"width": 0.3}, InputError, "width must be a positive multiple of 1/8, got 0.3"),
         ("resnet50", {"width": 0}, InputError, "width must be a positive multiple of 1/8, got 0"),

@@ -208,7 +208,7 @@ def test_weights_of_a_function(module, tmp_path):
         ("import my_absent", "my_model:build", "cannot import my_model .*: No module named 'my_absent'; a model is a"),
         ("def build(:", "my_model:build", "cannot import my_model for the model 'my_model:build': .*syntax"),
         ("def built(): ...", "my_model:build", "my_model has no function 'build'. Did you mean 'built'?"),
-        ("build = 3", "my_model:build", "the module my_model has no function 'build'. It has: no function."),
+        ("build = 3", "my_model:build", "the module my_model has no function 'build'. There are none."),
         ("def build(): return 3", "my_model:build", "my_model:build must return a torch.nn.Module, got int"),
         ("", "my_model:", "'my_model:' names no model; a model is a name from `bivo-robust list models`, timm:NAME"),
         ("", ":build", "':build' names no model"),

@@ -1,14 +1,14 @@
 """Filtering with a filter of its own for every position: one operator for involution, DDF-mul and DDF-add."""
 
-import difflib
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from robustbench_bi.errors import BackendUnavailableError, InputError, UnknownNameError
+from robustbench_bi.errors import BackendUnavailableError, InputError
 from robustbench_bi.ops.dynamic_filter import reference
+from robustbench_bi.registry import unknown_name
 
 BACKENDS = ("reference", "numba", "triton")
 
@@ -102,9 +102,7 @@ def _check_backend(backend: str | None) -> None:
         raise BackendUnavailableError(
             f"dynamic_filter has no {backend!r} kernels in this version; use backend='reference' or None"
         )
-    close = difflib.get_close_matches(backend, BACKENDS, n=1)
-    advice = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(BACKENDS)}."
-    raise UnknownNameError(f"unknown dynamic_filter backend {backend!r}. {advice}")
+    raise unknown_name("dynamic_filter backend", backend, BACKENDS)
 
 
 def _check_numbers(kernel_size: int, stride: int, dilation: int, combine: str) -> None:

@@ -1,0 +1,108 @@
+"""Running a network: where, in which memory format and precision, and what its logits say of the labels."""
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from robustbench_bi.errors import BivoRobustError, InputError, ModelOutputError
+from robustbench_bi.models import MODELS
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name, once it has been shown to work; "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        InputError: the device cannot be used here.
+
+    Example:
+        >>> choose_device("cpu")
+        device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def memory_format(name: str) -> torch.memory_format:
+    """Channels last for networks of this package, timm and torchvision, where it is faster.
+
+    A user's own network may not be written for it.
+    """
+    known = name in MODELS or name.startswith(("timm:", "torchvision:"))
+    return torch.channels_last if known else torch.contiguous_format
+
+
+def run_network(network: nn.Module, images: Tensor, name: str, precision: str, num_classes: int) -> Tensor:
+    """Logits of a batch, without gradients.
+
+    Args:
+        network: in evaluation mode, on the device of the images.
+        images: normalised float32 (B, 3, H, W).
+        name: of the network, for messages.
+        precision: "fp32", or "bf16" or "fp16" by autocast.
+        num_classes: K, of the data.
+
+    Returns:
+        float32 (B, K).
+
+    Raises:
+        ModelOutputError: the network fails, or returns something of another shape.
+    """
+    dtype = AUTOCAST.get(precision)
+    try:
+        with torch.inference_mode(), torch.autocast(images.device.type, dtype, enabled=dtype is not None):
+            logits = network(images)
+    except BivoRobustError:
+        raise
+    except Exception as error:  # a user's network may raise anything; it is shown as one line with its cause
+        first_line = next(iter(str(error).strip().splitlines()), "")
+        raise ModelOutputError(
+            f"{name} failed on images of shape {tuple(images.shape)}: {type(error).__name__}: {first_line}"
+        ) from error
+    expected = (len(images), num_classes)
+    if not isinstance(logits, Tensor) or logits.shape != expected:
+        came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ModelOutputError(
+            f"{name} must return logits of shape {expected} for data of {num_classes} classes, got {came}. "
+            "Where the data hold only some of the model's classes, list all of them in --classes FILE"
+        )
+    return logits.float()
+
+
+def score(logits: Tensor, labels: Tensor) -> dict[str, NDArray[Any]]:
+    """The record columns of a batch, from label to loss; see `records`.
+
+    A tie counts against the class of the higher number, as in argmax, so that rank 0 is exactly a right prediction.
+
+    Args:
+        logits: float (B, K), finite.
+        labels: integers (B,), from 0 to K - 1.
+
+    Example:
+        >>> columns = score(torch.tensor([[2.0, 1.0, 1.0]]), torch.tensor([2]))
+        >>> columns["prediction"].item(), columns["rank"].item()
+        (0, 2)
+    """
+    labels = labels.long()
+    own = logits.gather(1, labels[:, None])
+    number = torch.arange(logits.shape[1], device=logits.device)
+    ahead = (logits > own) | ((logits == own) & (number < labels[:, None]))
+    log_probabilities = torch.log_softmax(logits, dim=1)
+    confidence, _ = log_probabilities.max(dim=1)
+    columns = {
+        "label": labels,
+        "prediction": logits.argmax(dim=1),
+        "rank": ahead.sum(dim=1),
+        "confidence": confidence.exp(),
+        "loss": -log_probabilities.gather(1, labels[:, None])[:, 0],
+    }
+    return {name: column.cpu().numpy() for name, column in columns.items()}

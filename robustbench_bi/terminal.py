@@ -1,0 +1,111 @@
+"""What a person sees on a terminal: progress on standard error, tables on standard output."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from robustbench_bi.evaluate import Progress
+    from robustbench_bi.training.loop import Progress as TrainingProgress
+
+PLAIN_PROGRESS_SECONDS = 15.0
+
+
+@contextmanager
+def evaluation_progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
+    """A callback that shows progress on standard error: a bar on a terminal, otherwise a line now and then."""
+    if quiet:
+        yield None
+    elif sys.stderr.isatty():
+        with _progress_bar() as show:
+            yield show
+    else:
+        yield _progress_lines()
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[Progress], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("cells"),
+        TextColumn("{task.fields[rate]:>6} images/s"),
+        TimeRemainingColumn(),
+    )
+    started = time.monotonic()
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("preparing", total=None, rate="")
+
+        def show(progress: Progress) -> None:
+            rate = f"{progress.images / (time.monotonic() - started):.0f}"
+            cell = " ".join(str(part) for part in progress.cell)
+            bar.update(task, description=cell, completed=progress.cells_done, total=progress.cells_total, rate=rate)
+
+        yield show
+
+
+def _progress_lines() -> Callable[[Progress], None]:
+    started = time.monotonic()
+    shown = started
+
+    def show(progress: Progress) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown < PLAIN_PROGRESS_SECONDS and progress.cells_done < progress.cells_total:
+            return
+        shown = now
+        left = (now - started) / progress.images * (progress.images_total - progress.images)
+        _say(
+            f"{progress.cells_done}/{progress.cells_total} cells, {progress.images / (now - started):.0f} images/s, "
+            f"{left:.0f} s left",
+        )
+
+    return show
+
+
+def training_progress() -> Callable[[TrainingProgress], None]:
+    """A line on standard error after each epoch, and now and then within one."""
+    shown = time.monotonic()
+
+    def show(progress: TrainingProgress) -> None:
+        nonlocal shown
+        if time.monotonic() - shown < PLAIN_PROGRESS_SECONDS and progress.step < progress.steps:
+            return
+        shown = time.monotonic()
+        _say(
+            f"epoch {progress.epoch}/{progress.epochs}, step {progress.step}/{progress.steps}, "
+            f"loss {progress.loss:.3f}, {progress.images_per_second:.0f} images/s",
+        )
+
+    return show
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def print_table(frame: pd.DataFrame, title: str | None = None, rule_after: int = -1) -> None:
+    """A frame of text as a table on stdout: as wide as the terminal, at most as wide as needed."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(frame.columns):
+        table.add_column(Text(column), justify="left" if number == 0 else "right", overflow="fold")
+    for number, row in enumerate(frame.itertuples(index=False)):
+        table.add_row(*(Text(str(value)) for value in row), end_section=number == rule_after)
+    Console(highlight=False).print(table)

@@ -1,0 +1,75 @@
+"""The floors of CONTRIBUTING.md: imports point only down, and a few names appear in one place only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "robustbench_bi"
+FLOORS = {
+    "__init__": 7, "__main__": 7, "cli": 7,
+    "terminal": 6, "timm_hook": 6,
+    "evaluate": 5, "training": 5,
+    "reports": 4, "config": 4,
+    "corruptions": 3, "models": 3, "metrics": 3, "data": 3,
+    "ops": 2, "records": 2,
+    "registry": 1, "atomic": 1,
+    "errors": 0,
+}  # fmt: skip
+ONLY_IN = {"imagecorruptions": "corruptions/original.py", "timm": "models/external.py", "click": "cli.py"}
+KERNELS_ONLY = ("numba", "triton")
+
+
+def imported(source: str) -> list[str]:
+    """Every module that a source text imports, wherever the import stands."""
+    modules = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules += [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return modules
+
+
+def violations(path: str, source: str) -> list[str]:
+    """What in the file at `path`, relative to the package, breaks the floors."""
+    room = path.split("/")[0].removesuffix(".py")
+    found = []
+    for module in imported(source):
+        top, *rest = module.split(".")
+        other = rest[0] if top == "robustbench_bi" and rest and rest[0] in FLOORS else room
+        if other != room and FLOORS[other] >= FLOORS[room] and room not in ("__init__", "__main__"):
+            found.append(f"{path} imports {module}, which is not on a lower floor")
+        if top in ONLY_IN and path != ONLY_IN[top]:
+            found.append(f"{path} imports {top}; only {ONLY_IN[top]} may")
+        if top in KERNELS_ONLY and not path.endswith("_kernels.py"):
+            found.append(f"{path} imports {top}; only *_kernels.py may")
+        if top == "torch" and room == "reports" and path != "reports/heatmaps.py":
+            found.append(f"{path} imports torch; reports are made from records")
+    return found
+
+
+def test_every_room_has_a_floor():
+    rooms = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix in (".py", "")}
+    assert rooms - {"__pycache__"} == set(FLOORS)
+
+
+@pytest.mark.parametrize("path", sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py")))
+def test_imports_point_down(path):
+    assert violations(path, (PACKAGE / path).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("ops/x.py", "def f():\n    import robustbench_bi.models.resnet"),
+        ("metrics/x.py", "from robustbench_bi.data import open_data"),
+        ("reports/x.py", "from robustbench_bi import evaluate"),
+        ("reports/x.py", "import torch"),
+        ("corruptions/weather.py", "import imagecorruptions"),
+        ("models/resnet.py", "from timm.layers import DropPath"),
+        ("ops/random_bits/reference.py", "import numba"),
+    ],
+)
+def test_a_broken_floor_is_found(path, source):
+    assert violations(path, source)

@@ -137,8 +137,8 @@ def write_comparison(
         runs: the runs that were compared.
         baseline: the run that they were compared with.
         bars: `comparison_frame` of these with rows "bars".
-        out: folder for comparison.csv and comparison.md (the bars), cells.csv (every cell, with McNemar's test), and a
-            .png and a .svg of each row of `FIGURES`.
+        out: folder for comparison.csv (the bars), corruptions.csv (each corruption), cells.csv (every cell, with
+            McNemar's test), comparison.md (bars and corruptions), and a .png and a .svg of each row of `FIGURES`.
         across: as for `comparison_frame`.
 
     Returns:
@@ -147,11 +147,14 @@ def write_comparison(
     Raises:
         DataError: a file cannot be written.
     """
-    tables = {"comparison.csv": bars, "cells.csv": comparison_frame(runs, baseline, rows="cells", across=across)}
+    corruptions = comparison_frame(runs, baseline, rows="corruptions", across=across)
+    cells = comparison_frame(runs, baseline, rows="cells", across=across)
+    tables = {"comparison.csv": bars, "corruptions.csv": corruptions, "cells.csv": cells}
     for name, table in tables.items():
         write_csv(table, out / name)
     title = f"Comparison with {bars['baseline'].iloc[0]}"
     notes = [bars.attrs["caption"], bars.attrs["tests"], *bars.attrs["notes"]]
+    notes += ["## Each corruption", markdown_table(display_comparison(corruptions)), corruptions.attrs["tests"]]
     write_markdown(display_comparison(bars), out / "comparison.md", title=title, notes=notes)
     written = [*(out / name for name in tables), out / "comparison.md"]
     frames = {"comparison": bars, "cells": cells_frame([baseline, *runs])}

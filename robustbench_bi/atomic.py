@@ -1,6 +1,8 @@
 """Files that are whole or absent: written beside their place, flushed to disk, then renamed into it."""
 
 import os
+import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +15,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a path to write to; on success it becomes `path`, on failure it vanishes.
 
     A process killed at any moment leaves either the old file or the new one under `path`, never a part.
-    The name of the partial file depends on `path` alone, so a process started again writes over what it left.
+    Each process writes to a partial file of its own, so two that write the same file cannot mix their bytes.
 
     Args:
         path: where the file shall stand. Its folder is made when it is missing.
@@ -29,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
         >>> target.read_text()
         'whole'
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -46,6 +48,31 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         _discard(partial)
         raise
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what processes of this machine that live no longer have left half-written in a folder."""
+    for partial in folder.glob(".*.partial"):
+        owner = re.fullmatch(r"\..*\.(\w*)-(\d+)\.partial", partial.name)
+        if owner and owner[1] == _machine() and not _lives(int(owner[2])):
+            _discard(partial)
+
+
+def _machine() -> str:
+    return re.sub(r"\W", "", platform.node())
+
+
+def _lives(process: int) -> bool:
+    """Whether a process is there. Where asking could stop it (Windows), it is taken to be."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _discard(partial: Path) -> None:

@@ -74,9 +74,10 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option(
     "--weights",
+    multiple=True,
     metavar="W",
-    help="A checkpoint (.pth, .pt, .safetensors), a torchvision weights name, pretrained, none (random), or demo. "
-    "The demo data default to demo; your own function brings its own.",
+    help="A checkpoint (.pth, .pt, .safetensors), a torchvision weights name, pretrained, none (random), or demo: one "
+    "for all models, or one for each. The demo data default to demo; your own function brings its own.",
 )
 @click.option(
     "--data",
@@ -115,6 +116,7 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @json_option
 def evaluate(
     models: tuple[str, ...],
+    weights: tuple[str, ...],
     quiet: bool,
     as_json: bool,
     mean: str | None,
@@ -140,7 +142,7 @@ def evaluate(
     }
     overrides = {name: value for name, value in given.items() if value is not None}
     with evaluation_progress(quiet) as progress:
-        runs = evaluate_models(models, preprocessing=overrides, progress=progress, **options)
+        runs = evaluate_models(models, weights=weights or None, preprocessing=overrides, progress=progress, **options)
     summaries = [(run, summary_frame(run)) for run in runs]
     if as_json:
         _print_json([{**_about(run), "summary": frame, "cells": run.cells()} for run, frame in summaries])
@@ -185,7 +187,7 @@ def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str
     if as_json:
         _print_json({"baseline": _about(baseline_run), "bars": bars, "notes": bars.attrs["notes"], "files": written})
         return
-    print_table(display_comparison(bars).drop(columns=["n", "baseline %"]))
+    print_table(display_comparison(bars).drop(columns=["baseline %", "top-1 %", "p"]))
     for note in [bars.attrs["caption"], bars.attrs["tests"], *bars.attrs["notes"]]:
         click.echo(note)
     click.echo(f"Written to {out}: {', '.join(path.name for path in written)}")
@@ -330,7 +332,7 @@ def _print_summary(run: Run, frame: pd.DataFrame) -> None:
     from robustbench_bi.reports.display import display_summary, format_interval
 
     shown = display_summary(frame)
-    wanted = [column for column in ("corruption", "top-1 %", "Δ to clean", "CE / mCE %") if column in shown]
+    wanted = [column for column in ("corruption", "n", "top-1 %", "Δ to clean", "CE / mCE %") if column in shown]
     print_table(shown[wanted], title=run.name, rule_after=_last_category(frame))
     for _, row in frame[frame["kind"].isin(["clean", "mean"])].iterrows():
         columns = (("top5", "top-5 %"), ("expected_calibration_error", "ECE %"), ("negative_log_likelihood", "NLL"))

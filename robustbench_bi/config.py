@@ -20,9 +20,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustbench_bi.corruptions import resolve_table
+from robustbench_bi.corruptions import PIXEL_VERSION, resolve_table
 from robustbench_bi.errors import DataError, InputError
-from robustbench_bi.models.weights import weights_hash
+from robustbench_bi.models.weights import source_hash, weights_hash
 from robustbench_bi.records import CLEAN, RECORD_SCHEMA, Cell
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 PRECISIONS = ("fp32", "bf16", "fp16")
 GENERATORS = ("bivo-robust", "imagecorruptions", "files")
 BLOCK_SIZE = 2048
-# The published files of these tables were saved as JPEG of quality 85 (make_imagenet_c.py of hendrycks/robustness).
+# Published files were saved as JPEG of quality 85 (make_imagenet_c.py and its variants in hendrycks/robustness). Those
+# of 64 pixels were too, but images of that size rarely come from JPEG files, so there the round trip is on demand.
 JPEG_TABLES = ("imagenet-c", "imagenet-c-299")
 
 
@@ -53,7 +54,7 @@ class EvalConfig:
     """Everything that determines one run of one model.
 
     Attributes:
-        model: the model's name and options, as `create_model` reports them.
+        model: the model's name and options, as `create_model` reports them, and the hash of a user's own code.
         weights_hash: SHA-256 of the state dict.
         data: the kind of source ("demo", "folder", "imagenet-c", …); where it lies is a runtime field.
         listing_hash: SHA-256 of the evaluated images' listing.
@@ -65,6 +66,7 @@ class EvalConfig:
         table: the table of severity constants.
         jpeg: quality of the JPEG round trip after a corruption, or None.
         generator: who makes the corrupted pixels: "bivo-robust", "imagecorruptions", or "files" (published).
+        pixel_version: of the code that makes the corrupted pixels.
         seed: keys every random draw, together with corruption, severity and image id.
         input_size, resize_size: pixels; interpolation, mean, std: as in `Preprocessing`.
         precision: of the forward pass: "fp32", "bf16" or "fp16".
@@ -92,6 +94,7 @@ class EvalConfig:
     table: str = identity()
     jpeg: int | None = identity()
     generator: str = identity()
+    pixel_version: int = identity()
     seed: int = identity()
     input_size: int = identity()
     resize_size: int = identity()
@@ -211,11 +214,14 @@ def configure_run(
     if stored is not None:
         _check_stored(dataset, source, [(c, severity) for c in corruptions for severity in severities])
         generator = "files"
+        # Published files do not depend on these, and their names are not part of what is measured.
+        table, fields["seed"] = "auto", 0
+        prepared = dataclasses.replace(prepared, resize_size=prepared.input_size)
     if generator == "imagecorruptions" and resolve_table(table, 224) != "imagenet-c":
         raise InputError(f"imagecorruptions has the constants of imagenet-c only, got table {table!r}")
     constants = "imagenet-c" if generator == "imagecorruptions" else resolve_table(table, prepared.input_size)
     return EvalConfig(
-        model=getattr(network, "identity", {"name": name}),
+        model={**getattr(network, "identity", {"name": name}), "source": source_hash(network)},
         weights_hash=weights_hash(network),
         data=dataset.kind,
         listing_hash=dataset.listing_hash,
@@ -232,6 +238,7 @@ def configure_run(
         interpolation=prepared.interpolation,
         mean=prepared.mean,
         std=prepared.std,
+        pixel_version=PIXEL_VERSION,
         clean=stored is None or CLEAN in stored,
         name=name,
         source=source,
@@ -256,15 +263,15 @@ def _jpeg_quality(jpeg: int | str | None, table: str) -> int | None:
         return 85 if table in JPEG_TABLES else None
     if jpeg is None or jpeg == "none":
         return None
-    if isinstance(jpeg, bool) or not str(jpeg).isdigit() or not 1 <= int(jpeg) <= 100:
+    if isinstance(jpeg, bool) or not re.fullmatch(r"[0-9]+", str(jpeg)) or not 1 <= int(jpeg) <= 100:
         raise InputError(f"jpeg must be a quality from 1 to 100, 'none' or 'auto', got {jpeg!r}")
     return int(jpeg)
 
 
 def _command() -> str:
     """The command line that started this process, where it is ours."""
-    program = Path(sys.argv[0]).name
-    ours = program == "bivo-robust" or "robustbench_bi" in sys.argv[0]
+    program = Path(sys.argv[0])
+    ours = program.name == "bivo-robust" or program.parts[-2:] == ("robustbench_bi", "__main__.py")
     return shlex.join(["bivo-robust", *sys.argv[1:]]) if ours else "rb.evaluate(…)"
 
 

@@ -6,27 +6,34 @@ Each finished cell-block is one file, so a run that was stopped at any moment co
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from robustbench_bi.atomic import replacing
-from robustbench_bi.config import BLOCK_SIZE, GENERATORS, PRECISIONS, EvalConfig, configure_run, parse_severities
+from robustbench_bi.config import BLOCK_SIZE, EvalConfig, configure_run, parse_severities
 from robustbench_bi.corruptions import resolve_suite
 from robustbench_bi.corruptions.apply import corrupt
 from robustbench_bi.corruptions.digital import jpeg_round_trip
 from robustbench_bi.data import Dataset, open_data
-from robustbench_bi.data.preprocess import Preprocessing, normalise, preprocessing_of
-from robustbench_bi.errors import DataError, InputError, ModelOutputError, RunMismatchError
-from robustbench_bi.models import create_model
-from robustbench_bi.models.inference import choose_device, memory_format, run_network, score
-from robustbench_bi.models.weights import is_file
+from robustbench_bi.data.preprocess import Preprocessing
+from robustbench_bi.errors import ModelOutputError
+from robustbench_bi.models.inference import choose_device, score
+from robustbench_bi.prepare import (
+    check_options,
+    logits_of,
+    name_of,
+    network_for,
+    open_folder,
+    preprocessing_for,
+    try_out,
+    weights_for,
+    without_broken,
+)
 from robustbench_bi.records import CLEAN, Cell, Run, cell_file, is_whole, write_cell
 
 if TYPE_CHECKING:
@@ -78,7 +85,8 @@ def evaluate(model: str | torch.nn.Module, data: str = "demo", **options: Any) -
 
     Args:
         model: a name as for `create_model`, or a module that maps normalised float images (B,3,H,W) to logits (B,K).
-            A module's attributes `mean`, `std`, `input_size` are its preprocessing, where it has them.
+            A module's attributes `mean`, `std`, `input_size` are its preprocessing, where it has them. It is moved to
+            the device and left there in evaluation mode.
         data: a data source, as in `bivo-robust list data`.
         **options: as for `evaluate_models`.
 
@@ -98,7 +106,7 @@ def evaluate_models(
     models: Sequence[str | torch.nn.Module],
     data: str = "demo",
     *,
-    weights: str | None = None,
+    weights: str | Sequence[str] | None = None,
     suite: str = "imagenet-c",
     severities: str | int | Iterable[int] = "1-5",
     table: str = "auto",
@@ -122,13 +130,15 @@ def evaluate_models(
     Args:
         models: names or modules, as for `evaluate`.
         data: a data source.
-        weights: for models given by name: a file, a torchvision weights name, "pretrained", "none" or "demo".
-            Without it the `demo` source takes the bundled demo weights; a user's own factory brings its own.
+        weights: for models given by name: a file, a torchvision weights name, "pretrained", "none" or "demo"; one for
+            all, or one for each. Without it the `demo` source takes the bundled demo weights, and a user's own factory
+            brings its own.
         suite: a suite, a category, or corruption names with commas.
         severities: "1-5", "1,3,5", an integer or integers.
         table: a table of severity constants, or "auto": by the side of the images.
         jpeg: quality of the JPEG round trip after each corruption, None or "none" for none, "auto": 85 for the tables
-            of 224 and 299 pixels, whose published files are JPEG, none for the others.
+            of 224 and 299 pixels, as ImageNet-C was stored, none for the others (Tiny-ImageNet-C's published files are
+            JPEG 85 too).
         generator: "bivo-robust", or "imagecorruptions" to let that package make the pixels, for comparison.
         limit: evaluate this many images, chosen by a hash of their ids.
         seed: keys every random draw, 0 to 2**64 - 1.
@@ -156,17 +166,20 @@ def evaluate_models(
     """
     corruptions = resolve_suite(suite)
     chosen_severities = parse_severities(severities)
-    _check_options(models, precision, generator, limit, seed, batch_size, block_size)
-    target = choose_device(device)
     workers = min(8, os.cpu_count() or 1) if workers is None else workers
+    check_options(
+        precision, generator, seed, limit=limit, batch_size=batch_size, block_size=block_size, workers=workers
+    )
+    weights_of = weights_for(models, weights)
+    target = choose_device(device)
     dataset = open_data(data, limit=limit, classes=classes)
-    networks = [_network(model, weights, dataset, target) for model in models]
-    geometries = [_preprocessing(network, dataset, preprocessing or {}) for network in networks]
+    networks = [network_for(model, own, dataset, target) for model, own in zip(models, weights_of, strict=True)]
+    geometries = [preprocessing_for(network, dataset, preprocessing or {}) for network in networks]
 
     def configure(dataset: Dataset, broken: tuple[dict[str, Any], ...] = ()) -> list[EvalConfig]:
         return [
             configure_run(
-                *(_name(model), network, prepared, dataset),
+                *(name_of(model), network, prepared, dataset),
                 source=data,
                 corruptions=corruptions,
                 severities=chosen_severities,
@@ -188,10 +201,12 @@ def evaluate_models(
     if not all((Path(out) / config.folder / "run.json").exists() for config in configs):
         # A run folder is made only once every image has been decoded, so an existing one needs no second check.
         needed = None if dataset.stored_cells is None else configs[0].cells
-        dataset, broken = _without_broken(dataset, needed, workers, skip_broken)
+        dataset, broken = without_broken(dataset, needed, workers, skip_broken)
         configs = configure(dataset, broken)
+        for network, prepared, config in zip(networks, geometries, configs, strict=True):
+            try_out(network, prepared, config, dataset)
     candidates = [
-        Candidate(network, prepared, config, _open_folder(Path(out), config))
+        Candidate(network, prepared, config, open_folder(Path(out), config))
         for network, prepared, config in zip(networks, geometries, configs, strict=True)
     ]
     _Loop(dataset, candidates, target, batch_size, workers, progress).run()
@@ -223,15 +238,17 @@ class _Loop:
         """Fill what is missing of every run; the images of a block are decoded once for each geometry."""
         block: tuple[int, Preprocessing] | None = None
         clean: NDArray[np.uint8] | None = None
+        images: NDArray[np.uint8] | None = None
         for done, task in enumerate(self.tasks, start=1):
             if not task.candidates:
                 continue
             rows = np.arange(task.rows) + task.block * self.block_size
             if self.dataset.stored_cells is not None:
+                images = None  # so that the last block's memory is free before the next one is read
                 images = self.dataset.read(rows, task.geometry, cell=task.cell, workers=self.workers)
             else:
                 if clean is None or block != (task.block, task.geometry):
-                    block = task.block, task.geometry
+                    block, images, clean = (task.block, task.geometry), None, None
                     clean = self.dataset.read(rows, task.geometry, workers=self.workers)
                 images = clean
             for candidate, columns in zip(task.candidates, self._classify(task, images, rows), strict=True):
@@ -262,8 +279,7 @@ class _Loop:
     def _logits(self, candidate: Candidate, batch: torch.Tensor, cell: Cell) -> torch.Tensor:
         """Float32 logits (B,K) of uint8 images (B,3,H,W), checked."""
         config = candidate.config
-        images = normalise(batch, candidate.preprocessing).contiguous(memory_format=memory_format(config.name))
-        logits = run_network(candidate.network, images, config.name, config.precision, self.dataset.num_classes)
+        logits = logits_of(candidate.network, batch, candidate.preprocessing, config)
         if not torch.isfinite(logits).all():
             corruption, severity = cell
             advice = "" if config.precision == "fp32" else "; try --precision fp32"
@@ -284,7 +300,7 @@ def _tasks(candidates: Sequence[Candidate]) -> Iterator[Task]:
 
 
 def _corrupted(batch: torch.Tensor, cell: Cell, image_ids: NDArray[np.int64], config: EvalConfig) -> torch.Tensor:
-    """The pixels that a published file of this cell would hold."""
+    """The pixels of this cell, after the JPEG round trip where the configuration has one."""
     corruption, severity = cell
     if config.generator == "imagecorruptions":
         from robustbench_bi.corruptions import original
@@ -295,10 +311,6 @@ def _corrupted(batch: torch.Tensor, cell: Cell, image_ids: NDArray[np.int64], co
     return batch if config.jpeg is None else jpeg_round_trip(batch, quality=config.jpeg)
 
 
-def _name(model: str | torch.nn.Module) -> str:
-    return model if isinstance(model, str) else type(model).__name__
-
-
 def _by_geometry(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
     """Group candidates whose images are cut in the same way."""
     groups: dict[tuple[Any, ...], list[Candidate]] = {}
@@ -307,95 +319,3 @@ def _by_geometry(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
         key = (prepared.input_size, prepared.resize_size, prepared.interpolation)
         groups.setdefault(key, []).append(candidate)
     yield from groups.values()
-
-
-def _network(
-    model: str | torch.nn.Module, weights: str | None, dataset: Dataset, device: torch.device
-) -> torch.nn.Module:
-    """The model on its device, in evaluation mode, with the weights that the source asks for."""
-    if isinstance(model, torch.nn.Module):
-        return model.to(device).eval()
-    brings_own = ":" in model and not model.startswith(("timm:", "torchvision:"))
-    if weights is None and not brings_own:
-        if dataset.kind != "demo":
-            raise InputError(
-                f"{model} on {dataset.kind} needs --weights: a checkpoint file, 'pretrained' or a torchvision weights "
-                "name; 'none' evaluates random weights"
-            )
-        weights = "demo"
-    # Published weights keep their own classifier: asked for another size, timm would put a random one in its place.
-    own_classes = weights is not None and weights != "none" and not is_file(weights)
-    network = create_model(model, num_classes=None if own_classes else dataset.num_classes, weights=weights)
-    return network.to(device).to(memory_format=memory_format(model)).eval()
-
-
-def _preprocessing(network: torch.nn.Module, dataset: Dataset, overrides: dict[str, Any]) -> Preprocessing:
-    """The model's preprocessing; images of a fixed native size are used as they are."""
-    if dataset.native_size is None:
-        return preprocessing_of(network, **overrides)
-    if {"input_size", "resize_size", "interpolation"} & set(overrides):
-        raise InputError(f"{dataset.kind} images are {dataset.native_size} pixels and are not resized; leave out sizes")
-    prepared = preprocessing_of(network, **overrides)
-    return replace(prepared, input_size=dataset.native_size, resize_size=dataset.native_size)
-
-
-def _without_broken(
-    dataset: Dataset, cells: Sequence[Cell] | None, workers: int, skip: bool
-) -> tuple[Dataset, tuple[dict[str, Any], ...]]:
-    """Decode every image once before anything is written; stop at broken ones, or leave them out and list them."""
-    broken = dataset.find_broken(workers, cells)
-    if not broken:
-        return dataset, ()
-    if not skip:
-        shown = "; ".join(f"{image.path} ({image.reason})" for image in broken[:3])
-        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
-        raise DataError(
-            f"{len(broken)} of {len(dataset.image_ids)} images cannot be decoded: {shown}{more}. "
-            "Mend them, or leave them out with --skip-broken"
-        )
-    listed = tuple(
-        {"image_id": int(image.image_id), "path": str(image.path), "reason": image.reason} for image in broken
-    )
-    return dataset.without([image.image_id for image in broken]), listed
-
-
-def _open_folder(out: Path, config: EvalConfig) -> Run:
-    """The run's folder: made with its `run.json` when new, checked when it is there."""
-    directory = out / config.folder
-    path = directory / "run.json"
-    if path.exists():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8")).get("fingerprint")
-        except (OSError, ValueError, AttributeError) as error:
-            raise RunMismatchError(f"{path} cannot be read ({error}). Move {directory} away or choose --out") from error
-        if found != config.fingerprint:
-            raise RunMismatchError(
-                f"{directory} holds another configuration (fingerprint {str(found)[:12]}, this one is "
-                f"{config.fingerprint[:12]}). Move it away or choose another --out"
-            )
-    else:
-        with replacing(path) as partial:
-            partial.write_text(json.dumps(config.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return Run(directory)
-
-
-def _check_options(
-    models: Sequence[Any],
-    precision: str,
-    generator: str,
-    limit: int | None,
-    seed: int,
-    batch_size: int,
-    block_size: int,
-) -> None:
-    if not models:
-        raise InputError("at least one model is needed")
-    if precision not in PRECISIONS:
-        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    if generator not in GENERATORS[:2]:
-        raise InputError(f"generator must be one of {', '.join(GENERATORS[:2])}, got {generator!r}")
-    if not 0 <= seed < 2**64:
-        raise InputError(f"seed must be an integer from 0 to 2**64 - 1, got {seed}")
-    for name, value in (("limit", limit), ("batch_size", batch_size), ("block_size", block_size)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")

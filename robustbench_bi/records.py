@@ -78,6 +78,16 @@ def is_whole(path: Path, rows: int) -> bool:
         return False
 
 
+def _read_cell(path: Path) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow as pa
+
+    try:
+        return pd.read_parquet(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} is damaged ({error}); delete it and run the same eval command again") from error
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder: what was evaluated, how, and every prediction.
@@ -148,7 +158,7 @@ class Run:
         names = list(dict.fromkeys(corruption for corruption, _ in self.cell_names))
         for corruption, severity in self.cell_names:
             for number, _ in self.blocks():
-                frame = pd.read_parquet(cell_file(self.directory, (corruption, severity), number))
+                frame = _read_cell(cell_file(self.directory, (corruption, severity), number))
                 frame.insert(0, "severity", severity)
                 frame.insert(0, "corruption", pd.Series(pd.Categorical([corruption] * len(frame), categories=names)))
                 frames.append(frame)

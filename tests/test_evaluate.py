@@ -165,7 +165,7 @@ def test_logits_that_are_not_finite_fail_and_leave_no_cell(tmp_path):
 
 
 def test_a_wrong_number_of_outputs_names_the_class_file(tmp_path):
-    with pytest.raises(ModelOutputError, match=r"\(4, 10\) for data of 10 classes, got \(4, 7\).*--classes FILE"):
+    with pytest.raises(ModelOutputError, match=r"\(1, 10\) for data of 10 classes, got \(1, 7\).*--classes FILE"):
         rb.evaluate(Tiny(outputs=7), out=tmp_path, **SMALL)
 
 
@@ -175,7 +175,7 @@ def test_a_model_that_raises_is_one_line(tmp_path):
             raise RuntimeError("first\nsecond")
 
     with pytest.raises(
-        ModelOutputError, match=r"^Raising failed on images of shape \(4, 3, 64, 64\): RuntimeError: first$"
+        ModelOutputError, match=r"^Raising failed on images of shape \(1, 3, 64, 64\): RuntimeError: first$"
     ):
         rb.evaluate(Raising(), out=tmp_path, **SMALL)
 
@@ -207,7 +207,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, monke
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"limit": 0}, "limit must be at least 1"),
+        ({"limit": 0}, "limit must be an integer of at least 1, got 0"),
         ({"seed": -1}, "seed must be an integer from 0"),
         ({"precision": "fp8"}, "precision must be one of fp32, bf16, fp16"),
         ({"severities": "0-5"}, "severity must be an integer from 1 to 5, got 0"),

@@ -48,6 +48,9 @@ class ConstantTable:
     code: str = ""
 
 
+PIXEL_VERSION = 1
+"""Raised whenever a change to any corruption changes a pixel; it is part of a run's identity."""
+
 _MODULE = "robustbench_bi.corruptions"
 
 # The 15 of the benchmark in its published order, then the four validation corruptions, which never enter mCE.
@@ -88,7 +91,7 @@ def _category(name: str) -> tuple[str, ...]:
 SUITES = Table(
     "suite",
     [
-        Suite("imagenet-c", CORRUPTIONS.names[:15], "the 15 of the benchmark; the only suite that gives an mCE"),
+        Suite("imagenet-c", CORRUPTIONS.names[:15], "the 15 of the benchmark, whose mean error is the mCE"),
         Suite("paper", CORRUPTIONS.names[:16], "the 15 and speckle_noise, as Fig. 3 of the Bi-volution paper"),
         Suite("all", CORRUPTIONS.names, "all 19"),
         Suite("noise", _category("noise"), "a category"),

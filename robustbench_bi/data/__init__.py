@@ -165,7 +165,11 @@ class Dataset:
 
     @cached_property
     def listing_hash(self) -> str:
-        """SHA-256, in hex, over the lines of `describe` and the image ids: equal hash, equal images and labels."""
+        """SHA-256, in hex, over the lines of `describe` and the image ids.
+
+        Files go in by name, size and label; their contents are not read. So a file that is replaced by another of the
+        same name and the same size goes unnoticed.
+        """
         digest = hashlib.sha256()
         for image_id, line in zip(self.image_ids.tolist(), self.describe(self.image_ids), strict=True):
             digest.update(f"{image_id}\t{line}\n".encode("utf-8", "surrogateescape"))

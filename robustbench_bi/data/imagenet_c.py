@@ -1,6 +1,6 @@
 """ImageNet-C as it is published: <root>/<corruption>/<1..5>/<wnid>/<image>, files that are already 224×224.
 
-Its relatives in the same layout (Tiny-ImageNet-C, what `bivo-robust corrupt` writes) open as well.
+Its relatives in the same layout (Tiny-ImageNet-C, your own) open as well.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _load_clean(path: Path, geometry: Preprocessing) -> NDArray[np.uint8]:
     if image.width != image.height:
         raise DataError(
             f"clean files under none/0 must be cropped as their corrupted counterparts are, but {path} has "
-            f"{image.width}×{image.height} pixels; `bivo-robust corrupt` writes them so"
+            f"{image.width}×{image.height} pixels; cut them first"
         )
     return load_cropped(path, geometry)
 

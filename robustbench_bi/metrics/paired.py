@@ -67,7 +67,7 @@ def paired_t_test(differences: Floats) -> Floats:
         differences: (n, S), the model's score minus the baseline's for each image.
 
     Returns:
-        p-values (S,); 1 where no image differs, NaN with a single image.
+        p-values (S,); 1 where no image differs, NaN with a single image or without any spread.
     """
     n = len(differences)
     if n < 2:
@@ -76,6 +76,8 @@ def paired_t_test(differences: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.abs(mean) / error
     p: Floats = np.where(mean == 0, 1.0, 2 * t.sf(statistic, n - 1))
+    # Where every image differs by the same amount there is no spread to judge the mean by.
+    p[(error == 0) & (mean != 0)] = np.nan
     return p
 
 

@@ -89,6 +89,8 @@ def _timm_model(
         "input_size": side,
         "resize_size": math.floor(side / config["crop_pct"]),
     }
+    # How the image is cut is not part of our preprocessing; evaluation refuses what it cannot do.
+    model.crop_mode = config["crop_mode"]
     return _finished(model, f"timm:{name}", preprocessing, options, model.num_classes, file)
 
 

@@ -1,5 +1,7 @@
 """Running a network: where, in which memory format and precision, and what its logits say of the labels."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +17,8 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def choose_device(name: str) -> torch.device:
     """The device of that name, once it has been shown to work; "auto" is CUDA where there is one, else the CPU.
 
+    The corruptions need float64, which Apple's MPS lacks.
+
     Raises:
         InputError: the device cannot be used here.
 
@@ -26,8 +30,8 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.ones(1, device=device, dtype=torch.float64).item()
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return device
 
@@ -39,6 +43,17 @@ def memory_format(name: str) -> torch.memory_format:
     """
     known = name in MODELS or name.startswith(("timm:", "torchvision:"))
     return torch.channels_last if known else torch.contiguous_format
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """No TF32 inside: by default cuDNN rounds float32 to ten bits, so that "fp32" would be another number on a GPU."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def run_network(network: nn.Module, images: Tensor, name: str, precision: str, num_classes: int) -> Tensor:
@@ -57,9 +72,9 @@ def run_network(network: nn.Module, images: Tensor, name: str, precision: str, n
     Raises:
         ModelOutputError: the network fails, or returns something of another shape.
     """
-    dtype = AUTOCAST.get(precision)
+    device, dtype = images.device.type, AUTOCAST.get(precision)
     try:
-        with torch.inference_mode(), torch.autocast(images.device.type, dtype, enabled=dtype is not None):
+        with torch.inference_mode(), full_precision(), torch.autocast(device, dtype, enabled=dtype is not None):
             logits = network(images)
     except BivoRobustError:
         raise

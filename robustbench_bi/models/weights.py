@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from robustbench_bi.atomic import replacing
 from robustbench_bi.errors import WeightsError
 
 DEMO_FOLDER = Path(__file__).with_name("demo_weights")
+LIBRARIES = ("torch", "torchvision", "timm", "robustbench_bi")
 SUFFIXES = (".safetensors", ".pth", ".pt")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
 """Entries under which training scripts keep the state dict; of several, the first in this order is taken."""
@@ -175,8 +177,33 @@ def weights_hash(model: nn.Module) -> str:
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
+        if not isinstance(tensor, Tensor):  # a module's extra state may be anything
+            digest.update(f"{name} {tensor!r}\n".encode())
+            continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def source_hash(model: nn.Module) -> str:
+    """SHA-256 (hex) over the source files of a model's classes that belong neither to this package nor to a library.
+
+    Equal weights under a changed `forward` are another model. A class whose file cannot be read counts by its name.
+
+    Example:
+        >>> from torch import nn
+        >>> source_hash(nn.Linear(2, 2)) == source_hash(nn.Identity())
+        True
+    """
+    classes = {type(module) for module in model.modules()}
+    own = {kind for kind in classes if kind.__module__.partition(".")[0] not in LIBRARIES}
+    digest = hashlib.sha256()
+    for name, kind in sorted((f"{kind.__module__}.{kind.__qualname__}", kind) for kind in own):
+        try:
+            text = inspect.getsource(inspect.getmodule(kind) or kind)
+        except (OSError, TypeError):
+            text = ""
+        digest.update(f"{name}\n{text}\n".encode())
     return digest.hexdigest()
 
 

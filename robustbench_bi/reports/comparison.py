@@ -27,12 +27,13 @@ MUST_AGREE = {
     "table": "the table of constants",
     "jpeg": "the JPEG quality",
     "generator": "the generator of the corruptions",
+    "pixel_version": "the version of the corruptions",
     "seed": "the seed",
 }
 # Of these, a user may ask to compare across: other pictures, but of the same images.
 ACROSS = ("table", "jpeg", "generator", "seed")
 # Published files do not depend on these.
-_OF_MADE_PICTURES = ("table", "seed")
+_OF_MADE_PICTURES = ("table", "seed", "pixel_version")
 # Where these differ, the models may be compared, and the report says so.
 MAY_DIFFER = ("input_size", "resize_size", "interpolation", "precision")
 

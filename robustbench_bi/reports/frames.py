@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from robustbench_bi.metrics import METRICS, load_scores
+from robustbench_bi.metrics.calibration import calibrated_level
 from robustbench_bi.metrics.intervals import (
     Floats,
+    Grid,
     Resampling,
     arrange,
     bootstrap_interval,
@@ -22,7 +24,7 @@ from robustbench_bi.metrics.intervals import (
 from robustbench_bi.metrics.naming import mce_name
 from robustbench_bi.metrics.robustness import SEVERITIES, corruption_error_weights
 from robustbench_bi.records import Run
-from robustbench_bi.reports.groups import Group, error_groups, summary_groups, weight_matrix
+from robustbench_bi.reports.groups import Group, error_groups, summary_groups, weight_matrix, weighted
 
 PROPORTIONS = ("top1", "top5")
 
@@ -47,7 +49,8 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> pd.DataFram
           images
         - delta: top-1 minus clean top-1, paired by image; absent (NaN) where the run has no clean cell
         - corruption_error: CE of a corruption, or the row's mCE, in percent; NaN where AlexNet's errors do not apply
-        - each of these with _low and _high, the ends of its interval
+        - each of these with _low and _high, the ends of its interval; the lower end of a calibration error is lowered
+          by the error that a calibrated network would show, since the estimate is biased upwards by up to that
 
     Raises:
         DataError: the records do not hold every image once in every cell, or hold values that are not finite.
@@ -78,11 +81,20 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> pd.DataFram
         single = (frame["cells"] == 1) & frame[metric_name].notna()
         low, high = wilson_interval(frame.loc[single, metric_name].to_numpy(), n, resampling.confidence)
         frame.loc[single, f"{metric_name}_low"], frame.loc[single, f"{metric_name}_high"] = low, high
-    # The first-order interval of a calibration error near zero may pass below it.
-    frame["expected_calibration_error_low"] = frame["expected_calibration_error_low"].clip(lower=0)
+    _lower_calibration_ends(frame, records, grid, groups)
     sentences = (describe_data(run.config, n), describe_means(run.config["severities"]), describe_intervals(resampling))
     frame.attrs["caption"] = " ".join(sentences)
     return frame
+
+
+def _lower_calibration_ends(frame: pd.DataFrame, records: pd.DataFrame, grid: Grid, groups: Sequence[Group]) -> None:
+    """Lower the lower ends of calibration errors by the part that may be bias: what a calibrated network would show."""
+    confidence = records[["confidence"]]
+    levels = {cell: calibrated_level(confidence.take(grid.rows[:, place])) for place, cell in enumerate(grid.cells)}
+    bias = {(group.kind, group.name): weighted(group, levels) for group in groups}
+    lowered = [bias.get(key, np.nan) for key in zip(frame["kind"], frame["name"], strict=True)]
+    column = "expected_calibration_error_low"
+    frame[column] = (frame[column] - lowered).clip(lower=0)
 
 
 def _error_scores(records: pd.DataFrame) -> Floats:

@@ -1,6 +1,5 @@
-"""Files of reports: CSV, Markdown, JSON and figures; each appears whole or not at all."""
+"""Files of reports: CSV, Markdown and figures; each appears whole or not at all."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,21 +89,6 @@ def as_json(value: Any) -> Any:
     if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
         return None
     return value
-
-
-def write_json(value: Any, path: Path) -> None:
-    """Write `as_json` of a value.
-
-    Args:
-        value: frames, mappings, lists and numbers in any nesting.
-        path: of the file; its folder is made.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    text = json.dumps(as_json(value), indent=1, ensure_ascii=False, allow_nan=False)
-    with replacing(path) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def write_figure(figure: Figure, path: Path) -> tuple[Path, Path]:

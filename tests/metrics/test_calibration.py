@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 
 from robustbench_bi.errors import DataError, InputError
-from robustbench_bi.metrics.calibration import calibration_scores, expected_calibration_error, negative_log_likelihood
+from robustbench_bi.metrics.calibration import (
+    calibrated_level,
+    calibration_scores,
+    expected_calibration_error,
+    negative_log_likelihood,
+)
+from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval
 
 
 def frame(confidence, correct):
@@ -60,3 +66,27 @@ def test_impossible_values_are_refused():
 
 def test_likelihood_is_a_mean_in_nats():
     assert negative_log_likelihood(pd.DataFrame({"loss": np.float32([0.25, 0.75])})) == 0.5
+
+
+def simulated(generator, shift, n=500):
+    """Records of a network whose accuracy is its confidence minus `shift`."""
+    confidence = generator.uniform(0.4, 1.0, n)
+    return frame(confidence, generator.random(n) < confidence - shift)
+
+
+def test_the_calibrated_level_is_the_mean_error_of_calibrated_networks():
+    generator = np.random.default_rng(0)
+    records = [simulated(generator, 0.0) for _ in range(200)]
+    errors = [expected_calibration_error(own) for own in records]
+    assert np.mean(errors) == pytest.approx(np.mean([calibrated_level(own) for own in records]), rel=0.05)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.05, 0.15])
+def test_the_lowered_interval_covers_the_true_error(shift):
+    generator = np.random.default_rng(1)
+    covered = []
+    for _ in range(200):
+        own = simulated(generator, shift)
+        low, high = bootstrap_interval(calibration_scores(own)[:, None], Resampling(repeats=200))
+        covered.append(low[0] - calibrated_level(own) <= 100 * shift <= high[0])
+    assert np.mean(covered) >= 0.95

@@ -59,7 +59,7 @@ def test_the_t_test_against_scipy():
 
 def test_models_that_never_differ():
     assert paired_t_test(np.zeros((10, 1))).tolist() == [1.0]
-    assert paired_t_test(np.full((10, 1), 2.0)).tolist() == [0.0]
+    assert np.isnan(paired_t_test(np.full((10, 1), 2.0))).all()
     assert np.isnan(paired_t_test(np.ones((1, 1)))).all()
 
 

@@ -15,7 +15,6 @@ from robustbench_bi.reports.write import (
     write_comparison,
     write_csv,
     write_figure,
-    write_json,
     write_markdown,
 )
 
@@ -58,10 +57,9 @@ def test_columns_of_numbers_are_aligned_right():
     assert table.splitlines()[1] == "| :--- | ----: | ----: |"
 
 
-def test_json_has_no_nan_and_no_numpy(tmp_path):
+def test_json_has_no_nan_and_no_numpy():
     value = {"rows": FRAME, "n": np.int64(5), "pair": (np.float32(0.5), math.inf), "ok": np.bool_(True), "none": None}
-    write_json(value, tmp_path / "a.json")
-    assert json.loads((tmp_path / "a.json").read_text()) == {
+    assert json.loads(json.dumps(as_json(value), allow_nan=False)) == {
         "rows": [{"name": "a|b", "top1": 50.123456789012}, {"name": "mCE* (n=5)", "top1": None}],
         "n": 5,
         "pair": [0.5, None],
@@ -86,13 +84,20 @@ def test_a_name_with_a_dot_keeps_it(tmp_path):
     assert write_figure(figure(), tmp_path / "v1.2")[0].name == "v1.2.png"
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_half_written(tmp_path):
-    path = tmp_path / "table.json"
-    write_json({"old": 1}, path)
-    with pytest.raises(TypeError):
-        write_json({"bad": object()}, path)
-    assert json.loads(path.read_text()) == {"old": 1}
-    assert [entry.name for entry in tmp_path.iterdir()] == ["table.json"]
+def test_a_failed_write_leaves_the_old_file_and_nothing_half_written(tmp_path, monkeypatch):
+    path = tmp_path / "table.csv"
+    write_csv(FRAME, path)
+    before = path.read_bytes()
+
+    def fail(frame, target, **options):
+        target.write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", fail)
+    with pytest.raises(KeyboardInterrupt):
+        write_csv(FRAME.iloc[:1], path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["table.csv"]
 
 
 def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path):

@@ -1,0 +1,1 @@
+"""Training: the recipe (what is done), the augmentation, and the loop (how it is run)."""

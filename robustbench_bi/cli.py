@@ -27,7 +27,7 @@ class OneLineError(click.ClickException):
 
 
 class Commands(click.Group):
-    """A group that shows a `BivoRobustError` as one line, without a traceback."""
+    """A group that shows what the user can mend as one line, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command."""
@@ -35,6 +35,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except BivoRobustError as error:
             raise OneLineError(" ".join(str(error).split())) from error
+        except click.UsageError as error:
+            if isinstance(error, click.exceptions.NoArgsIsHelpError):
+                raise
+            raise OneLineError(" ".join(error.format_message().split())) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -121,9 +125,6 @@ def evaluate(
     as_json: bool,
     mean: str | None,
     std: str | None,
-    input_size: int | None,
-    resize_size: int | None,
-    interpolation: str | None,
     **options: Any,
 ) -> None:
     """Evaluate networks on clean and corrupted images.
@@ -133,16 +134,9 @@ def evaluate(
     from robustbench_bi.evaluate import evaluate_models
     from robustbench_bi.reports.frames import summary_frame
 
-    given = {
-        "mean": _numbers("--mean", mean),
-        "std": _numbers("--std", std),
-        "input_size": input_size,
-        "resize_size": resize_size,
-        "interpolation": interpolation,
-    }
-    overrides = {name: value for name, value in given.items() if value is not None}
+    means, stds = _numbers("--mean", mean), _numbers("--std", std)
     with evaluation_progress(quiet) as progress:
-        runs = evaluate_models(models, weights=weights or None, preprocessing=overrides, progress=progress, **options)
+        runs = evaluate_models(models, weights=weights or None, mean=means, std=stds, progress=progress, **options)
     summaries = [(run, summary_frame(run)) for run in runs]
     if as_json:
         _print_json([{**_about(run), "summary": frame, "cells": run.cells()} for run, frame in summaries])
@@ -181,7 +175,7 @@ def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str
     from robustbench_bi.reports.write import write_comparison
 
     baseline_run = open_run(baseline)
-    others = [open_run(run) for run in runs if run.resolve() != baseline.resolve()]
+    others = [open_run(run) for run in dict.fromkeys(run.resolve() for run in runs) if run != baseline.resolve()]
     bars = comparison_frame(others, baseline_run, across=across)
     written = write_comparison(others, baseline_run, bars, out, across)
     if as_json:
@@ -276,7 +270,7 @@ def profile(models: tuple[str, ...], size: int, as_json: bool) -> None:
 
 
 LISTED = {
-    "models": ("robustbench_bi.models", "MODELS", ("name", "family", "summary")),
+    "models": ("robustbench_bi.models", "MODELS", ("name", "aliases", "family", "summary")),
     "corruptions": ("robustbench_bi.corruptions", "CORRUPTIONS", ("name", "category", "summary")),
     "suites": ("robustbench_bi.corruptions", "SUITES", ("name", "summary")),
     "tables": ("robustbench_bi.corruptions", "TABLES", ("name", "side")),
@@ -291,14 +285,18 @@ LISTED = {
 @json_option
 def list_rows(what: str, as_json: bool) -> None:
     """Show what there is."""
-    module, table, columns = LISTED[what]
-    rows = [{name: getattr(row, name) for name in columns} for row in getattr(importlib.import_module(module), table)]
+    module, table_name, columns = LISTED[what]
+    table = getattr(importlib.import_module(module), table_name)
+    rows = [{**vars(row), "aliases": table.aliases_of(row.name)} for row in table]
     if as_json:
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        hidden = ("code", "scores")
+        shown = [{key: value for key, value in row.items() if key not in hidden} for row in rows]
+        click.echo(json.dumps(shown, indent=1, ensure_ascii=False, default=dict))
         return
-    widths = [max(len(str(row[name])) for row in rows) for name in columns]
-    for row in rows:
-        click.echo("  ".join(f"{row[name]!s:<{width}}" for name, width in zip(columns, widths, strict=True)).rstrip())
+    texts = [[", ".join(row[key]) if key == "aliases" else str(row[key]) for key in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    for text in texts:
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(text, widths, strict=True)).rstrip())
 
 
 def _option(text: str) -> tuple[str, Any]:
@@ -341,7 +339,7 @@ def _print_summary(run: Run, frame: pd.DataFrame) -> None:
     click.echo(frame.attrs["caption"])
     broken = run.config["runtime"]["broken"]
     if broken:
-        click.echo(f"{len(broken)} images cannot be decoded and were left out; run.json lists them.")
+        click.echo(f"Left out, because they cannot be decoded: {len(broken)} images; run.json lists them.")
     click.echo(f"Records: {run.directory / 'records'}")
 
 

@@ -167,8 +167,12 @@ def parse_severities(severities: str | int | Iterable[int]) -> tuple[int, ...]:
         if not all(parts):
             raise InputError(f'severities must look like "1-5" or "1,3,5", got {severities!r}')
         ranges = [(int(part[1]), int(part[2] or part[1])) for part in parts if part]
-        severities = [severity for first, last in ranges for severity in range(first, last + 1)]
-    chosen = list(severities)
+        # The ends are checked as they stand: a range is written out only when it is short.
+        severities = [n for first, last in ranges for n in (range(first, last + 1) if last <= 5 else (first, last))]
+    try:
+        chosen = list(severities)
+    except TypeError:
+        raise InputError(f'severities must look like "1-5" or "1,3,5", got {severities!r}') from None
     for severity in chosen:
         if isinstance(severity, bool) or not isinstance(severity, int) or not 1 <= severity <= 5:
             raise InputError(f"severity must be an integer from 1 to 5, got {severity!r}")

@@ -25,6 +25,7 @@ from robustbench_bi.errors import ModelOutputError
 from robustbench_bi.models.inference import choose_device, score
 from robustbench_bi.prepare import (
     check_options,
+    close_folder,
     logits_of,
     name_of,
     network_for,
@@ -85,8 +86,7 @@ def evaluate(model: str | torch.nn.Module, data: str = "demo", **options: Any) -
 
     Args:
         model: a name as for `create_model`, or a module that maps normalised float images (B,3,H,W) to logits (B,K).
-            A module's attributes `mean`, `std`, `input_size` are its preprocessing, where it has them. It is moved to
-            the device and left there in evaluation mode.
+            A module's attributes `mean`, `std`, `input_size` are its preprocessing, where it has them.
         data: a data source, as in `bivo-robust list data`.
         **options: as for `evaluate_models`.
 
@@ -107,7 +107,7 @@ def evaluate_models(
     data: str = "demo",
     *,
     weights: str | Sequence[str] | None = None,
-    suite: str = "imagenet-c",
+    suite: str | Sequence[str] = "imagenet-c",
     severities: str | int | Iterable[int] = "1-5",
     table: str = "auto",
     jpeg: int | str | None = "auto",
@@ -121,7 +121,11 @@ def evaluate_models(
     out: str | Path = "runs",
     classes: str | Path | None = None,
     skip_broken: bool = False,
-    preprocessing: dict[str, Any] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    input_size: int | None = None,
+    resize_size: int | None = None,
+    interpolation: str | None = None,
     progress: Callable[[Progress], None] | None = None,
     block_size: int = BLOCK_SIZE,
 ) -> list[Run]:
@@ -133,7 +137,7 @@ def evaluate_models(
         weights: for models given by name: a file, a torchvision weights name, "pretrained", "none" or "demo"; one for
             all, or one for each. Without it the `demo` source takes the bundled demo weights, and a user's own factory
             brings its own.
-        suite: a suite, a category, or corruption names with commas.
+        suite: a suite, a category, or corruption names with commas, or a sequence of names.
         severities: "1-5", "1,3,5", an integer or integers.
         table: a table of severity constants, or "auto": by the side of the images.
         jpeg: quality of the JPEG round trip after each corruption, None or "none" for none, "auto": 85 for the tables
@@ -149,7 +153,7 @@ def evaluate_models(
         out: folder of runs; each run is a folder in it.
         classes: tab-separated file of class number, folder name, label.
         skip_broken: leave out images that cannot be decoded and list them in the run, instead of stopping.
-        preprocessing: overrides of `mean`, `std`, `input_size`, `resize_size`, `interpolation`.
+        mean, std, input_size, resize_size, interpolation: in place of the models' own; see `Preprocessing`.
         progress: called after each finished cell-block.
         block_size: images a block; part of the run's identity, because it sets the record files.
 
@@ -172,9 +176,12 @@ def evaluate_models(
     )
     weights_of = weights_for(models, weights)
     target = choose_device(device)
+    states = [(model, _state_of(model)) for model in models if isinstance(model, torch.nn.Module)]
     dataset = open_data(data, limit=limit, classes=classes)
-    networks = [network_for(model, own, dataset, target) for model, own in zip(models, weights_of, strict=True)]
-    geometries = [preprocessing_for(network, dataset, preprocessing or {}) for network in networks]
+    networks = [network_for(model, own, dataset, target, seed) for model, own in zip(models, weights_of, strict=True)]
+    given = {"mean": mean, "std": std, "input_size": input_size, "resize_size": resize_size}
+    overrides = {name: value for name, value in {**given, "interpolation": interpolation}.items() if value is not None}
+    geometries = [preprocessing_for(network, dataset, overrides) for network in networks]
 
     def configure(dataset: Dataset, broken: tuple[dict[str, Any], ...] = ()) -> list[EvalConfig]:
         return [
@@ -209,8 +216,19 @@ def evaluate_models(
         Candidate(network, prepared, config, open_folder(Path(out), config))
         for network, prepared, config in zip(networks, geometries, configs, strict=True)
     ]
-    _Loop(dataset, candidates, target, batch_size, workers, progress).run()
+    try:
+        _Loop(dataset, candidates, target, batch_size, workers, progress).run()
+    finally:
+        for candidate in candidates:
+            close_folder(candidate.run)
+        for model, (was_training, was_on) in states:
+            model.train(was_training).to(was_on)
     return [candidate.run for candidate in candidates]
+
+
+def _state_of(model: torch.nn.Module) -> tuple[bool, torch.device]:
+    """Whether a module is in training mode, and where it is; evaluation leaves both as they were."""
+    return model.training, next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 class _Loop:

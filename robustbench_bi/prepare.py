@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,11 @@ def weights_for(models: Sequence[str | nn.Module], weights: str | Sequence[str] 
         >>> weights_for(["resnet50", "binet50"], "none")
         ['none', 'none']
     """
-    if not models:
-        raise InputError("at least one model is needed")
+    if isinstance(models, str) or not models:
+        raise InputError(f"models must be a sequence of at least one, got {models!r}")
+    for model in models:
+        if not isinstance(model, (str, nn.Module)):
+            raise InputError(f"a model must be a name or a torch module, got {type(model).__name__}")
     given: list[str | None] = [weights] if weights is None or isinstance(weights, (str, Path)) else list(weights)
     if len(given) == 1:
         given *= len(models)
@@ -81,8 +85,10 @@ def weights_for(models: Sequence[str | nn.Module], weights: str | Sequence[str] 
     return given
 
 
-def network_for(model: str | nn.Module, weights: str | None, dataset: Dataset, device: torch.device) -> nn.Module:
-    """The model on the device, in evaluation mode, with the weights that fit the data.
+def network_for(
+    model: str | nn.Module, weights: str | None, dataset: Dataset, device: torch.device, seed: int = 0
+) -> nn.Module:
+    """The model on the device, in evaluation mode, with the weights that fit the data; random ones come from the seed.
 
     Raises:
         InputError: a named model on other data than `demo` was given no weights.
@@ -104,7 +110,9 @@ def network_for(model: str | nn.Module, weights: str | None, dataset: Dataset, d
         classes = read_metadata(weights).get("num_classes", dataset.num_classes)
         if classes != dataset.num_classes:
             raise WeightsError(f"{weights} is for {classes} classes, and the data have {dataset.num_classes}")
-    network = create_model(model, num_classes=None if published else dataset.num_classes, weights=weights)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed % 2**63)
+        network = create_model(model, num_classes=None if published else dataset.num_classes, weights=weights)
     if model in MODELS:
         _check_class_names(network, weights, dataset)
     return network.to(device).to(memory_format=memory_format(model)).eval()
@@ -159,16 +167,21 @@ def without_broken(
     if not broken:
         return dataset, ()
     if not skip:
-        shown = "; ".join(f"{image.path} ({image.reason})" for image in broken[:LISTED])
+        shown = "; ".join(f"{_printable(image.path)} ({image.reason})" for image in broken[:LISTED])
         more = f" and {len(broken) - LISTED} more" if len(broken) > LISTED else ""
         raise DataError(
             f"{len(broken)} of {len(dataset)} images cannot be decoded: {shown}{more}. "
             "Mend them, or leave them out with --skip-broken"
         )
     listed = tuple(
-        {"image_id": int(image.image_id), "path": str(image.path), "reason": image.reason} for image in broken
+        {"image_id": int(image.image_id), "path": _printable(image.path), "reason": image.reason} for image in broken
     )
     return dataset.without([image.image_id for image in broken]), listed
+
+
+def _printable(path: str) -> str:
+    """A path whose name may hold bytes that are no text, as text."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def try_out(network: nn.Module, prepared: Preprocessing, config: EvalConfig, dataset: Dataset) -> None:
@@ -195,21 +208,23 @@ def open_folder(out: Path, config: EvalConfig) -> Run:
         RunMismatchError: the folder holds another configuration.
         DataError: it cannot be written.
     """
-    run = Run(out / config.folder)
+    run = Run(out.absolute() / config.folder)
     path = run.directory / "run.json"
     content = config.as_json()
     if path.exists():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            fingerprint = str(found["fingerprint"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            found = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
             raise RunMismatchError(
                 f"{path} cannot be read ({error}). Move {run.directory} away or choose another --out"
             ) from error
-        if fingerprint != config.fingerprint:
+        expected = json.loads(json.dumps({key: value for key, value in content.items() if key != "runtime"}))
+        differing = [key for key, value in expected.items() if found.get(key) != value]
+        if differing:
+            first = differing[0]
             raise RunMismatchError(
-                f"{run.directory} holds another configuration (fingerprint {fingerprint[:12]}, this one is "
-                f"{config.fingerprint[:12]}). Move it away or choose another --out"
+                f"{run.directory} holds another configuration: {first} is {found.get(first)!r} there and "
+                f"{expected[first]!r} here. Move it away or choose another --out"
             )
         remove_partial_files(run.directory / "records")
         if not run.missing():
@@ -220,3 +235,16 @@ def open_folder(out: Path, config: EvalConfig) -> Run:
     with replacing(path) as partial:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return Run(run.directory)
+
+
+def close_folder(run: Run) -> None:
+    """Remove a run folder that holds no record: what failed before the first one leaves nothing behind."""
+    records = run.directory / "records"
+    remove_partial_files(records)
+    if any(records.glob("*")):
+        return
+    with suppress(OSError):
+        (run.directory / "run.json").unlink()
+        if records.exists():
+            records.rmdir()
+        run.directory.rmdir()

@@ -30,6 +30,7 @@ COLUMNS = {
     "confidence": "float32",
     "loss": "float32",
 }
+ARROW_TYPES = {name: dtype.replace("float32", "float") for name, dtype in COLUMNS.items()}
 CLEAN = ("none", 0)
 
 Cell = tuple[str, int]
@@ -68,13 +69,28 @@ def write_cell(path: Path, columns: Mapping[str, NDArray[np.generic]]) -> None:
 
 
 def is_whole(path: Path, rows: int) -> bool:
-    """Whether a cell-block file is there, readable and of the expected length (a damaged one is made again)."""
+    """Whether a cell-block file is there, readable from end to end, and of the expected columns and length.
+
+    What is not whole is made again when the evaluation is started again.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException):
+        return False
+    return table.num_rows == rows and {field.name: str(field.type) for field in table.schema} == ARROW_TYPES
+
+
+def _has_rows(path: Path, rows: int) -> bool:
+    """A cheap look at the end of the file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         return bool(pq.read_metadata(path).num_rows == rows)
-    except (OSError, pa.ArrowInvalid):
+    except (OSError, pa.ArrowException):
         return False
 
 
@@ -85,7 +101,7 @@ def _read_cell(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is damaged ({error}); delete it and run the same eval command again") from error
+        raise DataError(f"{path} is damaged ({error}); run the same eval command again to mend it") from error
 
 
 @dataclass(frozen=True)
@@ -127,7 +143,7 @@ class Run:
             (cell, number)
             for cell in self.cell_names
             for number, rows in blocks
-            if not is_whole(cell_file(self.directory, cell, number), rows)
+            if not _has_rows(cell_file(self.directory, cell, number), rows)
         ]
 
     def records(self) -> pd.DataFrame:
@@ -196,10 +212,11 @@ def open_run(path: str | Path) -> Run:
         ...
         robustbench_bi.errors.DataError: no run in no/such/run: expected a folder with run.json, as eval writes it
     """
-    run = Run(Path(path))
+    run = Run(Path(path).absolute())
     try:
         schema = run.config["record_schema"]
-    except FileNotFoundError as error:
+        list(run.blocks()), run.cell_names, run.name
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"no run in {path}: expected a folder with run.json, as eval writes it") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{Path(path) / 'run.json'} is not a run's configuration ({error})") from error

@@ -72,6 +72,10 @@ class Table(Generic[Row]):
         """The names of all rows, in table order."""
         return tuple(self._rows)
 
+    def aliases_of(self, name: str) -> tuple[str, ...]:
+        """The other names that a row is found by."""
+        return tuple(alias for alias, target in self._aliases.items() if target == name)
+
     def __getitem__(self, name: str) -> Row:
         row = self._rows.get(self._aliases.get(name, name))
         if row is None:
@@ -110,7 +114,7 @@ def nearest(name: str, known: Collection[str]) -> str:
 
     if not known:
         return "There are none."
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(str(name), known, n=1)
     if close:
         return f"Did you mean {close[0]!r}?"
     more = f", … ({len(known):,} in all)" if len(known) > LISTED else ""

@@ -142,6 +142,15 @@ def test_list_names_every_row(what):
         (["train", "--model", "resnet50", "--option", "width"], "--option must be KEY=VALUE"),
         (["train", "--model", "resnet50", "--option", "widht=1"], "Did you mean 'width'?"),
         (["profile", "resnet5O"], "Did you mean 'resnet50'?"),
+        (["eval", "--model", "resnet50", "--limit", "0"], "'--limit'"),
+        (["eval", "--model", "resnet50", "--precision", "fp64"], "'fp64' is not one of"),
+        (["eval"], "Missing option '--model'"),
+        (["evl"], "No such command 'evl'"),
+        (["list", "modles"], "'modles' is not one of"),
+        (["eval", "--model", "resnet50", "--severities", "1-999999999999"], "severity must be an integer from 1 to 5"),
+        (["eval", "--model", "resnet50", "--suite", "fog,"], "single commas"),
+        (["eval", "--model", "resnet50", "--jpeg", "²"], "jpeg must be a quality"),
+        (["eval", "--model", "resnet50", "--device", "meta"], "device 'meta' cannot be used here"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, arguments, message):

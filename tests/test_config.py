@@ -10,7 +10,7 @@ def config(**changes):
     """The configuration of a small run, with changes."""
     base = EvalConfig(
         model={"name": "resnet50"}, weights_hash="a", data="demo", listing_hash="b", n=500, num_classes=10,
-        class_set="other",
+        class_set="other", pixel_version=1,
         corruptions=("fog", "snow"), severities=(1, 5), table="tiny-imagenet-c", jpeg=None, generator="bivo-robust",
         seed=0, input_size=64, resize_size=64, interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3,
         precision="fp32", clean=True, name="resnet50",
@@ -66,7 +66,9 @@ def test_severities_are_read(text, expected):
     assert parse_severities(text) == expected
 
 
-@pytest.mark.parametrize("bad", ["0", "6", "1-6", "", "a", "2.5", "5-1", True, [2.5], [True], [], "1,,2"])
+@pytest.mark.parametrize(
+    "bad", ["0", "6", "1-6", "", "a", "2.5", "5-1", True, [2.5], [True], [], "1,,2", "1-999999999999", None, 2.5]
+)
 def test_bad_severities_are_refused(bad):
     with pytest.raises(InputError, match="severit"):
         parse_severities(bad)

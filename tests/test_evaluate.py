@@ -191,6 +191,49 @@ def test_a_folder_of_another_configuration_is_not_mixed(tmp_path):
         rb.evaluate(Tiny(), out=tmp_path, **SMALL)
 
 
+@pytest.mark.parametrize("field", ["seed", "record_schema", "listing_hash"])
+def test_a_run_json_that_was_changed_is_another_configuration(tmp_path, field):
+    run = rb.evaluate(Tiny(), out=tmp_path, **SMALL)
+    (run.directory / "run.json").write_text(json.dumps({**run.config, field: "changed"}))
+    with pytest.raises(RunMismatchError, match=f"holds another configuration: {field} is 'changed' there and"):
+        rb.evaluate(Tiny(), out=tmp_path, **SMALL)
+
+
+def test_random_weights_come_from_the_seed_so_that_their_run_continues(tmp_path):
+    options = {**SMALL, "weights": "none", "out": tmp_path}
+    first, again = rb.evaluate("resnet38", **options), rb.evaluate("resnet38", **options)
+    assert first.directory == again.directory
+    assert rb.evaluate("resnet38", **{**options, "seed": 1}).config["weights_hash"] != first.config["weights_hash"]
+
+
+def test_what_fails_before_the_first_record_leaves_no_folder(tmp_path):
+    class NotANumber(Tiny):
+        def forward(self, images):
+            return super().forward(images) * torch.nan
+
+    with pytest.raises(ModelOutputError, match="not finite on none severity 0"):
+        rb.evaluate(NotANumber(), out=tmp_path, **SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_callers_module_is_left_as_it_was(tmp_path):
+    model = Tiny().train()
+    rb.evaluate(model, out=tmp_path, **SMALL)
+    assert model.training
+
+
+def test_damaged_pages_are_found_and_mended(tmp_path):
+    run = rb.evaluate(Tiny(), out=tmp_path, **SMALL)
+    before = contents(run)
+    path = run.directory / "records" / "contrast-5-0001.parquet"
+    damaged = bytearray(path.read_bytes())
+    damaged[20:60] = bytes(40)
+    path.write_bytes(damaged)
+    with pytest.raises(DataError, match=r"contrast-5-0001\.parquet is damaged .* run the same eval command again"):
+        rb.open_run(run.directory).records()
+    assert contents(rb.evaluate(Tiny(), out=tmp_path, **SMALL)) == before
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, monkeypatch):
     import pyarrow.parquet
 
@@ -201,7 +244,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, monke
     monkeypatch.setattr(pyarrow.parquet, "write_table", full)
     with pytest.raises(DataError, match=r"cannot write .*none-0-0000\.parquet: No space left on device"):
         rb.evaluate(Tiny(), out=tmp_path, **SMALL)
-    assert [path.name for path in tmp_path.glob("*/records/*")] == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -214,7 +257,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, monke
         ({"jpeg": 101}, "jpeg must be a quality from 1 to 100"),
         ({"device": "nowhere"}, "device 'nowhere' cannot be used"),
         ({"suite": "fogg"}, "Did you mean 'fog'"),
-        ({"preprocessing": {"input_size": 128}}, "are 64 pixels and are not resized"),
+        ({"input_size": 128}, "are 64 pixels and are not resized"),
         ({"generator": "files"}, "generator must be one of"),
     ],
 )
@@ -249,7 +292,7 @@ def test_broken_images_stop_the_run_before_any_cell(tmp_path):
 def test_skipped_broken_images_are_listed_and_lower_n(tmp_path):
     data = images_in_folders(tmp_path / "data", broken=["a/1", "c/3"])
     options = {"suite": "contrast", "severities": 1, "out": tmp_path / "runs", "skip_broken": True}
-    options["preprocessing"] = {"input_size": 64, "resize_size": 64}
+    options |= {"input_size": 64, "resize_size": 64}
     run = rb.evaluate(Tiny(outputs=3), data, **options)
     assert run.config["n"] == 10
     assert [entry["image_id"] for entry in run.config["runtime"]["broken"]] == [1, 11]
@@ -267,7 +310,7 @@ def test_a_named_model_on_other_data_asks_for_weights(tmp_path):
 def test_published_files_are_read_as_cells(tmp_path):
     for severity in (1, 2):
         images_in_folders(tmp_path / "data" / "fog" / str(severity))
-    options = {"suite": "fog", "out": tmp_path / "runs", "preprocessing": {"input_size": 64, "resize_size": 64}}
+    options = {"suite": "fog", "out": tmp_path / "runs", "input_size": 64, "resize_size": 64}
     run = rb.evaluate(Tiny(outputs=3), f"imagenet-c:{tmp_path / 'data'}", severities="1-2", **options)
     assert run.cell_names == [("fog", 1), ("fog", 2)]
     assert run.config["generator"] == "files"

@@ -45,7 +45,7 @@ def test_weights_are_one_for_all_or_one_for_each():
 @pytest.mark.parametrize(
     ("models", "weights", "message"),
     [
-        ([], None, "at least one model"),
+        ([], None, "a sequence of at least one"),
         (["a", "b", "c"], ["x", "y"], "once for each of the 3 models, got 2"),
         (["a", "a"], "none", "two are the same"),
         ([torch.nn.Identity()], "none", "a module brings its own weights"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from robustbench_bi.errors import InputError
 from robustbench_bi.registry import Table
 
 
@@ -115,24 +117,27 @@ TABLES = Table(
 _SUITES_AND_CORRUPTIONS = Table[Suite | Corruption]("suite or corruption", [*SUITES, *CORRUPTIONS])
 
 
-def resolve_suite(text: str) -> tuple[str, ...]:
+def resolve_suite(text: str | Sequence[str]) -> tuple[str, ...]:
     """Return the corruptions that a suite name, or names separated by commas, stand for.
 
     Args:
-        text: suites and corruptions in any mixture, such as "imagenet-c" or "noise,fog".
+        text: suites and corruptions in any mixture, such as "imagenet-c" or "noise,fog", or a sequence of them.
 
     Returns:
         Names of corruptions in table order, each once.
 
     Raises:
         UnknownNameError: a part is neither a suite nor a corruption.
+        InputError: a part is empty.
 
     Example:
         >>> resolve_suite("fog, noise")
         ('gaussian_noise', 'shot_noise', 'impulse_noise', 'fog')
     """
     chosen: set[str] = set()
-    for part in text.split(","):
+    for part in text.split(",") if isinstance(text, str) else text:
+        if not part.strip():
+            raise InputError(f"a suite is a name, or names with single commas between, got {text!r}")
         row = _SUITES_AND_CORRUPTIONS[part.strip()]
         chosen.update(row.corruptions if isinstance(row, Suite) else [row.name])
     return tuple(name for name in CORRUPTIONS.names if name in chosen)

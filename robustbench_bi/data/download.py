@@ -6,7 +6,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
 from robustbench_bi.data import expand_user
@@ -41,6 +41,8 @@ def downloading(name: str, url: str, unpacked: Path) -> Iterator[None]:
             yield
     except Exception as error:  # network, disk, checksum and archive each have errors of their own
         why = " ".join(str(error).split()) or type(error).__name__
+        with suppress(OSError):
+            unpacked.parent.rmdir()  # unless it holds something
         raise DataError(
             f"{name} is not in {unpacked.parent} and could not be downloaded ({why}): fetch {url} and unpack it so "
             f"that {unpacked} exists"

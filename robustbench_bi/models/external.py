@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustbench_bi.errors import InputError, WeightsError
+from robustbench_bi.errors import BivoRobustError, InputError, WeightsError
 from robustbench_bi.models import ALIASES, MODELS, attach, create_model
 from robustbench_bi.registry import nearest, unknown_name
 
@@ -130,7 +130,12 @@ def _own_model(name: str, num_classes: int | None, weights: str | Path | None, o
         raise InputError(f"{name} takes no argument {unknown[0]!r}; it takes: {', '.join(parameters) or 'none'}")
     file = _file(weights, name)
     takes_classes = num_classes is not None and "num_classes" in parameters
-    model = factory(**options, **({"num_classes": num_classes} if takes_classes else {}))
+    try:
+        model = factory(**options, **({"num_classes": num_classes} if takes_classes else {}))
+    except BivoRobustError:
+        raise
+    except Exception as error:  # a user's function may raise anything; it is shown as one line with its cause
+        raise InputError(f"{name} failed: {_one_line(error)}") from error
     if not isinstance(model, nn.Module):
         raise InputError(f"{name} must return a torch.nn.Module, got {type(model).__name__}")
     return _finished(model, name, _own_preprocessing(model, name), options, num_classes, file)
@@ -149,6 +154,8 @@ def _own_preprocessing(model: nn.Module, name: str) -> dict[str, Any]:
     found = {key: value for key, value in found.items() if value is not None}
     if "input_size" in found:
         found["input_size"] = _side(found["input_size"])
+        if isinstance(found["input_size"], bool) or not isinstance(found["input_size"], int):
+            raise InputError(f"the attribute 'input_size' of {name} must be an integer, got {model.input_size!r}")
     for key in ("mean", "std"):
         if key in found and not _are_three_numbers(found[key]):
             raise InputError(f"the attribute {key!r} of {name} must be three numbers, got {found[key]!r}")
@@ -157,7 +164,11 @@ def _own_preprocessing(model: nn.Module, name: str) -> dict[str, Any]:
 
 def _side(size: Any) -> Any:
     """A side, given alone or as the last of (channels, height, width)."""
-    return size[-1] if isinstance(size, Sequence) else size
+    return size[-1] if isinstance(size, Sequence) and size else size
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _are_three_numbers(values: Any) -> bool:
@@ -178,10 +189,10 @@ def _function(name: str) -> Callable[..., Any]:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, SyntaxError) as error:
-        raise InputError(f"cannot import {module_name} for the model {name!r}: {error}; {advice}") from error
+    except Exception as error:  # a user's module may raise anything while it is imported
+        raise InputError(f"cannot import {module_name} for the model {name!r}: {_one_line(error)}; {advice}") from error
     function = getattr(module, attribute, None)
-    if not callable(function):
+    if not callable(function) or (hasattr(function, "state_dict") and not inspect.isclass(function)):
         functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
         raise InputError(f"the module {module_name} has no function {attribute!r}. {nearest(attribute, functions)}")
     return function  # type: ignore[no-any-return]
@@ -273,6 +284,8 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
     def build(pretrained: bool = False, **arguments: Any) -> nn.Module:
         # What timm adds for its own builders; ours have no use for it.
         options = {key: value for key, value in arguments.items() if key not in _TIMM_ARGUMENTS}
+        if options.get("in_chans") == 3:
+            del options["in_chans"]
         model: Any = create_model(name, weights="pretrained" if pretrained else None, **options)
         model.pretrained_cfg = {
             "architecture": name,

@@ -1,5 +1,6 @@
 """Running a network: where, in which memory format and precision, and what its logits say of the labels."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,7 +33,8 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.ones(1, device=device, dtype=torch.float64).item()
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+        reason = re.split(r"\. |\n", str(error))[0]
+        raise InputError(f"device {name!r} cannot be used here: {reason[:200]}") from error
     return device
 
 

@@ -49,13 +49,13 @@ def profile(model: str | nn.Module, size: int | None = None, **options: Any) -> 
             aggregated.append(output.numel() * layer.kernel_size**2)
 
     handles = [layer.register_forward_hook(count_taps) for layer in model.modules()]
-    parameter = next(model.parameters())
+    parameter = next(model.parameters(), torch.zeros(0))
     training = [module for module in model.modules() if module.training]
     try:
         # With gradients: without them torch fuses attention into operators that the counter does not know.
         with FlopCounterMode(display=False) as counter:
             model.eval()(torch.zeros(1, 3, side, side, dtype=parameter.dtype, device=parameter.device))
-    except RuntimeError as error:
+    except Exception as error:  # a network may refuse a size in any way
         raise InputError(f"the network cannot take images of {side}×{side}: {error}") from error
     finally:
         for module in training:

@@ -10,7 +10,9 @@ import argparse
 import hashlib
 import inspect
 import json
+import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -188,7 +190,8 @@ def weights_hash(model: nn.Module) -> str:
 def source_hash(model: nn.Module) -> str:
     """SHA-256 (hex) over the source files of a model's classes that belong neither to this package nor to a library.
 
-    Equal weights under a changed `forward` are another model. A class whose file cannot be read counts by its name.
+    Equal weights under a changed `forward` are another model, and so are other numbers and texts among a module's
+    attributes. A class whose file cannot be read counts by its name.
 
     Example:
         >>> from torch import nn
@@ -204,6 +207,11 @@ def source_hash(model: nn.Module) -> str:
         except (OSError, TypeError):
             text = ""
         digest.update(f"{name}\n{text}\n".encode())
+    for name, module in model.named_modules():
+        if type(module) in own:
+            plain = {key: value for key, value in vars(module).items() if isinstance(value, (bool, int, float, str))}
+            plain.pop("training", None)
+            digest.update(f"{name} {sorted(plain.items())}\n".encode())
     return digest.hexdigest()
 
 
@@ -224,7 +232,8 @@ def _decoded(value: str) -> Any:
 
 def _unpickle(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's advice on foreign pickles; the error below says what to do
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken or hostile file can make the parser fail in any way
         wanted = re.search(r"GLOBAL (\S+)", str(error))
@@ -233,7 +242,12 @@ def _unpickle(path: Path) -> Any:
                 f"{path} is not a plain state dict: it asks for {wanted[1]}, which is refused and was not run; "
                 "save model.state_dict() and give that file"
             ) from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):
+            raise WeightsError(
+                f"{path} is not a plain state dict and was refused; nothing in it was run. "
+                "Save model.state_dict() and give that file"
+            ) from error
+        reason = re.split(r"[.:\n]", str(error))[0] or type(error).__name__
         raise WeightsError(f"{path} cannot be read as a checkpoint, it may be truncated ({reason})") from error
 
 
@@ -275,7 +289,7 @@ def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     only_the_first = all(state[name].shape[1:] == expected[name].shape[1:] for name in reshaped)
     if not missing and not unexpected and only_the_first and len(first) == 1:
         stored, wanted = first.pop()
-        return f"it is for {stored} classes, and the network has {wanted}; give num_classes={stored}"
+        return f"it is for {stored} classes, and {wanted} were asked for (by num_classes, or by the data)"
     shapes = [f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}" for name in reshaped]
     parts = (("missing", missing), ("unexpected", unexpected), ("other shape", shapes))
     return "; ".join(f"{what}: {_first(names)}" for what, names in parts if names)

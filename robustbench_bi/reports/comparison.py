@@ -86,8 +86,10 @@ def comparison_frame(
         grid = arrange(records)
         check_paired(grid, baseline_grid, label, baseline_label)
         shared = [cell for cell in baseline_grid.cells if cell in grid.cells]
-        if not shared:
-            raise RunMismatchError(f"{label} and {baseline_label} share no cell; evaluate them on the same corruptions")
+        if not set(shared) - {CLEAN}:
+            raise RunMismatchError(
+                f"{label} and {baseline_label} share no corrupted cell; evaluate them on the same corruptions"
+            )
         notes += _unshared(grid, baseline_grid, label, baseline_label)
         severities.add(tuple(sorted({severity for _, severity in shared} - {CLEAN[1]})))
         groups = ROWS[rows](shared)

@@ -78,7 +78,9 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> pd.DataFram
     frame.insert(2, "n", n)
     frame.insert(3, "cells", [sizes[kind, name] for kind, name in zip(frame["kind"], frame["name"], strict=True)])
     for metric_name in PROPORTIONS:
-        single = (frame["cells"] == 1) & frame[metric_name].notna()
+        # Where every image scores alike a bootstrap has no width, which would claim too much.
+        alike = (frame[f"{metric_name}_low"] == frame[f"{metric_name}_high"]) & frame[metric_name].isin([0.0, 100.0])
+        single = ((frame["cells"] == 1) | alike) & frame[metric_name].notna()
         low, high = wilson_interval(frame.loc[single, metric_name].to_numpy(), n, resampling.confidence)
         frame.loc[single, f"{metric_name}_low"], frame.loc[single, f"{metric_name}_high"] = low, high
     _lower_calibration_ends(frame, records, grid, groups)

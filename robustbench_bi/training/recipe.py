@@ -24,9 +24,9 @@ class Recipe:
         weight_decay: on all parameters.
         label_smoothing: 0 for none.
         warmup_epochs: the learning rate rises linearly over these.
-        crop: "inception" takes a box of 8 to 100 % of the area and an aspect of 3/4 to 4/3 (Szegedy et al. 2015), here of
-            the centre square of a picture, so that a batch has one size;
-            "shift" moves the picture by up to `shift` pixels each way; "none" takes it as it is.
+        crop: "inception" takes a box of 8 to 100 % of the area and an aspect of 3/4 to 4/3 (Szegedy et al. 2015), here
+            of the centre square of a picture, so that a batch has one size; "shift" moves the picture by up to `shift`
+            pixels each way; "none" takes it as it is.
         shift: pixels of zero padding for "shift".
         flip: mirror every other picture, left to right.
         input_size: side of the training images where the data have no side of their own.

@@ -8,7 +8,7 @@ import pytest
 
 from robustbench_bi.corruptions import CORRUPTIONS, SUITES, TABLES, resolve_suite, resolve_table
 from robustbench_bi.corruptions.apply import severity_constants
-from robustbench_bi.errors import UnknownNameError
+from robustbench_bi.errors import InputError, UnknownNameError
 
 # hendrycks/robustness, ImageNet-C: the order of the benchmark, then the four validation corruptions.
 PUBLISHED = (
@@ -75,10 +75,20 @@ def test_resolve_suite(text: str, names: tuple[str, ...]) -> None:
     assert resolve_suite(text) == names
 
 
-@pytest.mark.parametrize("text", ["imagenet", "fog,gausian_noise", "", "fog,"])
+@pytest.mark.parametrize("text", ["imagenet", "fog,gausian_noise"])
 def test_resolve_suite_refuses_unknown_names(text: str) -> None:
     with pytest.raises(UnknownNameError, match="unknown suite or corruption"):
         resolve_suite(text)
+
+
+@pytest.mark.parametrize("text", ["", "fog,", "fog,,snow"])
+def test_resolve_suite_refuses_empty_names(text: str) -> None:
+    with pytest.raises(InputError, match="single commas between"):
+        resolve_suite(text)
+
+
+def test_resolve_suite_takes_a_sequence() -> None:
+    assert resolve_suite(["fog", "noise"]) == resolve_suite("noise,fog")
 
 
 def test_resolve_suite_suggests() -> None:

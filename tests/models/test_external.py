@@ -66,9 +66,7 @@ def test_timm_weights_from_a_file(tmp_path):
     torch.save({"state_dict": network.state_dict()}, tmp_path / "timm.pth")
     again = create_model("timm:resnet18", num_classes=4, weights=tmp_path / "timm.pth")
     assert weights_hash(again) == weights_hash(network)
-    with pytest.raises(
-        WeightsError, match=r"does not fit timm:resnet18: it is for 4 classes, and the network has 1000"
-    ):
+    with pytest.raises(WeightsError, match=r"does not fit timm:resnet18: it is for 4 classes, and 1000 were asked for"):
         create_model("timm:resnet18", weights=tmp_path / "timm.pth")
 
 
@@ -204,7 +202,11 @@ def test_weights_of_a_function(module, tmp_path):
 @pytest.mark.parametrize(
     ("code", "name", "message"),
     [
-        ("", "my_missing:build", "cannot import my_missing for the model 'my_missing:build': No module named 'my_miss"),
+        (
+            "",
+            "my_missing:build",
+            "cannot import my_missing for the model 'my_missing:build': ModuleNotFoundError: No module named 'my_miss",
+        ),
         ("import my_absent", "my_model:build", "cannot import my_model .*: No module named 'my_absent'; a model is a"),
         ("def build(:", "my_model:build", "cannot import my_model for the model 'my_model:build': .*syntax"),
         ("def built(): ...", "my_model:build", "my_model has no function 'build'. Did you mean 'built'?"),
@@ -231,10 +233,17 @@ def test_functions_that_do_not_fit_are_refused(code, name, message, module):
     assert "\n" not in str(caught.value)
 
 
-def test_an_error_inside_the_users_function_is_theirs(module):
+def test_an_error_inside_the_users_function_is_one_line_with_its_cause(module):
     module("def build():\n    return {}['gone']")
-    with pytest.raises(KeyError, match="gone"):
+    with pytest.raises(InputError, match=r"^my_model:build failed: KeyError: 'gone'$") as caught:
         create_model("my_model:build")
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_an_instance_is_no_function(module):
+    module("import torch\n\nnetwork = torch.nn.Identity()\n\n\ndef build():\n    return network")
+    with pytest.raises(InputError, match="the module my_model has no function 'network'"):
+        create_model("my_model:network")
 
 
 def run(code):

@@ -317,7 +317,7 @@ def test_another_width_is_told_by_its_shapes(tmp_path):
 
 def test_another_number_of_classes_is_named(tmp_path):
     torch.save(create_model("resnet38", **TINY).state_dict(), tmp_path / "five.pth")
-    with pytest.raises(WeightsError, match="it is for 5 classes, and the network has 1000; give num_classes=5"):
+    with pytest.raises(WeightsError, match="it is for 5 classes, and 1000 were asked for"):
         create_model("resnet38", width=0.125, weights=tmp_path / "five.pth")
 
 

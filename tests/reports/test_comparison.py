@@ -197,7 +197,7 @@ def test_preprocessing_may_differ_and_is_noted(make_run):
 
 def test_nothing_in_common_or_nothing_at_all(make_run):
     baseline, run = (make_run(c, corruptions=(c,), clean=False) for c in ("fog", "snow"))
-    with pytest.raises(RunMismatchError, match="snow and fog share no cell"):
+    with pytest.raises(RunMismatchError, match="snow and fog share no corrupted cell"):
         comparison_frame([run], baseline)
     with pytest.raises(InputError, match="at least one run beside the baseline"):
         comparison_frame([], baseline)

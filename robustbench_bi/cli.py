@@ -141,7 +141,9 @@ def evaluate(
     if as_json:
         _print_json([{**_about(run), "summary": frame, "cells": run.cells()} for run, frame in summaries])
         return
-    for run, frame in summaries:
+    for number, (run, frame) in enumerate(summaries):
+        if number:
+            click.echo()
         _print_summary(run, frame)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from robustbench_bi.training.loop import Progress as TrainingProgress
 
 PLAIN_PROGRESS_SECONDS = 15.0
+NAMES = ("model", "corruption")
 
 
 @contextmanager
@@ -104,8 +105,8 @@ def print_table(frame: pd.DataFrame, title: str | None = None, rule_after: int =
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(frame.columns):
-        table.add_column(Text(column), justify="left" if number == 0 else "right", overflow="fold")
+    for column in frame.columns:
+        table.add_column(Text(column), justify="left" if column in NAMES else "right", overflow="fold")
     for number, row in enumerate(frame.itertuples(index=False)):
         table.add_row(*(Text(str(value)) for value in row), end_section=number == rule_after)
     Console(highlight=False).print(table)

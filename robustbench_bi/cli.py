@@ -331,9 +331,13 @@ def _print_summary(run: Run, frame: pd.DataFrame) -> None:
     """The table of one run, and below it what it is of and where its records lie."""
     from robustbench_bi.reports.display import display_summary, format_interval
 
-    shown = display_summary(frame)
+    scores = frame["kind"].isin(["mce", "relative_mce"])
+    shown = display_summary(frame[~scores])
     wanted = [column for column in ("corruption", "n", "top-1 %", "Δ to clean", "CE / mCE %") if column in shown]
     print_table(shown[wanted], title=run.name, rule_after=_last_category(frame))
+    for _, row in frame[scores].iterrows():
+        ends = row[["corruption_error", "corruption_error_low", "corruption_error_high"]]
+        click.echo(f"{row['name']}: {format_interval(*ends, decimals=2)}")
     for _, row in frame[frame["kind"].isin(["clean", "mean"])].iterrows():
         columns = (("top5", "top-5 %"), ("expected_calibration_error", "ECE %"), ("negative_log_likelihood", "NLL"))
         parts = [f"{label} {format_interval(*row[[name, f'{name}_low', f'{name}_high']])}" for name, label in columns]

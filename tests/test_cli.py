@@ -46,7 +46,7 @@ def test_eval_prints_the_table_and_where_the_records_lie(runs):
     result = invoke("eval", "--model", "binet50", *SMALL, "--out", runs)
     for text in ("binet50", "clean", "Δ to clean", "digital (1 of 4)", "contrast", "n = 16 images of demo"):
         assert text in result.stdout
-    assert re.search(r"clean +\d+\.\d \[\d+\.\d, \d+\.\d\]", result.stdout)
+    assert re.search(r"clean +16 +\d+\.\d \[\d+\.\d, \d+\.\d\]", result.stdout)
     assert str(folder_of(runs, "binet50") / "records") in result.stdout.replace("\n", "")
     assert "mCE" not in result.stdout
 

@@ -1,6 +1,7 @@
 """Whole commands as a user starts them; `python benchmarks/evaluate.py` appends its rows to results/evaluate.csv.
 
-Each command is started three times in a process of its own, the slowest and the fastest are left out.
+Each command is started three times in a process of its own, the slowest and the fastest are left out. Arguments choose
+commands by how their names begin: `python benchmarks/evaluate.py help`.
 """
 
 import csv
@@ -52,7 +53,10 @@ def main() -> None:
         "torch": version("torch"),
         "bivo_robust": version("bivo-robust"),
     }
+    chosen = tuple(sys.argv[1:]) or ("",)
     for name, arguments in COMMANDS.items():
+        if not name.startswith(chosen):
+            continue
         median = sorted(seconds(arguments) for _ in range(REPEATS))[REPEATS // 2]
         row = {"command": name, "seconds": round(median, 3), **machine}
         print(f"{row['command']}: {row['seconds']} s")

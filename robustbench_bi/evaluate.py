@@ -251,6 +251,7 @@ class _Loop:
         self.tasks = list(_tasks(candidates))
         self.block_size = candidates[0].config.block_size
         self.images = 0
+        self.images_total = sum(task.rows * len(task.candidates) for task in self.tasks)
 
     def run(self) -> None:
         """Fill what is missing of every run; the images of a block are decoded once for each geometry."""
@@ -273,8 +274,7 @@ class _Loop:
                 write_cell(cell_file(candidate.run.directory, task.cell, task.block), columns)
             self.images += task.rows * len(task.candidates)
             if self.progress is not None:
-                total = sum(other.rows * len(other.candidates) for other in self.tasks)
-                self.progress(Progress(task.cell, done, len(self.tasks), self.images, total))
+                self.progress(Progress(task.cell, done, len(self.tasks), self.images, self.images_total))
 
     def _classify(
         self, task: Task, images: NDArray[np.uint8], rows: NDArray[np.int64]

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from robustbench_bi.errors import DataError, InputError, UnknownNameError
+from robustbench_bi.records import CLEAN as CLEAN
+from robustbench_bi.records import Cell as Cell
 from robustbench_bi.registry import Table
 
 if TYPE_CHECKING:
@@ -31,10 +33,6 @@ if TYPE_CHECKING:
     from robustbench_bi.data.preprocess import Preprocessing
 
 Split = Literal["evaluation", "training"]
-Cell = tuple[str, int]
-"""A corruption and its severity, 1 to 5."""
-
-CLEAN: Cell = ("none", 0)
 
 
 @dataclass(frozen=True)

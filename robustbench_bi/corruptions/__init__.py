@@ -21,6 +21,7 @@ class Corruption:
         stream: keys its random bits; once published it never changes.
         random: whether it draws at all.
         summary: what it does to a picture.
+        kernels: the backends that have code of their own for it, beside plain torch.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Corruption:
     stream: int
     random: bool
     summary: str
+    kernels: tuple[str, ...] = ("numba",)
 
 
 @dataclass(frozen=True)
@@ -160,3 +162,19 @@ def resolve_table(name: str, side: int) -> str:
     if name != "auto":
         return TABLES[name].name
     return min(TABLES, key=lambda table: abs(math.log(side / table.side))).name
+
+
+def modules_of(name: str, table: str) -> dict[str, str]:
+    """Return the module of each backend that a corruption has code for; its function there has the corruption's name.
+
+    Args:
+        name: a row of `CORRUPTIONS`.
+        table: a row of `TABLES`.
+
+    Example:
+        >>> modules_of("fog", "imagenet-c")
+        {'reference': 'robustbench_bi.corruptions.weather', 'numba': 'robustbench_bi.corruptions.weather_numba_kernels'}
+    """
+    row = CORRUPTIONS[name]
+    module = row.code.partition(":")[0]
+    return {"reference": module} | {backend: f"{module}_{backend}_kernels" for backend in row.kernels}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import operator
+import os
+import threading
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_bi.corruptions import CORRUPTIONS, resolve_table
+from robustbench_bi.corruptions import CORRUPTIONS, modules_of, resolve_table
 from robustbench_bi.corruptions.draws import Draws
 from robustbench_bi.errors import InputError
-from robustbench_bi.ops.random_bits import load_backend
+from robustbench_bi.ops.backends import choose_backend, load
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -27,7 +30,7 @@ Images = TypeVar("Images", Tensor, "NDArray[np.uint8]")
 SMALLEST_SIDE = 32
 # Pixels (height × width × images) that are corrupted at once. On the CPU the working set should stay in cache; an
 # accelerator needs more to be busy, and a corruption's temporaries still stay near one gigabyte.
-_PIXELS_AT_ONCE_CPU = 2**17
+_PIXELS_AT_ONCE_CPU = 2**18
 _PIXELS_AT_ONCE_ACCELERATOR = 2**22
 
 
@@ -44,8 +47,10 @@ def corrupt(
     """Apply one corruption of ImageNet-C (Hendrycks & Dietterich, ICLR 2019) to a batch of images.
 
     An image's result depends on its pixels, the corruption, the severity, the table, the seed and its id, and on
-    nothing else: not on the batch that it comes in, its place there, or earlier calls. Every device draws the same
-    numbers; where a corruption interpolates, devices may round differently, by one grey level in single pixels.
+    nothing else: not on the batch that it comes in, its place there, the number of threads, or earlier calls. Every
+    device and backend draws the same numbers, and the four noises are the same bytes everywhere; where a corruption
+    sums or interpolates, devices and backends may round differently, by one grey level in a few of 100,000 bytes. On
+    the CPU the batch is shared out over `torch.get_num_threads()` threads.
 
     Args:
         images: uint8 RGB, either a torch tensor (B, 3, H, W) on any device, or a numpy array (H, W, 3) or (B, H, W, 3),
@@ -57,7 +62,9 @@ def corrupt(
             get the same random draws.
         table: the severity constants, a row of `robustbench_bi.corruptions.TABLES`, or "auto" for the one nearest to
             the shorter side. Constants are pixels of the table's own side and are not scaled to the images.
-        backend: of the random bits; None is the plain-torch reference.
+        backend: a row of `robustbench_bi.ops.backends.BACKENDS`; None is the fastest that can run: compiled kernels on
+            the CPU, which take a few seconds to compile when they are first used, and on CUDA Triton kernels or plain
+            torch. A backend that is named runs or raises. "reference", plain torch on any device, is the definition.
 
     Returns:
         The corrupted images, a new object of the same kind, shape, dtype and device.
@@ -79,17 +86,58 @@ def corrupt(
     row = CORRUPTIONS[name]
     severity = check_severity(severity)
     batch = as_batch(images)
-    constants = severity_constants(row.name, severity, resolve_table(table, min(batch.shape[2:])))
+    table = resolve_table(table, min(batch.shape[2:]))
+    constants = severity_constants(row.name, severity, table)
     identifiers = as_ids(ids, len(batch)).to(batch.device)
     seed = check_seed(seed)
-    load_backend(backend)
+    modules = modules_of(row.name, table)
+    function = load(modules, choose_backend(backend, batch.device, modules), row.name)
     corrupted = torch.empty_like(batch)
-    # Under a caller's autocast, sums that must be exact would be taken in 16 bits.
-    with torch.no_grad(), torch.autocast(batch.device.type, enabled=False):
-        for rows in _parts(batch):
-            draws = Draws(identifiers[rows], seed=seed, stream=row.stream, severity=severity, backend=backend)
-            corrupted[rows] = CORRUPTIONS.load(name)(batch[rows], draws, **constants)
+
+    def corrupt_part(rows: slice) -> None:
+        draws = Draws(identifiers[rows], seed=seed, stream=row.stream, severity=severity, backend=backend)
+        corrupted[rows] = function(batch[rows], draws, **constants)
+
+    for_each_part(corrupt_part, batch)
     return as_given(corrupted, images)
+
+
+def for_each_part(work: Callable[[slice], None], batch: Tensor) -> None:
+    """Call work with slices of a batch (B, 3, H, W) that together are all of it, on the CPU in torch's thread count.
+
+    Gradients and a caller's autocast, under which sums that must be exact would be taken in 16 bits, are off meanwhile.
+    """
+    threads = torch.get_num_threads() if batch.device.type == "cpu" else 1
+    parts = _parts(batch, threads)
+
+    def quietly(rows: slice) -> None:
+        with torch.no_grad(), torch.autocast(batch.device.type, enabled=False):
+            work(rows)
+
+    if threads == 1 or len(parts) < 2:
+        for rows in parts:
+            quietly(rows)
+    else:
+        list(_threads(threads, os.getpid()).map(quietly, parts))
+
+
+@functools.cache
+def _threads(count: int, process: int) -> ThreadPoolExecutor:
+    """Threads in which torch's operators do not start threads of their own; a forked process has to start its own."""
+    before = torch.get_num_threads()
+    ready = threading.Barrier(count + 1)
+
+    def start() -> None:
+        torch.set_num_threads(1)
+        ready.wait()
+
+    pool = ThreadPoolExecutor(count, "corrupt", initializer=start)
+    for _ in range(count):
+        pool.submit(int)
+    ready.wait()
+    # What a thread sets is also what threads that start later get; the caller's own number stands.
+    torch.set_num_threads(before)
+    return pool
 
 
 @functools.cache
@@ -190,8 +238,8 @@ def as_ids(ids: Sequence[int] | NDArray[np.integer[Any]] | Tensor | None, count:
     return torch.from_numpy(array.astype(np.int64))
 
 
-def _parts(batch: Tensor) -> list[slice]:
-    """Slices of the batch that are corrupted at once."""
+def _parts(batch: Tensor, threads: int) -> list[slice]:
+    """Slices of the batch that are corrupted at once: small ones, and one for each thread at least."""
     pixels = _PIXELS_AT_ONCE_CPU if batch.device.type == "cpu" else _PIXELS_AT_ONCE_ACCELERATOR
-    step = max(1, pixels // (batch.shape[2] * batch.shape[3]))
+    step = max(1, min(pixels // (batch.shape[2] * batch.shape[3]), -(-len(batch) // threads)))
     return [slice(start, start + step) for start in range(0, len(batch), step)]

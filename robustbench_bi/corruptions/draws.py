@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from robustbench_bi.ops.random_bits import load_backend
+from robustbench_bi.ops.random_bits import random_words
 
 _WORD = 2**32
 
@@ -29,7 +29,7 @@ class Draws:
         seed: 0 to 2**64 - 1.
         stream: the number of the corruption in its table.
         severity: 1 to 5.
-        backend: of `robustbench_bi.ops.random_bits`; None is the plain-torch reference.
+        backend: of the random bits; None is the fastest that can run, and all give the same.
 
     Raises:
         UnknownNameError: no such backend.
@@ -46,11 +46,10 @@ class Draws:
     """
 
     def __init__(self, ids: Tensor, *, seed: int, stream: int, severity: int, backend: str | None = None) -> None:
-        self._philox = load_backend(backend)
+        self._ids = ids
         self._key = (seed % _WORD, seed // _WORD)
-        self._low = (ids % _WORD)[:, None]
-        self._high = (ids // _WORD)[:, None]
-        self._last = torch.full((1, 1), stream * 8 + severity, dtype=torch.int64, device=ids.device)
+        self._last = stream * 8 + severity
+        self._backend = backend
         self._position = 0
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -84,22 +83,17 @@ class Draws:
         count = math.prod(shape)
         # Viewing words as pairs of halves gives the low half first on little-endian machines, all that torch supports.
         halves = self._blocks(-(-count // 8)).view(torch.int16)[:, :count]
-        return halves.to(torch.int32).bitwise_and_(0xFFFF).view(len(self._low), *shape)
+        return halves.to(torch.int32).bitwise_and_(0xFFFF).view(len(self._ids), *shape)
 
     def _words(self, shape: tuple[int, ...]) -> Tensor:
         """32 random bits for each value, int32 (B, *shape)."""
         count = math.prod(shape)
-        return self._blocks(-(-count // 4))[:, :count].reshape(len(self._low), *shape)
+        return self._blocks(-(-count // 4))[:, :count].reshape(len(self._ids), *shape)
 
     def _blocks(self, count: int) -> Tensor:
         """The next blocks of four words, as int32 (B, 4 * count)."""
         start, self._position = self._position, self._position + count
-        position = torch.arange(start, start + count, device=self._low.device)[None]
-        words = self._philox((position, self._low, self._high, self._last), self._key)
-        blocks = torch.empty(len(self._low), count, 4, dtype=torch.int32, device=self._low.device)
-        for number, word in enumerate(words):
-            blocks[..., number] = word
-        return blocks.flatten(1)
+        return random_words(self._ids, count, start=start, last=self._last, key=self._key, backend=self._backend)
 
 
 def _below(value: float) -> float:

@@ -51,6 +51,25 @@ def truncate(levels: Tensor) -> Tensor:
     return levels.add_(_ROUNDING_ERROR).clamp_(0, 255).to(torch.uint8)
 
 
+def gaussian_taps(sigma: float, *, truncate: float = 4.0) -> Tensor:
+    """Return one half of the kernel of `scipy.ndimage.gaussian_filter1d`, from its centre to its end.
+
+    Args:
+        sigma: standard deviation in pixels; 0 gives the identity.
+        truncate: radius of the kernel in standard deviations; it is int(truncate * sigma + 0.5) pixels.
+
+    Returns:
+        float64 (radius + 1,). The whole kernel, in which all but the first stand twice, sums to one.
+
+    Example:
+        >>> (gaussian_taps(0.5, truncate=1) * 100).round()
+        tensor([79., 11.], dtype=torch.float64)
+    """
+    offsets = torch.arange(int(truncate * sigma + 0.5) + 1, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (offsets / max(sigma, 1e-12)) ** 2)
+    return weights / (2 * weights.sum() - weights[0])
+
+
 @functools.lru_cache(maxsize=16)
 def gaussian_matrix(side: int, sigma: float, *, truncate: float = 4.0, mode: Border = "nearest") -> Tensor:
     """Return the matrix that smooths a line of pixels with a Gaussian.
@@ -74,11 +93,9 @@ def gaussian_matrix(side: int, sigma: float, *, truncate: float = 4.0, mode: Bor
                 [11., 79., 11.],
                 [ 0., 11., 89.]], dtype=torch.float64)
     """
-    radius = int(truncate * sigma + 0.5)
-    offsets = torch.arange(-radius, radius + 1)
-    weights = torch.exp(-0.5 * (offsets.double() / max(sigma, 1e-12)) ** 2)
-    weights /= weights.sum()
-    sources = torch.arange(side)[:, None] + offsets
+    half = gaussian_taps(sigma, truncate=truncate)
+    weights = torch.cat([half[1:].flip(0), half])
+    sources = torch.arange(side)[:, None] + torch.arange(1 - len(half), len(half))
     if mode == "nearest":
         sources = sources.clamp(0, side - 1)
     else:
@@ -120,13 +137,26 @@ def zoom_matrix(side: int, zoom: float) -> Tensor:
                 [0.5000, 0.5000],
                 [0.0000, 1.0000]], dtype=torch.float64)
     """
+    left, share = zoom_places(side, zoom)
+    matrix = torch.zeros(side, math.ceil(side / zoom), dtype=torch.float64)
+    return matrix.scatter_(1, left[:, None], 1 - share[:, None]).scatter_(1, left[:, None] + 1, share[:, None])
+
+
+def zoom_places(side: int, zoom: float) -> tuple[Tensor, Tensor]:
+    """Return between which two pixels of the crop each pixel of the magnified line lies (`zoom_matrix`).
+
+    Returns:
+        int64 (side,), the first of the two; and float64 (side,), the weight of the second, 0 to 1.
+
+    Example:
+        >>> zoom_places(3, 1.5)
+        (tensor([0, 0, 0]), tensor([0.0000, 0.5000, 1.0000], dtype=torch.float64))
+    """
     length = math.ceil(side / zoom)
     magnified = round(length * zoom)
     position = torch.arange(side, dtype=torch.float64) * ((length - 1) / (magnified - 1))
     left = position.long().clamp(max=length - 2)
-    share = (position - left).clamp(max=1)[:, None]
-    matrix = torch.zeros(side, length, dtype=torch.float64)
-    return matrix.scatter_(1, left[:, None], 1 - share).scatter_(1, left[:, None] + 1, share)
+    return left, (position - left).clamp(max=1)
 
 
 def separable(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -273,11 +303,8 @@ def directional_blur(images: Tensor, degrees: Tensor, *, radius: int, sigma: flo
         tensor([[[[30., 30., 30.,  0.]]]])
     """
     height, width = images.shape[-2:]
-    weights = _half_gaussian(2 * radius + 1, sigma)
-    angles = degrees.cpu().double().deg2rad()[:, None]
-    steps = torch.arange(len(weights), dtype=torch.float64)
-    down = (steps * angles.sin() - 0.5).ceil().long()
-    right = (steps * angles.cos() - 0.5).ceil().long()
+    weights = half_gaussian(2 * radius + 1, sigma).tolist()
+    down, right = directional_steps(degrees, len(weights))
     top, left = max(0, -int(down.min())), max(0, -int(right.min()))
     padded = _repeat_border(images, top, max(0, int(down.max())), left, max(0, int(right.max())))
     blurred = torch.zeros(images.shape, dtype=torch.int32, device=images.device)
@@ -290,12 +317,37 @@ def directional_blur(images: Tensor, degrees: Tensor, *, radius: int, sigma: flo
     return blurred
 
 
-def _half_gaussian(width: int, sigma: float) -> list[int]:
-    """Return exp(-i² / 2 sigma²) for i from 0 to width - 1, scaled to integers that sum to 2**DIRECTIONAL_BITS."""
+def half_gaussian(width: int, sigma: float) -> Tensor:
+    """Return exp(-i² / 2 sigma²) for i from 0 to width - 1, scaled to integers that sum to 2**DIRECTIONAL_BITS.
+
+    Example:
+        >>> int(half_gaussian(21, 3.0).sum()) == 2**DIRECTIONAL_BITS
+        True
+    """
     values = torch.exp(-0.5 * (torch.arange(width, dtype=torch.float64) / sigma) ** 2)
     weights = (values / values.sum() * 2**DIRECTIONAL_BITS).round().long()
     weights[0] += 2**DIRECTIONAL_BITS - weights.sum()
-    return [int(weight) for weight in weights]
+    return weights
+
+
+def directional_steps(degrees: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return how far down and how far to the right each step along a direction looks, rounded to whole pixels.
+
+    Args:
+        degrees: (B,), 0 to the right, 90 down.
+        count: number of steps, from 0 to count - 1 pixels long.
+
+    Returns:
+        Two int64 tensors (B, count) on the CPU.
+
+    Example:
+        >>> down, right = directional_steps(torch.tensor([45.0]), 4)
+        >>> down.tolist(), right.tolist()
+        ([[0, 1, 1, 2]], [[0, 1, 1, 2]])
+    """
+    angles = degrees.cpu().double().deg2rad()[:, None]
+    steps = torch.arange(count, dtype=torch.float64)
+    return (steps * angles.sin() - 0.5).ceil().long(), (steps * angles.cos() - 0.5).ceil().long()
 
 
 def _repeat_border(images: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:

@@ -112,12 +112,29 @@ def shot_noise(images: Tensor, draws: Draws, *, photons: int) -> Tensor:
 @functools.lru_cache(maxsize=5)
 def _shot_levels(photons: int, device: torch.device) -> Tensor:
     """The grey level after shot noise for each level before and each pattern of 16 bits, uint8 (256 * 65536,)."""
+    patterns, levels = shot_patterns(photons)
+    repeats = patterns.diff(dim=1, prepend=torch.zeros(256, 1, dtype=torch.int64))
+    # NumPy repeats bytes several times as fast as torch does.
+    return torch.from_numpy(np.repeat(levels.repeat(256).numpy(), repeats.flatten().numpy())).to(device)
+
+
+def shot_patterns(photons: int) -> tuple[Tensor, Tensor]:
+    """Return how the 65,536 patterns of 16 bits are shared out over the Poisson counts of each grey level.
+
+    Args:
+        photons: expected count of a white pixel.
+
+    Returns:
+        int64 (256, photons + 1), how many of the patterns give each count or a lower one, for each grey level; all that
+        the last count leaves goes to it. And uint8 (photons + 1,), the grey level that a count becomes.
+
+    Example:
+        >>> patterns, levels = shot_patterns(3)
+        >>> patterns[255].tolist(), levels.tolist()
+        ([3263, 13051, 27733, 65536], [0, 85, 170, 255])
+    """
     counts = torch.arange(photons + 1, dtype=torch.float64)
     rates = torch.arange(256, dtype=torch.float64)[:, None] / 255 * photons
-    # How many of the 65,536 patterns give each count or a lower one. All that is left goes to the last, which is white.
     patterns = torch.special.gammaincc(counts + 1, rates).mul_(65536).add_(0.5).to(torch.int64)
     patterns[:, -1] = 65536
-    repeats = patterns.diff(dim=1, prepend=torch.zeros(256, 1, dtype=torch.int64))
-    levels = (counts / photons * 255).to(torch.uint8).repeat(256)
-    # NumPy repeats bytes several times as fast as torch does.
-    return torch.from_numpy(np.repeat(levels.numpy(), repeats.flatten().numpy())).to(device)
+    return patterns, (counts / photons * 255).to(torch.uint8)

@@ -43,8 +43,8 @@ def share_off_by_one(ours: Tensor, expected: Tensor) -> float:
 def test_equal_to_the_original(name: str, severity: int, photographs: Photographs) -> None:
     for images in (photographs(1, 224), photographs(4, 33, 47)):
         ours, expected = corrupt(images, name, severity), original.corrupt(images, name, severity)
-        # Rounding errors of Fourier transforms and of sums; zoom_blur has none that show.
-        assert share_off_by_one(ours, expected) <= (0 if name == "zoom_blur" else 0.002)
+        # Rounding errors of the original's Fourier transforms, and of our float32 sums.
+        assert share_off_by_one(ours, expected) <= (0.00005 if name == "zoom_blur" else 0.002)
 
 
 @pytest.mark.parametrize("table", TABLES.names)

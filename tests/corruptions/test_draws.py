@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from robustbench_bi.corruptions.draws import Draws
-from robustbench_bi.ops.random_bits import philox
+from robustbench_bi.ops.random_bits.reference import philox
 
 SAMPLE = 200_000
 

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import sys
-
+import numpy as np
 import pytest
 import torch
 
-from robustbench_bi.errors import BackendUnavailableError, UnknownNameError
-from robustbench_bi.ops.random_bits import BACKENDS, load_backend, philox
+from robustbench_bi.ops.random_bits import MODULES, random_words
 
 # From the file kat_vectors of Random123 (Salmon et al.), "philox 4x32 10": counter, key, words.
 KNOWN_ANSWERS = [
@@ -14,6 +12,15 @@ KNOWN_ANSWERS = [
     ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
     ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
 ]
+
+
+# Without a GPU, Triton's kernels run in its interpreter; see tests/conftest.py.
+DEVICES = {"reference": "cpu", "numba": "cpu", "triton": "cuda" if torch.cuda.is_available() else "cpu"}
+
+
+@pytest.fixture(params=MODULES)
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def numbers(text: str) -> list[int]:
@@ -34,60 +41,46 @@ def philox_of_integers(counter: list[int], key: list[int]) -> list[int]:
     return counter
 
 
-def available_backends() -> list[str]:
-    names = []
-    for name in BACKENDS.names:
-        try:
-            load_backend(name)
-        except BackendUnavailableError:
-            continue
-        names.append(name)
-    return names
-
-
-@pytest.fixture(params=available_backends())
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.mark.parametrize(("counter", "key", "words"), KNOWN_ANSWERS)
 def test_known_answers(backend: str, counter: str, key: str, words: str) -> None:
-    first, second, third, fourth = (torch.tensor([word]) for word in numbers(counter))
+    first, second, third, fourth = numbers(counter)
+    identifier = np.array([third << 32 | second], dtype=np.uint64).view(np.int64)
     low, high = numbers(key)
-    result = philox((first, second, third, fourth), (low, high), backend=backend)
-    assert [int(word) for word in result] == numbers(words)
+    result = random_words(
+        torch.from_numpy(identifier).to(DEVICES[backend]), 1, start=first, last=fourth, key=(low, high), backend=backend
+    )
+    assert [word % 2**32 for word in result.flatten().tolist()] == numbers(words)
 
 
 def test_equals_a_twin_in_python_integers(backend: str) -> None:
-    counter = torch.randint(0, 2**32, (4, 50), generator=torch.Generator().manual_seed(0))
-    key = (0xDEADBEEF, 0x0BADCAFE)
-    words = torch.stack(philox((counter[0], counter[1], counter[2], counter[3]), key, backend=backend))
-    expected = [philox_of_integers(column, list(key)) for column in counter.T.tolist()]
-    assert words.T.tolist() == expected
+    key, start, last, blocks = (0xDEADBEEF, 0x0BADCAFE), 2**32 - 20, 2**32 - 1, 20
+    ids = [0, 7, 2**32 - 1, 2**32, 2**63 - 1]
+    words = random_words(
+        torch.tensor(ids, device=DEVICES[backend]), blocks, start=start, last=last, key=key, backend=backend
+    )
+    assert (words.dtype, tuple(words.shape)) == (torch.int32, (5, 80))
+    for identifier, row in zip(ids, words.tolist(), strict=True):
+        counters = [[start + block, identifier % 2**32, identifier >> 32, last] for block in range(blocks)]
+        expected = [word for counter in counters for word in philox_of_integers(counter, list(key))]
+        assert [word % 2**32 for word in row] == expected
 
 
-def test_counter_words_broadcast(backend: str) -> None:
-    position, low = torch.arange(5)[None], torch.tensor([3, 2**32 - 1, 7])[:, None]
-    high, last = torch.tensor([[0], [1], [2**31 - 1]]), torch.tensor([[77]])
-    small = torch.stack(philox((position, low, high, last), (1, 2), backend=backend))
-    whole = [word.expand(3, 5).contiguous() for word in (position, low, high, last)]
-    assert small.shape == (4, 3, 5)
-    assert torch.equal(small, torch.stack(philox((whole[0], whole[1], whole[2], whole[3]), (1, 2), backend=backend)))
+def test_backends_agree_bit_for_bit(backend: str) -> None:
+    ids = torch.randint(0, 2**62, (3,), generator=torch.Generator().manual_seed(0))
+    options = {"start": 5, "last": 157, "key": (2**31, 3)}
+    words, expected = (
+        random_words(ids.to(DEVICES[name]), 1001, backend=name, **options).cpu()  # type: ignore[arg-type]
+        for name in (backend, "reference")
+    )
+    assert torch.equal(words, expected)
 
 
-def test_the_counter_is_not_modified(backend: str) -> None:
-    words = [torch.arange(6) + shift for shift in range(4)]
-    before = [word.clone() for word in words]
-    philox((words[0], words[1], words[2], words[3]), (5, 6), backend=backend)
-    assert all(torch.equal(word, copy) for word, copy in zip(words, before, strict=True))
+def test_nothing_to_do(backend: str) -> None:
+    assert random_words(torch.empty(0, dtype=torch.int64, device=DEVICES[backend]), 3, backend=backend).shape == (0, 12)
+    assert random_words(torch.tensor([1, 2], device=DEVICES[backend]), 0, backend=backend).shape == (2, 0)
 
 
-def test_unknown_backend() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown backend 'refernce'\. Did you mean 'reference'\?"):
-        load_backend("refernce")
-
-
-def test_a_backend_that_cannot_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "robustbench_bi.ops.random_bits.triton_kernels", None)
-    with pytest.raises(BackendUnavailableError, match=r"backend 'triton' of random_bits cannot run here .*'reference'"):
-        load_backend("triton")
+def test_the_ids_are_not_modified(backend: str) -> None:
+    ids = torch.arange(6, device=DEVICES[backend]) + 2**40
+    random_words(ids, 2, backend=backend)
+    assert (ids - 2**40).tolist() == [0, 1, 2, 3, 4, 5]

@@ -1,0 +1,251 @@
+"""CPU twins of the filters in `filters`: sums over contiguous rows, one plane of an image after the other.
+
+Sums run in a fixed order and without fused multiply-adds, so they are the same on every machine. Images are NumPy
+arrays whose last two dimensions are (H, W); scratch is a few rows of one plane.
+
+A filter adds to each pixel the weighted differences of the others to it. So flat regions and even slopes, where a level
+lies on or next to a whole number, come out exact, and truncation shows no rounding errors there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from robustbench_bi.corruptions import filters
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def gaussian(planes: NDArray[Any], sigma: float) -> NDArray[np.float32]:
+    """Smooth planes as `filters.gaussian` does, in float32.
+
+    Args:
+        planes: uint8 or float32 (N, H, W).
+        sigma: standard deviation in pixels.
+
+    Returns:
+        float32 (N, H, W).
+
+    Example:
+        >>> gaussian(np.array([[[0, 0, 90, 0]]], dtype=np.uint8), 0.5).round()
+        array([[[ 0., 10., 71., 10.]]], dtype=float32)
+    """
+    result = np.empty(planes.shape, dtype=np.float32)
+    _smooth(planes, _odd_taps(sigma), False, result)
+    return result
+
+
+def gaussian_levels(planes: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
+    """Smooth grey levels, uint8 (N, H, W), and truncate them to uint8, as `filters.truncate` does.
+
+    Example:
+        >>> gaussian_levels(np.array([[[0, 0, 90, 0]]], dtype=np.uint8), 0.5)
+        array([[[ 0,  9, 70,  9]]], dtype=uint8)
+    """
+    result = np.empty_like(planes)
+    _smooth(planes, _odd_taps(sigma), True, result)
+    return result
+
+
+def _odd_taps(sigma: float) -> NDArray[np.float32]:
+    """Half of the kernel, filled up to an odd length."""
+    taps = filters.gaussian_taps(sigma)
+    return F.pad(taps, (0, 1 - len(taps) % 2)).to(torch.float32).numpy()
+
+
+@numba.njit(nogil=True, cache=True)
+def _smooth(planes: Any, taps: Any, truncate: bool, result: Any) -> None:
+    """Smooth down the columns into one padded row, and along that row into the result; the border is repeated.
+
+    `taps` has an odd length: distances are taken in pairs, which halves the traffic of the sums.
+    """
+    count, height, width = planes.shape
+    radius = len(taps) - 1
+    padded = np.empty(width + 2 * radius, np.float32)
+    row = padded[radius : radius + width]
+    twice = np.empty(width, np.float32)
+    sums = np.empty(width, np.float32)
+    for number in range(count):
+        plane = planes[number]
+        for y in range(height):
+            centre = plane[y]
+            for x in range(width):
+                twice[x] = np.float32(2) * centre[x]
+                sums[x] = 0
+            for near in range(1, radius, 2):
+                above, below = plane[max(y - near, 0)], plane[min(y + near, height - 1)]
+                higher, lower = plane[max(y - near - 1, 0)], plane[min(y + near + 1, height - 1)]
+                first, second = taps[near], taps[near + 1]
+                for x in range(width):
+                    inner = np.float32(above[x]) + np.float32(below[x]) - twice[x]
+                    outer = np.float32(higher[x]) + np.float32(lower[x]) - twice[x]
+                    sums[x] += first * inner + second * outer
+            for x in range(width):
+                row[x] = centre[x] + sums[x]
+                twice[x] = np.float32(2) * row[x]
+                sums[x] = 0
+            for x in range(radius):
+                padded[x] = row[0]
+                padded[radius + width + x] = row[width - 1]
+            for near in range(1, radius, 2):
+                left, right = padded[radius - near :], padded[radius + near :]
+                lefter, righter = padded[radius - near - 1 :], padded[radius + near + 1 :]
+                first, second = taps[near], taps[near + 1]
+                for x in range(width):
+                    inner = left[x] + right[x] - twice[x]
+                    sums[x] += first * inner + second * (lefter[x] + righter[x] - twice[x])
+            target = result[number, y]
+            for x in range(width):
+                if truncate:
+                    change = np.floor(row[x] - np.float32(centre[x]) + sums[x])
+                    target[x] = min(max(centre[x] + change, np.float32(0)), np.float32(255))
+                else:
+                    target[x] = row[x] + sums[x]
+
+
+def directional_blur(
+    images: NDArray[np.uint8], degrees: torch.Tensor, *, radius: int, sigma: float
+) -> NDArray[np.int32]:
+    """Blur each image along its own direction, bit for bit as `filters.directional_blur` does.
+
+    Args:
+        images: uint8 (B, C, H, W).
+        degrees: (B,), 0 looks to the right, 90 down.
+        radius: half the number of taps.
+        sigma: in pixels.
+
+    Returns:
+        int32 (B, C, H, W): grey levels in units of 2**-`filters.DIRECTIONAL_BITS`.
+
+    Example:
+        >>> spot = np.array([[[[0, 0, 90, 0]]]], dtype=np.uint8)
+        >>> directional_blur(spot, torch.tensor([0.0]), radius=1, sigma=100.0) // 2**filters.DIRECTIONAL_BITS
+        array([[[[29, 30, 30,  0]]]], dtype=int32)
+    """
+    result = np.zeros(images.shape, dtype=np.int32)
+    height, width = images.shape[2:]
+    weights = filters.half_gaussian(2 * radius + 1, sigma)
+    down, right = filters.directional_steps(degrees, len(weights) + 1)
+    # Where a shift reaches the side of the image the blur stops; the last step fills up an even number.
+    lost = ((down.abs() >= height) | (right.abs() >= width)).cumsum(dim=1) > 0
+    kept = torch.where(lost, 0, F.pad(weights, (0, 1))).to(torch.int32)
+    _shift_and_add(images, kept.numpy(), down.masked_fill(lost, 0).numpy(), right.masked_fill(lost, 0).numpy(), result)
+    return result
+
+
+@numba.njit(nogil=True, cache=True)
+def _shift_and_add(images: Any, all_weights: Any, down: Any, right: Any, result: Any) -> None:
+    """Pad each plane by what its steps need, then add shifted rows, two at a time; there is an even number."""
+    count, channels, height, width = images.shape
+    for number in range(count):
+        weights, below, across = all_weights[number], down[number], right[number]
+        top, left = max(0, -below.min()), max(0, -across.min())
+        padded = np.empty((top + height + max(0, below.max()), left + width + max(0, across.max())), np.uint8)
+        for channel in range(channels):
+            for y in range(padded.shape[0]):
+                row = images[number, channel, min(max(y - top, 0), height - 1)]
+                for x in range(padded.shape[1]):
+                    padded[y, x] = row[min(max(x - left, 0), width - 1)]
+            for y in range(height):
+                sums = result[number, channel, y]
+                for tap in range(0, len(weights), 2):
+                    first, second = weights[tap], weights[tap + 1]
+                    row = padded[top + y + below[tap], left + across[tap] :]
+                    following = padded[top + y + below[tap + 1], left + across[tap + 1] :]
+                    for x in range(width):
+                        sums[x] += first * np.int32(row[x]) + second * np.int32(following[x])
+
+
+def correlate_levels(planes: NDArray[np.uint8], disk: torch.Tensor) -> NDArray[np.uint8]:
+    """Slide a disk over grey levels and truncate: `filters.truncate(filters.correlate(...))`.
+
+    The flat inside of a disk is a box in each of its rows, and a box is the difference of two running sums: whole
+    numbers, so that their sum is exact. What is left are the few pixels of the disk's edge.
+
+    Args:
+        planes: uint8 (N, H, W).
+        disk: float64 (K, K), K odd and K // 2 less than H and W, the same turned upside down or left to right; see
+            `filters.disk_kernel`.
+
+    Returns:
+        uint8 (N, H, W).
+
+    Example:
+        >>> spot = np.zeros((1, 20, 20), dtype=np.uint8)
+        >>> spot[0, 9, 9] = 150
+        >>> correlate_levels(spot, filters.disk_kernel(3, 0.1))[0, 9, 4:15]
+        array([0, 0, 5, 5, 5, 5, 5, 5, 5, 0, 0], dtype=uint8)
+    """
+    radius = len(disk) // 2
+    quarter = disk[radius:, radius:]
+    flat = float(quarter[0, 0])
+    # Weights that differ by so little are those of the inside, and so small ones are none: no sum shows it.
+    insides = ((quarter - flat).abs() < 4e-9).to(torch.int64).cumprod(dim=1).sum(dim=1)
+    edge = torch.where(quarter < 1e-12, 0.0, quarter).to(torch.float32)
+    result = np.empty_like(planes)
+    _correlate(planes, insides.numpy(), flat, edge.numpy(), float(disk.sum() - 1), result)
+    return result
+
+
+@numba.njit(nogil=True, cache=True)
+def _correlate(planes: Any, insides: Any, flat: float, edge: Any, excess: float, result: Any) -> None:
+    """Fold the rows above and below, then the columns before and after, so that a quarter of the disk is left.
+
+    Args:
+        insides: how many of a row's pixels from the middle on are inside; all weigh `flat`.
+        edge: weights of the quarter, used beyond the inside.
+        excess: what the weights sum to, less one.
+    """
+    count, height, width = planes.shape
+    radius = len(edge) - 1
+    length = width + 2 * radius
+    levels, running = np.empty((height, length), np.float32), np.zeros((height, length + 1), np.float32)
+    folded, folded_running = np.empty(length, np.float32), np.empty(length + 1, np.float32)
+    inner, outer, fourfold = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    boxes = np.float32(4 * insides.sum() - 2 * insides[0] - 2 * (insides > 0).sum() + 1)
+    for number in range(count):
+        plane = planes[number]
+        for y in range(height):
+            for x in range(length):
+                place = abs(x - radius)
+                levels[y, x] = plane[y, min(place, 2 * width - 2 - place)]
+                running[y, x + 1] = running[y, x] + levels[y, x]
+        for y in range(height):
+            centre = plane[y]
+            for x in range(width):
+                fourfold[x] = np.float32(4) * centre[x]
+                inner[x], outer[x] = -boxes * centre[x], 0
+            for distance in range(radius + 1):
+                up, down = abs(y - distance), height - 1 - abs(height - 1 - y - distance)
+                # The middle row is folded with itself, and so is the middle column.
+                share, inside = np.float32(0.5 if distance == 0 else 1), insides[distance]
+                if inside > 0:
+                    above, below = running[up], running[down]
+                    for x in range(length + 1):
+                        folded_running[x] = above[x] + below[x]
+                    left, right = folded_running[radius - inside + 1 :], folded_running[radius + inside :]
+                    for x in range(width):
+                        inner[x] += share * (right[x] - left[x])
+                reach = radius
+                while reach >= inside and edge[distance, reach] == 0:
+                    reach -= 1
+                if reach < inside:
+                    continue
+                above, below = levels[up], levels[down]
+                for x in range(length):
+                    folded[x] = above[x] + below[x]
+                for step in range(inside, reach + 1):
+                    left, right = folded[radius - step :], folded[radius + step :]
+                    weight = share * edge[distance, step] * np.float32(0.5 if step == 0 else 1)
+                    for x in range(width):
+                        outer[x] += weight * (left[x] + right[x] - fourfold[x])
+            target = result[number, y]
+            for x in range(width):
+                change = flat * inner[x] + outer[x] + excess * centre[x] + 1e-9
+                target[x] = min(max(centre[x] + np.floor(change), 0.0), 255.0)

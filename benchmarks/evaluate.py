@@ -4,18 +4,13 @@ Each command is started three times in a process of its own, the slowest and the
 commands by how their names begin: `python benchmarks/evaluate.py help`.
 """
 
-import csv
-import datetime
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
-from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results" / "evaluate.csv"
+from machine import append, machine
+
 REPEATS = 3
 COMMANDS = {
     "help": ["--help"],
@@ -36,36 +31,15 @@ def seconds(arguments: list[str]) -> float:
         return time.perf_counter() - started
 
 
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
 def main() -> None:
     """Measure every command and append its median."""
-    machine = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": version("torch"),
-        "bivo_robust": version("bivo-robust"),
-    }
     chosen = tuple(sys.argv[1:]) or ("",)
     for name, arguments in COMMANDS.items():
         if not name.startswith(chosen):
             continue
         median = sorted(seconds(arguments) for _ in range(REPEATS))[REPEATS // 2]
-        row = {"command": name, "seconds": round(median, 3), **machine}
-        print(f"{row['command']}: {row['seconds']} s")
-        new = not RESULTS.exists()
-        with RESULTS.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        print(f"{name}: {median:.3f} s")
+        append("evaluate.csv", {"command": name, "seconds": round(median, 3), **machine("torch")})
 
 
 if __name__ == "__main__":

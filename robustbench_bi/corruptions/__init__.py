@@ -56,6 +56,7 @@ PIXEL_VERSION = 1
 """Raised whenever a change to any corruption changes a pixel; it is part of a run's identity."""
 
 _MODULE = "robustbench_bi.corruptions"
+_BOTH = ("numba", "triton")
 
 # The 15 of the benchmark in its published order, then the four validation corruptions, which never enter mCE.
 CORRUPTIONS = Table(
@@ -66,9 +67,15 @@ CORRUPTIONS = Table(
         Corruption("impulse_noise", "noise", f"{_MODULE}.noise:impulse_noise", 3, True, "salt and pepper"),
         Corruption("defocus_blur", "blur", f"{_MODULE}.blur:defocus_blur", 4, False, "disk-shaped lens blur"),
         Corruption("glass_blur", "blur", f"{_MODULE}.blur:glass_blur", 5, True, "pixels copied over from near by"),
-        Corruption("motion_blur", "blur", f"{_MODULE}.blur:motion_blur", 6, True, "blur along a random direction"),
-        Corruption("zoom_blur", "blur", f"{_MODULE}.blur:zoom_blur", 7, False, "mean over growing magnifications"),
-        Corruption("snow", "weather", f"{_MODULE}.weather:snow", 8, True, "streaks of snow on a whitened picture"),
+        Corruption(
+            "motion_blur", "blur", f"{_MODULE}.blur:motion_blur", 6, True, "blur along a random direction", _BOTH
+        ),
+        Corruption(
+            "zoom_blur", "blur", f"{_MODULE}.blur:zoom_blur", 7, False, "mean over growing magnifications", _BOTH
+        ),
+        Corruption(
+            "snow", "weather", f"{_MODULE}.weather:snow", 8, True, "streaks of snow on a whitened picture", _BOTH
+        ),
         Corruption("frost", "weather", f"{_MODULE}.weather:frost", 9, True, "photographed ice crystals laid over"),
         Corruption("fog", "weather", f"{_MODULE}.weather:fog", 10, True, "a bright fractal cloud laid over"),
         Corruption("brightness", "weather", f"{_MODULE}.weather:brightness", 11, False, "raises the value of HSV"),

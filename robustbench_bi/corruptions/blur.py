@@ -14,6 +14,7 @@ from torch import Tensor
 
 from robustbench_bi.corruptions.filters import (
     DIRECTIONAL_BITS,
+    DirectionalBlur,
     centre_crop,
     correlate,
     directional_blur,
@@ -23,6 +24,7 @@ from robustbench_bi.corruptions.filters import (
     to_unit,
     truncate,
     zoom_matrix,
+    zoom_places,
 )
 
 if TYPE_CHECKING:
@@ -145,7 +147,9 @@ def _copied_from(moves: Tensor, height: int, width: int, max_delta: int) -> Tens
     return target
 
 
-def motion_blur(images: Tensor, draws: Draws, *, radius: int, sigma: float) -> Tensor:
+def motion_blur(
+    images: Tensor, draws: Draws, *, radius: int, sigma: float, directional_blur: DirectionalBlur = directional_blur
+) -> Tensor:
     """Blur along a random direction, as a moving camera does (`filters.directional_blur`).
 
     The published files went through ImageMagick's motion blur; this is the stand-in of `imagecorruptions`, with its
@@ -157,6 +161,7 @@ def motion_blur(images: Tensor, draws: Draws, *, radius: int, sigma: float) -> T
         draws: the random variates.
         radius: half the length of the blur, in pixels.
         sigma: standard deviation of the half Gaussian along it, in pixels.
+        directional_blur: `filters.directional_blur`, or a twin of it.
 
     Returns:
         uint8 (B, 3, H, W).
@@ -204,3 +209,24 @@ def zoom_blur(images: Tensor, draws: Draws, *, zoom_stop: float, zoom_step: floa
         total += separable(part, zoom_matrix(height, factor), zoom_matrix(width, factor)).to(torch.float32)
     mean = total.add_(unit).div_(torch.tensor(len(factors) + 1.0, device=images.device))
     return mean.clamp_(0, 1).mul_(255).to(torch.uint8)
+
+
+def zoom_layers(height: int, width: int, zoom_stop: float, zoom_step: float) -> list[tuple[Tensor, Tensor]]:
+    """Return where the layers of `zoom_blur` are read, for the rows and for the columns.
+
+    Returns:
+        Two pairs: int64 (layers, side), the pixel of the image before each place, and float32 (layers, side), the share
+        of the next pixel, both on the CPU.
+
+    Example:
+        >>> (rows, shares), _ = zoom_layers(32, 32, 1.06, 0.01)
+        >>> rows[-1, :5].tolist(), shares[-1, :3]
+        ([0, 1, 2, 3, 4], tensor([0.0000, 0.9677, 0.9355]))
+    """
+    factors = np.arange(1, zoom_stop, zoom_step).tolist()
+    layers = []
+    for side in (height, width):
+        places, shares = zip(*(zoom_places(side, factor) for factor in factors), strict=True)
+        starts = torch.tensor([[centre_crop(side, factor).start] for factor in factors])
+        layers.append((torch.stack(places) + starts, torch.stack(shares).to(torch.float32)))
+    return layers

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import torch
 
-from robustbench_bi.corruptions import filters
+from robustbench_bi.corruptions import blur, filters
 from robustbench_bi.corruptions import filters_numba_kernels as filter_kernels
 
 if TYPE_CHECKING:
@@ -89,22 +89,14 @@ def motion_blur(images: Tensor, draws: Draws, *, radius: int, sigma: float) -> T
 
 def zoom_blur(images: Tensor, draws: Draws, *, zoom_stop: float, zoom_step: float) -> Tensor:
     """Twin of `blur.zoom_blur`: each layer is interpolated in float32, first down the columns, then along the rows."""
-    factors = np.arange(1, zoom_stop, zoom_step).tolist()
-    (tops, rows), (lefts, columns) = (_zoom_places(side, factors) for side in images.shape[2:])
-    result = np.empty(images.shape, np.uint8)
-    _zoom(images.flatten(0, 1).numpy(), tops, rows, lefts, columns, result.reshape(-1, *images.shape[2:]))
-    return torch.from_numpy(result)
-
-
-def _zoom_places(side: int, factors: list[float]) -> tuple[Any, Any]:
-    """For each factor and pixel of a line: the pixel before its place, and the share of the next one."""
-    places, shares = [], []
-    for factor in factors:
-        place, share = filters.zoom_places(side, factor)
-        places.append(place + filters.centre_crop(side, factor).start)
-        shares.append(share)
     # An unsigned number as an index spares numba the question whether it counts from the end.
-    return torch.stack(places).numpy().astype(np.uint64), torch.stack(shares).to(torch.float32).numpy()
+    (tops, down), (lefts, across) = (
+        (places.numpy().astype(np.uint64), shares.numpy())
+        for places, shares in blur.zoom_layers(images.shape[2], images.shape[3], zoom_stop, zoom_step)
+    )
+    result = np.empty(images.shape, np.uint8)
+    _zoom(images.flatten(0, 1).numpy(), tops, down, lefts, across, result.reshape(-1, *images.shape[2:]))
+    return torch.from_numpy(result)
 
 
 @numba.njit(nogil=True, cache=True)

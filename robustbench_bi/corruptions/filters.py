@@ -6,6 +6,7 @@ integers, so that their order, and with it the batch, the thread count and the d
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import scipy.fft
@@ -21,6 +22,7 @@ _PIECE = 64
 DIRECTIONAL_BITS = 23
 
 Border = Literal["nearest", "reflect"]
+DirectionalBlur = Callable[..., Tensor]
 
 
 def to_unit(images: Tensor, dtype: torch.dtype) -> Tensor:
@@ -325,7 +327,7 @@ def half_gaussian(width: int, sigma: float) -> Tensor:
         True
     """
     values = torch.exp(-0.5 * (torch.arange(width, dtype=torch.float64) / sigma) ** 2)
-    weights = (values / values.sum() * 2**DIRECTIONAL_BITS).round().long()
+    weights: Tensor = (values / values.sum() * 2**DIRECTIONAL_BITS).round().long()
     weights[0] += 2**DIRECTIONAL_BITS - weights.sum()
     return weights
 

@@ -53,10 +53,13 @@ def gaussian_levels(planes: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8
     return result
 
 
-def _odd_taps(sigma: float) -> NDArray[np.float32]:
-    """Half of the kernel, filled up to an odd length."""
+def _odd_taps(sigma: float) -> NDArray[Any]:
+    """Half of the kernel, filled up to an odd length, in the precision of the sums.
+
+    The second weight of a narrow kernel is so small that float32 would lose it beside a grey level.
+    """
     taps = filters.gaussian_taps(sigma)
-    return F.pad(taps, (0, 1 - len(taps) % 2)).to(torch.float32).numpy()
+    return F.pad(taps, (0, 1 - len(taps) % 2)).to(torch.float64 if sigma < 1 else torch.float32).numpy()
 
 
 @numba.njit(nogil=True, cache=True)
@@ -67,28 +70,29 @@ def _smooth(planes: Any, taps: Any, truncate: bool, result: Any) -> None:
     """
     count, height, width = planes.shape
     radius = len(taps) - 1
-    padded = np.empty(width + 2 * radius, np.float32)
+    levels = np.empty((height, width), taps.dtype)
+    padded = np.empty(width + 2 * radius, taps.dtype)
     row = padded[radius : radius + width]
-    twice = np.empty(width, np.float32)
-    sums = np.empty(width, np.float32)
+    twice, sums = np.empty(width, taps.dtype), np.empty(width, taps.dtype)
     for number in range(count):
-        plane = planes[number]
         for y in range(height):
-            centre = plane[y]
             for x in range(width):
-                twice[x] = np.float32(2) * centre[x]
+                levels[y, x] = planes[number, y, x]
+        for y in range(height):
+            centre = levels[y]
+            for x in range(width):
+                twice[x] = centre[x] + centre[x]
                 sums[x] = 0
             for near in range(1, radius, 2):
-                above, below = plane[max(y - near, 0)], plane[min(y + near, height - 1)]
-                higher, lower = plane[max(y - near - 1, 0)], plane[min(y + near + 1, height - 1)]
+                above, below = levels[max(y - near, 0)], levels[min(y + near, height - 1)]
+                higher, lower = levels[max(y - near - 1, 0)], levels[min(y + near + 1, height - 1)]
                 first, second = taps[near], taps[near + 1]
                 for x in range(width):
-                    inner = np.float32(above[x]) + np.float32(below[x]) - twice[x]
-                    outer = np.float32(higher[x]) + np.float32(lower[x]) - twice[x]
-                    sums[x] += first * inner + second * outer
+                    inner = above[x] + below[x] - twice[x]
+                    sums[x] += first * inner + second * (higher[x] + lower[x] - twice[x])
             for x in range(width):
                 row[x] = centre[x] + sums[x]
-                twice[x] = np.float32(2) * row[x]
+                twice[x] = row[x] + row[x]
                 sums[x] = 0
             for x in range(radius):
                 padded[x] = row[0]
@@ -101,11 +105,12 @@ def _smooth(planes: Any, taps: Any, truncate: bool, result: Any) -> None:
                     inner = left[x] + right[x] - twice[x]
                     sums[x] += first * inner + second * (lefter[x] + righter[x] - twice[x])
             target = result[number, y]
-            for x in range(width):
-                if truncate:
-                    change = np.floor(row[x] - np.float32(centre[x]) + sums[x])
-                    target[x] = min(max(centre[x] + change, np.float32(0)), np.float32(255))
-                else:
+            if truncate:
+                for x in range(width):
+                    change = np.floor(row[x] - centre[x] + sums[x] + 1e-9)
+                    target[x] = min(max(centre[x] + change, 0.0), 255.0)
+            else:
+                for x in range(width):
                     target[x] = row[x] + sums[x]
 
 

@@ -131,7 +131,7 @@ def shot_patterns(photons: int) -> tuple[Tensor, Tensor]:
     Example:
         >>> patterns, levels = shot_patterns(3)
         >>> patterns[255].tolist(), levels.tolist()
-        ([3263, 13051, 27733, 65536], [0, 85, 170, 255])
+        ([3263, 13051, 27734, 65536], [0, 85, 170, 255])
     """
     counts = torch.arange(photons + 1, dtype=torch.float64)
     rates = torch.arange(256, dtype=torch.float64)[:, None] / 255 * photons

@@ -21,6 +21,7 @@ from robustbench_bi.corruptions.digital import hsv_to_rgb, rgb_to_hsv
 from robustbench_bi.corruptions.droplets import relief
 from robustbench_bi.corruptions.filters import (
     DIRECTIONAL_BITS,
+    DirectionalBlur,
     directional_blur,
     gaussian,
     separable,
@@ -52,6 +53,7 @@ def snow(
     blur_radius: int,
     blur_sigma: float,
     image_weight: float,
+    directional_blur: DirectionalBlur = directional_blur,
 ) -> Tensor:
     """Whiten the picture and lay streaks over it: normal noise, magnified, cut off below, blurred along a direction.
 
@@ -72,6 +74,7 @@ def snow(
         blur_radius: half the length of the streaks, in pixels.
         blur_sigma: standard deviation of the half Gaussian along them, in pixels.
         image_weight: weight of the picture against its whitened copy.
+        directional_blur: `filters.directional_blur`, or a twin of it.
 
     Returns:
         uint8 (B, 3, H, W).

@@ -17,8 +17,7 @@ import torch
 
 from robustbench_bi.config import BLOCK_SIZE, EvalConfig, configure_run, parse_severities
 from robustbench_bi.corruptions import resolve_suite
-from robustbench_bi.corruptions.apply import corrupt
-from robustbench_bi.corruptions.digital import jpeg_round_trip
+from robustbench_bi.corruptions.apply import corrupt, jpeg_round_trip
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import ModelOutputError

@@ -45,14 +45,22 @@ class Suite:
 
 @dataclass(frozen=True)
 class ConstantTable:
-    """One of the four published sets of severity constants, made for images of one side (pixels)."""
+    """A published set of severity constants.
+
+    Attributes:
+        name: as users type it.
+        side: of the images that it was made for, in pixels.
+        variants: corruptions for which its publisher has another algorithm.
+        code: the module of those.
+    """
 
     name: str
     side: int
+    variants: tuple[str, ...] = ()
     code: str = ""
 
 
-PIXEL_VERSION = 1
+PIXEL_VERSION = 2
 """Raised whenever a change to any corruption changes a pixel; it is part of a run's identity."""
 
 _MODULE = "robustbench_bi.corruptions"
@@ -120,6 +128,9 @@ TABLES = Table(
         ConstantTable("imagenet-c-299", 299),
         ConstantTable("tiny-imagenet-c", 64),
         ConstantTable("cifar-10-c", 32),
+        ConstantTable(
+            "imagecorruptions", 224, ("snow", "frost", "elastic_transform", "pixelate"), f"{_MODULE}.bethgelab"
+        ),
     ],
 )
 
@@ -168,7 +179,9 @@ def resolve_table(name: str, side: int) -> str:
     """
     if name != "auto":
         return TABLES[name].name
-    return min(TABLES, key=lambda table: abs(math.log(side / table.side))).name
+    return min(
+        (table for table in TABLES if not table.variants), key=lambda table: abs(math.log(side / table.side))
+    ).name
 
 
 def modules_of(name: str, table: str) -> dict[str, str]:
@@ -183,5 +196,8 @@ def modules_of(name: str, table: str) -> dict[str, str]:
         {'reference': 'robustbench_bi.corruptions.weather', 'numba': 'robustbench_bi.corruptions.weather_numba_kernels'}
     """
     row = CORRUPTIONS[name]
+    if name in TABLES[table].variants:
+        module = TABLES[table].code
+        return {"reference": module, "numba": f"{module}_numba_kernels"}
     module = row.code.partition(":")[0]
     return {"reference": module} | {backend: f"{module}_{backend}_kernels" for backend in row.kernels}

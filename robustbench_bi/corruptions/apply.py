@@ -32,6 +32,10 @@ SMALLEST_SIDE = 32
 # accelerator needs more to be busy, and a corruption's temporaries still stay near one gigabyte.
 _PIXELS_AT_ONCE_CPU = 2**18
 _PIXELS_AT_ONCE_ACCELERATOR = 2**22
+_JPEG = {
+    "reference": "robustbench_bi.corruptions.jpeg",
+    "numba": "robustbench_bi.corruptions.jpeg_numba_kernels",
+}
 
 
 def corrupt(
@@ -102,6 +106,40 @@ def corrupt(
     return as_given(corrupted, images)
 
 
+def jpeg_round_trip(images: Tensor, *, quality: int = 85, backend: str | None = None) -> Tensor:
+    """Return images as they come back from a JPEG file of Pillow's, as the published ImageNet-C was stored.
+
+    The published files were saved with `optimize`, which changes the size of a file but no pixel. Plain torch is in
+    `robustbench_bi.corruptions.jpeg`.
+
+    Args:
+        images: uint8 (B, 3, H, W), with sides of at least 32 pixels.
+        quality: 1 to 100.
+        backend: as for `corrupt`.
+
+    Returns:
+        uint8 (B, 3, H, W), on the device of the images.
+
+    Raises:
+        InputError: images or quality outside what is described here.
+        UnknownNameError, BackendUnavailableError: as `corrupt`.
+
+    Example:
+        >>> grey = torch.full((2, 3, 32, 32), 100, dtype=torch.uint8)
+        >>> bool((jpeg_round_trip(grey) == grey).all())
+        True
+    """
+    batch = as_batch(images)
+    function = load(_JPEG, choose_backend(backend, batch.device, _JPEG), "jpeg_round_trip")
+    decoded = torch.empty_like(batch)
+
+    def compress_part(rows: slice) -> None:
+        decoded[rows] = function(batch[rows], quality=quality)
+
+    for_each_part(compress_part, batch)
+    return decoded
+
+
 def for_each_part(work: Callable[[slice], None], batch: Tensor) -> None:
     """Call work with slices of a batch (B, 3, H, W) that together are all of it, on the CPU in torch's thread count.
 
@@ -159,6 +197,8 @@ def severity_constants(name: str, severity: int, table: str) -> dict[str, float]
     """
     entry = _severities()[name]
     values = entry[table][severity - 1]
+    if isinstance(values, dict):
+        return dict(values)
     return dict(zip(entry["parameters"], values if isinstance(values, list) else [values], strict=True))
 
 

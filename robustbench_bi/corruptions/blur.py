@@ -148,7 +148,7 @@ def _copied_from(moves: Tensor, height: int, width: int, max_delta: int) -> Tens
 
 
 def motion_blur(
-    images: Tensor, draws: Draws, *, radius: int, sigma: float, directional_blur: DirectionalBlur = directional_blur
+    images: Tensor, draws: Draws, directional_blur: DirectionalBlur = directional_blur, *, radius: int, sigma: float
 ) -> Tensor:
     """Blur along a random direction, as a moving camera does (`filters.directional_blur`).
 
@@ -159,9 +159,9 @@ def motion_blur(
     Args:
         images: uint8 (B, 3, H, W).
         draws: the random variates.
+        directional_blur: `filters.directional_blur`, or a twin of it.
         radius: half the length of the blur, in pixels.
         sigma: standard deviation of the half Gaussian along it, in pixels.
-        directional_blur: `filters.directional_blur`, or a twin of it.
 
     Returns:
         uint8 (B, 3, H, W).
@@ -221,7 +221,7 @@ def zoom_layers(height: int, width: int, zoom_stop: float, zoom_step: float) -> 
     Example:
         >>> (rows, shares), _ = zoom_layers(32, 32, 1.06, 0.01)
         >>> rows[-1, :5].tolist(), shares[-1, :3]
-        ([0, 1, 2, 3, 4], tensor([0.0000, 0.9677, 0.9355]))
+        ([0, 0, 1, 2, 3], tensor([0.0000, 0.9375, 0.8750]))
     """
     factors = np.arange(1, zoom_stop, zoom_step).tolist()
     layers = []

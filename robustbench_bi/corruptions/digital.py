@@ -8,21 +8,18 @@ divisors are tensors on the images' device: CUDA replaces a Python number by its
 from __future__ import annotations
 
 import functools
-from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_bi.corruptions import filters
 from robustbench_bi.corruptions.draws import Draws
+from robustbench_bi.corruptions.jpeg import jpeg_round_trip
 
 # A flat region stays flat under interpolation, but its float32 weights may add up to a little less than one, and
 # truncation would then take a whole grey level off.
-_ROUNDING_ERROR = 1e-4
+ROUNDING_ERROR = 1e-4
 
 
 def contrast(images: Tensor, draws: Draws, *, factor: float) -> Tensor:
@@ -88,20 +85,37 @@ def elastic_transform(images: Tensor, draws: Draws, *, alpha: float, sigma: floa
         x += torch.arange(width, device=x.device)
         y += torch.arange(height, device=y.device)[:, None]
         moved = _bilinear(moved, x, y, doubled_border=True)
-    return moved.add_(_ROUNDING_ERROR).to(torch.uint8)
+    return moved.add_(ROUNDING_ERROR).to(torch.uint8)
 
 
-def _affine_sources(moves: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Where each output pixel comes from, x and y float32 (B, H, W), when three points move by float32 (B, 3, 2).
+def inverse_maps(moves: Tensor, height: int, width: int) -> Tensor:
+    """Return what takes an output pixel to the place in the image that it comes from, when three points move.
 
     The points are the published ones, which take (row, column) for (x, y): only square images turn about their centre.
+
+    Args:
+        moves: float32 (B, 3, 2), of the points, in pixels.
+        height: of the images.
+        width: of the images.
+
+    Returns:
+        float32 (B, 3, 2) on the device of the moves: (x, y, 1) of an output pixel times it is (x, y) of its source.
+
+    Example:
+        >>> inverse_maps(torch.full((1, 3, 2), 4.0), 32, 32)[0, 2].round().tolist()
+        [-4.0, -4.0]
     """
     row, column, arm = height // 2, width // 2, min(height, width) // 3
     corners = [[row + arm, column + arm], [row + arm, column - arm], [row - arm, column - arm]]
     points = torch.tensor(corners, dtype=torch.float32)
     moved = F.pad((points + moves.cpu()).double(), (0, 1), value=1)
-    inverse = torch.linalg.solve_ex(moved, points.double().expand(len(moves), 3, 2)).result
-    inverse = inverse.to(moves.device, torch.float32)[..., None, None]
+    inverse: Tensor = torch.linalg.solve_ex(moved, points.double().expand(len(moves), 3, 2)).result
+    return inverse.to(moves.device, torch.float32)
+
+
+def _affine_sources(moves: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Where each output pixel comes from, x and y float32 (B, H, W), when three points move by float32 (B, 3, 2)."""
+    inverse = inverse_maps(moves, height, width)[..., None, None]
     columns = torch.arange(width, dtype=torch.float32, device=moves.device)
     rows = torch.arange(height, dtype=torch.float32, device=moves.device)[:, None]
     x, y = (inverse[:, 0, axis] * columns + inverse[:, 1, axis] * rows + inverse[:, 2, axis] for axis in range(2))
@@ -126,7 +140,8 @@ def _bilinear(images: Tensor, x: Tensor, y: Tensor, *, doubled_border: bool) -> 
 def pixelate(images: Tensor, draws: Draws, *, scale: float) -> Tensor:
     """Shrink images to int(side * scale) with Pillow's box filter and enlarge them again by repeating pixels.
 
-    The arithmetic is Pillow's own: columns first, fixed-point weights of 22 bits, each pass rounded to uint8.
+    The arithmetic is Pillow's own: columns first, fixed-point weights of 22 bits, each pass rounded to uint8. Of images
+    more than about twice as high as wide Pillow takes the rows first, and single bytes differ by one.
 
     Args:
         images: uint8 (B, 3, H, W).
@@ -143,12 +158,12 @@ def pixelate(images: Tensor, draws: Draws, *, scale: float) -> Tensor:
     """
     height, width = images.shape[2:]
     small_height, small_width = int(height * scale), int(width * scale)
-    windows, weights = _box_windows(width, small_width, images.device)
+    windows, weights = box_windows(width, small_width, images.device)
     small = _box_means(images.to(torch.float32) @ windows.T, weights)
-    windows, weights = _box_windows(height, small_height, images.device)
+    windows, weights = box_windows(height, small_height, images.device)
     small = _box_means(windows @ small, weights[:, None]).to(torch.uint8)
-    wide = torch.index_select(small, 3, _nearest(small_width, width, images.device))
-    return torch.index_select(wide, 2, _nearest(small_height, height, images.device))
+    wide = torch.index_select(small, 3, nearest_places(small_width, width, images.device))
+    return torch.index_select(wide, 2, nearest_places(small_height, height, images.device))
 
 
 def _box_means(sums: Tensor, weights: Tensor) -> Tensor:
@@ -157,8 +172,22 @@ def _box_means(sums: Tensor, weights: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=64)
-def _box_windows(side: int, small_side: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Which pixels each output averages, float32 0 or 1 (small_side, side), and its fixed-point weight, int32."""
+def box_windows(side: int, small_side: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return which pixels each output of a box filter averages, and the weight of each as Pillow has it.
+
+    Args:
+        side: pixels of the line.
+        small_side: outputs, at most as many.
+        device: of the results.
+
+    Returns:
+        float32 (small_side, side), 0 or 1; and int32 (small_side,), in units of 2**-22.
+
+    Example:
+        >>> windows, weights = box_windows(4, 2, torch.device("cpu"))
+        >>> windows.tolist(), weights.tolist()
+        ([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]], [2097152, 2097152])
+    """
     ratio = side / small_side
     pixels = torch.arange(side)
     centres = (torch.arange(small_side, dtype=torch.float64)[:, None] + 0.5) * ratio
@@ -170,18 +199,24 @@ def _box_windows(side: int, small_side: int, device: torch.device) -> tuple[Tens
     return windows.to(device, torch.float32), weights.to(device)
 
 
-def _nearest(small_side: int, side: int, device: torch.device) -> Tensor:
+def nearest_places(small_side: int, side: int, device: torch.device) -> Tensor:
+    """Return which of small_side pixels each of side pixels repeats, int32 (side,).
+
+    Example:
+        >>> nearest_places(2, 5, torch.device("cpu")).tolist()
+        [0, 0, 1, 1, 1]
+    """
     places = (torch.arange(side, dtype=torch.float64) + 0.5) * (small_side / side)
     return places.to(torch.int32).to(device)
 
 
 def jpeg_compression(images: Tensor, draws: Draws, *, quality: int) -> Tensor:
-    """Compress images as JPEG with Pillow and read them back.
+    """Compress images as JPEG and read them back, with the bytes that Pillow gives (`jpeg.jpeg_round_trip`).
 
     Args:
-        images: uint8 (B, 3, H, W); they pass through the CPU.
+        images: uint8 (B, 3, H, W).
         draws: not used.
-        quality: of Pillow's encoder, 1 to 95, with its default chroma subsampling (4:2:0).
+        quality: as Pillow counts it, 1 to 100, with its default chroma subsampling (4:2:0).
 
     Returns:
         uint8 (B, 3, H, W).
@@ -193,37 +228,6 @@ def jpeg_compression(images: Tensor, draws: Draws, *, quality: int) -> Tensor:
         False
     """
     return jpeg_round_trip(images, quality=quality)
-
-
-def jpeg_round_trip(images: Tensor, *, quality: int = 85) -> Tensor:
-    """Return images as they come back from a JPEG file, as the published ImageNet-C was stored.
-
-    Its files were saved by Pillow with quality 85, 4:2:0 and `optimize`, which changes the size of a file but no pixel,
-    and so is left out. Encoding runs on the CPU in as many threads as torch uses.
-
-    Args:
-        images: uint8 (B, 3, H, W).
-        quality: of Pillow's encoder, 1 to 95.
-
-    Returns:
-        uint8 (B, 3, H, W), on the device of the images.
-
-    Example:
-        >>> grey = torch.full((2, 3, 32, 32), 100, dtype=torch.uint8)
-        >>> bool((jpeg_round_trip(grey) == grey).all())
-        True
-    """
-    arrays = np.ascontiguousarray(images.permute(0, 2, 3, 1).cpu().numpy())
-    decoded = np.empty_like(arrays)
-
-    def round_trip(number: int) -> None:
-        file = BytesIO()
-        Image.fromarray(arrays[number]).save(file, "JPEG", quality=quality)
-        decoded[number] = np.asarray(Image.open(file))
-
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        list(threads.map(round_trip, range(len(arrays))))
-    return torch.from_numpy(decoded).permute(0, 3, 1, 2).contiguous().to(images.device)
 
 
 def saturate(images: Tensor, draws: Draws, *, factor: float, offset: float) -> Tensor:

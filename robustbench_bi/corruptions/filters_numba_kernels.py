@@ -22,44 +22,43 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def gaussian(planes: NDArray[Any], sigma: float) -> NDArray[np.float32]:
-    """Smooth planes as `filters.gaussian` does, in float32.
+def gaussian(planes: NDArray[Any], sigma: float) -> NDArray[np.float64]:
+    """Smooth planes as `filters.gaussian` does.
 
     Args:
         planes: uint8 or float32 (N, H, W).
         sigma: standard deviation in pixels.
 
     Returns:
-        float32 (N, H, W).
+        float64 (N, H, W).
 
     Example:
         >>> gaussian(np.array([[[0, 0, 90, 0]]], dtype=np.uint8), 0.5).round()
-        array([[[ 0., 10., 71., 10.]]], dtype=float32)
+        array([[[ 0., 10., 71., 10.]]])
     """
-    result = np.empty(planes.shape, dtype=np.float32)
-    _smooth(planes, _odd_taps(sigma), False, result)
+    result = np.empty(planes.shape)
+    _smooth(planes, _odd_taps(sigma, torch.float64), False, result)
     return result
 
 
 def gaussian_levels(planes: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
     """Smooth grey levels, uint8 (N, H, W), and truncate them to uint8, as `filters.truncate` does.
 
+    A narrow kernel is summed in float64: its second weight is so small that float32 would lose it beside a grey level.
+
     Example:
         >>> gaussian_levels(np.array([[[0, 0, 90, 0]]], dtype=np.uint8), 0.5)
         array([[[ 0,  9, 70,  9]]], dtype=uint8)
     """
     result = np.empty_like(planes)
-    _smooth(planes, _odd_taps(sigma), True, result)
+    _smooth(planes, _odd_taps(sigma, torch.float64 if sigma < 1 else torch.float32), True, result)
     return result
 
 
-def _odd_taps(sigma: float) -> NDArray[Any]:
-    """Half of the kernel, filled up to an odd length, in the precision of the sums.
-
-    The second weight of a narrow kernel is so small that float32 would lose it beside a grey level.
-    """
+def _odd_taps(sigma: float, dtype: torch.dtype) -> NDArray[Any]:
+    """Half of the kernel, filled up to an odd length, in the precision of the sums."""
     taps = filters.gaussian_taps(sigma)
-    return F.pad(taps, (0, 1 - len(taps) % 2)).to(torch.float64 if sigma < 1 else torch.float32).numpy()
+    return F.pad(taps, (0, 1 - len(taps) % 2)).to(dtype).numpy()
 
 
 @numba.njit(nogil=True, cache=True)

@@ -35,16 +35,17 @@ if TYPE_CHECKING:
     from robustbench_bi.corruptions.draws import Draws
 
 # The published code lists six textures but draws among the first five; the second and the third are the same picture.
-_TEXTURES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
+TEXTURES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
 # Weights of ITU-R BT.601 as OpenCV's float conversion to grey has them.
-_LUMA = (0.299, 0.587, 0.114)
-_WATER = (175, 238, 238)
-_MUD = (63, 42, 20)
+LUMA = (0.299, 0.587, 0.114)
+WATER = (175, 238, 238)
+MUD = (63, 42, 20)
 
 
 def snow(
     images: Tensor,
     draws: Draws,
+    directional_blur: DirectionalBlur = directional_blur,
     *,
     mean: float,
     std: float,
@@ -53,7 +54,6 @@ def snow(
     blur_radius: int,
     blur_sigma: float,
     image_weight: float,
-    directional_blur: DirectionalBlur = directional_blur,
 ) -> Tensor:
     """Whiten the picture and lay streaks over it: normal noise, magnified, cut off below, blurred along a direction.
 
@@ -67,6 +67,7 @@ def snow(
     Args:
         images: uint8 (B, 3, H, W).
         draws: the random variates.
+        directional_blur: `filters.directional_blur`, or a twin of it.
         mean: of the noise, where 1 is white.
         std: of the noise, likewise.
         zoom: magnification of the noise.
@@ -74,7 +75,6 @@ def snow(
         blur_radius: half the length of the streaks, in pixels.
         blur_sigma: standard deviation of the half Gaussian along them, in pixels.
         image_weight: weight of the picture against its whitened copy.
-        directional_blur: `filters.directional_blur`, or a twin of it.
 
     Returns:
         uint8 (B, 3, H, W).
@@ -95,7 +95,7 @@ def snow(
     flakes = to_unit(rounded, torch.float64)
 
     unit = to_unit(images, torch.float32)
-    red, green, blue = (unit[:, channel, None] * weight for channel, weight in enumerate(_LUMA))
+    red, green, blue = (unit[:, channel, None] * weight for channel, weight in enumerate(LUMA))
     white = torch.maximum(unit, red.add_(green).add_(blue).mul_(1.5).add_(0.5)).mul_(1 - image_weight)
     picture = unit.mul_(image_weight).add_(white).double()
     return picture.add_(flakes).add_(flakes.flip(-2, -1)).clamp_(0, 1).mul_(255).to(torch.uint8)
@@ -132,24 +132,52 @@ def frost(images: Tensor, draws: Draws, *, image_weight: float, frost_weight: fl
         (False, True)
     """
     height, width = images.shape[-2:]
-    numbers = draws.integers(0, len(_TEXTURES)).tolist()
+    numbers = draws.integers(0, len(TEXTURES)).tolist()
     tops, lefts = draws.uniform().tolist(), draws.uniform().tolist()
     parts = []
     for number, top, left in zip(numbers, tops, lefts, strict=True):
-        texture = _texture(_TEXTURES[number], texture_scale, height, width, images.device)
-        y, x = int(top * (texture.shape[1] - height)), int(left * (texture.shape[2] - width))
-        parts.append(texture[:, y : y + height, x : x + width])
+        frosted = texture_over(number, texture_scale, height, width, images.device)
+        y, x = int(top * (frosted.shape[1] - height)), int(left * (frosted.shape[2] - width))
+        parts.append(frosted[:, y : y + height, x : x + width])
     ice = torch.stack(parts).double().mul_(frost_weight)
     return images.double().mul_(image_weight).add_(ice).clamp_(0, 255).to(torch.uint8)
 
 
+def texture_over(number: int, scale: float, height: int, width: int, device: torch.device) -> Tensor:
+    """Return a frost texture, resized by scale, or by more where it would not cover height and width.
+
+    Args:
+        number: of the texture, 0 to 4.
+        scale: of its sides.
+        height: in pixels.
+        width: in pixels.
+        device: of the result.
+
+    Returns:
+        uint8 (3, H', W'). It is cached: do not write into it.
+
+    Raises:
+        DataError: the textures are not installed.
+
+    Example:
+        >>> texture_over(0, 0.2, 32, 32, torch.device("cpu")).shape
+        torch.Size([3, 120, 180])
+    """
+    sides = texture(number).shape[1:]
+    return _resized(number, max(scale, height / sides[0], width / sides[1]), device)
+
+
+@functools.cache
+def texture(number: int) -> Tensor:
+    """Return a frost texture as it was photographed: uint8 (3, H', W') on the CPU, RGB; do not write into it."""
+    with Image.open(frost_texture_folder() / TEXTURES[number]) as file:
+        return torch.from_numpy(np.array(file.convert("RGB"))).movedim(-1, 0).contiguous()
+
+
 @functools.lru_cache(maxsize=16)
-def _texture(name: str, scale: float, height: int, width: int, device: torch.device) -> Tensor:
-    """A frost texture as uint8 (3, H', W'), resized by scale, or by more where it would not cover height and width."""
-    with Image.open(frost_texture_folder() / name) as file:
-        texture = torch.from_numpy(np.array(file.convert("RGB"))).movedim(-1, 0)
-    scale = max(scale, height / texture.shape[1], width / texture.shape[2])
-    return texture.to(device) if scale == 1 else _resize(texture, scale).to(device)
+def _resized(number: int, scale: float, device: torch.device) -> Tensor:
+    own = texture(number)
+    return own.to(device) if scale == 1 else _resize(own, scale).to(device)
 
 
 def _resize(texture: Tensor, scale: float) -> Tensor:
@@ -224,7 +252,7 @@ def brightness(images: Tensor, draws: Draws, *, offset: float) -> Tensor:
     """
     least, value = images.amin(dim=1, keepdim=True), images.amax(dim=1, keepdim=True)
     entries = (value.to(torch.int32) * 256 + images).flatten()
-    table, whole = _brightened(offset, images.device)
+    table, whole = brightened(offset, images.device)
     result = table.index_select(0, entries).view(images.shape)
     doubtful = whole.index_select(0, entries).view(images.shape) & (images > least) & (images < value)
     pixels = doubtful.any(dim=1)
@@ -236,8 +264,8 @@ def brightness(images: Tensor, draws: Draws, *, offset: float) -> Tensor:
 
 
 @functools.lru_cache(maxsize=64)
-def _brightened(offset: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The new level of a channel, at [256 * value + channel]: uint8; and whether it is a whole number: bool."""
+def brightened(offset: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the new level of a channel, at [256 * value + channel]: uint8; and whether it is a whole number: bool."""
     unit = torch.arange(256, dtype=torch.float64) / 255
     value, channel = unit[:, None], unit[None]
     saturation = torch.where(value > 0, (value - channel) / value, 0.0)
@@ -291,13 +319,13 @@ def spatter(
     if mud:
         cover = gaussian((liquid > threshold).double(), strength).to(torch.float32)
         cover = torch.where(cover < 0.8, 0.0, cover)[:, None]
-        return unit.mul_(1 - cover).add_(_colour(_MUD, cover) * cover).clamp_(0, 1).mul_(255).to(torch.uint8)
+        return unit.mul_(1 - cover).add_(_colour(MUD, cover) * cover).clamp_(0, 1).mul_(255).to(torch.uint8)
     # Levels above 1 wrap around, as in the published conversion to uint8.
     levels = torch.where(liquid < threshold, 0.0, liquid * 255).to(torch.int32).bitwise_and_(255).to(torch.uint8)
     shine = levels.float() * relief(levels)
     brightest = shine.amax(dim=(1, 2), keepdim=True)
     water = (shine / torch.where(brightest > 0, brightest, 1.0) * strength)[:, None]
-    return unit.add_(water * _colour(_WATER, water)).clamp_(0, 1).mul_(255).to(torch.uint8)
+    return unit.add_(water * _colour(WATER, water)).clamp_(0, 1).mul_(255).to(torch.uint8)
 
 
 def _colour(levels: tuple[int, int, int], like: Tensor) -> Tensor:

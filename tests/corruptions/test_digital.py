@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from robustbench_bi.corruptions import digital, original
-from robustbench_bi.corruptions.apply import corrupt, severity_constants
+from robustbench_bi.corruptions.apply import corrupt, jpeg_round_trip, severity_constants
 
 Photographs = Callable[..., Tensor]
 BYTE_IDENTICAL = ["contrast", "pixelate", "jpeg_compression", "saturate"]
@@ -75,7 +75,7 @@ def test_pixelate_windows_equal_pillow_at_every_side() -> None:
         line = generator.integers(0, 256, (1, side), dtype=np.uint8)
         for scale in (0.85, 0.8, 0.6, 0.3):
             expected = np.array(Image.fromarray(line).resize((int(side * scale), 1), Image.Resampling.BOX))
-            windows, weights = digital._box_windows(side, int(side * scale), torch.device("cpu"))
+            windows, weights = digital.box_windows(side, int(side * scale), torch.device("cpu"))
             means = digital._box_means(torch.from_numpy(line).float() @ windows.T, weights)
             assert np.array_equal(means.numpy(), expected), (side, scale)
 
@@ -89,11 +89,11 @@ def test_jpeg_round_trip_equals_a_file(quality: int, photographs: Photographs) -
         file = BytesIO()
         Image.fromarray(as_array(image)).save(file, "JPEG", quality=quality, optimize=True)
         expected.append(as_tensor(np.array(Image.open(file))))
-    assert torch.equal(digital.jpeg_round_trip(images, quality=quality), torch.stack(expected))
+    assert torch.equal(jpeg_round_trip(images, quality=quality), torch.stack(expected))
 
 
 def test_jpeg_round_trip_of_nothing() -> None:
-    assert digital.jpeg_round_trip(torch.zeros(0, 3, 40, 50, dtype=torch.uint8)).shape == (0, 3, 40, 50)
+    assert jpeg_round_trip(torch.zeros(0, 3, 40, 50, dtype=torch.uint8)).shape == (0, 3, 40, 50)
 
 
 def test_hsv_equals_scikit_image_bit_for_bit() -> None:

@@ -12,6 +12,7 @@ from robustbench_bi.timm_hook import register_when_imported
 
 if TYPE_CHECKING:
     from robustbench_bi import ops as ops
+    from robustbench_bi.corrupted_files import write_corrupted as write_corrupted
     from robustbench_bi.corruptions.apply import corrupt as corrupt
     from robustbench_bi.evaluate import evaluate as evaluate
     from robustbench_bi.evaluate import evaluate_models as evaluate_models
@@ -28,9 +29,20 @@ _HOME = {
     "evaluate_models": "robustbench_bi.evaluate",
     "Run": "robustbench_bi.records",
     "open_run": "robustbench_bi.records",
+    "write_corrupted": "robustbench_bi.corrupted_files",
 }
 
-__all__ = ["Run", "__version__", "corrupt", "create_model", "evaluate", "evaluate_models", "open_run", "ops"]
+__all__ = [
+    "Run",
+    "__version__",
+    "corrupt",
+    "create_model",
+    "evaluate",
+    "evaluate_models",
+    "open_run",
+    "ops",
+    "write_corrupted",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import click
 
 from robustbench_bi import __version__
 from robustbench_bi.errors import BivoRobustError
-from robustbench_bi.terminal import evaluation_progress, print_table, training_progress
+from robustbench_bi.terminal import cell_progress, print_table, training_progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +136,7 @@ def evaluate(
     from robustbench_bi.reports.frames import summary_frame
 
     means, stds = _numbers("--mean", mean), _numbers("--std", std)
-    with evaluation_progress(quiet) as progress:
+    with cell_progress(quiet) as progress:
         runs = evaluate_models(models, weights=weights or None, mean=means, std=stds, progress=progress, **options)
     summaries = [(run, summary_frame(run)) for run in runs]
     if as_json:
@@ -219,6 +220,59 @@ def score(cells: Path, normalizer: Path | None, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("source", metavar="SRC")
+@click.argument("destination", metavar="DST", type=click.Path(path_type=Path))
+@severities_option
+@click.option("--table", default="auto", show_default=True, help="Table of severity constants; auto: by image side.")
+@click.option(
+    "--jpeg",
+    metavar="QUALITY",
+    help="JPEG quality, 1 to 95, or none for PNG files.  [default: 85; arrays hold the pixels as they are]",
+)
+@click.option(
+    "--clean",
+    is_flag=True,
+    help="Write the clean images too: none.npy, or none/0 with PNG data under the names of the corrupted files.",
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Take N images, chosen by a hash of their ids.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Keys every random draw.")
+@click.option("--size", type=click.IntRange(32), metavar="PIXELS", help="Side of the images.  [default: 224]")
+@click.option(
+    "--resize",
+    type=click.IntRange(32),
+    metavar="PIXELS",
+    help="Short side before the crop; files of the right size stay as they are.  [default: 256 for 224, in proportion]",
+)
+@click.option("--classes", type=click.Path(path_type=Path), help="Tab-separated: class number, folder name, label.")
+@click.option("--skip-broken", is_flag=True, help="Leave out images that cannot be decoded, and say so.")
+@click.option("--verify", is_flag=True, help="Compare the checksums of files that are there, not their sizes alone.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes.  [default: one a core]")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def corrupt(source: str, destination: Path, jpeg: str | None, quiet: bool, **options: Any) -> None:
+    """Write corrupted images to DST, in the folder layout of ImageNet-C.
+
+    SRC is a data source of clean images, see `list data`; cifar-10 becomes the arrays of CIFAR-10-C. The pixels are
+    those that `eval` makes. The same command again continues what was stopped, and makes again what was damaged.
+    """
+    from robustbench_bi.corrupted_files import write_corrupted
+
+    with cell_progress(quiet) as progress:
+        summary = write_corrupted(source, destination, jpeg=jpeg or "auto", progress=progress, **options)
+    total = f"{summary.written + summary.whole:,} files"
+    if not summary.written:
+        click.echo(f"Nothing to do: all {total} are there, in {destination}.")
+    elif not summary.whole:
+        click.echo(f"Written to {destination}: {total}.")
+    else:
+        click.echo(f"Written to {destination}: {summary.written:,} of {total}; the others were there.")
+    if summary.broken:
+        click.echo(f"Left out, because they cannot be decoded: {summary.broken} images; bivo-robust.json lists them.")
+    classes = [] if summary.classes is None else ["--classes", str(summary.classes)]
+    command = ["bivo-robust", "eval", "--model", "NAME", "--data", summary.source, *classes]
+    click.echo(f"Evaluate them with: {shlex.join(command)}")
+
+
+@cli.command()
 @click.option("--model", required=True, metavar="NAME", help="A row of `list models`, or another library's network.")
 @click.option("--data", default="demo", show_default=True, metavar="SOURCE", help="A source with a training split.")
 @click.option(
@@ -273,7 +327,7 @@ def profile(models: tuple[str, ...], size: int, as_json: bool) -> None:
 
 LISTED = {
     "models": ("robustbench_bi.models", "MODELS", ("name", "aliases", "family", "summary")),
-    "corruptions": ("robustbench_bi.corruptions", "CORRUPTIONS", ("name", "category", "summary")),
+    "corruptions": ("robustbench_bi.corruptions", "CORRUPTIONS", ("name", "category", "kernels", "summary")),
     "suites": ("robustbench_bi.corruptions", "SUITES", ("name", "summary")),
     "tables": ("robustbench_bi.corruptions", "TABLES", ("name", "side")),
     "metrics": ("robustbench_bi.metrics", "METRICS", ("name", "unit", "better", "summary")),
@@ -281,12 +335,23 @@ LISTED = {
     "data": ("robustbench_bi.data", "SOURCES", ("name", "summary")),
 }
 
+NOTES = {"corruptions": "On CUDA, those without a triton kernel run as plain torch; none passes through the CPU."}
+
 
 @cli.command("list")
 @click.argument("what", type=click.Choice(list(LISTED)))
+@click.option(
+    "--gallery",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="With corruptions: draw each of them at five severities on one sheet, DIR/corruptions.png.",
+)
 @json_option
-def list_rows(what: str, as_json: bool) -> None:
+def list_rows(what: str, gallery: Path | None, as_json: bool) -> None:
     """Show what there is."""
+    if gallery is not None:
+        _draw_gallery(what, gallery)
+        return
     module, table_name, columns = LISTED[what]
     table = getattr(importlib.import_module(module), table_name)
     rows = [{**vars(row), "aliases": table.aliases_of(row.name)} for row in table]
@@ -295,10 +360,25 @@ def list_rows(what: str, as_json: bool) -> None:
         shown = [{key: value for key, value in row.items() if key not in hidden} for row in rows]
         click.echo(json.dumps(shown, indent=1, ensure_ascii=False, default=dict))
         return
-    texts = [[", ".join(row[key]) if key == "aliases" else str(row[key]) for key in columns] for row in rows]
+    texts = [[", ".join(row[key]) if isinstance(row[key], tuple) else str(row[key]) for key in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     for text in texts:
         click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(text, widths, strict=True)).rstrip())
+    if what in NOTES:
+        click.echo(NOTES[what])
+
+
+def _draw_gallery(what: str, folder: Path) -> None:
+    from robustbench_bi.corruptions.gallery import gallery, sample_photograph
+    from robustbench_bi.reports.gallery import gallery_sheet
+    from robustbench_bi.reports.write import write_png
+
+    if what != "corruptions":
+        raise OneLineError(f"--gallery is of corruptions, got {what!r}; try: list corruptions --gallery {folder}")
+    sheet = gallery_sheet(gallery(sample_photograph()), "A photograph of 224×224 pixels; table imagenet-c, seed 0.")
+    path = folder / "corruptions.png"
+    write_png(sheet, path, dpi=160)
+    click.echo(f"Written: {path}")
 
 
 def _option(text: str) -> tuple[str, Any]:

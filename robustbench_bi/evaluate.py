@@ -34,29 +34,10 @@ from robustbench_bi.prepare import (
     weights_for,
     without_broken,
 )
-from robustbench_bi.records import CLEAN, Cell, Run, cell_file, is_whole, write_cell
+from robustbench_bi.records import CLEAN, Cell, CellProgress, Run, cell_file, is_whole, write_cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a running evaluation stands, after each cell-block.
-
-    Attributes:
-        cell: the one just finished.
-        cells_done: cell-blocks that are finished, those of earlier starts included.
-        cells_total: cell-blocks in all.
-        images: images classified since this start, counted once for each model.
-        images_total: images to classify in this start.
-    """
-
-    cell: Cell
-    cells_done: int
-    cells_total: int
-    images: int
-    images_total: int
 
 
 @dataclass(frozen=True)
@@ -80,7 +61,7 @@ class Task:
     candidates: list[Candidate]
 
 
-def evaluate(model: str | torch.nn.Module, data: str = "demo", **options: Any) -> Run:
+def evaluate(model: str | torch.nn.Module, data: str | Path = "demo", **options: Any) -> Run:
     """Evaluate one model on clean and corrupted images, and keep every prediction.
 
     Args:
@@ -103,7 +84,7 @@ def evaluate(model: str | torch.nn.Module, data: str = "demo", **options: Any) -
 
 def evaluate_models(
     models: Sequence[str | torch.nn.Module],
-    data: str = "demo",
+    data: str | Path = "demo",
     *,
     weights: str | Sequence[str] | None = None,
     suite: str | Sequence[str] = "imagenet-c",
@@ -125,7 +106,7 @@ def evaluate_models(
     input_size: int | None = None,
     resize_size: int | None = None,
     interpolation: str | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[CellProgress], None] | None = None,
     block_size: int = BLOCK_SIZE,
 ) -> list[Run]:
     """Evaluate several models in one pass; models of equal image geometry share every corrupted batch.
@@ -176,7 +157,7 @@ def evaluate_models(
     weights_of = weights_for(models, weights)
     target = choose_device(device)
     states = [(model, _state_of(model)) for model in models if isinstance(model, torch.nn.Module)]
-    dataset = open_data(data, limit=limit, classes=classes)
+    dataset = open_data(str(data), limit=limit, classes=classes)
     networks = [network_for(model, own, dataset, target, seed) for model, own in zip(models, weights_of, strict=True)]
     given = {"mean": mean, "std": std, "input_size": input_size, "resize_size": resize_size}
     overrides = {name: value for name, value in {**given, "interpolation": interpolation}.items() if value is not None}
@@ -186,7 +167,7 @@ def evaluate_models(
         return [
             configure_run(
                 *(name_of(model), network, prepared, dataset),
-                source=data,
+                source=str(data),
                 corruptions=corruptions,
                 severities=chosen_severities,
                 table=table,
@@ -240,7 +221,7 @@ class _Loop:
         device: torch.device,
         batch_size: int,
         workers: int,
-        progress: Callable[[Progress], None] | None,
+        progress: Callable[[CellProgress], None] | None,
     ) -> None:
         self.dataset = dataset
         self.device = device
@@ -273,7 +254,7 @@ class _Loop:
                 write_cell(cell_file(candidate.run.directory, task.cell, task.block), columns)
             self.images += task.rows * len(task.candidates)
             if self.progress is not None:
-                self.progress(Progress(task.cell, done, len(self.tasks), self.images, self.images_total))
+                self.progress(CellProgress(task.cell, done, len(self.tasks), self.images, self.images_total))
 
     def _classify(
         self, task: Task, images: NDArray[np.uint8], rows: NDArray[np.int64]

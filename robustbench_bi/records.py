@@ -36,6 +36,25 @@ CLEAN = ("none", 0)
 Cell = tuple[str, int]
 
 
+@dataclass(frozen=True)
+class CellProgress:
+    """Where long work over cells and blocks of images stands, after each cell-block.
+
+    Attributes:
+        cell: the one just finished.
+        cells_done: cell-blocks that are finished, those of earlier starts included.
+        cells_total: cell-blocks in all.
+        images: images done since this start, counted once for each cell and model.
+        images_total: images to do in this start.
+    """
+
+    cell: Cell
+    cells_done: int
+    cells_total: int
+    images: int
+    images_total: int
+
+
 def cell_file(directory: Path, cell: Cell, block: int) -> Path:
     """The file of one cell-block of a run.
 

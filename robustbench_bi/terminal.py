@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from robustbench_bi.evaluate import Progress
+    from robustbench_bi.records import CellProgress
     from robustbench_bi.training.loop import Progress as TrainingProgress
 
 PLAIN_PROGRESS_SECONDS = 15.0
@@ -20,7 +20,7 @@ NAMES = ("model", "corruption")
 
 
 @contextmanager
-def evaluation_progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
+def cell_progress(quiet: bool) -> Iterator[Callable[[CellProgress], None] | None]:
     """A callback that shows progress on standard error: a bar on a terminal, otherwise a line now and then."""
     if quiet:
         yield None
@@ -32,7 +32,7 @@ def evaluation_progress(quiet: bool) -> Iterator[Callable[[Progress], None] | No
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Callable[[Progress], None]]:
+def _progress_bar() -> Iterator[Callable[[CellProgress], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -49,7 +49,7 @@ def _progress_bar() -> Iterator[Callable[[Progress], None]]:
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("preparing", total=None, rate="")
 
-        def show(progress: Progress) -> None:
+        def show(progress: CellProgress) -> None:
             rate = f"{progress.images / (time.monotonic() - started):.0f}"
             cell = " ".join(str(part) for part in progress.cell)
             bar.update(task, description=cell, completed=progress.cells_done, total=progress.cells_total, rate=rate)
@@ -57,11 +57,11 @@ def _progress_bar() -> Iterator[Callable[[Progress], None]]:
         yield show
 
 
-def _progress_lines() -> Callable[[Progress], None]:
+def _progress_lines() -> Callable[[CellProgress], None]:
     started = time.monotonic()
     shown = started
 
-    def show(progress: Progress) -> None:
+    def show(progress: CellProgress) -> None:
         nonlocal shown
         now = time.monotonic()
         if now - shown < PLAIN_PROGRESS_SECONDS and progress.cells_done < progress.cells_total:

@@ -5,7 +5,7 @@ import os
 # Workers with several threads each wait for one another more than they work.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import torch  # noqa: E402 - it reads the variable when it is imported
+import torch  # it reads the variable when it is imported
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"

@@ -111,6 +111,40 @@ def test_train_then_eval_with_the_checkpoint(tmp_path):
     assert json.loads(result.stdout)[0]["name"] == "resnet50"
 
 
+def test_corrupt_then_eval_of_its_files(tmp_path):
+    out = tmp_path / "c"
+    options = ["demo", out, "--suite", "contrast", "--severities", "1,5", "--limit", 16, "--clean", "--workers", 1]
+    result = invoke("corrupt", *options)
+    assert f"Written to {out}: 48 files." in result.stdout
+    assert re.search(r"^3/3 cells, \d+ images/s, 0 s left$", result.stderr, flags=re.MULTILINE)
+    result = invoke("corrupt", *options, "--quiet")
+    assert f"Nothing to do: all 48 files are there, in {out}." in result.stdout
+    assert result.stderr == ""
+    next(out.glob("contrast/5/*/*.JPEG")).unlink()
+    assert "1 of 48 files; the others were there." in invoke("corrupt", *options, "--quiet").stdout
+    command = result.stdout.strip().splitlines()[-1].removeprefix("Evaluate them with: bivo-robust ").split()
+    command[command.index("NAME")] = "resnet50"
+    small = ["--suite", "contrast", "--severities", "1,5", "--quiet", "--json", "--out", tmp_path / "runs"]
+    files = json.loads(invoke(*command, "--weights", "demo", *small).stdout)[0]["cells"]
+    drawn = json.loads(invoke("eval", "--model", "resnet50", "--limit", 16, "--jpeg", 85, *small).stdout)[0]["cells"]
+    assert [cell["n"] for cell in files] == [16, 16, 16]
+    assert [cell["top1"] for cell in files] == [cell["top1"] for cell in drawn]
+    assert "seed is 0 there and 1 here" in one_line("corrupt", *options, "--seed", 1)
+
+
+def test_corrupt_says_what_it_left_out(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    Image.new("RGB", (40, 40)).save(tmp_path / "photos" / "cat" / "a.png")
+    (tmp_path / "photos" / "cat" / "b.png").write_bytes(b"")
+    options = [tmp_path / "photos", tmp_path / "c", "--suite", "contrast", "--size", 32, "--workers", 1, "--quiet"]
+    assert "1 of 2 images cannot be decoded" in one_line("corrupt", *options)
+    result = invoke("corrupt", *options, "--skip-broken", "--jpeg", "none")
+    assert "Left out, because they cannot be decoded: 1 images" in result.stdout
+    assert [path.name for path in tmp_path.glob("c/contrast/3/cat/*")] == ["a.png"]
+
+
 def test_profile_counts(tmp_path):
     (row,) = json.loads(invoke("profile", "rednet50", "--json").stdout)
     assert row["parameters"] == 15_540_806
@@ -145,6 +179,14 @@ def test_list_names_every_row(what):
         (["eval", "--model", "resnet50", "--limit", "0"], "'--limit'"),
         (["eval", "--model", "resnet50", "--precision", "fp64"], "'fp64' is not one of"),
         (["eval"], "Missing option '--model'"),
+        (["corrupt", "demo"], "Missing argument 'DST'"),
+        (["corrupt", "/no/such/folder", "c"], "there is no folder /no/such/folder"),
+        (["corrupt", "demo", "c", "--suite", "fogg"], "Did you mean 'fog'?"),
+        (["corrupt", "demo", "c", "--severities", "6"], "severity must be an integer from 1 to 5, got 6"),
+        (["corrupt", "demo", "c", "--jpeg", "100"], "jpeg must be a quality from 1 to 95 or 'none', got '100'"),
+        (["corrupt", "demo", "c", "--table", "imagenetc"], "Did you mean 'imagenet-c'?"),
+        (["corrupt", "demo", "c", "--size", "64"], "demo images are 64 pixels and are not resized"),
+        (["corrupt", "demo", "c", "--size", "8"], "'--size'"),
         (["evl"], "No such command 'evl'"),
         (["list", "modles"], "'modles' is not one of"),
         (["eval", "--model", "resnet50", "--severities", "1-999999999999"], "severity must be an integer from 1 to 5"),
@@ -179,7 +221,7 @@ def test_help_imports_nothing_heavy():
     program = (
         "import sys\nfrom click.testing import CliRunner\nfrom robustbench_bi.cli import cli\n"
         "for arguments in (['--help'], ['eval', '--help'], ['list', 'models'], ['list', 'metrics'], ['list', 'data'],\n"
-        "                  ['list', 'corruptions'], ['list', 'figures']):\n"
+        "                  ['list', 'corruptions'], ['list', 'figures'], ['corrupt', '--help']):\n"
         "    assert CliRunner().invoke(cli, arguments).exit_code == 0\n"
         f"print([name for name in {heavy!r} if name in sys.modules])\n"
     )
@@ -202,3 +244,22 @@ def test_every_command_and_option_has_help():
                     command.name,
                     parameter.name,
                 )
+
+
+def test_gallery(tmp_path):
+    from PIL import Image
+
+    assert (
+        f"Written: {tmp_path / 'sheet' / 'corruptions.png'}"
+        in invoke("list", "corruptions", "--gallery", tmp_path / "sheet").stdout
+    )
+    with Image.open(tmp_path / "sheet" / "corruptions.png") as sheet:
+        assert sheet.height > 3 * sheet.width
+    assert "--gallery is of corruptions, got 'suites'" in one_line("list", "suites", "--gallery", tmp_path)
+
+
+def test_list_corruptions_says_where_they_run():
+    lines = invoke("list", "corruptions").stdout.splitlines()
+    assert len(lines) == 20
+    assert lines[5].split()[:4] == ["motion_blur", "blur", "numba,", "triton"]
+    assert lines[-1].endswith("none passes through the CPU.")

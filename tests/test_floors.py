@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "robustbench_bi"
 FLOORS = {
     "__init__": 8, "__main__": 8, "cli": 8,
     "terminal": 7, "timm_hook": 7,
-    "evaluate": 6,
+    "evaluate": 6, "corrupted_files": 6,
     "training": 5, "prepare": 5,
     "reports": 4, "config": 4,
     "corruptions": 3, "models": 3, "metrics": 3, "data": 3,

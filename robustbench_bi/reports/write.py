@@ -105,11 +105,25 @@ def write_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
         DataError: they cannot be written.
     """
     png, svg = (path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "svg"))
-    with replacing(png) as partial:
-        figure.savefig(partial, format="png", dpi=200, metadata={"Software": None})
+    write_png(figure, png)
     with replacing(svg) as partial, matplotlib.rc_context({"svg.hashsalt": _SALT}):
         figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
     return png, svg
+
+
+def write_png(figure: Figure, path: Path, *, dpi: int = 200) -> None:
+    """Write a figure as PNG; the same figure gives the same bytes.
+
+    Args:
+        figure: any.
+        path: of the file; its folder is made.
+        dpi: dots an inch.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=dpi, metadata={"Software": None})
 
 
 def write_comparison(

@@ -1,0 +1,237 @@
+"""The whole way from a data source to a folder of files: what is asked for, what is there, what is lacking."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from robustbench_bi.atomic import remove_partial_files
+from robustbench_bi.config import parse_severities
+from robustbench_bi.corrupted_files.destination import (
+    check_destination,
+    check_same,
+    full_path,
+    read_description,
+    target_names,
+    write_class_file,
+    write_description,
+    write_labels,
+)
+from robustbench_bi.corrupted_files.image_files import (
+    MANIFESTS,
+    Job,
+    Order,
+    Plan,
+    jobs_of,
+    lacking_arrays,
+    lacking_images,
+    write_array,
+    write_images,
+)
+from robustbench_bi.corrupted_files.processes import available_cores, in_processes
+from robustbench_bi.corruptions import resolve_suite, resolve_table
+from robustbench_bi.corruptions.apply import check_seed
+from robustbench_bi.data import Dataset, open_data
+from robustbench_bi.data.preprocess import Preprocessing, preprocessing_of
+from robustbench_bi.errors import InputError
+from robustbench_bi.prepare import without_broken
+from robustbench_bi.records import CLEAN, CellProgress
+
+SEVERITIES = (1, 2, 3, 4, 5)
+JPEG_QUALITY = 85
+DECODING_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `write_corrupted` did.
+
+    Attributes:
+        source: the name under which `bivo-robust eval --data` reads the files.
+        classes: the class file that goes with them, where one is needed.
+        written: image files, or arrays, that were made.
+        whole: those that were there.
+        broken: images left out because they cannot be decoded.
+    """
+
+    source: str
+    classes: Path | None
+    written: int
+    whole: int
+    broken: int
+
+
+def write_corrupted(
+    source: str | Path,
+    destination: str | Path,
+    *,
+    suite: str | Sequence[str] = "imagenet-c",
+    severities: str | int | Iterable[int] = "1-5",
+    table: str = "auto",
+    jpeg: int | str | None = "auto",
+    clean: bool = False,
+    limit: int | None = None,
+    seed: int = 0,
+    size: int | None = None,
+    resize: int | None = None,
+    classes: str | Path | None = None,
+    skip_broken: bool = False,
+    verify: bool = False,
+    workers: int | None = None,
+    progress: Callable[[CellProgress], None] | None = None,
+) -> Summary:
+    """Write corrupted images in the published layouts; files that are there, and whole, are left as they are.
+
+    Folders of images, and the demo set, become DESTINATION/<corruption>/<severity>/<class folder>/<name>.JPEG, as in
+    ImageNet-C. CIFAR-10 becomes DESTINATION/<corruption>.npy and labels.npy, as in CIFAR-10-C. A file is whole when it
+    has the size that was noted when it was written.
+
+    Worker processes start afresh, so a script that calls this needs the usual `if __name__ == "__main__":`.
+
+    Args:
+        source: a data source of clean images, as in `bivo-robust list data`.
+        destination: a folder that is new or empty, or was filled from the same images with the same settings.
+        suite: a suite, a category, or corruption names with commas, or a sequence of names.
+        severities: "1-5", "1,3,5", an integer or integers; an array always holds all five.
+        table: a table of severity constants, or "auto": by the side of the images.
+        jpeg: quality of the JPEG files, 1 to 95, or None or "none" for PNG files; "auto" is 85, as in ImageNet-C. An
+            array holds the pixels as they are.
+        clean: write the clean images as well, without loss, where our readers look for them: none.npy, or PNG data in
+            none/0 under the names of the corrupted files, suffix included.
+        limit: take this many images, chosen by a hash of their ids.
+        seed: keys every random draw, 0 to 2**64 - 1.
+        size: side of the images in pixels, 224 by default. Files of that size are never resized.
+        resize: what the short side is resized to before the crop; by default 256 for 224, else in proportion.
+        classes: tab-separated file of class number, folder name, label.
+        skip_broken: leave out images that cannot be decoded, instead of stopping.
+        verify: compare the checksum of every file that is there, not its size alone.
+        workers: processes, one a core by default. With one, the calling process does the work.
+        progress: called after each corruption of a block of images.
+
+    Returns:
+        What was done.
+
+    Raises:
+        InputError: an option is out of range or does not go with the source.
+        UnknownNameError: a name is in no table.
+        DataError: the images cannot be read, or a file cannot be written; what is written stays good.
+        RunMismatchError: the destination holds files of other images or settings.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> write_corrupted("demo", folder, suite="contrast", severities=5, limit=4).written
+        4
+        >>> write_corrupted("demo", folder, suite="contrast", severities="4,5", limit=4).whole
+        4
+    """
+    workers = available_cores() if workers is None else workers
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise InputError(f"workers must be an integer of at least 1, got {workers!r}")
+    root, chosen = full_path(destination), parse_severities(severities)
+    cells = ({CLEAN[0]: (CLEAN[1],)} if clean else {}) | dict.fromkeys(resolve_suite(suite), chosen)
+    everything = open_data(source, classes=classes)
+    arrays = everything.kind == "cifar-10"
+    if everything.stored_cells is not None:
+        raise InputError(f"corruptions are made from clean images, but {source} holds corrupted ones")
+    if arrays and chosen != SEVERITIES:
+        raise InputError(f"an array holds all five severities, got {severities!r}; leave them out")
+    dataset = everything if limit is None else everything.limited(limit)
+    geometry, quality = _geometry(dataset, size, resize), _jpeg_quality(jpeg, arrays)
+    order = Order(
+        root=root,
+        dataset=dataset,
+        geometry=geometry,
+        cells=cells,
+        names=None if arrays else target_names(dataset, ".png" if quality is None else ".JPEG"),
+        table=resolve_table(table, geometry.input_size),
+        seed=check_seed(seed),
+        jpeg=quality,
+    )
+    check_destination(root, dataset)
+    order, broken = _begin(order, str(source), skip_broken, min(DECODING_THREADS, workers))
+    class_file = None
+    if arrays:
+        write_labels(root, order.dataset)
+        plan = lacking_arrays(order, verify)
+    else:
+        class_file = write_class_file(root, everything, classes)
+        plan = lacking_images(order, verify)
+    written = _fill(order, plan, workers, progress)
+    return Summary(
+        source=f"{'cifar-10-c' if arrays else 'imagenet-c'}:{root}",
+        classes=class_file,
+        written=written,
+        whole=order.file_count - written,
+        broken=broken,
+    )
+
+
+def _begin(order: Order, source: str, skip_broken: bool, threads: int) -> tuple[Order, int]:
+    """Write down what the folder is to hold, or check what it says; without the images that cannot be decoded.
+
+    Every image is decoded before a folder is begun, so one that was begun needs no second look.
+    """
+    held = read_description(order.root)
+    if held is None:
+        dataset, broken = without_broken(order.dataset, None, threads, skip_broken)
+        order = replace(order, dataset=dataset)
+        write_description(order.root, order.identity, source, broken)
+        return order, len(broken)
+    left_out = [image["image_id"] for image in held["runtime"]["broken"]]
+    if left_out and skip_broken:
+        order = replace(order, dataset=order.dataset.without(left_out))
+    advice = "Choose another folder"
+    if left_out and not skip_broken:
+        advice += ", or leave out broken images as there, with --skip-broken"
+    check_same(order.root, held["identity"], order.identity, advice)
+    return order, len(left_out)
+
+
+def _fill(order: Order, plan: Plan, workers: int, progress: Callable[[CellProgress], None] | None) -> int:
+    """Make what is lacking, and return the number of files."""
+    cells_total = len(order.blocks) * order.cell_count
+    lacking = [severities for block in plan.values() for severities in block.values()]
+    cells_done = cells_total - sum(len(severities) for severities in lacking)
+    images_total = sum(len(rows) for severities in lacking for rows in severities.values())
+    images = 0
+
+    def finished(job: Job) -> None:
+        nonlocal cells_done, images
+        cells_done += len(job.lacking)
+        images += sum(len(rows) for rows in job.lacking.values())
+        if progress is not None:
+            progress(CellProgress((job.corruption, max(job.lacking)), cells_done, cells_total, images, images_total))
+
+    remove_partial_files(order.root)
+    remove_partial_files(order.root / MANIFESTS)
+    if lacking:
+        write = write_array if order.names is None else write_images
+        jobs = jobs_of(order, plan, min(DECODING_THREADS, workers))
+        in_processes(write, jobs, min(workers, len(lacking)), finished)
+    return len(lacking) if order.names is None else images_total
+
+
+def _geometry(dataset: Dataset, size: int | None, resize: int | None) -> Preprocessing:
+    """How images are cut; those of a fixed native size are used as they are."""
+    if dataset.native_size is None:
+        return preprocessing_of(None, input_size=size, resize_size=resize)
+    if size is not None or resize is not None:
+        raise InputError(
+            f"{dataset.kind} images are {dataset.native_size} pixels and are not resized; leave out size and resize"
+        )
+    return Preprocessing(dataset.native_size, dataset.native_size)
+
+
+def _jpeg_quality(jpeg: int | str | None, arrays: bool) -> int | None:
+    if jpeg == "auto":
+        return None if arrays else JPEG_QUALITY
+    if jpeg is None or jpeg == "none":
+        return None
+    if isinstance(jpeg, bool) or not re.fullmatch(r"[0-9]+", str(jpeg)) or not 1 <= int(jpeg) <= 95:
+        raise InputError(f"jpeg must be a quality from 1 to 95 or 'none', got {jpeg!r}")
+    if arrays:
+        raise InputError(f"arrays hold pixels as they are, got jpeg {jpeg!r}; leave it out")
+    return int(jpeg)

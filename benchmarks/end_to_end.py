@@ -1,0 +1,92 @@
+"""What corrupting costs an evaluation: `python benchmarks/end_to_end.py` appends to results/end_to_end.csv.
+
+A ResNet-50 (torchvision's layout, random weights) is evaluated on photographs of 224×224 with the 19 corruptions at
+severity 3 and the JPEG round trip, as `bivo-robust eval` does it; and the same number of batches only runs through the
+network. Both alternate. The parts are timed inside the evaluation; "other" is reading, writing and the rest.
+"""
+
+import importlib
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from corruptions import photographs
+from machine import append, machine
+from PIL import Image
+
+from robustbench_bi.corruptions import CORRUPTIONS
+from robustbench_bi.data.preprocess import normalise, preprocessing_of
+from robustbench_bi.models import create_model
+
+IMAGES, BATCH, REPEATS = 64, 32, 3
+PARTS = ("corrupt", "jpeg_round_trip", "logits_of", "score", "write_cell")
+LOOP = importlib.import_module("robustbench_bi.evaluate")
+
+
+def timed(function: Callable[..., Any], name: str, seconds: dict[str, float]) -> Callable[..., Any]:
+    """The function, with its time added up under a name."""
+
+    def measure(*arguments: Any, **options: Any) -> Any:
+        started = time.perf_counter()
+        result = function(*arguments, **options)
+        seconds[name] += time.perf_counter() - started
+        return result
+
+    return measure
+
+
+def evaluation(network: torch.nn.Module, photographs_folder: Path) -> dict[str, float]:
+    """Seconds of an evaluation in all, and of its parts; a cell is clean, the others have one corruption each."""
+    seconds: dict[str, float] = defaultdict(float)
+    replaced = {name: timed(getattr(LOOP, name), name, seconds) for name in PARTS}
+    with tempfile.TemporaryDirectory() as out, patch.multiple(LOOP, **replaced):
+        options = {"suite": "all", "severities": 3, "batch_size": BATCH, "block_size": IMAGES, "out": out}
+        started = time.perf_counter()
+        LOOP.evaluate(network, str(photographs_folder), **options)
+        seconds["eval"] = time.perf_counter() - started
+    return seconds
+
+
+def forward_passes(network: torch.nn.Module, images: torch.Tensor) -> float:
+    """Seconds of as many forward passes, of batches that are in memory."""
+    prepared = preprocessing_of(network)
+    started = time.perf_counter()
+    with torch.inference_mode():
+        for _ in range(1 + len(CORRUPTIONS)):
+            for batch in images.split(BATCH):
+                network(normalise(batch, prepared))
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Alternate both, and write the medians."""
+    network = create_model("torchvision:resnet50", weights="none").eval()
+    images = photographs(IMAGES)
+    with tempfile.TemporaryDirectory() as folder:
+        for number, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+            path = Path(folder) / ("n01440764", "n01443537")[number % 2] / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(image).save(path)
+        evaluation(network, Path(folder))
+        pairs = [(evaluation(network, Path(folder)), forward_passes(network, images)) for _ in range(REPEATS)]
+    passes = IMAGES * (1 + len(CORRUPTIONS))
+    row: dict[str, Any] = {"threads": torch.get_num_threads(), "forward_passes": passes}
+    row["forward_alone_ms"] = round(statistics.median(alone for _, alone in pairs) / passes * 1e3, 3)
+    for part in ("eval", *PARTS):
+        row[f"{part}_ms"] = round(statistics.median(own[part] for own, _ in pairs) / passes * 1e3, 3)
+    other = [own["eval"] - sum(own[part] for part in PARTS) for own, _ in pairs]
+    row["other_ms"] = round(statistics.median(other) / passes * 1e3, 3)
+    row["ratio"] = round(statistics.median(own["eval"] / alone for own, alone in pairs), 3)
+    for name, value in row.items():
+        print(f"{name}: {value}")
+    append("end_to_end.csv", {**row, **machine("torch", "torchvision", "numba")})
+
+
+if __name__ == "__main__":
+    main()

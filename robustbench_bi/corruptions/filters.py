@@ -122,9 +122,9 @@ def zoom_matrix(side: int, zoom: float) -> Tensor:
     """Return the matrix that magnifies the `centre_crop` of a line of pixels back to the whole line.
 
     The numbers are those of `scipy.ndimage.zoom` of order 1: first and last pixel stay in place, linear between. What
-    is longer than the line is cut off at its end; the published code would cut both ends, but with its sizes and zooms
-    there never is more than one pixel to cut. For some other sizes than the published 32, 64, 224 and 299, SciPy misses
-    the last pixel by a rounding error and puts a zero there; we keep the pixel.
+    is longer than the line is cut off at both ends, of an odd number of pixels one more at the end. For some other
+    sizes than the published 32, 64, 224 and 299, SciPy misses the last pixel by a rounding error and puts a zero there;
+    we keep the pixel.
 
     Args:
         side: number of pixels of the line, at least 2.
@@ -156,7 +156,8 @@ def zoom_places(side: int, zoom: float) -> tuple[Tensor, Tensor]:
     """
     length = math.ceil(side / zoom)
     magnified = round(length * zoom)
-    position = torch.arange(side, dtype=torch.float64) * ((length - 1) / (magnified - 1))
+    shown = torch.arange(side, dtype=torch.float64) + (magnified - side) // 2
+    position = shown * ((length - 1) / (magnified - 1))
     left = position.long().clamp(max=length - 2)
     return left, (position - left).clamp(max=1)
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shlex
-from collections.abc import Callable
+import textwrap
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +51,7 @@ class Commands(click.Group):
 def cli() -> None:
     """Corruption robustness of image classifiers: ImageNet-C with intervals and paired tests, and BiNet.
 
-    Exit codes: 0 done, 2 bad input or a failure that is explained in one line.
+    Exit codes: 0 done, 1 a regression (of `gate` alone), 2 bad input or a failure that is explained in one line.
     """
 
 
@@ -158,7 +162,7 @@ def evaluate(
     type=click.Path(path_type=Path),
     default=Path("comparison"),
     show_default=True,
-    help="Folder for fig3.png and .svg, severity_curves.png and .svg, and the tables as CSV and Markdown.",
+    help="Folder for the figures of `list figures` as PNG and SVG, and the tables as CSV and Markdown.",
 )
 @click.option(
     "--across",
@@ -188,6 +192,93 @@ def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str
     for note in [bars.attrs["caption"], bars.attrs["tests"], *bars.attrs["notes"]]:
         click.echo(note)
     click.echo(f"Written to {out}: {', '.join(path.name for path in written)}")
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.option(
+    "--baseline",
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="The run that the others are compared with.  [default: the first of several]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="File to write: .html is a page, .md and .tex are tables for a paper.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["html", "markdown", "latex"]),
+    help="What to write.  [default: as the suffix of --out says]",
+)
+@click.option(
+    "--pictures",
+    is_flag=True,
+    help="Show example pictures and their power spectra on the page, where the images are at hand; it loads torch.",
+)
+def report(runs: tuple[Path, ...], baseline: Path | None, out: Path, form: Any, pictures: bool) -> None:
+    """Write a report of finished runs: one page that needs no network, or tables for a paper.
+
+    The page holds accuracies with intervals, Fig. 3, severity curves, a table of models and corruptions, the worst
+    drops, calibration, and how the runs were made. It is made from the records; no model is run.
+    """
+    from robustbench_bi.records import open_run
+    from robustbench_bi.reports.report import write_report
+    from robustbench_bi.reports.report_pictures import pictures_of
+
+    named = {run.resolve(): run for run in ([*runs] if baseline is None else [baseline, *runs])}
+    if baseline is not None and len(named) == 1:
+        raise OneLineError("a report with --baseline needs at least one run beside the baseline, got none")
+    opened = [open_run(path) for path in named.values()]
+    made = write_report(opened, out, form=form, open_pictures=pictures_of if pictures else None)
+    if made.bars is not None:
+        click.echo(f"Compared with {made.models[0]}: {', '.join(made.models[1:])}")
+        for note in made.bars.attrs["notes"]:
+            click.echo(note)
+    click.echo(f"Written: {out} ({out.stat().st_size / 1000:,.0f} kB)")
+
+
+@cli.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--baseline", metavar="FILE", type=click.Path(path_type=Path), help="Compare the run with this baseline.")
+@click.option("--save", metavar="FILE", type=click.Path(path_type=Path), help="Make the run a baseline: write it here.")
+@click.option(
+    "--max-drop",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="POINTS",
+    help="Top-1 that clean, the mean, a category or a corruption may lose.",
+)
+@click.option(
+    "--confidence",
+    type=float,
+    default=0.95,
+    show_default=True,
+    help="That no row is called a regression by chance; the intervals hold together (Bonferroni).",
+)
+@click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="Write the verdicts as JUnit XML too.")
+@click.option("--skip-new-cells", is_flag=True, help="Leave out cells that the baseline lacks, and say so.")
+def gate(run: Path, baseline: Path | None, save: Path | None, junit: Path | None, **options: Any) -> None:
+    """Stop a network that got worse: compare a finished run with a baseline, image by image.
+
+    A row regresses where its top-1 dropped by more than --max-drop and the paired interval lies below zero. Exit codes:
+    0 all rows hold, 1 a regression, 2 trouble: other data, settings or cells than the baseline's, an unfinished run, a
+    damaged file. On GitHub the rows are also shown beside the job.
+    """
+    if (baseline is None) == (save is None):
+        raise OneLineError("gate needs either --baseline FILE, to compare with, or --save FILE, to make a baseline")
+    context, default = click.get_current_context(), click.core.ParameterSource.DEFAULT
+    given = [name for name in ("junit", *options) if context.get_parameter_source(name) is not default]
+    with _only_a_regression_is_1():
+        if save is not None:
+            _save_baseline(run, save, given)
+        regressed = baseline is not None and _check_gate(run, baseline, junit, options)
+    context.exit(1 if regressed else 0)
 
 
 @cli.command()
@@ -308,25 +399,307 @@ def train(model: str, data: str, preset: str | None, options: tuple[str, ...], q
 
 @cli.command()
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option("--table", type=click.Choice(["1", "4"]), help="Of the paper.  [default: 1, or the one with the MODEL]")
 @click.option("--size", type=click.IntRange(32), default=224, show_default=True, help="Side of the image, in pixels.")
 @json_option
-def profile(models: tuple[str, ...], size: int, as_json: bool) -> None:
-    """Count parameters and multiply-accumulates (of one image) of networks; by default of all of our own."""
+def profile(models: tuple[str, ...], table: str | None, size: int, as_json: bool) -> None:
+    """Count parameters and multiply-accumulates of networks, beside those that the paper prints.
+
+    Without MODEL all rows of the paper's Table 1 or 4; `list variants` names the configurations of Table 4.
+    """
     import pandas as pd
 
-    from robustbench_bi.models import MODELS
-    from robustbench_bi.models.profile import profile as profile_model
+    from robustbench_bi.models.paper import as_text, compare_with_paper
 
-    counts = {name: profile_model(name, size=size) for name in models or MODELS.names}
+    rows = compare_with_paper(models, None if table is None else int(table), size)
     if as_json:
-        _print_json([{"model": name, **count} for name, count in counts.items()])
+        _print_json(rows)
         return
-    rows = [(name, f"{c['parameters'] / 1e6:.3f}", f"{c['macs'] / 1e9:.3f}") for name, c in counts.items()]
-    print_table(pd.DataFrame(rows, columns=["model", "parameters (M)", "MACs (G)"]))
+    titles, cells, lines = as_text(rows)
+    print_table(pd.DataFrame(cells, columns=titles))
+    for line in lines:
+        click.echo(textwrap.fill(line, 100, subsequent_indent="    " if line.startswith("[") else ""))
+
+
+@cli.command()
+@click.argument("model", metavar="MODEL")
+@click.option("--weights", required=True, metavar="FILE", help="The checkpoint: .pth, .pt or .safetensors.")
+@click.option(
+    "--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="What to write: a .safetensors file."
+)
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the network, such as width=0.25.")
+@click.option("--resize-size", type=int, metavar="PIXELS", help="Short side before the crop.  [default: 256 for 224]")
+@click.option("--interpolation", metavar="NAME", help="bilinear, bicubic, …  [default: bilinear]")
+@click.option("--mean", help="Of pixels from 0 to 1.  [default: ImageNet's 0.485,0.456,0.406]")
+@click.option("--std", help="Likewise.  [default: 0.229,0.224,0.225]")
+@click.option("--force", is_flag=True, help="Replace what is there.")
+def convert(
+    model: str,
+    weights: str,
+    out: Path,
+    options: tuple[str, ...],
+    mean: str | None,
+    std: str | None,
+    force: bool,
+    **geometry: Any,
+) -> None:
+    """Turn a checkpoint into a .safetensors that also says what network it is of.
+
+    The published ones of RedNet (mmcls), DDF, FcaNet, torchvision and timm are recognised. What is written holds the
+    network's options, number of classes and preprocessing: `eval --model MODEL --weights OUT` needs no more.
+    """
+    from dataclasses import asdict
+
+    from robustbench_bi.data.preprocess import preprocessing_of
+    from robustbench_bi.models import create_model, resolve
+    from robustbench_bi.models.weights import save_checkpoint
+
+    if out.exists() and not force:
+        raise OneLineError(f"{out} is there already; give another --out, or --force to replace it")
+    if ":" in resolve(model, {})[0]:
+        raise OneLineError(f"convert is for rows of `list models`, got {model!r}; eval takes its checkpoint as it is")
+    network: Any = create_model(model, weights=weights, **dict(_option(text) for text in options))
+    prepared = preprocessing_of(network, mean=_numbers("--mean", mean), std=_numbers("--std", std), **geometry)
+    save_checkpoint(out, network, {**asdict(prepared), "converted_from": Path(weights).name})
+    classes = f"{network.num_classes:,} classes" if network.num_classes else "no classifier"
+    click.echo(f"Written: {out} ({network.identity['name']}, {classes})")
+
+
+@cli.command()
+@click.option(
+    "--images",
+    default="photographs",
+    show_default=True,
+    metavar="PATH",
+    help="An image, a folder of images, a data source (see `list data`), or ten photographs that ship with "
+    "scikit-image.",
+)
+@click.option(
+    "--corruptions",
+    default="noise,speckle_noise",
+    show_default=True,
+    metavar="NAMES",
+    help="Corruptions, categories or suites, with commas; see `list corruptions`.",
+)
+@click.option("--severities", default="3", show_default=True, help='Such as "1-5" or "1,3,5".')
+@click.option("--limit", type=click.IntRange(1), default=500, show_default=True, metavar="N", help="At most N images.")
+@click.option("--size", type=click.IntRange(32), metavar="PIXELS", help="Side of the images.  [default: 224]")
+@click.option("--table", default="auto", show_default=True, help="Table of severity constants; auto: by image side.")
+@click.option(
+    "--jpeg",
+    type=click.IntRange(1, 100),
+    metavar="QUALITY",
+    help="A JPEG round trip after each corruption.  [default: the corruption alone]",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Keys every random draw.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("spectra"),
+    show_default=True,
+    help="Folder for spectra.png and .svg, spectra.csv, and spectra_bands.csv, the table that is printed.",
+)
+@click.option("--quiet", is_flag=True, help="No progress.")
+@json_option
+def spectra(
+    images: str,
+    corruptions: str,
+    severities: str,
+    limit: int,
+    size: int | None,
+    table: str,
+    jpeg: int | None,
+    seed: int,
+    out: Path,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Show which frequencies a corruption touches: power spectra and their ratio to clean.
+
+    As the right half of the paper's Fig. 4. Prints the ratio in three bands: low (periods longer than 16 pixels),
+    middle, and high (up to 4 pixels).
+    """
+    from functools import partial
+
+    from robustbench_bi.config import parse_severities
+    from robustbench_bi.corruptions import resolve_suite, resolve_table
+    from robustbench_bi.corruptions.cells import corrupted_cells
+    from robustbench_bi.data.pictures import open_pictures, picture_geometry, read_cells
+    from robustbench_bi.records import CLEAN
+    from robustbench_bi.reports.frames import describe_data
+    from robustbench_bi.reports.spectra import bands_frame, display_bands, measure_spectra, spectra_frame
+    from robustbench_bi.reports.spectra_figure import write_spectra
+
+    chosen = parse_severities(severities)
+    cells = [CLEAN, *((name, severity) for name in resolve_suite(corruptions) for severity in chosen)]
+    dataset = open_pictures(images, limit=limit)
+    geometry = picture_geometry(dataset, size)
+    table = resolve_table(table, geometry.input_size)
+    corrupted = partial(corrupted_cells, seed=seed, table=table, jpeg=jpeg)
+    with cell_progress(quiet) as progress:
+        measured = measure_spectra(read_cells(dataset, geometry, cells, corrupted, progress=progress))
+    about = {"data": Path(images).resolve().name, "input_size": geometry.input_size, "table": table, "jpeg": jpeg}
+    about["generator"] = "bivo-robust" if dataset.stored_cells is None else "files"
+    frame = spectra_frame(measured, describe_data(about, len(dataset)))
+    bands = bands_frame(measured)
+    written = write_spectra(frame, bands, out)
+    if as_json:
+        _print_json({"bands": bands, "caption": frame.attrs["caption"], "files": written})
+        return
+    print_table(display_bands(bands))
+    click.echo("Ratio of the power to that of clean: low is below 1/16 cycle per pixel, high from 1/4.")
+    click.echo(frame.attrs["caption"])
+    click.echo(f"Written to {out}: {', '.join(path.name for path in written)}")
+
+
+def options_of_eval(*names: str) -> Callable[[click.Command], click.Command]:
+    """Add options of `eval` to another command: what tells a network and its images first, the others last."""
+
+    def add(command: click.Command) -> click.Command:
+        shared = [option for option in evaluate.params if option.name in names]
+        first = [option for option in shared if option.name in ("models", "weights", "data")]
+        command.params[:] = [*first, *command.params, *(option for option in shared if option not in first)]
+        return command
+
+    return add
+
+
+_RUNNING = ("limit", "seed", "device", "batch_size", "workers", "precision", "classes", "skip_broken", "quiet")
+_PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation")
+
+
+@options_of_eval("models", "weights", "table", "jpeg", *_RUNNING, *_PREPROCESSING, "as_json")
+@cli.command()
+@click.option(
+    "--data",
+    metavar="SOURCE",
+    help="The images that correlations are taken on, see `list data`.  [default: those of --images, or demo]",
+)
+@click.option(
+    "--images",
+    metavar="PATH",
+    help="The pictures to draw: an image, a folder of images, a data source, or photographs, ten that ship with "
+    "scikit-image.  [default: the first of --data]",
+)
+@click.option("--show", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Draw N pictures.")
+@click.option(
+    "--corruptions",
+    default="noise,speckle_noise",
+    show_default=True,
+    metavar="NAMES",
+    help="Corruptions, categories or suites, with commas; see `list corruptions`.",
+)
+@click.option("--severity", type=click.IntRange(1, 5), default=3, show_default=True, help="From 1 to 5.")
+@click.option("--layer", metavar="NAME", help="A module of the network.  [default: the last block of the third stage]")
+@click.option(
+    "--reduce",
+    type=click.Choice(["mean", "max", "norm", "pca"]),
+    default="mean",
+    show_default=True,
+    help="How channels become one map: mean, max or norm of the activations, or their first principal component.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("heatmaps"),
+    show_default=True,
+    help="Folder for heatmaps.png and .svg, heatmaps.csv, the table that is printed, and heatmaps_images.csv.",
+)
+def heatmaps(
+    models: tuple[str, ...],
+    weights: tuple[str, ...],
+    out: Path,
+    quiet: bool,
+    as_json: bool,
+    mean: str | None,
+    std: str | None,
+    **options: Any,
+) -> None:
+    """Show what the features of networks keep of pictures under corruption.
+
+    As the left half of the paper's Fig. 4. The number is Pearson's correlation of a heat map with that of the clean
+    picture: 1 is the same map; what two different pictures have in common is shown beside it.
+    """
+    from robustbench_bi.probes.heatmaps import heat_maps
+    from robustbench_bi.reports.heatmaps import display_correlations, write_heat_maps
+
+    means, stds = _numbers("--mean", mean), _numbers("--std", std)
+    with cell_progress(quiet) as progress:
+        found = heat_maps(models, weights=weights or None, mean=means, std=stds, progress=progress, **options)
+    summary, written = write_heat_maps(found.correlations, found.grid, out)
+    if as_json:
+        _print_json({"correlations": summary, "caption": summary.attrs["caption"], "files": written})
+        return
+    print_table(display_correlations(summary))
+    click.echo(summary.attrs["caption"])
+    click.echo(f"Written to {out}: {', '.join(path.name for path in written)}")
+
+
+@options_of_eval("models", "weights", "data", *_RUNNING, *_PREPROCESSING, "as_json")
+@cli.command()
+@click.option(
+    "--norm",
+    type=float,
+    metavar="NORM",
+    help="Of what is added to a channel of pixels from 0 to 1.  [default: by image side, 4 at 32, 6.5 at 64, 15.7 at "
+    "224]",
+)
+@click.option(
+    "--step",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Take every N-th frequency along each axis.  [default: 1 at 32 pixels, 2 at 64, 7 at 224: about 500]",
+)
+@click.option(
+    "--radius",
+    type=float,
+    metavar="CYCLES",
+    help="Only frequencies of at most so many cycles per image.  [default: all]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("fourier"),
+    show_default=True,
+    help="Folder for fourier.png and .svg, fourier.csv, fourier_bands.csv, the table that is printed, and a file a "
+    "model from which the same command continues.",
+)
+def fourier(
+    models: tuple[str, ...],
+    weights: tuple[str, ...],
+    out: Path,
+    quiet: bool,
+    as_json: bool,
+    mean: str | None,
+    std: str | None,
+    **options: Any,
+) -> None:
+    """Show which frequencies mislead networks: the Fourier heat map of Yin et al. (2019).
+
+    Every image gets one Fourier basis vector added, of a fixed norm and with random signs; the error rate is drawn
+    against its frequency. Takes as many passes over the images as there are frequencies.
+    """
+    from robustbench_bi.probes.fourier import fourier_errors
+    from robustbench_bi.reports.fourier import display_bands, write_fourier
+
+    means, stds = _numbers("--mean", mean), _numbers("--std", std)
+    with cell_progress(quiet) as progress:
+        cells = fourier_errors(
+            models, weights=weights or None, mean=means, std=stds, out=out, progress=progress, **options
+        )
+    bands, written = write_fourier(cells, out)
+    if as_json:
+        _print_json({"bands": bands, "caption": bands.attrs["caption"], "files": written})
+        return
+    print_table(display_bands(bands))
+    click.echo("Error in percent; bands of frequencies are in cycles per pixel.")
+    click.echo(bands.attrs["caption"])
+    click.echo(f"Written to {out}: {', '.join(path.name for path in written)}")
 
 
 LISTED = {
     "models": ("robustbench_bi.models", "MODELS", ("name", "aliases", "family", "summary")),
+    "variants": ("robustbench_bi.models", "VARIANTS", ("name", "model", "summary")),
     "corruptions": ("robustbench_bi.corruptions", "CORRUPTIONS", ("name", "category", "kernels", "summary")),
     "suites": ("robustbench_bi.corruptions", "SUITES", ("name", "summary")),
     "tables": ("robustbench_bi.corruptions", "TABLES", ("name", "side")),
@@ -399,6 +772,55 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise OneLineError(f"{option} must be numbers with commas, such as 0.485,0.456,0.406, got {text!r}") from None
+
+
+@contextmanager
+def _only_a_regression_is_1() -> Iterator[None]:
+    """Turn every failure into exit code 2: left alone, Python ends with 1, which would read as a regression."""
+    try:
+        yield
+    except (BivoRobustError, click.ClickException):
+        raise
+    except (OSError, SystemExit) as error:
+        # Rich answers a closed pipe with SystemExit.
+        reason = getattr(error, "strerror", None) or "the pipe is closed"
+        raise OneLineError(f"cannot write the output: {reason}") from error
+    except BaseException as error:
+        traceback.print_exc()
+        raise click.exceptions.Exit(2) from error
+
+
+def _check_gate(run: Path, baseline: Path, junit: Path | None, options: dict[str, Any]) -> bool:
+    """Print the verdicts, and tell whether there is a regression."""
+    from robustbench_bi.records import open_run
+    from robustbench_bi.reports.baseline import outcomes_of, read_baseline
+    from robustbench_bi.reports.continuous_integration import markdown_summary, publish, trouble, verdicts_of
+    from robustbench_bi.reports.gate import REGRESSED, display_gate, gate_frame
+
+    try:
+        frame = gate_frame(outcomes_of(open_run(run)), read_baseline(baseline), **options)
+    except BivoRobustError as error:
+        for line in publish(trouble(str(error)), str(error), junit, os.environ):
+            click.echo(line)
+        raise
+    print_table(display_gate(frame), rule_after=_last_category(frame))
+    for text in (frame.attrs["headline"], *frame.attrs["notes"], frame.attrs["caption"]):
+        click.echo(text)
+    for line in publish(verdicts_of(frame), markdown_summary(frame), junit, os.environ):
+        click.echo(line)
+    return REGRESSED in set(frame["verdict"])
+
+
+def _save_baseline(run: Path, path: Path, options: list[str]) -> None:
+    from robustbench_bi.records import open_run
+    from robustbench_bi.reports.baseline import outcomes_of, write_baseline
+
+    if options:
+        raise OneLineError(f"--{options[0].replace('_', '-')} belongs to --baseline; a saved baseline does not hold it")
+    outcomes = outcomes_of(open_run(run))
+    write_baseline(outcomes, path)
+    n, cells = outcomes.correct.shape
+    click.echo(f"Written: {path}, the baseline of {outcomes.run['name']}: {n:,} images × {cells} cells.")
 
 
 def _about(run: Run) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from robustbench_bi.config import GENERATORS, PRECISIONS, EvalConfig
 from robustbench_bi.data import Dataset
 from robustbench_bi.data.preprocess import Preprocessing, normalise, preprocessing_of
 from robustbench_bi.errors import DataError, InputError, RunMismatchError, WeightsError
-from robustbench_bi.models import MODELS, create_model
+from robustbench_bi.models import MODELS, create_model, resolve
 from robustbench_bi.models.inference import memory_format, run_network
 from robustbench_bi.models.weights import is_file, read_metadata
 from robustbench_bi.records import Cell, Run
@@ -106,14 +106,15 @@ def network_for(
         weights = "demo"
     # Published weights keep their own classifier: asked for another size, timm would put a random one in its place.
     published = weights is not None and weights != "none" and not is_file(weights)
-    if model in MODELS and weights is not None and Path(weights).suffix == ".safetensors":
+    own = resolve(model, {})[0] in MODELS
+    if own and weights is not None and Path(weights).suffix == ".safetensors":
         classes = read_metadata(weights).get("num_classes", dataset.num_classes)
         if classes != dataset.num_classes:
             raise WeightsError(f"{weights} is for {classes} classes, and the data have {dataset.num_classes}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed % 2**63)
         network = create_model(model, num_classes=None if published else dataset.num_classes, weights=weights)
-    if model in MODELS:
+    if own:
         _check_class_names(network, weights, dataset)
     return network.to(device).to(memory_format=memory_format(model)).eval()
 

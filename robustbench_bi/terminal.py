@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PLAIN_PROGRESS_SECONDS = 15.0
 WIDTH_OF_FILES = 160
-NAMES = ("model", "corruption")
+NAMES = ("model", "corruption", "architecture")
 
 
 @contextmanager

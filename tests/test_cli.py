@@ -1,6 +1,9 @@
+import doctest
 import json
 import re
 import runpy
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +88,52 @@ def test_compare_prints_and_writes(runs, tmp_path):
     assert {row["model"] for row in loaded["bars"]} == {"binet50"}
 
 
+def test_report_writes_a_page(runs, tmp_path):
+    out = tmp_path / "pages" / "report.html"
+    folders = folder_of(runs, "binet50"), folder_of(runs, "resnet50")
+    result = invoke("report", *folders, "--baseline", folders[1], "--out", out)
+    assert result.stdout.startswith("Compared with resnet50: binet50\n")
+    assert re.search(r"^Written: .*report\.html \(\d+ kB\)$", result.stdout, flags=re.MULTILINE)
+    page = out.read_text(encoding="utf-8")
+    assert "Against resnet50" in page and "--pictures draws them" in page and "<img" not in page
+    before = out.read_bytes()
+    invoke("report", folders[0], "--baseline", folders[1], "--out", out)
+    assert out.read_bytes() == before
+    assert "Compared with binet50: resnet50" in invoke("report", *folders, "--out", out).stdout
+
+
+def test_report_shows_pictures_of_the_demo_images(runs, tmp_path):
+    out = tmp_path / "report.html"
+    assert "Compared" not in invoke("report", folder_of(runs, "resnet50"), "--pictures", "--out", out).stdout
+    page = out.read_text(encoding="utf-8")
+    assert page.count("<img") == 2
+    assert "power spectrum" in page and "for the first 16 images" in page
+
+
+def test_report_writes_tables_for_a_paper(runs, tmp_path):
+    folders = folder_of(runs, "resnet50"), folder_of(runs, "binet50")
+    invoke("report", *folders, "--out", tmp_path / "report.md")
+    assert "| digital (1 of 4) |" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    invoke("report", *folders, "--out", tmp_path / "table.txt", "--format", "latex")
+    assert "\\toprule" in (tmp_path / "table.txt").read_text(encoding="utf-8")
+
+
+def test_report_refuses_what_it_cannot_compare_or_name(runs, tmp_path):
+    folder = folder_of(runs, "resnet50")
+    out = tmp_path / "report.html"
+    line = one_line("report", folder, "--baseline", folder, "--out", out)
+    assert "needs at least one run beside the baseline, got none" in line
+    assert "a report ends in .html" in one_line("report", folder, "--out", tmp_path / "report.pdf")
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(folder, unfinished)
+    next(unfinished.glob("records/contrast-5-*")).unlink()
+    assert "unfinished is not finished: 1 cell-blocks are missing" in one_line("report", unfinished, "--out", out)
+    other = tmp_path / "other"
+    invoke("eval", "--model", "binet50", *SMALL, "--seed", 1, "--out", other)
+    assert "the seed (seed) is 1 against 0" in one_line("report", folder, *other.glob("*"), "--out", out)
+    assert not out.exists()
+
+
 def test_score_of_the_published_resnet50(tmp_path):
     accuracies = {
         "clean": 76.13, "gaussian_noise": 29.29, "shot_noise": 27.03, "impulse_noise": 23.81, "defocus_blur": 38.75,
@@ -151,12 +200,173 @@ def test_profile_counts(tmp_path):
     assert "rednet50" in invoke("profile", "rednet50").stdout
 
 
+def test_profile_stands_beside_the_paper():
+    result = invoke("profile", "binet50_dc_sakg7", "rednet101", "--size", 64)
+    assert re.search(r"dc, 7×7 +binet50_dc_sakg7 +17.663 +17.7 +✓ +0.231 +2.9 +1 *$", result.stdout, flags=re.MULTILINE)
+    assert re.search(r"RedNet-101 .+ 25.653 +25.6 +\+0.003 ", result.stdout)
+    for text in ("Hu et al., AAAI 2022, Table 1 and Table 4", "K·K for each output", "[2] Its source prints 25.65 M"):
+        assert text in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 100
+    (row,) = json.loads(invoke("profile", "rednet50", "--table", "4", "--size", 64, "--json").stdout)
+    assert (row["architecture"], row["paper_parameters"], row["parameters_beyond"]) == ("dc, 1×1", 15.5, 0.0)
+
+
+def test_convert_then_eval_without_further_options(tmp_path):
+    import torch
+
+    from robustbench_bi.models import create_model
+    from robustbench_bi.models.weights import read_metadata
+
+    old, new = tmp_path / "old.pth", tmp_path / "new.safetensors"
+    network = create_model("resnet50", num_classes=10, width=0.125)
+    torch.save({"state_dict": {f"module.{name}": value for name, value in network.state_dict().items()}}, old)
+    command = ["convert", "resnet50", "--weights", old, "--out", new, "--option", "width=0.125"]
+    result = invoke(*command, "--interpolation", "bicubic", "--resize-size", 240)
+    assert result.stdout == f"Written: {new} (resnet50, 10 classes)\n"
+    stated = {key: read_metadata(new)[key] for key in ("interpolation", "resize_size", "num_classes", "converted_from")}
+    assert stated == {"interpolation": "bicubic", "resize_size": 240, "num_classes": 10, "converted_from": "old.pth"}
+    before = new.read_bytes()
+    assert "is there already; give another --out, or --force" in one_line(*command)
+    assert new.read_bytes() == before
+    invoke(*command, "--force")
+    assert read_metadata(new)["interpolation"] == "bilinear"
+    result = invoke("eval", "--model", "resnet50", "--weights", new, *SMALL, "--out", tmp_path, "--json")
+    assert json.loads(result.stdout)[0]["name"] == "resnet50"
+
+
+def test_spectra_prints_and_writes(tmp_path):
+    out = tmp_path / "spectra"
+    result = invoke("spectra", "--corruptions", "contrast,fog", "--severities", "1,5", "--size", 64, "--out", out)
+    table = r"contrast +1 +10 +0\.\d+ \[0\.\d+, 0\.\d+\] +0\.\d+ \[.+\] +0\.\d+ \[.+\]"
+    assert re.search(table, result.stdout)
+    assert "n = 10 images of photographs, 64 px, constants of tiny-imagenet-c, no JPEG." in result.stdout
+    assert re.search(r"^5/5 cells, \d+ images/s, 0 s left$", result.stderr, flags=re.MULTILINE)
+    assert {path.name for path in out.iterdir()} == {
+        "spectra.csv", "spectra_bands.csv", "spectra.png", "spectra.svg",
+    }  # fmt: skip
+
+
+def test_spectra_json_of_any_data_source(tmp_path):
+    options = ["--images", "demo", "--limit", 3, "--corruptions", "contrast", "--jpeg", 85, "--quiet", "--json"]
+    loaded = json.loads(invoke("spectra", *options, "--out", tmp_path).stdout)
+    assert [(row["band"], row["n"]) for row in loaded["bands"]] == [("low", 3), ("middle", 3), ("high", 3)]
+    # Contrast at severity 3 multiplies differences by 0.2.
+    assert loaded["bands"][0]["ratio"] == pytest.approx(0.04, rel=0.03)
+    assert loaded["caption"].startswith("n = 3 images of demo, 64 px, constants of tiny-imagenet-c, JPEG 85.")
+    assert all(Path(path).exists() for path in loaded["files"])
+
+
+def test_spectra_of_published_files(tmp_path):
+    options = ["demo", tmp_path / "c", "--suite", "contrast", "--severities", 3, "--limit", 4, "--clean", "--quiet"]
+    invoke("corrupt", *options, "--jpeg", "none", "--workers", 1)
+    command = ["spectra", "--corruptions", "contrast", "--quiet", "--json", "--out", tmp_path]
+    stored = json.loads(invoke(*command, "--images", f"imagenet-c:{tmp_path / 'c'}", "--size", 64).stdout)
+    made = json.loads(invoke(*command, "--images", "demo", "--limit", 4).stdout)
+    assert stored["bands"] == made["bands"]
+    assert stored["caption"].startswith("n = 4 images of c, 64 px, published files.")
+
+
+def test_the_reference_spectra_are_what_their_command_makes(tmp_path):
+    import pandas as pd
+
+    from robustbench_bi.reports.spectra import display_bands
+    from robustbench_bi.reports.write import markdown_table
+
+    folder = ROOT / "reports" / "fig4"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^bivo-robust (spectra .*--out) reports/fig4$", text, flags=re.MULTILINE)
+    invoke(*line.split(), tmp_path, "--quiet")
+    for name in ("spectra.csv", "spectra_bands.csv"):
+        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / name), pd.read_csv(folder / name), rtol=1e-3)
+    bands = pd.read_csv(folder / "spectra_bands.csv")
+    assert markdown_table(display_bands(bands)).splitlines()[2:] == [
+        line for line in text.splitlines() if re.match(r"\| \w+_noise ", line)
+    ]
+    assert doctest.testfile(str(folder / "README.md"), module_relative=False).failed == 0
+
+
 @pytest.mark.parametrize("what", LISTED)
 def test_list_names_every_row(what):
     rows = json.loads(invoke("list", what, "--json").stdout)
     text = invoke("list", what).stdout
     assert len(rows) >= 2
     assert all(row["name"] in text for row in rows)
+
+
+@pytest.fixture(scope="module")
+def baseline(runs):
+    """A baseline of the run of resnet50."""
+    path = runs / "baselines" / "resnet50.json"
+    result = invoke("gate", folder_of(runs, "resnet50"), "--save", path)
+    assert result.stdout == f"Written: {path}, the baseline of resnet50: 16 images × 3 cells.\n"
+    return path
+
+
+def flawless(path, changed):
+    """A baseline whose network errs nowhere, so that any run is worse."""
+    from dataclasses import replace
+
+    from robustbench_bi.reports.baseline import read_baseline, write_baseline
+
+    kept = read_baseline(path)
+    write_baseline(replace(kept, correct=kept.correct | True), changed)
+    return changed
+
+
+def test_gate_holds_with_exit_code_0(runs, baseline, tmp_path):
+    result = invoke("gate", folder_of(runs, "resnet50"), "--baseline", baseline, "--junit", tmp_path / "gate.xml")
+    assert "No regression in 4 rows." in result.stdout
+    assert re.search(r"contrast +16 +\d+\.\d +\d+\.\d +\+0\.00 \[\+0\.00, \+0\.00\] +holds", result.stdout)
+    assert "paired by image. n = 16 images of demo" in result.stdout
+    assert "::" not in result.stdout
+    assert 'failures="0"' in (tmp_path / "gate.xml").read_text(encoding="utf-8")
+
+
+def test_gate_ends_with_1_on_a_regression_and_tells_github(runs, baseline, tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    best = flawless(baseline, tmp_path / "best.json")
+    options = ["gate", folder_of(runs, "resnet50"), "--baseline", best, "--junit", tmp_path / "gate.xml"]
+    result = invoke(*options, code=1)
+    assert re.search(r"contrast .* REGRESSED", result.stdout)
+    assert "::error title=bivo-robust gate::contrast: top-1 " in result.stdout
+    assert "Regression: " in (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert '<failure type="regressed"' in (tmp_path / "gate.xml").read_text(encoding="utf-8")
+    assert invoke(*options, "--max-drop", 100).exit_code == 0
+
+
+def test_gate_ends_with_2_on_trouble(runs, baseline, tmp_path, monkeypatch):
+    line = one_line("gate", tmp_path / "absent", "--baseline", baseline, "--junit", tmp_path / "gate.xml")
+    assert "no run in" in line
+    assert 'errors="1"' in (tmp_path / "gate.xml").read_text(encoding="utf-8")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    result = invoke("gate", folder_of(runs, "resnet50"), "--baseline", tmp_path / "absent.json", code=2)
+    assert result.stdout.startswith("::error title=bivo-robust gate::no baseline at ")
+
+
+def test_gate_of_other_data_is_trouble(runs, baseline, tmp_path):
+    options = ["--suite", "contrast", "--severities", "1,5", "--quiet", "--out", tmp_path]
+    for change, message in (
+        (["--limit", 15], "the list of images (listing_hash)"),
+        (["--limit", 16, "--seed", 1], "the seed (seed) is 1 against 0"),
+        (["--limit", 16, "--jpeg", 85], "the JPEG quality (jpeg) is 85 against None"),
+        (["--limit", 16, "--precision", "bf16"], "precision of the run is bf16, of the baseline fp32"),
+    ):
+        run = json.loads(invoke("eval", "--model", "resnet50", *options, *change, "--json").stdout)[0]["directory"]
+        assert message in one_line("gate", run, "--baseline", baseline)
+
+
+def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
+    """Python ends with 1 on an exception that nobody foresaw, click where a pipe is closed, Rich likewise."""
+    from robustbench_bi.reports import gate
+
+    for error in (KeyError("unforeseen"), SystemExit(1), KeyboardInterrupt(), BrokenPipeError(32, "closed")):
+
+        def fail(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr(gate, "gate_frame", fail)
+        invoke("gate", folder_of(runs, "resnet50"), "--baseline", baseline, code=2)
 
 
 @pytest.mark.parametrize(
@@ -172,10 +382,25 @@ def test_list_names_every_row(what):
         (["eval", "--model", "resnet50", "--mean", "100,100,100"], "mean must be three numbers from 0 to 1"),
         (["eval", "--model", "no_such_package.models:build"], "no_such_package"),
         (["compare", "absent", "--baseline", "absent"], "no run in absent"),
+        (["report", "absent"], "no run in absent"),
+        (["report", "absent", "--format", "pdf"], "'pdf' is not one of"),
         (["score", "absent.csv"], "absent.csv"),
+        (["gate", "absent", "--save", "b.json"], "no run in absent"),
+        (["gate", "absent"], "gate needs either --baseline FILE, to compare with, or --save FILE, to make a baseline"),
+        (["gate", "absent", "--save", "b.json", "--baseline", "b.json"], "gate needs either --baseline FILE"),
+        (["gate", "absent", "--save", "b.json", "--max-drop", "2"], "--max-drop belongs to --baseline"),
+        (["gate", "absent", "--save", "b.json", "--skip-new-cells"], "--skip-new-cells belongs to --baseline"),
+        (["gate", "absent", "--baseline", "b.json", "--max-drop", "much"], "'much' is not a valid float"),
+        (["gate", "absent", "another", "--baseline", "b.json"], "unexpected extra argument"),
         (["train", "--model", "resnet50", "--option", "width"], "--option must be KEY=VALUE"),
         (["train", "--model", "resnet50", "--option", "widht=1"], "Did you mean 'width'?"),
         (["profile", "resnet5O"], "Did you mean 'resnet50'?"),
+        (["profile", "binet50_dc_sakg"], "Did you mean 'binet50_dc_sakg"),
+        (["profile", "--table", "3"], "'3' is not one of '1', '4'"),
+        (["convert", "resnet50", "--weights", "absent.pth", "--out", "new.safetensors"], "no weights file absent.pth"),
+        (["convert", "se_resnet50", "--weights", "a.pth", "--out", "b.safetensors"], "convert is for rows of `list"),
+        (["convert", "resnet50", "--weights", "none", "--out", "new.pth"], "is written as .safetensors, got new.pth"),
+        (["convert", "resnet50", "--weights", "demo", "--out", "a.safetensors", "--mean", "1,2"], "mean must be three"),
         (["eval", "--model", "resnet50", "--limit", "0"], "'--limit'"),
         (["eval", "--model", "resnet50", "--precision", "fp64"], "'fp64' is not one of"),
         (["eval"], "Missing option '--model'"),
@@ -187,12 +412,25 @@ def test_list_names_every_row(what):
         (["corrupt", "demo", "c", "--table", "imagenetc"], "Did you mean 'imagenet-c'?"),
         (["corrupt", "demo", "c", "--size", "64"], "demo images are 64 pixels and are not resized"),
         (["corrupt", "demo", "c", "--size", "8"], "'--size'"),
+        (["spectra", "--corruptions", "gausian_noise"], "Did you mean 'gaussian_noise'?"),
+        (["spectra", "--severities", "0"], "severity must be an integer from 1 to 5, got 0"),
+        (["spectra", "--images", "/no/such/picture.png"], "there is no folder /no/such/picture.png"),
+        (["spectra", "--images", "photograps"], "unknown data source 'photograps'"),
+        (["spectra", "--images", "demo", "--size", "32"], "demo images are 64 pixels and are not resized"),
+        (["spectra", "--table", "imagenetc"], "Did you mean 'imagenet-c'?"),
+        (["spectra", "--jpeg", "0"], "'--jpeg'"),
         (["evl"], "No such command 'evl'"),
         (["list", "modles"], "'modles' is not one of"),
         (["eval", "--model", "resnet50", "--severities", "1-999999999999"], "severity must be an integer from 1 to 5"),
         (["eval", "--model", "resnet50", "--suite", "fog,"], "single commas"),
         (["eval", "--model", "resnet50", "--jpeg", "²"], "jpeg must be a quality"),
         (["eval", "--model", "resnet50", "--device", "meta"], "device 'meta' cannot be used here"),
+        (["heatmaps", "--model", "resnet5O"], "Did you mean 'resnet50'?"),
+        (["heatmaps", "--model", "resnet50", "--corruptions", "fogg"], "Did you mean 'fog'?"),
+        (["heatmaps", "--model", "resnet50", "--limit", "1", "--layer", "layer3.9"], "Did you mean 'layer3."),
+        (["heatmaps", "--model", "resnet50", "--images", "photographs"], "needs --weights"),
+        (["heatmaps", "--model", "resnet50", "--reduce", "sum"], "'sum' is not one of"),
+        (["fourier", "--model", "resnet50", "--norm", "0"], "norm must be a number above 0, got 0.0"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, arguments, message):
@@ -221,7 +459,8 @@ def test_help_imports_nothing_heavy():
     program = (
         "import sys\nfrom click.testing import CliRunner\nfrom robustbench_bi.cli import cli\n"
         "for arguments in (['--help'], ['eval', '--help'], ['list', 'models'], ['list', 'metrics'], ['list', 'data'],\n"
-        "                  ['list', 'corruptions'], ['list', 'figures'], ['corrupt', '--help']):\n"
+        "                  ['list', 'corruptions'], ['list', 'figures'], ['corrupt', '--help'],\n"
+        "                  ['gate', '--help'], ['spectra', '--help']):\n"
         "    assert CliRunner().invoke(cli, arguments).exit_code == 0\n"
         f"print([name for name in {heavy!r} if name in sys.modules])\n"
     )
@@ -233,6 +472,15 @@ def test_the_command_line_reference_is_current():
     generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
     written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert written == generate["command_line_reference"](), "run: python docs/generate.py"
+
+
+def test_the_commands_of_the_workflow_are_valid():
+    text = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^[ \-]*(?:run: )?bivo-robust (.+)$", text.replace("\\\n", " "), flags=re.MULTILINE)
+    assert {line.split()[0] for line in lines} == {"eval", "gate"}
+    for line in lines:
+        name, *arguments = shlex.split(line)
+        cli.commands[name].make_context(name, arguments)
 
 
 def test_every_command_and_option_has_help():
@@ -263,3 +511,29 @@ def test_list_corruptions_says_where_they_run():
     assert len(lines) == 20
     assert lines[5].split()[:4] == ["motion_blur", "blur", "numba,", "triton"]
     assert lines[-1].endswith("none passes through the CPU.")
+
+
+def test_heatmaps_prints_and_writes(tmp_path):
+    options = ["--corruptions", "fog", "--limit", 8, "--show", 2, "--quiet", "--out", tmp_path / "out"]
+    result = invoke("heatmaps", "--model", "resnet50", "--model", "resnext50", *options)
+    assert re.search(r"resnext50 +fog +8 +-?0\.\d+ \[.*\] +[+-]\d\.\d+ \[.*\]", result.stdout)
+    assert "another image" in result.stdout
+    assert "n = 8 images of demo, 64 px, constants of tiny-imagenet-c, no JPEG. Severity 3. Mean" in result.stdout
+    names = ["heatmaps.csv", "heatmaps.png", "heatmaps.svg", "heatmaps_images.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    (row,) = json.loads(invoke("heatmaps", "--model", "resnet50", "--reduce", "pca", *options, "--json").stdout)[
+        "correlations"
+    ][:1]
+    assert (row["model"], row["corruption"], row["n"], row["delta"]) == ("resnet50", "fog", 8, None)
+
+
+def test_fourier_prints_writes_and_continues(tmp_path):
+    options = ["--model", "resnet50", "--limit", 8, "--radius", 4, "--norm", 5, "--out", tmp_path]
+    result = invoke("fourier", *options)
+    assert re.search(r"^8/8 cells, \d+ images/s, 0 s left$", result.stderr, flags=re.MULTILINE)
+    assert re.search(r"resnet50 +\d+\.\d \[\d+\.\d, \d+\.\d\]", result.stdout)
+    assert "of norm 5 at 64 px for pixels in [0, 1]" in result.stdout
+    assert {"fourier.csv", "fourier_bands.csv", "fourier.png", "fourier.svg"} < {p.name for p in tmp_path.iterdir()}
+    again = invoke("fourier", *options, "--json")
+    assert again.stderr == ""
+    assert [row["band"] for row in json.loads(again.stdout)["bands"]] == ["clean", "0 to 0.0625"]

@@ -1,4 +1,4 @@
-"""The networks that can be evaluated: the table of our own, and `create_model` for those and everybody else's."""
+"""The networks that can be evaluated: our own, their variants, and `create_model` for those and everybody else's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.errors import InputError
-from robustbench_bi.registry import Table, nearest
+from robustbench_bi.models.variants import VARIANTS as VARIANTS
+from robustbench_bi.models.variants import resolve as resolve
+from robustbench_bi.registry import Table, nearest, unknown_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,6 +98,8 @@ MODELS: Table[Model] = Table(
         Model("resnet101", f"{_HOME}:resnet", "resnet", 101, "ResNet-101: 3×3 convolution"),
         Model("resnext50", f"{_HOME}:resnext", "resnext", 50, "ResNeXt-50 (32×4d): 3×3 convolution in groups"),
         Model("resnext101", f"{_HOME}:resnext", "resnext", 101, "ResNeXt-101 (32×4d): 3×3 convolution in groups"),
+        Model("fca_resnet50", f"{_HOME}:fcanet", "fcanet", 50, "Fca-ResNet-50: channel attention by frequencies"),
+        Model("fca_resnet101", f"{_HOME}:fcanet", "fcanet", 101, "Fca-ResNet-101: channel attention by frequencies"),
         Model("rednet26", f"{_HOME}:rednet", "rednet", 26, "RedNet-26: 7×7 involution"),
         Model("rednet38", f"{_HOME}:rednet", "rednet", 38, "RedNet-38: 7×7 involution"),
         Model("rednet50", f"{_HOME}:rednet", "rednet", 50, "RedNet-50: 7×7 involution"),
@@ -125,9 +129,10 @@ def create_model(
     options, number of classes).
 
     Args:
-        name: a row of `MODELS` (or an alias), "timm:NAME", "torchvision:NAME", or "package.module:function" for a
-            function of yours that returns an `nn.Module`.
-        num_classes: outputs of the classifier; None is 1000, or what the checkpoint says.
+        name: a row of `MODELS` (or an alias) or of `VARIANTS`, "timm:NAME", "torchvision:NAME", or
+            "package.module:function" for a function of yours that returns an `nn.Module`.
+        num_classes: outputs of the classifier; None is what the checkpoint has, or 1000 without one. With 0 a row of
+            ours has no classifier and returns its pooled features; so it does with None and a detector's backbone.
         weights: None or "none" for random ones, a file (.safetensors, .pth, .pt), "pretrained", a name of torchvision's
             ("IMAGENET1K_V1"), or "demo" for the bundled ones.
         **options: options of the row, as in `MODELS[name].options`, or keyword arguments for the other libraries.
@@ -146,16 +151,21 @@ def create_model(
         ('binet50_dc_ca', 64, 73)
     """
     from robustbench_bi.models import external
-    from robustbench_bi.models.weights import load_weights, read_checkpoint
+    from robustbench_bi.models.weights import classes_of, load_weights, read_checkpoint
 
+    name, options = resolve(name, options)
     if ":" in name:
         return external.create_external(name, num_classes, weights, options)
+    if name not in MODELS:
+        raise unknown_name("model", name, [*MODELS.names, *ALIASES, *VARIANTS.names])
     row = MODELS[name]
     checkpoint = None
     if weights is not None and weights != "none":
         checkpoint = external.named_weights(row.name, weights) or read_checkpoint(weights)
     # Other people's files have entries of their own; of another network's, `load_weights` says what it is.
     stored = checkpoint.metadata if checkpoint is not None and checkpoint.metadata.get("model") == row.name else {}
+    if num_classes is None and checkpoint is not None and "num_classes" not in stored:
+        num_classes = classes_of(checkpoint)
     chosen, classes = _settle(row, options, num_classes, stored)
     arguments = {key: value for key, value in chosen.items() if key not in ("input_size", "preset")}
     model: nn.Module = MODELS.load(row.name)(row.depth, num_classes=classes, **arguments)
@@ -198,8 +208,8 @@ def _settle(
     stated = stored.get("options", {})
     for name, value in (*stated.items(), *given.items()):
         _check_option(row, name, value)
-    if num_classes is not None and not _is_count(num_classes):
-        raise InputError(f"num_classes must be a positive integer, got {num_classes!r}")
+    if num_classes is not None and not _is_count(num_classes, least=0):
+        raise InputError(f"num_classes must be a positive integer, or 0 for no classifier, got {num_classes!r}")
     wanted = given if num_classes is None else {**given, "num_classes": num_classes}
     known = {**stated, "num_classes": stored["num_classes"]} if "num_classes" in stored else stated
     for name, value in wanted.items():
@@ -210,7 +220,7 @@ def _settle(
     preset = DC_PRESETS[given["preset"]] if "preset" in given else {}
     options = {**row.options, **preset, **stated, **given}
     options["width"] = float(options["width"])
-    return options, num_classes or int(known.get("num_classes", 1000))
+    return options, int(known.get("num_classes", 1000)) if num_classes is None else num_classes
 
 
 def _check_option(row: Model, name: str, value: object) -> None:
@@ -233,5 +243,5 @@ def _check_option(row: Model, name: str, value: object) -> None:
         raise InputError(f"{name} must be {expected}, got {value!r}")
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _is_count(value: object, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

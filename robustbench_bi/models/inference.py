@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustbench_bi.errors import BivoRobustError, InputError, ModelOutputError
-from robustbench_bi.models import MODELS
+from robustbench_bi.models import MODELS, VARIANTS
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -43,7 +43,7 @@ def memory_format(name: str) -> torch.memory_format:
 
     A user's own network may not be written for it.
     """
-    known = name in MODELS or name.startswith(("timm:", "torchvision:"))
+    known = name in MODELS or name in VARIANTS or name.startswith(("timm:", "torchvision:"))
     return torch.channels_last if known else torch.contiguous_format
 
 

@@ -12,6 +12,11 @@ from robustbench_bi.errors import InputError
 from robustbench_bi.models import create_model
 from robustbench_bi.models.layers import DDF2d, Involution2d
 
+RULE = (
+    "Params in millions; MACs of one image in thousand millions: convolutions, matrix products, and the aggregation by "
+    "dynamic filters, K·K for each output value. Biases, normalisation, activations and pooling do not count."
+)
+
 
 def profile(model: str | nn.Module, size: int | None = None, **options: Any) -> dict[str, int]:
     """Count parameters and multiply-accumulates for one image.

@@ -1,22 +1,24 @@
-"""One ResNet (He et al., CVPR 2016) whose 3×3 is a given layer: ResNet, ResNeXt, RedNet, DDF-ResNet and BiNet.
+"""One ResNet (He et al., CVPR 2016) whose 3×3 is a given layer: ResNet, ResNeXt, FcaNet, RedNet, DDF-ResNet, BiNet.
 
 A block is 1×1, BN, ReLU, the layer, BN, ReLU, 1×1, BN, plus the shortcut, ReLU; the layer carries the stride.
-Parameters have the names of torchvision, of DDF's published code and, but for their prefixes, of RedNet's in mmcls.
+Parameters have the names of torchvision, of FcaNet's and DDF's published code and, but for their prefixes, of RedNet's
+in mmcls.
 
-Every builder takes `depth` (a key of `DEPTHS`), `num_classes`, `width` and `stem`.
+Every builder takes `depth` (a key of `DEPTHS`), `num_classes` (0 leaves the classifier out), `width` and `stem`.
 `width` multiplies all channel counts and is a multiple of 1/8.
 `stem` is "imagenet" (7×7 with stride 2 and a max-pool with stride 2), "small" (3×3 with stride 2, no max-pool) or
 "cifar" (3×3 with stride 1, no max-pool): the first stage sees a quarter of the image's side, half of it, or all of it.
 RedNet's stem of three layers does the same with its first stride and its max-pool.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from robustbench_bi.errors import InputError
+from robustbench_bi.models.attention import MultiSpectralAttention
 from robustbench_bi.models.layers import DDF2d, Involution2d, bivolution_dc, bivolution_dc_ca, conv_bn_relu
 
 DEPTHS = {26: (1, 2, 4, 1), 38: (2, 3, 5, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -26,6 +28,9 @@ STEM_STRIDES = {"imagenet": (2, 2), "small": (2, 1), "cifar": (1, 1)}
 """Stride of the stem's first convolution and of its max-pool; a pool of stride 1 is left out."""
 
 EXPANSION = 4
+
+Attention = Callable[[int, int], nn.Module]
+"""Makes the attention that ends a block, of its output channels and its stage, 0 to 3."""
 
 
 class Layer(Protocol):
@@ -44,9 +49,18 @@ class Bottleneck(nn.Module):
         out_channels: channels of the output.
         stride: stride of the layer.
         layer: makes it.
+        attention: what the residual passes through last; None for nothing.
     """
 
-    def __init__(self, in_channels: int, channels: int, out_channels: int, stride: int, layer: Layer) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        out_channels: int,
+        stride: int,
+        layer: Layer,
+        attention: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
@@ -55,6 +69,7 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)
+        self.att = nn.Identity() if attention is None else attention
         self.downsample: nn.Module | None = None
         if stride != 1 or in_channels != out_channels:
             self.downsample = nn.Sequential(
@@ -66,7 +81,7 @@ class Bottleneck(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
-        output: Tensor = self.relu(self.bn3(self.conv3(x)) + shortcut)
+        output: Tensor = self.relu(self.att(self.bn3(self.conv3(x))) + shortcut)
         return output
 
 
@@ -78,8 +93,9 @@ class ResNet(nn.Module):
         stem_channels: what the stem puts out; stage i is 2^i times as wide.
         depths: blocks in each stage.
         layer: makes the layer in the middle of a block.
-        num_classes: outputs of the classifier.
+        num_classes: outputs of the classifier; 0 for none, the network then returns the pooled features.
         layer_ratio: channels of the layer, over those of a ResNet's (2 in ResNeXt 32×4d).
+        attention: makes what ends each block; None for nothing.
 
     Example:
         >>> import torch
@@ -96,6 +112,7 @@ class ResNet(nn.Module):
         layer: Layer,
         num_classes: int,
         layer_ratio: int = 1,
+        attention: Attention | None = None,
     ) -> None:
         super().__init__()
         self.stem_names = tuple(stem)
@@ -107,11 +124,13 @@ class ResNet(nn.Module):
             modules = []
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
-                modules.append(Bottleneck(in_channels, channels * layer_ratio, channels * EXPANSION, stride, layer))
-                in_channels = channels * EXPANSION
+                out_channels = channels * EXPANSION
+                last = attention and attention(out_channels, stage)
+                modules.append(Bottleneck(in_channels, channels * layer_ratio, out_channels, stride, layer, last))
+                in_channels = out_channels
             self.add_module(f"layer{stage + 1}", nn.Sequential(*modules))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(in_channels, num_classes)
+        self.fc = nn.Linear(in_channels, num_classes) if num_classes else nn.Identity()
         self.num_classes = num_classes
         self.num_features = in_channels
 
@@ -124,7 +143,7 @@ class ResNet(nn.Module):
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, num_classes) of images (B, 3, H, W)."""
+        """Logits (B, num_classes) of images (B, 3, H, W); without a classifier, features (B, num_features)."""
         logits: Tensor = self.fc(self.avgpool(self.forward_features(x)).flatten(1))
         return logits
 
@@ -138,6 +157,16 @@ def resnext(depth: int, *, num_classes: int, width: float, stem: str) -> ResNet:
     """ResNeXt 32×4d (Xie et al., CVPR 2017): 32·width groups, so that a group keeps its 4, 8, 16, 32 channels."""
     groups = max(1, round(32 * width))
     return _convolutional_network(depth, partial(_convolution, groups=groups), num_classes, width, stem, layer_ratio=2)
+
+
+def fcanet(depth: int, *, num_classes: int, width: float, stem: str) -> ResNet:
+    """FcaNet (Qin et al., ICCV 2021): a ResNet with `MultiSpectralAttention` for the map that 224 pixels give."""
+
+    def attention(channels: int, stage: int) -> nn.Module:
+        return MultiSpectralAttention(channels, 56 >> stage)
+
+    layer = partial(_convolution, groups=1)
+    return _convolutional_network(depth, layer, num_classes, width, stem, attention=attention)
 
 
 def rednet(depth: int, *, num_classes: int, width: float, stem: str) -> ResNet:
@@ -161,7 +190,13 @@ def binet_dc_ca(depth: int, *, num_classes: int, width: float, stem: str, **laye
 
 
 def _convolutional_network(
-    depth: int, layer: Layer, num_classes: int, width: float, stem: str, layer_ratio: int = 1
+    depth: int,
+    layer: Layer,
+    num_classes: int,
+    width: float,
+    stem: str,
+    layer_ratio: int = 1,
+    attention: Attention | None = None,
 ) -> ResNet:
     channels = _stem_channels(width)
     stride, pool = _stem_strides(stem)
@@ -172,7 +207,7 @@ def _convolutional_network(
         "relu": nn.ReLU(inplace=True),
         "maxpool": nn.MaxPool2d(3, pool, 1) if pool > 1 else nn.Identity(),
     }
-    network = ResNet(modules, channels, DEPTHS[depth], layer, num_classes, layer_ratio)
+    network = ResNet(modules, channels, DEPTHS[depth], layer, num_classes, layer_ratio, attention)
     _initialise(network)
     return network
 

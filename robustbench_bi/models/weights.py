@@ -141,11 +141,25 @@ def save_checkpoint(
         partial.write_bytes(content)
 
 
+def classes_of(checkpoint: Checkpoint) -> int:
+    """The outputs of the classifier in a checkpoint of ours, DDF's, torchvision's or mmcls; 0 where it has none.
+
+    Example:
+        >>> classes_of(Checkpoint("a file", {"module.head.fc.weight": torch.zeros(10, 64)}))
+        10
+    """
+    for name, tensor in checkpoint.state.items():
+        if _bare(name, PREFIXES) == "fc.weight" and tensor.dim() == 2:
+            return len(tensor)
+    return 0
+
+
 def load_weights(model: nn.Module, weights: str | Path | Checkpoint) -> None:
     """Put weights into a network, in place.
 
-    The names in RedNet's (mmcls) and DDF's published checkpoints are recognised, and so are the prefixes of
-    `DataParallel` and `torch.compile`.
+    The names in RedNet's (mmcls), DDF's and FcaNet's published checkpoints are recognised, and so are the prefixes of
+    `DataParallel` and `torch.compile`. A network without classifier (num_classes 0) takes the backbone out of a
+    classifier's checkpoint or a detector's.
 
     Args:
         model: the network.
@@ -156,7 +170,8 @@ def load_weights(model: nn.Module, weights: str | Path | Checkpoint) -> None:
     """
     checkpoint = weights if isinstance(weights, Checkpoint) else read_checkpoint(weights)
     expected = model.state_dict()
-    state = _renamed(checkpoint.state, expected)
+    headless = getattr(model, "num_classes", None) == 0
+    state = _renamed(_backbone(checkpoint.state) if headless else checkpoint.state, expected)
     misfit = _misfit(expected, state)
     identity = getattr(model, "identity", {})
     name, stated = identity.get("name", type(model).__name__), checkpoint.metadata.get("model")
@@ -267,16 +282,22 @@ def _state_of(content: Any, path: Path) -> Mapping[str, Tensor]:
     return content
 
 
+def _backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint without its classifier, and without the other parts of a detector."""
+    marked = {name: tensor for name, tensor in state.items() if re.match(r"(module\.)?backbone\.", name)}
+    return {name: value for name, value in (marked or state).items() if not _bare(name, PREFIXES).startswith("fc.")}
+
+
 def _renamed(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Drop the prefixes that the network's own names do not have."""
     foreign = {old: new for old, new in PREFIXES.items() if not any(name.startswith(old) for name in expected)}
-    renamed = {}
-    for original, tensor in state.items():
-        name = original
-        while prefix := next((old for old in foreign if name.startswith(old)), None):
-            name = foreign[prefix] + name.removeprefix(prefix)
-        renamed[name] = tensor
-    return renamed
+    return {_bare(name, foreign): tensor for name, tensor in state.items()}
+
+
+def _bare(name: str, prefixes: Mapping[str, str]) -> str:
+    while prefix := next((old for old in prefixes if name.startswith(old)), None):
+        name = prefixes[prefix] + name.removeprefix(prefix)
+    return name
 
 
 def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
@@ -284,6 +305,8 @@ def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     # Checkpoints older than PyTorch 0.4.1 lack the counters, which evaluation does not use.
     missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in state if name not in expected]
+    if missing == ["fc.weight", "fc.bias"] and not unexpected:
+        return "it is a backbone without a classifier; create_model with num_classes=0 builds the network without one"
     reshaped = [name for name in expected if name in state and state[name].shape != expected[name].shape]
     first = {(*state[name].shape[:1], *expected[name].shape[:1]) for name in reshaped}
     only_the_first = all(state[name].shape[1:] == expected[name].shape[1:] for name in reshaped)

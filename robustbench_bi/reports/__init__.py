@@ -20,17 +20,20 @@ class FigureRow:
     Attributes:
         name: its name on the command line and its file name without suffix.
         code: the function, frame → matplotlib Figure.
-        frame: what it is drawn from: "comparison" (`comparison_frame`) or "cells" (`cells_frame`).
+        frame: what it is drawn from. Of finished runs: "comparison" (`comparison_frame`), "cells" (`cells_frame`),
+            "summaries" (`summaries_frame`) or "reliability" (`reliability_frame`); of images or networks, by a command
+            of its own: "spectra", "heat_maps" or "fourier".
         summary: one line for `bivo-robust list figures`.
     """
 
     name: str
     code: str
-    frame: Literal["comparison", "cells"]
+    frame: Literal["comparison", "cells", "summaries", "reliability", "spectra", "heat_maps", "fourier"]
     summary: str
 
 
 _FIGURES = "robustbench_bi.reports.figures"
+_SUMMARY_FIGURES = "robustbench_bi.reports.summary_figures"
 
 FIGURES = Table(
     "figure",
@@ -43,6 +46,42 @@ FIGURES = Table(
         ),
         FigureRow(
             "severity_curves", f"{_FIGURES}:severity_curves", "cells", "top-1 against severity, a panel a corruption"
+        ),
+        FigureRow(
+            "category_bars",
+            f"{_FIGURES}:category_bars",
+            "summaries",
+            "top-1 on clean images, by category and on average",
+        ),
+        FigureRow(
+            "heat_table",
+            f"{_SUMMARY_FIGURES}:heat_table",
+            "summaries",
+            "models × corruptions: top-1 with intervals, the darker the lower",
+        ),
+        FigureRow(
+            "reliability_diagram",
+            f"{_SUMMARY_FIGURES}:reliability_diagram",
+            "reliability",
+            "accuracy against confidence, clean and corrupted, with n of each bin",
+        ),
+        FigureRow(
+            "spectra",
+            "robustbench_bi.reports.spectra_figure:spectra",
+            "spectra",
+            "power of clean and corrupted pictures against frequency, and their ratio: see `bivo-robust spectra`",
+        ),
+        FigureRow(
+            "heatmaps",
+            "robustbench_bi.reports.heatmaps:heat_maps_figure",
+            "heat_maps",
+            "features over pictures, clean and corrupted, with correlations: see `bivo-robust heatmaps`",
+        ),
+        FigureRow(
+            "fourier",
+            "robustbench_bi.reports.fourier:fourier_figure",
+            "fourier",
+            "errors by the frequency that is added (Yin et al. 2019): see `bivo-robust fourier`",
         ),
     ],
     aliases={"figure_3": "fig3"},

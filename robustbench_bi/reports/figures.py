@@ -33,10 +33,8 @@ def figure_3(frame: pd.DataFrame) -> Figure:
     Raises:
         InputError: the frame holds none of the bars.
     """
-    bars = frame[frame["name"].map(_bar).isin(_FIGURE_3)]
-    if not len(bars):
-        raise InputError("figure 3 needs rows of comparison_frame with rows 'bars', got none")
-    names = sorted(bars["name"].unique(), key=lambda name: _FIGURE_3.index(_bar(name)))
+    names = figure_3_names(frame)
+    bars = frame[frame["name"].isin(names)]
     models = list(bars["model"].unique())
     width = 0.8 / len(models)
     with styled():
@@ -46,15 +44,28 @@ def figure_3(frame: pd.DataFrame) -> Figure:
         for number, model in enumerate(models):
             own = bars[bars["model"] == model].set_index("name")
             places = [names.index(name) + (number - (len(models) - 1) / 2) * width for name in own.index]
-            _draw_bars(axes, np.array(places), own, width, number, model)
+            _draw_bars(axes, np.array(places), own, "delta", width, number, model)
         axes.axhline(0, color=INK, linewidth=0.9, zorder=3)
-        _set_apart(axes, names)
-        axes.set_xticks(range(len(names)), [name.replace("_", "_\n").replace(" (", "\n(") for name in names])
-        axes.tick_params(axis="x", length=0)
-        axes.set_xlim(-0.6, len(names) - 0.4)
+        _name_bars(axes, names)
         axes.set_ylabel(f"Δ top-1 over {frame['baseline'].iloc[0]} (points)")
-        _finish(figure, axes, frame, across=_LEGEND_ACROSS)
+        finish(figure, axes, frame)
     return figure
+
+
+def figure_3_names(frame: pd.DataFrame) -> list[str]:
+    """The names in a frame that are bars of figure 3, in its order.
+
+    Raises:
+        InputError: there are none.
+
+    Example:
+        >>> figure_3_names(pd.DataFrame({"name": ["noise", "blur (3 of 4)", "shot_noise", "clean"]}))
+        ['clean', 'shot_noise', 'blur (3 of 4)']
+    """
+    names = [str(name) for name in frame["name"].unique() if _bar(name) in _FIGURE_3]
+    if not names:
+        raise InputError("figure 3 needs rows of comparison_frame with rows 'bars', got none")
+    return sorted(names, key=lambda name: _FIGURE_3.index(_bar(name)))
 
 
 def _bar(name: str) -> str:
@@ -62,24 +73,62 @@ def _bar(name: str) -> str:
     return name.partition(" (")[0]
 
 
-def _draw_bars(axes: Axes, places: np.ndarray, own: pd.DataFrame, width: float, number: int, model: str) -> None:
+def _draw_bars(
+    axes: Axes, places: np.ndarray, own: pd.DataFrame, column: str, width: float, number: int, model: str
+) -> None:
     style = look(number)
-    delta = own["delta"].to_numpy()
-    whiskers = np.clip([delta - own["delta_low"], own["delta_high"] - delta], 0, None)
+    values = own[column].to_numpy()
+    whiskers = np.clip([values - own[f"{column}_low"], own[f"{column}_high"] - values], 0, None)
     axes.bar(
-        places, delta, width, label=model, color=style.fill, hatch=style.hatch, edgecolor=INK, linewidth=0.5, zorder=2
+        places, values, width, label=model, color=style.fill, hatch=style.hatch, edgecolor=INK, linewidth=0.5, zorder=2
     )
     # A white halo, below the zero line, keeps the whisker readable over a dark or hatched bar.
     for colour, thickness, order in (("white", 2.2, 2.5), (INK, 0.9, 4)):
-        axes.errorbar(places, delta, whiskers, fmt="none", ecolor=colour, elinewidth=thickness, zorder=order)
+        axes.errorbar(places, values, whiskers, fmt="none", ecolor=colour, elinewidth=thickness, zorder=order)
 
 
-def _set_apart(axes: Axes, names: Sequence[str]) -> None:
-    """Thin lines between the paper's bars and what we add at either end."""
+def _name_bars(axes: Axes, names: Sequence[str]) -> None:
+    """Names below the bars, and thin lines that set clean and the mean apart."""
+    axes.set_xticks(range(len(names)), [name.replace("_", "_\n").replace(" (", "\n(") for name in names])
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlim(-0.6, len(names) - 0.4)
     if names[0] == "clean" and len(names) > 1:
         axes.axvline(0.5, color=INK, linewidth=0.5, linestyle=(0, (2, 2)))
     if names[-1].startswith("mean") and len(names) > 1:
         axes.axvline(len(names) - 1.5, color=INK, linewidth=0.5, linestyle=(0, (2, 2)))
+
+
+def category_bars(frame: pd.DataFrame) -> Figure:
+    """Top-1 of models on clean images, by category and on average, with the intervals of the frame.
+
+    Args:
+        frame: from `summaries_frame`; its caption is printed below.
+
+    Returns:
+        A figure 7.2 inches wide, with a bar for each model in every group.
+
+    Raises:
+        InputError: the frame holds none of these rows.
+    """
+    kinds = ["clean", "category", "mean"]
+    bars = frame[frame["kind"].isin(kinds)].sort_values("kind", key=lambda kind: kind.map(kinds.index), kind="stable")
+    if not len(bars):
+        raise InputError("category bars need the rows clean, mean or category of summaries_frame, got none")
+    names, models = list(bars["name"].unique()), list(frame["model"].unique())
+    width = 0.8 / len(models)
+    with styled():
+        figure = new_figure(WIDTH, 3.0)
+        axes = figure.add_subplot()
+        add_grid(axes)
+        for number, model in enumerate(models):
+            own = bars[bars["model"] == model].set_index("name")
+            places = [names.index(name) + (number - (len(models) - 1) / 2) * width for name in own.index]
+            _draw_bars(axes, np.array(places), own, "top1", width, number, model)
+        _name_bars(axes, names)
+        axes.set_ylim(0, 100)
+        axes.set_ylabel("top-1 (%)")
+        finish(figure, axes, frame)
+    return figure
 
 
 def severity_curves(frame: pd.DataFrame) -> Figure:
@@ -100,8 +149,7 @@ def severity_curves(frame: pd.DataFrame) -> Figure:
     if not corruptions:
         raise InputError("severity curves need at least one corruption, got only clean")
     models = list(frame["model"].unique())
-    # As few gaps in the last row as four or five across leave.
-    across = min(len(corruptions), min((4, 5), key=lambda number: -len(corruptions) % number))
+    across = panels_across(len(corruptions))
     down = -(-len(corruptions) // across)
     with styled():
         figure = new_figure(WIDTH, 0.5 + 1.35 * down)
@@ -121,8 +169,18 @@ def severity_curves(frame: pd.DataFrame) -> Figure:
             axes.tick_params(axis="x", labelsize=6.5)
         for axes in panels.flat[len(corruptions) :]:
             axes.remove()
-        _finish(figure, panels[0, 0], frame, across=_LEGEND_ACROSS)
+        finish(figure, panels[0, 0], frame)
     return figure
+
+
+def panels_across(count: int) -> int:
+    """Four or five panels in a row, whichever leaves fewer gaps in the last one; less where there are fewer.
+
+    Example:
+        >>> panels_across(15), panels_across(16), panels_across(3)
+        (5, 4, 3)
+    """
+    return min(count, min((4, 5), key=lambda number: -count % number))
 
 
 def _draw_curve(axes: Axes, own: pd.DataFrame, number: int, model: str) -> None:
@@ -144,16 +202,24 @@ def _draw_curve(axes: Axes, own: pd.DataFrame, number: int, model: str) -> None:
     )
 
 
-def _finish(figure: Figure, axes: Axes, frame: pd.DataFrame, across: int) -> None:
-    """The legend of `axes` above, the caption below, and the panels in the room between them."""
+def finish(figure: Figure, axes: Axes, frame: pd.DataFrame) -> None:
+    """Put the legend of a panel above, the caption of the frame below, and the panels in the room between them.
+
+    Args:
+        figure: 7.2 inches wide; it is made higher by what is added.
+        axes: the panel whose lines the legend names.
+        frame: with "caption" in its attrs.
+    """
     handles, labels = axes.get_legend_handles_labels()
     caption = wrapped(str(frame.attrs.get("caption", "")), WIDTH - 0.2)
-    legend_rows = -(-len(labels) // across)
+    legend_rows = -(-len(labels) // _LEGEND_ACROSS)
     caption_lines = caption.count("\n") + 1 if caption else 0
     _, height = figure.get_size_inches()
     top, bottom = 0.06 + 0.17 * legend_rows, 0.05 + 0.115 * caption_lines
     figure.set_size_inches(WIDTH, height + top + bottom)
     height += top + bottom
-    figure.legend(handles, labels, loc="upper center", ncols=min(across, len(labels)), bbox_to_anchor=(0.5, 1.0))
+    if labels:
+        columns = min(_LEGEND_ACROSS, len(labels))
+        figure.legend(handles, labels, loc="upper center", ncols=columns, bbox_to_anchor=(0.5, 1.0))
     figure.text(0.1 / WIDTH, 0.05 / height, caption, fontsize=CAPTION_SIZE, va="bottom", linespacing=1.15)
     figure.set_layout_engine("constrained", rect=(0, bottom / height, 1, 1 - (top + bottom) / height))

@@ -16,6 +16,7 @@ from robustbench_bi.reports import FIGURES
 from robustbench_bi.reports.comparison import comparison_frame
 from robustbench_bi.reports.display import display_comparison
 from robustbench_bi.reports.frames import cells_frame
+from robustbench_bi.reports.report_frames import reliability_frame, summaries_frame
 
 # The ids inside an SVG are hashes salted with this, so the same figure is the same file.
 _SALT = "robustbench_bi"
@@ -136,7 +137,8 @@ def write_comparison(
         baseline: the run that they were compared with.
         bars: `comparison_frame` of these with rows "bars".
         out: folder for comparison.csv (the bars), corruptions.csv (each corruption), cells.csv (every cell, with
-            McNemar's test), comparison.md (bars and corruptions), and a .png and a .svg of each row of `FIGURES`.
+            McNemar's test), comparison.md (bars and corruptions), and a .png and a .svg of each row of `FIGURES` that
+            is drawn from runs.
         across: as for `comparison_frame`.
 
     Returns:
@@ -155,7 +157,13 @@ def write_comparison(
     notes += ["## Each corruption", markdown_table(display_comparison(corruptions)), corruptions.attrs["tests"]]
     write_markdown(display_comparison(bars), out / "comparison.md", title=title, notes=notes)
     written = [*(out / name for name in tables), out / "comparison.md"]
-    frames = {"comparison": bars, "cells": cells_frame([baseline, *runs])}
-    for figure in FIGURES:
+    everything = [baseline, *runs]
+    frames = {
+        "comparison": bars,
+        "cells": cells_frame(everything),
+        "summaries": summaries_frame(everything),
+        "reliability": reliability_frame(everything),
+    }
+    for figure in (row for row in FIGURES if row.frame in frames):
         written += write_figure(FIGURES.load(figure.name)(frames[figure.frame]), out / figure.name)
     return written

@@ -25,7 +25,7 @@ from robustbench_bi.config import installed_versions
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.data.preprocess import Preprocessing, normalise, preprocessing_of
 from robustbench_bi.errors import DataError, InputError, ModelOutputError
-from robustbench_bi.models import MODELS, create_model
+from robustbench_bi.models import MODELS, create_model, resolve
 from robustbench_bi.models.inference import choose_device, memory_format
 from robustbench_bi.models.weights import load_weights, save_checkpoint
 from robustbench_bi.training.augment import NUMBERS, augment
@@ -284,7 +284,7 @@ def _open_splits(data: str, limit: int | None, classes: str | Path | None) -> tu
 
 def _network(model: str, training: Dataset, recipe: Recipe, options: Mapping[str, Any]) -> torch.nn.Module:
     """The untrained model; our own networks take the preset's options and the side of the images."""
-    if model in MODELS:
+    if resolve(model, {})[0] in MODELS:
         side = training.native_size or recipe.input_size
         options = {**recipe.model_options, "input_size": side, **options}
     return create_model(model, num_classes=training.num_classes, **options)

@@ -179,6 +179,18 @@ print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+@pytest.mark.parametrize("name", ["resnet50", "rednet26", "binet38_dc"])
+def test_without_a_classifier_a_network_returns_its_features(name, tmp_path):
+    network = create_model(name, width=0.125, num_classes=0).eval()
+    assert (network.num_classes, network.identity["num_classes"], network.num_features) == (0, 0, 256)
+    features = network(images(64))
+    torch.testing.assert_close(features, network.forward_features(images(64)).mean((2, 3)))
+    save_checkpoint(tmp_path / "backbone.safetensors", network)
+    again = create_model(name, weights=tmp_path / "backbone.safetensors").eval()
+    assert again.identity == network.identity
+    assert torch.equal(again(images(64)), features)
+
+
 def test_attach_scales_the_resize_with_the_side():
     module = torch.nn.Identity()
     attach(module, {"input_size": 64, "class_names": ["a", "b"], "recipe": "ignored"}, {"name": "mine"})
@@ -206,8 +218,8 @@ def test_attach_scales_the_resize_with_the_side():
         ("resnet50", {"stem": 7}, InputError, "stem must be a name, got 7"),
         ("resnet50", {"input_size": 0}, InputError, "input_size must be a positive integer, got 0"),
         ("resnet50", {"input_size": 64.0}, InputError, "input_size must be a positive integer, got 64.0"),
-        ("resnet50", {"num_classes": 0}, InputError, "num_classes must be a positive integer, got 0"),
-        ("resnet50", {"num_classes": True}, InputError, "num_classes must be a positive integer, got True"),
+        ("resnet50", {"num_classes": -1}, InputError, "num_classes must be a positive integer, or 0 for no classifier"),
+        ("resnet50", {"num_classes": False}, InputError, "num_classes must be a positive integer, or 0 .*, got False"),
         ("ddf_resnet50", {"combine": "max"}, InputError, "combine must be 'mul' or 'add', got 'max'"),
         ("binet50_dc", {"preset": "H3"}, InputError, "preset must be one of H1, H2, H0, got 'H3'"),
         ("binet50_dc", {"reduction": 0}, InputError, "reduction must be a positive integer or None, got 0"),

@@ -126,24 +126,103 @@ def test_torchvisions_weights_give_torchvisions_logits(ours, theirs, tmp_path):
     torch.testing.assert_close(create_model(ours, weights=tmp_path / "theirs.pth").eval()(x), network(x))
 
 
-def test_published_rednet_checkpoints_load(tmp_path):
-    state = {name: torch.rand(shape) for name, shape in published_rednet(26).items()}
-    torch.save({"meta": {"epoch": 130}, "state_dict": OrderedDict(state)}, tmp_path / "rednet26.pth")
-    network = create_model("rednet26", weights=tmp_path / "rednet26.pth")
-    assert torch.equal(network.layer3[1].conv2.conv2.conv.bias, state["backbone.layer3.1.conv2.conv2.conv.bias"])
-    assert torch.equal(network.fc.weight, state["head.fc.weight"])
-    assert len(network.state_dict()) == len(state)
+def random_state(entries, prefix=""):
+    """Tensors of these names and shapes, no two of which are equal."""
+    return {f"{prefix}{name}": torch.rand(shape) for name, shape in entries.items()}
 
 
-def test_published_ddf_checkpoints_load(tmp_path):
-    state = {f"module.{name}": torch.rand(shape) for name, shape in published_ddf(38).items()}
-    content = {"arch": "ddf", "args": argparse.Namespace(lr=0.1, model="ddf"), "epoch": 129, "metric": 79.1}
-    torch.save({**content, "state_dict": state, "state_dict_ema": {}}, tmp_path / "ddf38.pth.tar")
-    network = create_model("ddf_resnet38", weights=tmp_path / "ddf38.pth.tar")
-    assert torch.equal(
-        network.layer2[0].conv2.channel_branch[4].std, state["module.layer2.0.conv2.channel_branch.4.std"]
+def landed(network, state, rename=lambda name: name):
+    """Whether the network holds these tensors, each under its new name, and nothing else."""
+    held = network.state_dict()
+    return {rename(name) for name in state} == set(held) and all(
+        torch.equal(held[rename(name)], tensor.to(held[rename(name)].dtype)) for name, tensor in state.items()
     )
-    assert len(network.state_dict()) == len(state)
+
+
+def own_name(name):
+    return re.sub(r"^(module\.)?(backbone\.|head\.)?", "", name)
+
+
+def without_head(entries):
+    return {own_name(name): shape for name, shape in entries.items() if not name.startswith("head.")}
+
+
+@pytest.mark.parametrize("depth", [26, 50])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_published_rednet_checkpoints_load(depth, prefix, tmp_path):
+    state = random_state(published_rednet(depth), prefix)
+    meta = {"mmcls_version": "0.7.0", "epoch": 130, "CLASSES": ("tench", "goldfish")}
+    torch.save({"meta": meta, "state_dict": OrderedDict(state)}, tmp_path / "rednet.pth")
+    network = create_model(f"rednet{depth}", weights=tmp_path / "rednet.pth")
+    assert landed(network, state, own_name)
+    assert network.num_classes == 1000
+    state[f"{prefix}head.fc.bias"] += 1  # the check can fail
+    assert not landed(network, state, own_name)
+
+
+def test_published_rednet_names_without_their_prefix_load(tmp_path):
+    state = random_state({own_name(name): shape for name, shape in published_rednet(26).items()})
+    torch.save(state, tmp_path / "bare.pth")
+    assert landed(create_model("rednet26", weights=tmp_path / "bare.pth"), state)
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone.", "module.backbone."])
+@pytest.mark.parametrize("num_classes", [None, 0])
+def test_a_detectors_backbone_is_a_network_without_classifier(prefix, num_classes, tmp_path):
+    backbone = random_state(without_head(published_rednet(26)), prefix)
+    others = {"neck.fpn_convs.0.conv.weight": torch.rand(2), "rpn_head.rpn_cls.bias": torch.rand(2)} if prefix else {}
+    torch.save({"meta": {}, "state_dict": {**backbone, **others}}, tmp_path / "detector.pth")
+    network = create_model("rednet26", weights=tmp_path / "detector.pth", num_classes=num_classes)
+    assert landed(network, backbone, own_name)
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 2048)
+    if not prefix:
+        message = "it is a backbone without a classifier; create_model with num_classes=0 builds"
+        with pytest.raises(WeightsError, match=message):
+            create_model("rednet26", weights=tmp_path / "detector.pth", num_classes=80)
+
+
+@pytest.mark.parametrize("rename", [str, own_name])
+def test_a_classifier_is_left_out_where_none_is_wanted(rename, tmp_path):
+    state = random_state({rename(name): shape for name, shape in published_rednet(26).items()})
+    torch.save(state, tmp_path / "classifier.pth")
+    network = create_model("rednet26", weights=tmp_path / "classifier.pth", num_classes=0)
+    assert landed(network, {name: value for name, value in state.items() if "fc." not in name}, own_name)
+
+
+@pytest.mark.parametrize(("depth", "prefix"), [(38, "module."), (50, "")])
+@pytest.mark.parametrize("wrapper", ["state_dict", "state_dict_ema", None])
+def test_published_ddf_checkpoints_load(depth, prefix, wrapper, tmp_path):
+    state = random_state(published_ddf(depth), prefix)
+    content = {"arch": "ddf_mul_resnet50", "args": argparse.Namespace(lr=0.1), "epoch": 129, "metric": 79.1}
+    torch.save({**content, wrapper: state} if wrapper else state, tmp_path / "ddf.pth.tar")
+    network = create_model(f"ddf_resnet{depth}", weights=tmp_path / "ddf.pth.tar")
+    assert landed(network, state, own_name)
+
+
+def test_of_two_state_dicts_the_plain_one_is_taken(tmp_path):
+    state, average = random_state(published_ddf(38)), random_state(published_ddf(38))
+    torch.save({"state_dict": state, "state_dict_ema": average}, tmp_path / "both.pth")
+    assert landed(create_model("ddf_resnet38", weights=tmp_path / "both.pth"), state)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "options"),
+    [
+        ("resnet50", "timm:resnet50", {}),
+        ("resnet50", "torchvision:resnet50", {}),
+        ("resnext50", "timm:resnext50_32x4d", {}),
+        ("resnext50", "torchvision:resnext50_32x4d", {}),
+        ("se_resnet50", "timm:seresnet50", {}),
+        ("eca_resnet50", "timm:resnet50", {"block_args": {"attn_layer": "eca"}}),
+        ("res2net50_14w_8s", "timm:res2net50_14w_8s", {}),
+    ],
+)
+def test_checkpoints_of_timm_and_torchvision_load(ours, theirs, options, tmp_path):
+    with torch.device("meta"):
+        entries = shapes(create_model(theirs, **options))
+    state = random_state(entries, "module.")
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "theirs.pth")
+    assert landed(create_model(ours, weights=tmp_path / "theirs.pth"), state, own_name)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +397,13 @@ def test_another_width_is_told_by_its_shapes(tmp_path):
 def test_another_number_of_classes_is_named(tmp_path):
     torch.save(create_model("resnet38", **TINY).state_dict(), tmp_path / "five.pth")
     with pytest.raises(WeightsError, match="it is for 5 classes, and 1000 were asked for"):
-        create_model("resnet38", width=0.125, weights=tmp_path / "five.pth")
+        create_model("resnet38", width=0.125, num_classes=1000, weights=tmp_path / "five.pth")
+
+
+def test_the_number_of_classes_is_that_of_the_classifier_in_the_file(tmp_path):
+    network = create_model("resnet38", **TINY)
+    torch.save(network.state_dict(), tmp_path / "five.pth")
+    assert create_model("resnet38", width=0.125, weights=tmp_path / "five.pth").identity == network.identity
 
 
 class MakesAFile:

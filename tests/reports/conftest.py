@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -61,7 +63,16 @@ def make_run(tmp_path) -> Callable[..., Run]:
     All runs hold the same images: how hard an image is, and in which cell, is shared; `skill` moves a model's accuracy
     everywhere, `gains` that on single corruptions, and `luck` keys what is the model's own.
     """
+    return maker_in(tmp_path)
 
+
+@pytest.fixture(scope="module")
+def make_module_run(tmp_path_factory) -> Callable[..., Run]:
+    """`make_run`, for runs that the tests of a module share."""
+    return maker_in(tmp_path_factory.mktemp("runs"))
+
+
+def maker_in(folder: Path) -> Callable[..., Run]:
     def make(
         name: str = "resnet50",
         *,
@@ -73,13 +84,14 @@ def make_run(tmp_path) -> Callable[..., Run]:
         luck: int = 0,
         gains: dict[str, float] | None = None,
         first_image: int = 0,
+        runtime: dict[str, object] | None = None,
         **config: object,
     ) -> Run:
         cells = [("none", 0)] * clean + [(c, s) for c in corruptions for s in severities]
-        directory = tmp_path / f"{name}-{len(list(tmp_path.iterdir())):012x}"
+        directory = folder / f"{re.sub('[^a-z0-9_]', '-', name)}-{len(list(folder.iterdir())):012x}"
         directory.mkdir()
         fields = CONFIG | {"n": n, "corruptions": list(corruptions), "severities": list(severities)} | config
-        fields |= {"cells": [list(cell) for cell in cells], "runtime": {"name": name}}
+        fields |= {"cells": [list(cell) for cell in cells], "runtime": {"name": name, **(runtime or {})}}
         (directory / "run.json").write_text(json.dumps(fields), encoding="utf-8")
         frames = [_cell(cell, n, luck, skill + (gains or {}).get(cell[0], 0.0), first_image) for cell in cells]
         frame = pd.concat(frames, ignore_index=True).astype(COLUMNS | {"corruption": "category"})

@@ -11,9 +11,11 @@ from robustbench_bi.errors import InputError
 from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.reports import FIGURES
 from robustbench_bi.reports.comparison import comparison_frame
-from robustbench_bi.reports.figures import figure_3, severity_curves
+from robustbench_bi.reports.figures import category_bars, figure_3, severity_curves
 from robustbench_bi.reports.frames import cells_frame
+from robustbench_bi.reports.report_frames import reliability_frame, summaries_frame
 from robustbench_bi.reports.style import LOOKS, look, wrapped
+from robustbench_bi.reports.summary_figures import heat_table, reliability_diagram
 
 QUICK = Resampling(repeats=100)
 PAPER = SUITES["paper"].corruptions
@@ -26,7 +28,12 @@ def frames(make_run):
     def make(count=2, corruptions=PAPER):
         runs = [make_run(f"model_{i}", n=40, corruptions=corruptions, luck=i, skill=i / 4) for i in range(count + 1)]
         comparison = comparison_frame(runs[1:], runs[0], resampling=QUICK)
-        return {"comparison": comparison, "cells": cells_frame(runs)}
+        return {
+            "comparison": comparison,
+            "cells": cells_frame(runs),
+            "summaries": summaries_frame(runs, QUICK),
+            "reliability": reliability_frame(runs, QUICK),
+        }
 
     return make
 
@@ -39,7 +46,14 @@ def overlapping(boxes):
     return [(a, b) for i, a in enumerate(boxes) for b in boxes[i + 1 :] if a.padded(-1).overlaps(b)]
 
 
-@pytest.mark.parametrize("name", FIGURES.names)
+def test_every_figure_has_its_function():
+    assert all(callable(FIGURES.load(name)) for name in FIGURES.names)
+
+
+OF_RUNS = [row.name for row in FIGURES if row.frame in ("comparison", "cells", "summaries", "reliability")]
+
+
+@pytest.mark.parametrize("name", OF_RUNS)
 @pytest.mark.parametrize("count", [1, 7])
 def test_every_figure_draws_from_its_frame_and_holds_all_its_text(frames, name, count):
     frame = frames(count)[FIGURES[name].frame]
@@ -54,12 +68,16 @@ def test_every_figure_draws_from_its_frame_and_holds_all_its_text(frames, name, 
         box = text.get_window_extent()
         if box.width and text.axes is None:
             assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == list(frame["model"].unique())
+    models = list(frame["model"].unique())
+    if figure.legends:
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == models
+    else:
+        words = " ".join(text.get_text() for text in texts)
+        assert [model for model in models if model not in words] == []
     assert frame.attrs["caption"].replace(" ", "") in "".join(
         text.get_text().replace("\n", "").replace(" ", "") for text in figure.texts
     )
-    areas = [figure.legends[0].get_window_extent(), figure.texts[0].get_window_extent()]
+    areas = [*(legend.get_window_extent() for legend in figure.legends), figure.texts[0].get_window_extent()]
     assert overlapping([*areas, *(axes.get_tightbbox() for axes in figure.axes)]) == []
 
 
@@ -119,12 +137,54 @@ def test_curves_start_at_clean(frames):
     assert first.get_ydata() == pytest.approx(frame[frame["model"] == "model_0"]["top1"])
 
 
+def test_category_bars_are_the_means_of_the_summary(frames):
+    frame = frames(1)["summaries"]
+    (axes,) = category_bars(frame).axes
+    assert labels(axes) == ["clean", "noise", "blur", "weather", "digital", "mean"]
+    for container, (_, own) in zip(_bars(axes), frame.groupby("model", sort=False), strict=True):
+        top1 = own.set_index("name")["top1"]
+        assert [bar.get_height() for bar in container] == pytest.approx([top1[name] for name in labels(axes)])
+
+
+def test_the_heat_table_holds_every_number_and_is_darkest_at_the_worst(frames):
+    frame = frames(2)["summaries"].query("kind == 'corruption'")
+    (axes,) = heat_table(frame).axes
+    shown = {text.get_position(): text.get_text() for text in axes.texts}
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(PAPER)
+    for row in frame.itertuples():
+        place = int(row.model[-1]), PAPER.index(row.name)
+        assert shown[place] == f"{row.top1:.1f} [{row.top1_low:.1f}, {row.top1_high:.1f}]"
+    (image,) = axes.images
+    colours = [lightness(colour[:3]) for colour in image.cmap(image.norm(image.get_array())).reshape(-1, 4)]
+    assert np.argmin(colours) == np.argmax(image.get_array())
+    # Letters in the figures' ink stand out from the darkest of them: a contrast of at least 4.5 to 1.
+    assert min(colours) > 60
+
+
+def test_reliability_diagrams_hold_ece_and_n(frames):
+    frame = frames(1)["reliability"]
+    figure = reliability_diagram(frame)
+    assert len(figure.axes) == 4
+    for axes, (_, own) in zip(figure.axes, frame.groupby(["model", "part"], sort=False), strict=True):
+        first = own.iloc[0]
+        assert f"ECE {first['ece']:.1f} [{first['ece_low']:.1f}, {first['ece_high']:.1f}] %" in axes.get_title(
+            loc="left"
+        )
+        assert [text.get_text() for text in axes.texts] == [f"{n:,}" for n in own["n"] if n]
+        (points,) = [container[0] for container in axes.containers if hasattr(container[0], "get_ydata")]
+        assert points.get_ydata() == pytest.approx(own["accuracy"].dropna())
+
+
 def test_frames_without_the_rows_are_refused(frames):
     frame = frames(1)
     with pytest.raises(InputError, match="figure 3 needs rows of comparison_frame"):
         figure_3(frame["comparison"][:0])
     with pytest.raises(InputError, match="at least one corruption, got only clean"):
         severity_curves(frame["cells"].query("corruption == 'none'"))
+    with pytest.raises(InputError, match="a heat table needs at least one corruption"):
+        heat_table(frame["summaries"].query("kind == 'clean'"))
+    with pytest.raises(InputError, match="category bars need the rows clean, mean or category"):
+        category_bars(frame["summaries"].query("kind == 'corruption'"))
 
 
 def lightness(colour):

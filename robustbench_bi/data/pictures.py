@@ -1,0 +1,192 @@
+"""Pictures to look at, where no label is needed: a file, a folder of image files, or any data source.
+
+They are handed out as a `Dataset` of one nameless class, so that what reads labelled images reads these too.
+
+Example:
+    >>> open_pictures("photographs").read([3], Preprocessing()).shape
+    (1, 3, 224, 224)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from robustbench_bi.data import CLEAN, Broken, Cell, Dataset, expand_user, open_data
+from robustbench_bi.data.folder import EXTENSIONS, broken_files, decode, file_size
+from robustbench_bi.data.preprocess import Preprocessing, fit_image, preprocessing_of
+from robustbench_bi.errors import DataError, InputError
+from robustbench_bi.records import CellProgress
+
+PHOTOGRAPHS = "photographs"
+_AT_ONCE = 64
+_THREADS = 8
+# Those in scikit-image's wheel that show what people photograph; without planets, retinas and cells.
+_NAMES = (
+    "astronaut", "brick", "camera", "cat", "coffee", "coins", "grass", "gravel", "rocket", "stereo_motorcycle",
+)  # fmt: skip
+
+
+def open_pictures(source: str | Path = PHOTOGRAPHS, *, limit: int | None = None) -> Dataset:
+    """Open pictures by the name that the command line takes.
+
+    Args:
+        source: "photographs" for ten that ship with scikit-image, an image file, a folder that holds image files, or a
+            data source as for `open_data`. In a folder, files come in the order of their names.
+        limit: at most this many, see `Dataset.limited`.
+
+    Returns:
+        The pictures, listed but not yet decoded. Labels say nothing unless a data source has them.
+
+    Raises:
+        UnknownNameError, InputError: as `open_data`.
+        DataError: likewise, or the source holds corrupted pictures without the clean ones.
+
+    Example:
+        >>> len(open_pictures("photographs")), len(open_pictures("demo", limit=20))
+        (10, 20)
+    """
+    if str(source) == PHOTOGRAPHS:
+        dataset = _open_photographs()
+    elif str(source) and (files := _files(expand_user(source))):
+        dataset = _open_files(files)
+    else:
+        dataset = open_data(source)
+    if dataset.stored_cells is not None and CLEAN not in dataset.stored_cells:
+        raise DataError(f"{source} holds corrupted pictures only, without the clean ones; give clean pictures")
+    dataset = replace(dataset, name=str(source))
+    return dataset if limit is None else dataset.limited(limit)
+
+
+def picture_geometry(dataset: Dataset, size: int | None = None) -> Preprocessing:
+    """How pictures are cut where no network says so: 224 pixels from a short side of 256, or their native size.
+
+    Args:
+        dataset: the pictures.
+        size: in place of 224; the short side keeps its proportion. Stored corrupted files are cropped, never resized.
+
+    Raises:
+        InputError: the size is out of range, or another one than that of pictures which are not resized.
+
+    Example:
+        >>> picture_geometry(open_pictures("photographs"), 112).resize_size
+        128
+        >>> picture_geometry(open_pictures("demo")).input_size
+        64
+    """
+    native = dataset.native_size
+    if native is None:
+        return preprocessing_of(None, input_size=size)
+    if size not in (None, native):
+        raise InputError(
+            f"{dataset.kind} images are {native} pixels and are not resized, got size {size}; leave it out"
+        )
+    return Preprocessing(native, native)
+
+
+def read_cells(
+    dataset: Dataset,
+    geometry: Preprocessing,
+    cells: Sequence[Cell],
+    corrupted: Callable[..., Iterable[tuple[Cell, NDArray[np.uint8]]]],
+    *,
+    progress: Callable[[CellProgress], None] | None = None,
+) -> Iterator[tuple[Cell, NDArray[np.uint8]]]:
+    """Read pictures, a few at a time, and yield these in every cell before the next are read.
+
+    Args:
+        dataset: the pictures.
+        geometry: how they are cut.
+        cells: clean and corruptions, in the order in which they are yielded.
+        corrupted: makes the cells of a batch, as `robustbench_bi.corruptions.cells.corrupted_cells` does; it is called
+            with pictures (B, 3, H, W), cells and ids, unless the source holds the corrupted pictures.
+        progress: called after each cell, once the caller is done with it.
+
+    Yields:
+        The cell, and uint8 (B, H, W, 3), RGB.
+
+    Raises:
+        DataError: a picture cannot be read, or a stored cell is not there.
+
+    Example:
+        >>> pictures, cells = open_pictures("demo", limit=2), [("none", 0), ("fog", 3)]
+        >>> unchanged = lambda images, cells, ids: ((cell, images) for cell in cells)
+        >>> [(cell, own.shape) for cell, own in read_cells(pictures, picture_geometry(pictures), cells, unchanged)]
+        [(('none', 0), (2, 64, 64, 3)), (('fog', 3), (2, 64, 64, 3))]
+    """
+    starts = range(0, len(dataset), _AT_ONCE)
+    done = images = 0
+    for start in starts:
+        rows = range(len(dataset))[start : start + _AT_ONCE]
+        for cell, own in _cells_of(dataset, rows, geometry, cells, corrupted):
+            yield cell, own.transpose(0, 2, 3, 1)
+            done, images = done + 1, images + len(rows)
+            if progress is not None:
+                progress(CellProgress(cell, done, len(starts) * len(cells), images, len(dataset) * len(cells)))
+
+
+def _cells_of(
+    dataset: Dataset,
+    rows: range,
+    geometry: Preprocessing,
+    cells: Sequence[Cell],
+    corrupted: Callable[..., Iterable[tuple[Cell, NDArray[np.uint8]]]],
+) -> Iterable[tuple[Cell, NDArray[np.uint8]]]:
+    if dataset.stored_cells is not None:
+        return ((cell, dataset.read(rows, geometry, cell, _THREADS)) for cell in cells)
+    clean = dataset.read(rows, geometry, workers=_THREADS)
+    return corrupted(clean, cells, ids=dataset.image_ids[rows])
+
+
+def _files(path: Path) -> list[Path]:
+    """The file itself, or the image files that lie directly in a folder."""
+    if os.path.isfile(path):  # noqa: PTH113 - pathlib's may raise
+        return [path]
+    found: list[Path] = []
+    with suppress(OSError, ValueError):  # not there, or not a folder: `open_data` says what is wrong
+        found = [file for file in path.iterdir() if file.suffix.lower() in EXTENSIONS and file.name[0] != "."]
+    return sorted(file for file in found if not file.is_dir())
+
+
+def _open_files(files: list[Path]) -> Dataset:
+    def check(image_ids: NDArray[np.int64], _: Collection[Cell], workers: int) -> list[Broken]:
+        return broken_files(image_ids, lambda image_id: [files[image_id]], workers)
+
+    return Dataset(
+        name="",
+        image_ids=np.arange(len(files), dtype=np.int64),
+        labels=np.zeros(len(files), dtype=np.int32),
+        class_names=("picture",),
+        load=lambda ids, geometry, _, workers: decode([files[image_id] for image_id in ids], geometry, workers),
+        describe=lambda ids: (f"{files[image_id].name}\t{file_size(files[image_id])}" for image_id in ids),
+        check=check,
+    )
+
+
+def _open_photographs() -> Dataset:
+    def load(ids: NDArray[np.int64], geometry: Preprocessing, _: Cell, __: int) -> NDArray[np.uint8]:
+        return np.stack([fit_image(_photograph(_NAMES[image_id]), geometry) for image_id in ids])
+
+    return Dataset(
+        name="",
+        image_ids=np.arange(len(_NAMES), dtype=np.int64),
+        labels=np.zeros(len(_NAMES), dtype=np.int32),
+        class_names=("picture",),
+        load=load,
+        describe=lambda ids: (f"scikit-image {_NAMES[image_id]}" for image_id in ids),
+    )
+
+
+def _photograph(name: str) -> Image.Image:
+    import skimage.data
+
+    loaded = getattr(skimage.data, name)()
+    # The stereo pair comes with its disparity; its left picture is taken.
+    return Image.fromarray(loaded[0] if isinstance(loaded, tuple) else loaded).convert("RGB")

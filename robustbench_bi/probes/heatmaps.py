@@ -1,0 +1,227 @@
+"""What features keep of a picture under corruption: Fig. 4 (left) of the Bi-volution paper, with a number to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from robustbench_bi.corruptions import resolve_suite
+from robustbench_bi.corruptions.apply import check_severity, corrupt, jpeg_round_trip
+from robustbench_bi.data import Dataset, open_data
+from robustbench_bi.data.pictures import open_pictures
+from robustbench_bi.errors import DataError, InputError
+from robustbench_bi.probes.features import REDUCTIONS, choose_layer, correlation, layer_maps, reduce_maps
+from robustbench_bi.probes.subjects import Subject, left_out, open_subjects, unchanged
+from robustbench_bi.records import CLEAN, Cell, CellProgress
+from robustbench_bi.registry import unknown_name
+from robustbench_bi.reports.frames import describe_data
+from robustbench_bi.reports.heatmaps import ANOTHER_IMAGE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PAPER_NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise")
+
+Maps = dict[Cell, Tensor]
+
+
+@dataclass(frozen=True)
+class HeatMaps:
+    """What `heat_maps` found.
+
+    Attributes:
+        correlations: one row a model, image and corruption: model, layer, image_id, corruption, severity, correlation
+            (of the heat map with that of the clean image; NaN where one of them is constant). The rows of
+            `ANOTHER_IMAGE`, severity 0, hold the correlation of clean maps of two different images, the level that says
+            nothing. Its caption says what all are of.
+        grid: one row a picture shown, model and cell, clean first: picture (its number), model, layer, corruption,
+            severity, image (uint8 (S, S, 3)), heat (float32 (h, w)), correlation.
+    """
+
+    correlations: pd.DataFrame
+    grid: pd.DataFrame
+
+
+def heat_maps(
+    models: Sequence[str | nn.Module],
+    data: str | Path | None = None,
+    *,
+    images: str | Path | None = None,
+    corruptions: str | Sequence[str] = PAPER_NOISES,
+    severity: int = 3,
+    layer: str | None = None,
+    reduce: str = "mean",
+    show: int = 1,
+    limit: int | None = None,
+    classes: str | Path | None = None,
+    jpeg: int | str | None = "auto",
+    progress: Callable[[CellProgress], None] | None = None,
+    **options: Any,
+) -> HeatMaps:
+    """Compare what a layer puts out for corrupted images with what it puts out for the clean ones.
+
+    The paper looks at such maps and finds that dynamic convolution "fails to distinguish meaningful information" under
+    noise. Here that is a number: Pearson's correlation, over the positions of the layer's own grid, of the reduced map
+    of the corrupted image with that of the clean one. It does not see a change of scale or level; and a corruption that
+    moves the picture (elastic_transform, zoom_blur) lowers it also for a network that only follows the motion.
+
+    Args:
+        models: names or modules, as for `evaluate_models`.
+        data: the images that correlations are taken on, with labels or without; None for `images`, or else "demo".
+        images: the pictures of the grid, see `open_pictures`; None for the first ones of `data`.
+        corruptions: a suite, a category, or names.
+        severity: 1 to 5.
+        layer: name of a module; None for each network's last block of the third stage, see `choose_layer`.
+        reduce: how channels become one map, see `reduce_maps`.
+        show: pictures of the grid.
+        limit: take this many images of `data`, chosen by a hash of their ids.
+        classes: as for `open_data`.
+        jpeg: as for `evaluate_models`.
+        progress: called after each batch of each model.
+        **options: as for `open_subjects`.
+
+    Raises:
+        InputError: an option is out of range, or a layer puts out no maps.
+        UnknownNameError: a name is in no table, or a network has no such layer.
+        DataError, WeightsError, ModelOutputError: as `evaluate_models`.
+
+    Example:
+        >>> found = heat_maps(["resnet50"], corruptions="contrast", severity=1, limit=4)
+        >>> mean = found.correlations.groupby("corruption")["correlation"].mean()
+        >>> bool(mean["contrast"] > 0.8), bool(mean["another_image"] < 0.5)
+        (True, True)
+        >>> found.grid[["layer", "corruption"]].values.tolist()
+        [['layer3.5', 'none'], ['layer3.5', 'contrast']]
+    """
+    chosen, severity = resolve_suite(corruptions), check_severity(severity)
+    if reduce not in REDUCTIONS:
+        raise unknown_name("reduction", reduce, REDUCTIONS)
+    if isinstance(show, bool) or not isinstance(show, int) or show < 1:
+        raise InputError(f"show must be an integer of at least 1, got {show!r}")
+    if data is None and images is not None:
+        dataset = open_pictures(images, limit=limit)
+    else:
+        dataset = open_data(data or "demo", limit=limit, classes=classes)
+    with unchanged(models):
+        dataset, subjects = open_subjects(
+            models, dataset, corruptions=chosen, severities=(severity,), jpeg=jpeg, **options
+        )
+        shown = dataset if data is None or images is None else open_pictures(images)
+        for pictures in (dataset, shown):
+            if pictures.stored_cells is not None and CLEAN not in pictures.stored_cells:
+                raise DataError(f"heat maps are compared with those of clean images, which {pictures.name} lacks")
+        probe = _Probe(subjects, layer, reduce, shown)
+        correlations = probe.correlations(dataset, progress)
+        grid = probe.grid(shown, min(show, len(shown)))
+    # Pictures without labels have no kind that says anything.
+    source = dataset.kind if dataset.num_classes > 1 else Path(dataset.name).resolve().name
+    about = [describe_data({**subject.config.as_json(), "data": source}, len(dataset)) for subject in subjects]
+    described = " ".join(dict.fromkeys(about)) + left_out(subjects[0])
+    layers = {name: "×".join(map(str, heat.shape)) for name, heat in zip(grid["layer"], grid["heat"], strict=True)}
+    places = ", ".join(f"{name} ({size} positions)" for name, size in layers.items())
+    correlations.attrs["caption"] = f"{described} Severity {severity}. {_REDUCED[reduce]} of {places}."
+    return HeatMaps(correlations, grid)
+
+
+_REDUCED = {
+    "mean": "Mean |activation| over the channels",
+    "max": "Largest |activation| over the channels",
+    "norm": "Euclidean norm over the channels",
+    "pca": "Score on the first principal component of the clean channels",
+}
+
+
+class _Probe:
+    """Networks, their layers and how their maps are reduced: what each pass over images needs."""
+
+    def __init__(self, subjects: list[Subject], layer: str | None, reduction: str, sample: Dataset) -> None:
+        self.subjects = subjects
+        self.reduction = reduction
+        self.layers = [
+            choose_layer(subject, torch.from_numpy(sample.read([0], subject.preprocessing)), layer)
+            for subject in subjects
+        ]
+
+    def correlations(self, dataset: Dataset, progress: Callable[[CellProgress], None] | None) -> pd.DataFrame:
+        """The first frame of `HeatMaps`, batch by batch."""
+        n, batch_size = len(dataset), self.subjects[0].config.batch_size
+        clean: list[list[Tensor]] = [[] for _ in self.subjects]
+        frames, done, total = [], 0, -(-n // batch_size) * len(self.subjects)
+        for start in range(0, n, batch_size):
+            rows = np.arange(start, min(start + batch_size, n))
+            for number, _, maps in self._passes(dataset, rows):
+                clean[number].append(maps[CLEAN].cpu())
+                frames += [
+                    self._frame(number, dataset.image_ids[rows], cell, correlation(own, maps[CLEAN]))
+                    for cell, own in maps.items()
+                    if cell != CLEAN
+                ]
+                done += 1
+                if progress is not None:
+                    images = start * len(self.subjects) + len(rows) * (number + 1)
+                    progress(
+                        CellProgress((self.subjects[number].label, 0), done, total, images, n * len(self.subjects))
+                    )
+        # Listings are sorted by class; a third of the set further on is an image of another class, but in small sets.
+        for number, parts in enumerate(clean if n > 1 else []):
+            maps_of_all = torch.cat(parts)
+            others = maps_of_all.roll(-max(1, n // 3), dims=0)
+            frames.append(self._frame(number, dataset.image_ids, ANOTHER_IMAGE, correlation(maps_of_all, others)))
+        return pd.concat(frames, ignore_index=True)
+
+    def _frame(self, number: int, ids: NDArray[np.int64], cell: Cell, correlations: Tensor) -> pd.DataFrame:
+        own = {"model": self.subjects[number].label, "layer": self.layers[number], "image_id": ids}
+        corruption, severity = cell
+        values = correlations.cpu().numpy()
+        return pd.DataFrame({**own, "corruption": corruption, "severity": severity, "correlation": values})
+
+    def grid(self, dataset: Dataset, count: int) -> pd.DataFrame:
+        """The second frame of `HeatMaps`."""
+        rows = [
+            {
+                "picture": picture,
+                "model": self.subjects[number].label,
+                "layer": self.layers[number],
+                "corruption": cell[0],
+                "severity": cell[1],
+                "image": pictures[cell][picture].permute(1, 2, 0).cpu().numpy(),
+                "heat": own[picture].float().cpu().numpy(),
+                "correlation": correlation(own[[picture]], maps[CLEAN][[picture]]).item(),
+            }
+            for number, pictures, maps in self._passes(dataset, np.arange(count))
+            for cell, own in maps.items()
+            for picture in range(count)
+        ]
+        return pd.DataFrame(rows)
+
+    def _passes(self, dataset: Dataset, rows: NDArray[np.int64]) -> Iterator[tuple[int, Maps, Maps]]:
+        """For each subject, its pictures in every cell and its reduced maps of them; equal geometries share pixels."""
+        made: dict[tuple[int, int, str], Maps] = {}
+        for number, (subject, layer) in enumerate(zip(self.subjects, self.layers, strict=True)):
+            if subject.geometry not in made:
+                made[subject.geometry] = _pictures(dataset, rows, subject)
+            pictures = made[subject.geometry]
+            features = {cell: layer_maps(subject, own, layer) for cell, own in pictures.items()}
+            maps = {cell: reduce_maps(own, self.reduction, features[CLEAN]) for cell, own in features.items()}
+            yield number, pictures, maps
+
+
+def _pictures(dataset: Dataset, rows: NDArray[np.int64], subject: Subject) -> Maps:
+    """uint8 (B, 3, S, S) of each cell on the device, clean first: stored files, or pixels as `eval` makes them."""
+    config = subject.config
+    pictures = {}
+    for cell in (CLEAN, *(cell for cell in config.cells if cell != CLEAN)):
+        if cell == CLEAN or dataset.stored_cells is not None:
+            read = dataset.read(rows, subject.preprocessing, cell=cell, workers=config.workers)
+            pictures[cell] = torch.from_numpy(read).to(config.device)
+            continue
+        made = corrupt(pictures[CLEAN], *cell, seed=config.seed, ids=dataset.image_ids[rows], table=config.table)
+        pictures[cell] = made if config.jpeg is None else jpeg_round_trip(made, quality=config.jpeg)
+    return pictures

@@ -1,0 +1,286 @@
+"""Fourier heat maps: error rates when one frequency is added to the images, as tables and as a figure.
+
+What is summarised here comes from `robustbench_bi.probes.fourier`, which runs the networks.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import NDArray
+
+from robustbench_bi.errors import InputError
+from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, wilson_interval
+from robustbench_bi.reports.display import NO_VALUE, format_interval
+from robustbench_bi.reports.style import CAPTION_SIZE, INK, add_grid, look, new_figure, styled, wrapped
+from robustbench_bi.reports.write import write_csv, write_figure
+
+OCTAVES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+"""Upper edges of bands, in cycles per pixel; what lies above the last is found along the diagonals only."""
+
+RINGS = tuple((number + 0.5) / 32 for number in range(23))
+"""Upper edges of narrow bands, 1/32 of a cycle per pixel wide, whose middles are multiples of that."""
+
+_WIDTH = 7.2
+_CURVES = 2.2  # inches, the height of the lower panel
+_CLEAN_PLACE = -0.06  # where the clean error stands on the axis of frequencies
+_TICKS = (-0.5, 0, 0.5)
+_COLOURS = "magma_r"
+
+
+def error_frame(cells: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+    """Error rates of each frequency, with Wilson's intervals.
+
+    Args:
+        cells: from `fourier_errors`: model, side, vertical, horizontal, norm, n, wrong.
+        confidence: of the intervals.
+
+    Returns:
+        One row a model and frequency, the clean images (norm 0) first: model, side, vertical, horizontal (cycles an
+        image), frequency (cycles per pixel, along its direction), norm, n, errors (images), error (percent), error_low,
+        error_high. Each row stands for its mirror image (-vertical, -horizontal) too.
+
+    Example:
+        >>> cells = pd.DataFrame({"model": ["a"], "side": 32, "vertical": 3, "horizontal": 4, "norm": 4.0, "n": 8,
+        ...     "wrong": [bytes([0b11000000])]})
+        >>> error_frame(cells)[["frequency", "errors", "error"]].values.tolist()
+        [[0.15625, 2.0, 25.0]]
+    """
+    frame = cells.drop(columns="wrong")
+    frame.insert(4, "frequency", np.hypot(frame["vertical"], frame["horizontal"]) / frame["side"])
+    frame["errors"] = [int(_bits(*row).sum()) for row in zip(cells["wrong"], cells["n"], strict=True)]
+    frame["error"] = 100 * frame["errors"] / frame["n"]
+    frame["error_low"], frame["error_high"] = wilson_interval(frame["error"].to_numpy(), frame["n"].iloc[0], confidence)
+    frame.attrs["caption"] = _describe(cells)
+    return frame
+
+
+def band_frame(
+    cells: pd.DataFrame, edges: Sequence[float] = OCTAVES, resampling: Resampling | None = None
+) -> pd.DataFrame:
+    """Mean error rates over bands of frequencies, with intervals.
+
+    Every frequency of the map weighs the same within its band. Intervals are percentile bootstraps over images, which
+    keep an image's frequencies together; where all images agree, Wilson's.
+
+    Args:
+        cells: from `fourier_errors`.
+        edges: upper edges of the bands, in cycles per pixel, rising; a last band takes what is above them.
+        resampling: of the intervals.
+
+    Returns:
+        One row a model and band that holds a frequency, the clean images first: model, band ("clean", or its edges),
+        frequency (mean over the band, cycles per pixel; NaN for clean), frequencies (how many), n, error (percent),
+        error_low, error_high.
+
+    Example:
+        >>> cells = pd.DataFrame({"model": "a", "side": 32, "vertical": [0, 0, 1, 9], "horizontal": [0, 1, 0, 0],
+        ...     "norm": [0.0, 4.0, 4.0, 4.0], "n": 2, "wrong": [bytes([bits << 6]) for bits in (0, 1, 0, 3)]})
+        >>> band_frame(cells, [0.25])[["band", "frequencies", "error"]].values.tolist()
+        [['clean', 1, 0.0], ['0 to 0.25', 2, 25.0], ['0.25 and more', 1, 100.0]]
+    """
+    resampling = resampling or Resampling()
+    frame = pd.concat(
+        [_bands_of(own, edges, resampling) for _, own in cells.groupby("model", sort=False)], ignore_index=True
+    )
+    frame.attrs["caption"] = (
+        f"{_describe(cells)} {resampling.confidence * 100:g} % intervals: percentile bootstrap over images "
+        f"({resampling.repeats:,} resamples), and Wilson's for clean images."
+    )
+    return frame
+
+
+def _bands_of(own: pd.DataFrame, edges: Sequence[float], resampling: Resampling) -> pd.DataFrame:
+    """The rows of one model. All bands are resampled together."""
+    n = int(own["n"].iloc[0])
+    frequency = np.hypot(own["vertical"].to_numpy(), own["horizontal"].to_numpy()) / own["side"].to_numpy()
+    # A frequency that stands on an edge belongs to the band below it; the clean images are a band of their own.
+    band = np.where(own["norm"] == 0, -1, np.searchsorted(edges, frequency, side="left"))
+    names = [f"{low:g} to {high:g}" for low, high in zip([0.0, *edges], edges, strict=False)] + [
+        f"{edges[-1]:g} and more"
+    ]
+    numbers = np.unique(band)
+    scores = np.stack(
+        [np.mean([_bits(bits, n) for bits in own["wrong"][band == number]], axis=0) * 100.0 for number in numbers],
+        axis=1,
+    )
+    error = scores.mean(axis=0)
+    low, high = bootstrap_interval(scores, resampling)
+    single = (numbers == -1) | (np.isin(error, (0.0, 100.0)))
+    low[single], high[single] = wilson_interval(error[single], n, resampling.confidence)
+    return pd.DataFrame(
+        {
+            "model": own["model"].iloc[0],
+            "band": ["clean" if number < 0 else names[number] for number in numbers],
+            "frequency": [np.nan if number < 0 else frequency[band == number].mean() for number in numbers],
+            "frequencies": [int((band == number).sum()) for number in numbers],
+            "n": n,
+            "error": error,
+            "error_low": low,
+            "error_high": high,
+        }
+    )
+
+
+def _bits(packed: bytes, n: int) -> NDArray[np.uint8]:
+    return np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=n)
+
+
+def _describe(cells: pd.DataFrame) -> str:
+    """A sentence on the images and on what was added to them."""
+    added = cells[cells["norm"] > 0].drop_duplicates(["side", "norm"])
+    norms = [f"{norm:.3g} at {side} px" for norm, side in zip(added["norm"], added["side"], strict=True)]
+    return (
+        f"n = {cells['n'].iloc[0]:,} images of {cells.attrs.get('data', 'the data.')} To each channel a Fourier basis "
+        f"vector is added with a random sign, of norm {' and '.join(norms)} for pixels in [0, 1], then clipped."
+    )
+
+
+def fourier_figure(cells: pd.DataFrame) -> Figure:
+    """Fourier heat maps (Yin et al. 2019, Figs. 3 and 4), and below them the error against the length of the frequency.
+
+    In a map, low frequencies are in the centre, and the axes are vertical and horizontal frequency in cycles per pixel;
+    what was not measured stays white. The curves are means over rings, 1/32 of a cycle per pixel wide, with intervals.
+
+    Args:
+        cells: from `fourier_errors`.
+
+    Returns:
+        A figure 7.2 inches wide, with a map for each model, up to four in a row.
+
+    Raises:
+        InputError: the frame holds no frequency.
+    """
+    if not (cells["norm"] > 0).any():
+        raise InputError("a Fourier heat map needs at least one frequency, got none")
+    errors, rings = error_frame(cells), band_frame(cells, RINGS)
+    models = list(errors["model"].unique())
+    # One scale for all, up to the next ten.
+    top = 10 * np.ceil(max(errors["error"].max(), rings["error_high"].max(), 10) / 10)
+    across = min(4, max(2, len(models)))
+    down = -(-len(models) // across)
+    caption = wrapped(rings.attrs["caption"], _WIDTH - 0.2)
+    bottom = 0.12 + 0.115 * (caption.count("\n") + 1)
+    map_heights = down * ((_WIDTH - 0.9) / across + 0.3)
+    height = map_heights + _CURVES + bottom
+    with styled():
+        figure = new_figure(_WIDTH, height)
+        grid = figure.add_gridspec(down + 1, across, height_ratios=[map_heights / down] * down + [_CURVES])
+        panels = [figure.add_subplot(grid[number // across, number % across]) for number in range(len(models))]
+        for axes, model in zip(panels, models, strict=True):
+            image = _draw_map(axes, errors[(errors["model"] == model) & (errors["norm"] > 0)], top)
+            axes.set_title(model, pad=3)
+        for axes in panels[::across]:
+            axes.set_ylabel("vertical", labelpad=0)
+            axes.tick_params(labelleft=True)
+        bar = figure.colorbar(image, ax=panels, fraction=0.02, pad=0.01)
+        bar.set_label("error (%)")
+        bar.outline.set_linewidth(0.6)
+        _draw_curves(figure.add_subplot(grid[down, :]), rings, models, top)
+        figure.text(0.1 / _WIDTH, 0.06 / height, caption, fontsize=CAPTION_SIZE, va="bottom", linespacing=1.15)
+        figure.set_layout_engine("constrained", rect=(0, bottom / height, 1, 1 - bottom / height))
+    return figure
+
+
+def _draw_map(axes: Axes, own: pd.DataFrame, top: float) -> AxesImage:
+    """The error rates of one model over the plane of frequencies, 0 in the centre; `top` is the darkest."""
+    side = int(own["side"].iloc[0])
+    step = int(np.gcd.reduce(own[["vertical", "horizontal"]].to_numpy().ravel())) or 1
+    reach = int(own[["vertical", "horizontal"]].abs().to_numpy().max()) // step
+    errors = np.full((2 * reach + 1, 2 * reach + 1), np.nan)
+    for vertical, horizontal, error in zip(own["vertical"], own["horizontal"], own["error"], strict=True):
+        for row, column in _same_as(vertical, horizontal, side):
+            errors[reach + row // step, reach + column // step] = error
+    edge = (reach + 0.5) * step / side
+    extent = (-edge, edge, -edge, edge)
+    image = axes.imshow(errors, cmap=_COLOURS, vmin=0, vmax=top, extent=extent, origin="lower", interpolation="none")
+    ticks = [tick for tick in _TICKS if abs(tick) <= edge]
+    labels = [f"{tick:g}".replace("-", "−") for tick in ticks]
+    axes.set_xticks(ticks, labels)
+    axes.set_yticks(ticks, labels)
+    axes.tick_params(length=2.5, width=0.6, labelleft=False)
+    axes.set_xlabel("horizontal", labelpad=1)
+    return image
+
+
+def _same_as(vertical: int, horizontal: int, side: int) -> Iterator[tuple[int, int]]:
+    """Where a frequency stands in the map: itself, its mirror image, and half the side at both edges."""
+    for sign in (1, -1):
+        for row in {sign * vertical} | ({vertical, -vertical} if 2 * abs(vertical) == side else set()):
+            for column in {sign * horizontal} | ({horizontal, -horizontal} if 2 * abs(horizontal) == side else set()):
+                yield row, column
+
+
+def _draw_curves(axes: Axes, rings: pd.DataFrame, models: Sequence[str], top: float) -> None:
+    """Error against the length of the frequency; the clean error stands apart, at the left."""
+    add_grid(axes)
+    for number, model in enumerate(models):
+        own = rings[rings["model"] == model]
+        clean = own["band"] == "clean"
+        _draw_points(axes, own[~clean], number, label=model)
+        _draw_points(axes, own[clean].assign(frequency=_CLEAN_PLACE + 0.004 * number), number)
+    axes.axvline(_CLEAN_PLACE / 2, color=INK, linewidth=0.5, linestyle=(0, (2, 2)))
+    ticks = np.arange(0, rings["frequency"].max() + 0.01, 0.125)
+    axes.set_xticks([_CLEAN_PLACE, *ticks], ["clean", *(f"{tick:g}" for tick in ticks)])
+    axes.set(xlabel="frequency (cycles per pixel)", ylabel="error (%)", ylim=(0, top))
+    axes.legend(ncols=2, loc="best")
+
+
+def _draw_points(axes: Axes, own: pd.DataFrame, number: int, label: str | None = None) -> None:
+    style = look(number)
+    error = own["error"].to_numpy()
+    axes.errorbar(
+        own["frequency"],
+        error,
+        np.clip([error - own["error_low"], own["error_high"] - error], 0, None),
+        label=label,
+        color=style.line,
+        linestyle=style.dashes,
+        linewidth=1.1,
+        marker=style.marker,
+        markersize=3.2,
+        markerfacecolor=style.fill,
+        markeredgewidth=0.6,
+        elinewidth=0.7,
+    )
+
+
+def display_bands(frame: pd.DataFrame) -> pd.DataFrame:
+    """`band_frame` as text, a row a model and a column a band.
+
+    Args:
+        frame: one row a model and band.
+
+    Returns:
+        A frame of strings.
+    """
+    error = [
+        format_interval(*row) for row in frame[["error", "error_low", "error_high"]].itertuples(index=False, name=None)
+    ]
+    table = frame.assign(shown=error).pivot(index="model", columns="band", values="shown")
+    table = table.loc[frame["model"].unique(), frame["band"].unique()].fillna(NO_VALUE)
+    return table.rename_axis(columns=None).reset_index()
+
+
+def write_fourier(cells: pd.DataFrame, out: Path) -> tuple[pd.DataFrame, list[Path]]:
+    """Write the tables and the figure of Fourier heat maps.
+
+    Args:
+        cells: from `fourier_errors`.
+        out: folder for fourier.csv (each frequency), fourier_bands.csv (octaves), fourier.png and .svg.
+
+    Returns:
+        `band_frame`, and the paths that were written.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    bands = band_frame(cells)
+    tables = {out / "fourier.csv": error_frame(cells), out / "fourier_bands.csv": bands}
+    for path, table in tables.items():
+        write_csv(table, path)
+    return bands, [*tables, *write_figure(fourier_figure(cells), out / "fourier")]

@@ -1,0 +1,71 @@
+"""The file that a report becomes: a page, or tables for a paper."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from robustbench_bi.atomic import replacing
+from robustbench_bi.errors import InputError
+from robustbench_bi.metrics.intervals import Resampling
+from robustbench_bi.records import Run
+from robustbench_bi.reports.paper_tables import as_latex, as_markdown
+from robustbench_bi.reports.report_content import Report
+from robustbench_bi.reports.report_page import render_page
+from robustbench_bi.reports.report_pictures import OpenPictures
+
+Form = Literal["html", "markdown", "latex"]
+FORMS: tuple[Form, ...] = get_args(Form)
+_SUFFIXES: dict[str, Form] = {".html": "html", ".htm": "html", ".md": "markdown", ".tex": "latex"}
+
+
+def write_report(
+    runs: Sequence[Run],
+    out: Path,
+    *,
+    form: Form | None = None,
+    open_pictures: OpenPictures | None = None,
+    resampling: Resampling | None = None,
+) -> Report:
+    """Write a report of finished runs; the same runs give the same bytes.
+
+    Args:
+        runs: one, or several of the same images and settings; the others are compared with the first.
+        out: of the file; its folder is made.
+        form: "html" is a page, "markdown" and "latex" are tables for a paper; by default as the suffix of `out` says.
+        open_pictures: how a page gets its pictures, such as `report_pictures.pictures_of`; None for none.
+        resampling: of the intervals.
+
+    Returns:
+        What the file was made from.
+
+    Raises:
+        InputError: there is no run, pictures are asked for in tables, or the suffix says nothing and no form is given.
+        RunMismatchError: a run is not finished, or two cannot be compared.
+        DataError: records are damaged, or the file cannot be written.
+    """
+    if not runs:
+        raise InputError("a report needs at least one run, got none")
+    form = form or form_of(out)
+    if open_pictures is not None and form != "html":
+        raise InputError(f"pictures are for a page, got a report in {form}; leave them out")
+    report = Report(tuple(runs), resampling or Resampling())
+    makers = {"html": lambda: render_page(report, open_pictures), "markdown": lambda: as_markdown(report)}
+    text = makers.get(form, lambda: as_latex(report))()
+    with replacing(out) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+    return report
+
+
+def form_of(out: Path) -> Form:
+    """The form of a report by the suffix of its file.
+
+    Raises:
+        InputError: the suffix says nothing.
+
+    Example:
+        >>> form_of(Path("report.md"))
+        'markdown'
+    """
+    if out.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"a report ends in {', '.join(_SUFFIXES)}, got {out}; or say what it is with --format")
+    return _SUFFIXES[out.suffix.lower()]

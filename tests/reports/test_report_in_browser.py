@@ -1,0 +1,232 @@
+"""The report page in a real browser: Chromium, headless, driven over its debugging pipe."""
+
+import base64
+import io
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from robustbench_bi.corruptions import SUITES
+from robustbench_bi.metrics.intervals import Resampling
+from robustbench_bi.reports.report import write_report
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
+)
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed; on Debian: apt-get install chromium"),
+    pytest.mark.skipif(sys.platform == "win32", reason="the debugging pipe is handed over as POSIX does"),
+]
+
+
+# Moves two ends of pipes to the numbers where Chromium looks for them. The first may stand on 4 itself.
+ON_3_AND_4 = """
+import os, sys
+commands, answers, *program = sys.argv[1:]
+commands, answers = os.dup(int(commands)), os.dup(int(answers))
+while min(commands, answers) < 5:
+    commands, answers = os.dup(commands), os.dup(answers)
+os.dup2(commands, 3), os.dup2(answers, 4)
+os.execv(program[0], program)
+"""
+
+
+class Browser:
+    """One tab, by the Chrome DevTools Protocol: JSON messages that end in a zero byte, in on descriptor 3, out on 4."""
+
+    def __init__(self, profile):
+        commands, self.to_browser = os.pipe()
+        self.from_browser, answers = os.pipe()
+        flags = ("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", f"--user-data-dir={profile}")
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", ON_3_AND_4, str(commands), str(answers), CHROMIUM, *flags, "about:blank"],
+            pass_fds=(commands, answers),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(commands)
+        os.close(answers)
+        self.unread, self.seen, self.session = b"", [], {}
+        self.numbers = itertools.count(1)
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = {"sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
+        self.call("Page.enable")
+        self.call("Network.enable")
+
+    def message(self):
+        while b"\0" not in self.unread:
+            part = os.read(self.from_browser, 1 << 16)
+            assert part, "chromium went away"
+            self.unread += part
+        text, _, self.unread = self.unread.partition(b"\0")
+        return json.loads(text)
+
+    def call(self, method, **parameters):
+        number = next(self.numbers)
+        message = {"id": number, "method": method, "params": parameters, **self.session}
+        os.write(self.to_browser, json.dumps(message).encode() + b"\0")
+        while (answer := self.message()).get("id") != number:
+            self.seen.append(answer)
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def show(self, path, width=1280, scheme="light", media="", scripts=True):
+        """Open a file, and return what was asked of the network."""
+        self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.call("Emulation.setEmulatedMedia", media=media, features=features)
+        self.seen.clear()
+        self.call("Page.navigate", url=path.as_uri())
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.seen):
+            self.seen.append(self.message())
+        asked = [
+            event["params"]["request"]["url"] for event in self.seen if event["method"] == "Network.requestWillBeSent"
+        ]
+        return [url for url in asked if not url.startswith("data:")]
+
+    def ask(self, expression):
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def picture(self):
+        data = self.call("Page.captureScreenshot", format="png")["data"]
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("L"))
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(20)
+        os.close(self.to_browser)
+        os.close(self.from_browser)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    started = Browser(tmp_path_factory.mktemp("profile"))
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def path(make_module_run, tmp_path_factory):
+    """A report of three runs, one with a name that fits on no telephone."""
+    names = ("resnet50", "timm:convnextv2_huge.fcmae_ft_in22k_in1k_384", "binet50")
+    runs = [
+        make_module_run(name, n=60, corruptions=SUITES["paper"].corruptions, luck=i) for i, name in enumerate(names)
+    ]
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    write_report(runs, out, resampling=Resampling(repeats=100))
+    return out
+
+
+OVERFLOW = """[...document.querySelectorAll("body *")].filter(element =>
+  !element.closest(".scroll, pre, .skip, .hidden") && element.getBoundingClientRect().right > innerWidth + 1)
+  .map(element => element.outerHTML.slice(0, 80))"""
+
+
+@pytest.mark.parametrize("width", [320, 375, 768, 1280])
+def test_nothing_is_wider_than_the_screen(browser, path, width):
+    browser.show(path, width)
+    assert browser.ask("innerWidth") == width
+    assert browser.ask(OVERFLOW) == []
+    assert browser.ask("document.documentElement.scrollWidth") <= width
+
+
+def test_what_is_too_wide_is_found(browser, path, tmp_path):
+    wide = tmp_path / "wide.html"
+    wide.write_text(path.read_text(encoding="utf-8").replace("<main", "<p style='width:500px'>wide</p><main"))
+    browser.show(wide, 375)
+    assert len(browser.ask(OVERFLOW)) == 1
+
+
+def test_nothing_is_asked_of_the_network(browser, path):
+    assert browser.show(path) == [path.as_uri()]
+
+
+def test_letters_are_large_enough(browser, path):
+    for width in (375, 1280):
+        browser.show(path, width)
+        sizes = browser.ask(
+            """[...document.querySelectorAll("svg.chart text:not([transform])")].map(text =>
+               parseFloat(getComputedStyle(text).fontSize) * text.ownerSVGElement.getScreenCTM().a)"""
+        )
+        assert len(sizes) > 200
+        assert min(sizes) >= 9 and max(sizes) <= 17, width
+
+
+def test_dark_mode_is_dark_and_print_is_light(browser, path):
+    browser.show(path, scheme="light")
+    assert browser.picture().mean() > 200
+    browser.show(path, scheme="dark")
+    assert browser.picture().mean() < 60
+    browser.show(path, scheme="dark", media="print")
+    assert browser.picture().mean() > 200
+    assert browser.ask("getComputedStyle(document.querySelector('nav')).display") == "none"
+
+
+def test_a_model_can_be_hidden_in_all_charts(browser, path):
+    shown = "[...document.querySelectorAll('svg.chart .of-2')].filter(mark => mark.getClientRects().length).length"
+    browser.show(path)
+    before = browser.ask(shown)
+    browser.ask("document.querySelector('.legend label[for=show-2]').click()")
+    assert before > 30
+    assert browser.ask(shown) == 0
+    browser.ask("document.querySelector('#show-2').click()")
+    assert browser.ask(shown) == before
+
+
+def test_a_heading_sorts_its_column_and_at_last_restores_the_order(browser, path):
+    browser.show(path)
+    browser.ask("table = document.querySelector('#severity table'); table.closest('details').open = true")
+    names = "[...table.tBodies[0].rows].map(row => row.cells[0].textContent)"
+    values = "[...table.tBodies[0].rows].map(row => parseFloat(row.cells[1].textContent))"
+    click = "table.tHead.rows[0].cells[1].querySelector('button').click()"
+    before = browser.ask(names)
+    browser.ask(click)
+    rising = browser.ask(values)
+    assert rising == sorted(rising) and rising[0] < rising[-1]
+    assert browser.ask("table.tHead.rows[0].cells[1].ariaSort") == "ascending"
+    browser.ask(click)
+    assert browser.ask(values) == rising[::-1]
+    browser.ask(click)
+    assert browser.ask(names) == before
+
+
+def test_the_page_can_be_read_without_scripts(browser, path):
+    browser.show(path, scripts=False)
+    tree = browser.call("Accessibility.getFullAXTree")["nodes"]
+    roles = [node["role"]["value"] for node in tree if not node["ignored"]]
+    names = [node.get("name", {}).get("value", "") for node in tree if not node["ignored"]]
+    assert {"main", "banner", "navigation", "contentinfo"} <= set(roles)
+    assert roles.count("table") >= 5 and roles.count("rowheader") > 50
+    assert any(name.startswith("Top-1 in percent under fog") for name in names)
+    assert [name for role, name in zip(roles, names, strict=True) if role == "checkbox"] == [
+        "Show resnet50 in the charts",
+        "Show timm:convnextv2_huge.fcmae_ft_in22k_in1k_384 in the charts",
+        "Show binet50 in the charts",
+    ]
+
+
+def test_every_stop_of_the_keyboard_is_seen(browser, path):
+    browser.show(path)
+    stops = []
+    for _ in range(16):
+        browser.call("Input.dispatchKeyEvent", type="keyDown", key="Tab", code="Tab", windowsVirtualKeyCode=9)
+        stops.append(
+            browser.ask("[document.activeElement.tagName, getComputedStyle(document.activeElement).outlineStyle]")
+        )
+    assert {tag for tag, _ in stops} >= {"A", "INPUT", "DIV", "BUTTON"}
+    assert {outline for _, outline in stops} <= {"solid", "auto"}
+
+
+def test_the_page_prints(browser, path):
+    browser.show(path)
+    pages = base64.b64decode(browser.call("Page.printToPDF", paperWidth=8.27, paperHeight=11.69)["data"])
+    assert pages.startswith(b"%PDF")
+    assert 3 <= pages.count(b"/Type /Page\n") + pages.count(b"/Type /Page ") <= 15

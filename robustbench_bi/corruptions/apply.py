@@ -144,12 +144,13 @@ def for_each_part(work: Callable[[slice], None], batch: Tensor) -> None:
     """Call work with slices of a batch (B, 3, H, W) that together are all of it, on the CPU in torch's thread count.
 
     Gradients and a caller's autocast, under which sums that must be exact would be taken in 16 bits, are off meanwhile.
+    Of several GPUs, the batch's is the current one, on which Triton launches.
     """
     threads = torch.get_num_threads() if batch.device.type == "cpu" else 1
     parts = _parts(batch, threads)
 
     def quietly(rows: slice) -> None:
-        with torch.no_grad(), torch.autocast(batch.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(batch.device.type, enabled=False), torch.cuda.device_of(batch):
             work(rows)
 
     if threads == 1 or len(parts) < 2:

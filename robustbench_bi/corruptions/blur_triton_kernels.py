@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import triton
@@ -43,15 +43,15 @@ def zoom_blur(images: Tensor, draws: Draws, *, zoom_stop: float, zoom_step: floa
 
 @triton.jit
 def _zoom(
-    unit: Any,
-    tops: Any,
-    down: Any,
-    lefts: Any,
-    across: Any,
-    result: Any,
-    height: Any,
-    width: Any,
-    layers: Any,
+    unit: tl.tensor,
+    tops: tl.tensor,
+    down: tl.tensor,
+    lefts: tl.tensor,
+    across: tl.tensor,
+    result: tl.tensor,
+    height: tl.tensor,
+    width: tl.tensor,
+    layers: tl.tensor,
     BLOCK: tl.constexpr,
 ) -> None:
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)

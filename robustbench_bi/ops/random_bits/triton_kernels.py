@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -22,13 +20,21 @@ def random_words(ids: Tensor, blocks: int, *, start: int, last: int, key: tuple[
     words = torch.empty(len(ids), 4 * blocks, dtype=torch.int32, device=ids.device)
     if words.numel():
         grid = (triton.cdiv(blocks, _BLOCK), len(ids))
-        _fill[grid](ids.contiguous(), words, blocks, start, last, *key, BLOCK=_BLOCK)
+        # Integers have no fused multiply-add; but Triton warns of its default.
+        _fill[grid](ids.contiguous(), words, blocks, start, last, *key, BLOCK=_BLOCK, enable_fp_fusion=False)
     return words
 
 
 @triton.jit
 def _fill(
-    ids: Any, words: Any, blocks: Any, start: Any, last: Any, first_key: Any, second_key: Any, BLOCK: tl.constexpr
+    ids: tl.tensor,
+    words: tl.tensor,
+    blocks: tl.tensor,
+    start: tl.tensor,
+    last: tl.tensor,
+    first_key: tl.tensor,
+    second_key: tl.tensor,
+    BLOCK: tl.constexpr,
 ) -> None:
     image = tl.program_id(1)
     block = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-import os
-import threading
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +16,7 @@ from robustbench_bi.corruptions import CORRUPTIONS, modules_of, resolve_table
 from robustbench_bi.corruptions.draws import Draws
 from robustbench_bi.errors import InputError
 from robustbench_bi.ops.backends import choose_backend, load
+from robustbench_bi.ops.threads import share_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +28,7 @@ Images = TypeVar("Images", Tensor, "NDArray[np.uint8]")
 SMALLEST_SIDE = 32
 # Pixels (height × width × images) that are corrupted at once. On the CPU the working set should stay in cache; an
 # accelerator needs more to be busy, and a corruption's temporaries still stay near one gigabyte.
-_PIXELS_AT_ONCE_CPU = 2**18
+_PIXELS_AT_ONCE_CPU = 2**19
 _PIXELS_AT_ONCE_ACCELERATOR = 2**22
 _JPEG = {
     "reference": "robustbench_bi.corruptions.jpeg",
@@ -146,37 +144,19 @@ def for_each_part(work: Callable[[slice], None], batch: Tensor) -> None:
     Gradients and a caller's autocast, under which sums that must be exact would be taken in 16 bits, are off meanwhile.
     Of several GPUs, the batch's is the current one, on which Triton launches.
     """
-    threads = torch.get_num_threads() if batch.device.type == "cpu" else 1
-    parts = _parts(batch, threads)
+    on_cpu = batch.device.type == "cpu"
+    parts = _parts(batch, torch.get_num_threads() if on_cpu else 1)
 
     def quietly(rows: slice) -> None:
-        with torch.no_grad(), torch.autocast(batch.device.type, enabled=False), torch.cuda.device_of(batch):
+        current = torch.cuda.device_of(batch)  # type: ignore[no-untyped-call]
+        with torch.no_grad(), torch.autocast(batch.device.type, enabled=False), current:
             work(rows)
 
-    if threads == 1 or len(parts) < 2:
+    if on_cpu:
+        share_out(quietly, parts)
+    else:
         for rows in parts:
             quietly(rows)
-    else:
-        list(_threads(threads, os.getpid()).map(quietly, parts))
-
-
-@functools.cache
-def _threads(count: int, process: int) -> ThreadPoolExecutor:
-    """Threads in which torch's operators do not start threads of their own; a forked process has to start its own."""
-    before = torch.get_num_threads()
-    ready = threading.Barrier(count + 1)
-
-    def start() -> None:
-        torch.set_num_threads(1)
-        ready.wait()
-
-    pool = ThreadPoolExecutor(count, "corrupt", initializer=start)
-    for _ in range(count):
-        pool.submit(int)
-    ready.wait()
-    # What a thread sets is also what threads that start later get; the caller's own number stands.
-    torch.set_num_threads(before)
-    return pool
 
 
 @functools.cache

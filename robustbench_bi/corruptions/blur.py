@@ -6,6 +6,7 @@ same shape and device. Source: hendrycks/robustness, ImageNet-C/create_c.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -211,12 +212,13 @@ def zoom_blur(images: Tensor, draws: Draws, *, zoom_stop: float, zoom_step: floa
     return mean.clamp_(0, 1).mul_(255).to(torch.uint8)
 
 
+@functools.lru_cache(maxsize=16)
 def zoom_layers(height: int, width: int, zoom_stop: float, zoom_step: float) -> list[tuple[Tensor, Tensor]]:
     """Return where the layers of `zoom_blur` are read, for the rows and for the columns.
 
     Returns:
         Two pairs: int64 (layers, side), the pixel of the image before each place, and float32 (layers, side), the share
-        of the next pixel, both on the CPU.
+        of the next pixel, both on the CPU. They are cached: do not write into them.
 
     Example:
         >>> (rows, shares), _ = zoom_layers(32, 32, 1.06, 0.01)

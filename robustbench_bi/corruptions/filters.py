@@ -53,6 +53,7 @@ def truncate(levels: Tensor) -> Tensor:
     return levels.add_(_ROUNDING_ERROR).clamp_(0, 255).to(torch.uint8)
 
 
+@functools.lru_cache(maxsize=16)
 def gaussian_taps(sigma: float, *, truncate: float = 4.0) -> Tensor:
     """Return one half of the kernel of `scipy.ndimage.gaussian_filter1d`, from its centre to its end.
 
@@ -61,7 +62,8 @@ def gaussian_taps(sigma: float, *, truncate: float = 4.0) -> Tensor:
         truncate: radius of the kernel in standard deviations; it is int(truncate * sigma + 0.5) pixels.
 
     Returns:
-        float64 (radius + 1,). The whole kernel, in which all but the first stand twice, sums to one.
+        float64 (radius + 1,). The whole kernel, in which all but the first stand twice, sums to one. It is cached: do
+        not write into it.
 
     Example:
         >>> (gaussian_taps(0.5, truncate=1) * 100).round()
@@ -213,6 +215,7 @@ def gaussian(images: Tensor, sigma: float) -> Tensor:
     return separable(images, gaussian_matrix(height, sigma), gaussian_matrix(width, sigma))
 
 
+@functools.lru_cache(maxsize=16)
 def disk_kernel(radius: float, alias_blur: float) -> Tensor:
     """Return a disk that sums to one, its edge smoothed by a small Gaussian: the kernel of defocus_blur.
 
@@ -223,7 +226,8 @@ def disk_kernel(radius: float, alias_blur: float) -> Tensor:
 
     Returns:
         float64 (side, side) on the CPU, rounded to float32 where OpenCV rounds: there are so few grey levels that these
-        roundings decide, by the truncation that follows, over up to one byte in twenty.
+        roundings decide, by the truncation that follows, over up to one byte in twenty. It is cached: do not write into
+        it.
 
     Example:
         >>> kernel = disk_kernel(3, 0.1)
@@ -320,8 +324,11 @@ def directional_blur(images: Tensor, degrees: Tensor, *, radius: int, sigma: flo
     return blurred
 
 
+@functools.lru_cache(maxsize=16)
 def half_gaussian(width: int, sigma: float) -> Tensor:
     """Return exp(-i² / 2 sigma²) for i from 0 to width - 1, scaled to integers that sum to 2**DIRECTIONAL_BITS.
+
+    The tensor is cached: do not write into it.
 
     Example:
         >>> int(half_gaussian(21, 3.0).sum()) == 2**DIRECTIONAL_BITS

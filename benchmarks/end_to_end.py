@@ -24,7 +24,7 @@ from robustbench_bi.corruptions import CORRUPTIONS
 from robustbench_bi.data.preprocess import normalise, preprocessing_of
 from robustbench_bi.models import create_model
 
-IMAGES, BATCH, REPEATS = 64, 32, 3
+IMAGES, BATCH, REPEATS = 32, 32, 3
 PARTS = ("corrupt", "jpeg_round_trip", "logits_of", "score", "write_cell")
 LOOP = importlib.import_module("robustbench_bi.evaluate")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 import tomllib
 from importlib import resources
@@ -16,7 +17,7 @@ from robustbench_bi.corruptions import CORRUPTIONS, modules_of, resolve_table
 from robustbench_bi.corruptions.draws import Draws
 from robustbench_bi.errors import InputError
 from robustbench_bi.ops.backends import choose_backend, load
-from robustbench_bi.ops.threads import share_out
+from robustbench_bi.ops.threads import pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ Images = TypeVar("Images", Tensor, "NDArray[np.uint8]")
 SMALLEST_SIDE = 32
 # Pixels (height × width × images) that are corrupted at once. On the CPU the working set should stay in cache; an
 # accelerator needs more to be busy, and a corruption's temporaries still stay near one gigabyte.
-_PIXELS_AT_ONCE_CPU = 2**19
+_PIXELS_AT_ONCE_CPU = 2**20
 _PIXELS_AT_ONCE_ACCELERATOR = 2**22
 _JPEG = {
     "reference": "robustbench_bi.corruptions.jpeg",
@@ -144,16 +145,19 @@ def for_each_part(work: Callable[[slice], None], batch: Tensor) -> None:
     Gradients and a caller's autocast, under which sums that must be exact would be taken in 16 bits, are off meanwhile.
     Of several GPUs, the batch's is the current one, on which Triton launches.
     """
-    on_cpu = batch.device.type == "cpu"
-    parts = _parts(batch, torch.get_num_threads() if on_cpu else 1)
+    threads = torch.get_num_threads() if batch.device.type == "cpu" else 1
+    parts = _parts(batch, threads)
+    # A tensor made in the caller's inference mode can be written to in that mode alone.
+    inference = torch.is_inference_mode_enabled()
 
     def quietly(rows: slice) -> None:
         current = torch.cuda.device_of(batch)  # type: ignore[no-untyped-call]
-        with torch.no_grad(), torch.autocast(batch.device.type, enabled=False), current:
+        off = torch.autocast(batch.device.type, enabled=False)
+        with torch.inference_mode(inference), torch.no_grad(), off, current:
             work(rows)
 
-    if on_cpu:
-        share_out(quietly, parts)
+    if threads > 1 and len(parts) > 1:
+        list(pool(threads).map(quietly, parts))
     else:
         for rows in parts:
             quietly(rows)
@@ -260,7 +264,9 @@ def as_ids(ids: Sequence[int] | NDArray[np.integer[Any]] | Tensor | None, count:
 
 
 def _parts(batch: Tensor, threads: int) -> list[slice]:
-    """Slices of the batch that are corrupted at once: small ones, and one for each thread at least."""
+    """Slices of the batch that are corrupted at once: small ones, of nearly one size, as many for each thread."""
     pixels = _PIXELS_AT_ONCE_CPU if batch.device.type == "cpu" else _PIXELS_AT_ONCE_ACCELERATOR
-    step = max(1, min(pixels // (batch.shape[2] * batch.shape[3]), -(-len(batch) // threads)))
-    return [slice(start, start + step) for start in range(0, len(batch), step)]
+    most = max(1, pixels // (batch.shape[2] * batch.shape[3]))
+    count = min(len(batch), threads * -(-len(batch) // (threads * most)))
+    bounds = [number * len(batch) // count for number in range(count + 1)] if count else []
+    return [slice(start, end) for start, end in itertools.pairwise(bounds)]

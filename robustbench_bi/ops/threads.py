@@ -7,47 +7,59 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import torch
 
-Part = TypeVar("Part")
 
+def share_out(calls: Sequence[Callable[[], object]]) -> None:
+    """Make all of the calls, in this thread and in others, in torch's thread count altogether.
 
-def share_out(work: Callable[[Part], None], parts: Sequence[Part]) -> None:
-    """Call work with each of the parts, in torch's thread count of threads; with one part or thread, here.
-
-    In those threads gradients are not recorded, and torch's operators do not start threads of their own.
+    A call is made by whichever thread is free, in the order of the sequence. Threads that wake up late find less to do,
+    and none is waited for that has not begun.
 
     Args:
-        work: releases Python's lock while it computes, as torch's operators and compiled kernels do; writes its result.
-        parts: of similar size, a few for each thread.
+        calls: they release Python's lock while they compute, as compiled kernels do, and use no torch operators, which
+            would start more threads in this one. Some ten microseconds each at least, and a few for each thread.
+
+    Raises:
+        Exception: what a call raises, once those that have begun are done.
 
     Example:
-        >>> import torch
-        >>> result = torch.zeros(4)
-        >>> share_out(lambda index: result[index].fill_(index), range(4))
-        >>> result
-        tensor([0., 1., 2., 3.])
+        >>> done = []
+        >>> share_out([functools.partial(done.append, number) for number in range(3)])
+        >>> sorted(done)
+        [0, 1, 2]
     """
-    threads = torch.get_num_threads()
-    if threads == 1 or len(parts) < 2:
-        for part in parts:
-            work(part)
-        return
-    # A tensor made in the caller's inference mode can be written to in that mode alone.
-    inference = torch.is_inference_mode_enabled()
+    waiting = iter(calls)
 
-    def there(part: Part) -> None:
-        with torch.inference_mode(inference), torch.no_grad():
-            work(part)
+    def work() -> None:
+        for call in waiting:
+            call()
 
-    list(_threads(threads, os.getpid()).map(there, parts))
+    others = min(torch.get_num_threads(), len(calls)) - 1
+    futures = [pool(torch.get_num_threads()).submit(work) for _ in range(others)]
+    try:
+        work()
+    finally:
+        errors = [future.exception() for future in futures if not future.cancel()]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+def pool(count: int) -> ThreadPoolExecutor:
+    """Return so many threads, always the same, in which torch's operators do not start threads of their own.
+
+    Example:
+        >>> pool(2).submit(torch.get_num_threads).result()
+        1
+    """
+    return _pool(count, os.getpid())
 
 
 @functools.cache
-def _threads(count: int, process: int) -> ThreadPoolExecutor:
-    """Threads in which torch's operators do not start threads of their own; a forked process has to start its own."""
+def _pool(count: int, process: int) -> ThreadPoolExecutor:
+    """A forked process has to start its own."""
     before = torch.get_num_threads()
     ready = threading.Barrier(count + 1)
 
@@ -57,10 +69,10 @@ def _threads(count: int, process: int) -> ThreadPoolExecutor:
         torch.get_num_threads()
         ready.wait()
 
-    pool = ThreadPoolExecutor(count, "operator", initializer=start)
+    threads = ThreadPoolExecutor(count, "operator", initializer=start)
     for _ in range(count):
-        pool.submit(int)
+        threads.submit(int)
     ready.wait()
     # What a thread sets is also what threads that start later get; the caller's own number stands.
     torch.set_num_threads(before)
-    return pool
+    return threads

@@ -98,6 +98,8 @@ def test_threads_do_not_show(row: Corruption, photographs: Photographs) -> None:
     torch.set_num_threads(4)
     try:
         assert torch.equal(corrupt(images, row.name, 3, table="auto"), alone)
+        with torch.inference_mode():
+            assert torch.equal(corrupt(images, row.name, 3, table="auto"), alone)
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(threads)

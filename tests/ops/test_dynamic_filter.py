@@ -7,6 +7,13 @@ import torch
 import robustbench_bi
 from robustbench_bi.errors import BackendUnavailableError, InputError, UnknownNameError
 from robustbench_bi.ops import dynamic_filter
+from robustbench_bi.ops.dynamic_filter import numba_kernels, reference
+
+FORWARD, BACKWARD = torch.ops.robustbench_bi.dynamic_filter, torch.ops.robustbench_bi.dynamic_filter_backward
+# Without a GPU, Triton's kernels run in its interpreter; see tests/conftest.py.
+ON_GPU = torch.cuda.is_available()
+DEVICES = {"reference": "cpu", "numba": "cpu", "triton": "cuda" if ON_GPU else "cpu"}
+LAYOUTS = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
 
 # batch, channels, height, width, groups, kernel size, stride, dilation
 GEOMETRIES = {
@@ -21,6 +28,17 @@ GEOMETRIES = {
     "kernel larger than the image": (1, 2, 2, 3, 1, 7, 1, 1),
     "taps that never meet the image": (1, 2, 4, 4, 1, 7, 2, 3),
     "one pixel": (1, 2, 1, 1, 2, 3, 2, 1),
+}
+# Sizes at which the kernels go other ways: whole vectors of channels and parts of one, many rows, padded rows.
+LARGER = {
+    "sides 63 and 100": (1, 3, 63, 100, 1, 3, 1, 1),
+    "sides 100 and 63, stride 2": (2, 2, 100, 63, 2, 5, 2, 1),
+    "vectors of channels": (2, 32, 9, 7, 2, 3, 1, 1),
+    "several vectors a group, stride 2": (3, 48, 7, 8, 1, 5, 2, 1),
+    "a vector and a half a group": (1, 48, 5, 6, 2, 3, 1, 2),
+    "kernel 7, dilation 2, stride 2": (1, 16, 15, 13, 1, 7, 2, 2),
+    "a group a channel, kernel 7": (1, 5, 8, 9, 5, 7, 1, 1),
+    "many channels at one pixel": (2, 64, 1, 1, 4, 7, 1, 1),
 }
 FILTERS = ("spatial alone", "mul", "add")
 
@@ -131,10 +149,11 @@ def test_no_tensor_of_all_taps_is_made():
                 self.elements = max(self.elements, result.numel())
             return result
 
-    (x, spatial, channel), options = arguments((2, 32, 16, 16, 1, 7, 1, 1), "mul")
-    with Largest() as largest:
-        dynamic_filter(x, spatial, channel, **options)
-    assert largest.elements <= max(x.numel(), spatial.numel(), channel.numel())
+    (x, spatial, channel), options = arguments((2, 32, 16, 16, 1, 7, 1, 1), "mul", torch.float32)
+    for module in (reference, numba_kernels):
+        with Largest() as largest:
+            module.forward(x, spatial, channel, *options.values())
+        assert x.numel() <= largest.elements <= max(x.numel(), spatial.numel(), channel.numel())
     with Largest() as largest:
         torch.nn.functional.unfold(x, 7, padding=3)
     assert largest.elements == 49 * x.numel()
@@ -146,25 +165,231 @@ def test_rb_ops_has_the_function_whatever_was_imported_first():
     assert callable(robustbench_bi.ops.dynamic_filter)
 
 
-@pytest.mark.parametrize("backend", [None, "reference"])
-def test_backends_that_run(backend):
-    tensors, options = arguments(GEOMETRIES["plain"], "mul")
-    torch.testing.assert_close(
-        dynamic_filter(*tensors, **options, backend=backend), by_the_formula(*tensors, **options)
+TYPES = (torch.float32, torch.bfloat16, torch.float16)
+CONTRACT = [
+    *itertools.product(["reference"], (torch.float64, *TYPES), GEOMETRIES | LARGER),
+    *itertools.product(["numba"], TYPES, GEOMETRIES | LARGER),
+    # Triton's interpreter takes seconds for each, and cuts narrow types off where a GPU rounds.
+    *itertools.product(["triton"], TYPES if ON_GPU else TYPES[:1], GEOMETRIES | LARGER if ON_GPU else ["plain"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype", "geometry"), CONTRACT, ids=lambda value: str(value).removeprefix("torch.")
+)
+def test_every_backend_and_type_is_the_reference_in_float64(backend, dtype, geometry, monkeypatch):
+    """The output and all gradients, in both layouts: half a unit in the last place and 2e-6 of the largest value."""
+    monkeypatch.setattr(torch, "empty", filled_with_nan(torch.empty))
+    monkeypatch.setattr(torch, "empty_like", filled_with_nan(torch.empty_like))
+    for filters in FILTERS if dtype == torch.float32 and (ON_GPU or backend != "triton") else ("mul",):
+        tensors, options = arguments((GEOMETRIES | LARGER)[geometry], filters, dtype)
+        exact = [None if tensor is None else tensor.double() for tensor in tensors]
+        expected = reference.forward(*exact, *options.values())
+        gradient = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+        expected = expected, *reference.backward(gradient.double(), *exact, *options.values())
+        for layout in LAYOUTS.values():
+            given = [put(tensor, layout, DEVICES[backend]) for tensor in tensors]
+            copies = [None if tensor is None else tensor.clone() for tensor in given]
+            output = dynamic_filter(*given, **options, backend=backend)
+            wanted = [tensor for tensor in given if tensor is not None]
+            results = output, *torch.autograd.grad(output, wanted, put(gradient, layout, DEVICES[backend]).detach())
+            assert all(result.dtype == dtype for result in results)
+            for result, value in zip(results, (value for value in expected if value is not None), strict=True):
+                tolerance = 2e-6 * value.abs().max().item() if dtype != torch.float64 else 1e-14
+                torch.testing.assert_close(
+                    result.cpu().double(), value, rtol=0.55 * torch.finfo(dtype).eps, atol=tolerance
+                )
+            assert all(torch.equal(*pair) for pair in zip(wanted, (c for c in copies if c is not None), strict=True))
+
+
+def put(tensor, layout, device):
+    if tensor is None:
+        return None
+    return tensor.to(device).contiguous(memory_format=layout).requires_grad_()
+
+
+def filled_with_nan(function):
+    def fill(*args, **kwargs):
+        result = function(*args, **kwargs)
+        return result.fill_(torch.nan) if result.is_floating_point() else result
+
+    return fill
+
+
+@pytest.mark.parametrize("weight", [1.0, 1.328125])
+def test_every_bfloat16_is_read_and_rounded_as_torch_does(weight):
+    x = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(torch.bfloat16).reshape(1, 32, 32, 64)
+    x = x.contiguous(memory_format=torch.channels_last)
+    spatial = torch.full((1, 1, 32, 64), weight, dtype=torch.bfloat16)
+    output = dynamic_filter(x, spatial, kernel_size=1, backend="numba")
+    torch.testing.assert_close(output, x * weight, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    for limit in ("_UNIT", "_CONVERTED"):
+        monkeypatch.setattr(numba_kernels, limit, 300)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+@pytest.mark.parametrize("filters", FILTERS)
+@pytest.mark.parametrize("geometry", LARGER.values(), ids=LARGER.keys())
+def test_parts_of_a_few_rows_make_the_whole(geometry, filters, layout, small_parts):
+    tensors, options = arguments(geometry, filters, torch.float32)
+    gradient = torch.randn(*tensors[0].shape[:2], *tensors[1].shape[2:], generator=torch.Generator().manual_seed(1))
+    exact = [None if tensor is None else tensor.double() for tensor in tensors]
+    expected = (
+        reference.forward(*exact, *options.values()),
+        *reference.backward(gradient.double(), *exact, *options.values()),
     )
+    given = [None if tensor is None else tensor.contiguous(memory_format=layout) for tensor in tensors]
+    results = (
+        numba_kernels.forward(*given, *options.values()),
+        *numba_kernels.backward(gradient.contiguous(memory_format=layout), *given, *options.values()),
+    )
+    for result, value in zip(results, expected, strict=True):
+        if value is not None:
+            torch.testing.assert_close(result.double(), value, rtol=1e-6, atol=2e-6 * value.abs().max().item())
 
 
-@pytest.mark.parametrize("backend", ["numba", "triton"])
-def test_a_named_backend_never_falls_back(backend):
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("unit", [300, 2**17])
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_the_number_of_threads_changes_no_bit(layout, unit, threads, monkeypatch):
+    monkeypatch.setattr(numba_kernels, "_UNIT", unit)
+    tensors, options = arguments((5, 16, 11, 9, 1, 3, 2, 1), "mul", torch.float32)
+    tensors = [tensor.contiguous(memory_format=layout) for tensor in tensors]
+    gradient = torch.ones(5, 16, 6, 5)
+    results = []
+    for count in (1, 2, 3):
+        threads(count)
+        forward = numba_kernels.forward(*tensors, *options.values())
+        results.append((forward, *numba_kernels.backward(gradient, *tensors, *options.values())))
+    assert all(torch.equal(*pair) for other in results[1:] for pair in zip(results[0], other, strict=True))
+
+
+def test_the_order_in_which_parts_are_done_changes_no_bit(small_parts, monkeypatch):
+    tensors, options = arguments(LARGER["several vectors a group, stride 2"], "mul", torch.float32)
+    gradient = torch.ones(3, 48, 4, 4)
+    expected = numba_kernels.backward(gradient, *tensors, *options.values())
+    monkeypatch.setattr(numba_kernels, "share_out", lambda calls: [call() for call in reversed(calls)])
+    results = numba_kernels.backward(gradient, *tensors, *options.values())
+    assert all(torch.equal(*pair) for pair in zip(results, expected, strict=True))
+
+
+def test_inference_mode_and_threads(threads, small_parts):
+    threads(2)
+    tensors, options = arguments(LARGER["several vectors a group, stride 2"], "mul", torch.bfloat16)
+    expected = dynamic_filter(*tensors, **options, backend="numba")
+    with torch.inference_mode():
+        assert torch.equal(dynamic_filter(*tensors, **options, backend="numba"), expected)
+
+
+def test_none_is_the_fastest_that_computes_in_the_type():
+    tensors, options = arguments(LARGER["vectors of channels"], "mul", torch.float32)
+    assert torch.equal(dynamic_filter(*tensors, **options), dynamic_filter(*tensors, **options, backend="numba"))
+    tensors = [tensor.double() for tensor in tensors]
+    assert torch.equal(dynamic_filter(*tensors, **options), dynamic_filter(*tensors, **options, backend="reference"))
+
+
+def test_a_named_backend_never_falls_back(monkeypatch):
     tensors, options = arguments(GEOMETRIES["plain"], "mul")
-    with pytest.raises(BackendUnavailableError, match=f"no '{backend}' kernels in this version; use backend='refer"):
-        dynamic_filter(*tensors, **options, backend=backend)
+    for backend in ("numba", "triton"):
+        monkeypatch.setenv("TRITON_INTERPRET", "1")
+        with pytest.raises(BackendUnavailableError, match=f"'{backend}' cannot run here: it computes in float32, and"):
+            dynamic_filter(*(tensor.to(DEVICES[backend]) for tensor in tensors), **options, backend=backend)
+    monkeypatch.delenv("TRITON_INTERPRET")
+    with pytest.raises(BackendUnavailableError, match="'triton' cannot run here: it takes tensors on cuda"):
+        dynamic_filter(*tensors, **options, backend="triton")
 
 
 def test_an_unknown_backend():
     tensors, options = arguments(GEOMETRIES["plain"], "mul")
-    with pytest.raises(UnknownNameError, match=r"unknown dynamic_filter backend 'tritn'. Did you mean 'triton'\?"):
+    with pytest.raises(UnknownNameError, match=r"unknown backend 'tritn'. Did you mean 'triton'\?"):
         dynamic_filter(*tensors, **options, backend="tritn")
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # from opcheck
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+@pytest.mark.parametrize("filters", ["spatial alone", "mul"])
+def test_the_operators_keep_the_rules_of_torch(backend, layout, filters):
+    tensors, options = arguments(GEOMETRIES["odd sides, stride 2"], filters, torch.float32)
+    given = [put(tensor, layout, "cpu") for tensor in tensors]
+    torch.library.opcheck(FORWARD, (*given, *options.values(), backend))
+    gradient = torch.ones(2, 4, 4, 3).contiguous(memory_format=layout)
+    given = [None if tensor is None else tensor.detach() for tensor in given]
+    torch.library.opcheck(BACKWARD, (gradient, *given, *options.values(), backend))
+
+
+class Layer(torch.nn.Module):
+    def forward(self, x, spatial, channel):
+        return 2 * dynamic_filter(x, spatial, channel, kernel_size=3, stride=2).relu()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_torch_compile_takes_it_as_a_whole(layout):
+    tensors, _ = arguments(GEOMETRIES["odd sides, stride 2"], "mul", torch.float32)
+    given = [put(tensor, layout, "cpu") for tensor in tensors]
+    expected = Layer()(*given)
+    output = torch.compile(Layer(), backend="aot_eager", fullgraph=True)(*given)
+    assert torch.equal(output, expected)
+    for result, value in zip(*(torch.autograd.grad(y.sum(), given) for y in (output, expected)), strict=True):
+        assert torch.equal(result, value)
+
+
+def targets(program):
+    return {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+
+
+def test_torch_export_takes_it_as_a_whole():
+    tensors, _ = arguments(GEOMETRIES["odd sides, stride 2"], "mul", torch.float32)
+    program = torch.export.export(Layer(), tensors)
+    assert "robustbench_bi.dynamic_filter.default" in targets(program)
+    assert torch.equal(program.module()(*tensors), Layer()(*tensors))
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES.keys())
+def test_the_unrolled_form_is_the_same(geometry, filters):
+    tensors, options = arguments(geometry, filters)
+    torch.testing.assert_close(
+        reference.unrolled(*tensors, *options.values()), reference.forward(*tensors, *options.values())
+    )
+
+
+def test_onnx_gets_operations_that_it_has(monkeypatch):
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
+    tensors, _ = arguments(GEOMETRIES["odd sides, stride 2"], "mul", torch.float32)
+    program = torch.export.export(Layer(), tensors, strict=False)
+    monkeypatch.undo()
+    assert all(name.startswith("aten.") and not name.endswith("_.default") for name in targets(program))
+    torch.testing.assert_close(program.module()(*tensors), Layer()(*tensors))
+
+
+def test_autocast_changes_nothing_and_gives_the_type_of_x():
+    (x, spatial, channel), options = arguments(LARGER["vectors of channels"], "mul", torch.float32)
+    for dtype in (torch.float32, torch.bfloat16):
+        given = x.to(dtype), spatial.bfloat16(), channel
+        expected = dynamic_filter(*given, **options)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = dynamic_filter(*given, **options)
+        assert output.dtype == dtype
+        assert torch.equal(output, expected)
+
+
+def test_gradients_cannot_be_differentiated_again():
+    tensors, options = arguments(GEOMETRIES["plain"], "mul")
+    x = tensors[0].requires_grad_()
+    (gradient,) = torch.autograd.grad(dynamic_filter(x, *tensors[1:], **options).sum(), x, create_graph=True)
+    with pytest.raises(InputError, match="cannot be differentiated again; use them without create_graph"):
+        (gradient.sum() + x.sum()).backward()
 
 
 X, SPATIAL, CHANNEL = torch.zeros(2, 4, 7, 6), torch.zeros(2, 18, 4, 3), torch.zeros(2, 4, 3, 3)

@@ -1,16 +1,22 @@
-"""Filtering with a filter of its own for every position: one operator for involution, DDF-mul and DDF-add."""
+"""Filtering with a filter of its own for every position: one operator for involution, DDF-mul and DDF-add.
+
+It is torch's operator `robustbench_bi::dynamic_filter`, so that `torch.compile` and `torch.export` take it as a whole.
+"""
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from robustbench_bi.errors import BackendUnavailableError, InputError
+from robustbench_bi.ops.backends import choose_backend, load
 from robustbench_bi.ops.dynamic_filter import reference
-from robustbench_bi.registry import unknown_name
 
-BACKENDS = ("reference", "numba", "triton")
+MODULES = {
+    "reference": f"{__name__}.reference",
+    "numba": f"{__name__}.numba_kernels",
+    "triton": f"{__name__}.triton_kernels",
+}
 
 
 def dynamic_filter(
@@ -33,8 +39,12 @@ def dynamic_filter(
     where w is spatial[b, g·K² + u·K + v, i, j] alone, or that times ("mul") or plus ("add") channel[b, c, u, v].
     Without a channel filter this is involution (Li et al., CVPR 2021); with one and G = 1 it is the decoupled dynamic
     filter (Zhou et al., CVPR 2021). Where we differ: the published operators round Ho down (DDF) or disagree
-    with their own filter's size (involution) on odd sides; here Ho = ceil(H / stride). Sums are made in float32
-    when the inputs are narrower.
+    with their own filter's size (involution) on odd sides; here Ho = ceil(H / stride).
+
+    Sums are made in float32 when the inputs are narrower, in float64 when one is float64. Arguments of several types
+    are brought to the widest, under autocast too, which lowers none of them. All three have gradients; a gradient
+    cannot be differentiated again. No tensor of all taps is made. The result has the memory format of `x`; on the CPU,
+    channels last is the faster one.
 
     Args:
         x: (B, C, H, W), floating.
@@ -44,14 +54,16 @@ def dynamic_filter(
         stride: step between the positions that are computed; Ho = ceil(H / stride), Wo = ceil(W / stride).
         dilation: step between taps.
         combine: "mul" or "add", how the two filters become one; without a channel filter it has no effect.
-        backend: "reference", "numba" or "triton"; None chooses. A backend that is named runs or raises.
+        backend: a row of `robustbench_bi.ops.backends.BACKENDS`; None is the fastest that can run: compiled kernels on
+            the CPU, which take a few seconds to compile when they are first used, Triton kernels on CUDA, plain torch
+            for float64 and elsewhere. A backend that is named runs or raises.
 
     Returns:
         (B, C, Ho, Wo), of the dtype and on the device of `x`.
 
     Raises:
         InputError: an argument or a shape does not fit.
-        BackendUnavailableError: the backend that is named cannot run here.
+        BackendUnavailableError: the backend that is named cannot run here, or not with float64.
         UnknownNameError: there is no backend of that name.
 
     Example:
@@ -64,45 +76,17 @@ def dynamic_filter(
         >>> torch.equal(dynamic_filter(x, centre, kernel_size=3), x)
         True
     """
-    _check_backend(backend)
     _check_numbers(kernel_size, stride, dilation, combine)
     _check_shapes(x, spatial, channel, kernel_size, stride)
     dtype = torch.promote_types(x.dtype, spatial.dtype)
     if channel is not None:
         dtype = torch.promote_types(dtype, channel.dtype)
-    if dtype in (torch.float16, torch.bfloat16):
-        dtype = torch.float32
-    channel = None if channel is None else channel.to(dtype)
-    output: Tensor = _DynamicFilter.apply(
-        x.to(dtype), spatial.to(dtype), channel, kernel_size, stride, dilation, combine
-    )
+        channel = channel.to(dtype)
+    arguments = x.to(dtype), spatial.to(dtype), channel, kernel_size, stride, dilation, combine
+    exported = torch.onnx.is_in_onnx_export()
+    operator = torch.ops.robustbench_bi.dynamic_filter
+    output: Tensor = reference.unrolled(*arguments) if exported else operator(*arguments, backend)
     return output.to(x.dtype)
-
-
-class _DynamicFilter(torch.autograd.Function):
-    """Autograd's own backward would keep every tap of the loop; this one keeps the arguments and loops again."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, spatial: Tensor, channel: Tensor | None, *geometry: Any) -> Tensor:
-        ctx.save_for_backward(x, spatial, channel)
-        ctx.geometry = geometry
-        return reference.forward(x, spatial, channel, *geometry)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = reference.backward(gradient, *ctx.saved_tensors, *ctx.geometry)
-        return *gradients, None, None, None, None
-
-
-def _check_backend(backend: str | None) -> None:
-    if backend is None or backend == "reference":
-        return
-    if backend in BACKENDS:
-        raise BackendUnavailableError(
-            f"dynamic_filter has no {backend!r} kernels in this version; use backend='reference' or None"
-        )
-    raise unknown_name("dynamic_filter backend", backend, BACKENDS)
 
 
 def _check_numbers(kernel_size: int, stride: int, dilation: int, combine: str) -> None:
@@ -137,3 +121,104 @@ def _check_shapes(x: Tensor, spatial: Tensor, channel: Tensor | None, kernel_siz
         raise InputError(
             f"channel must be (B, C, K, K) = {(batch, channels, kernel_size, kernel_size)}, got {tuple(channel.shape)}"
         )
+
+
+# An operator made by torch.library.custom_op loads all of torch.compile when it is first called, more than a second.
+_NAME = "robustbench_bi::dynamic_filter"
+_ARGUMENTS = (
+    "Tensor x, Tensor spatial, Tensor? channel, int kernel_size, int stride, int dilation, str combine, str? backend"
+)
+_TAGS = (torch.Tag.pt2_compliant_tag,)
+torch.library.define(_NAME, f"({_ARGUMENTS}) -> Tensor", tags=_TAGS)
+torch.library.define(f"{_NAME}_backward", f"(Tensor gradient, {_ARGUMENTS}) -> (Tensor, Tensor, Tensor)", tags=_TAGS)
+
+
+@torch.library.impl(_NAME, "default")
+def _filter(
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor | None,
+    kernel_size: int,
+    stride: int,
+    dilation: int,
+    combine: str,
+    backend: str | None,
+) -> Tensor:
+    """`dynamic_filter` for arguments that are checked and of one dtype."""
+    function = load(MODULES, _choose(backend, x), "forward")
+    output: Tensor = function(x, spatial, channel, kernel_size, stride, dilation, combine)
+    return output.contiguous(memory_format=reference.memory_format(x))
+
+
+@torch.library.impl(f"{_NAME}_backward", "default")
+def _gradients(
+    gradient: Tensor,
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor | None,
+    kernel_size: int,
+    stride: int,
+    dilation: int,
+    combine: str,
+    backend: str | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients for `x`, `spatial` and `channel`; without a channel filter, the third is an empty tensor."""
+    function = load(MODULES, _choose(backend, x), "backward")
+    results = function(gradient, x, spatial, channel, kernel_size, stride, dilation, combine)
+    to_x, to_spatial, to_channel = (
+        x.new_empty(0) if tensor is None else result.contiguous(memory_format=reference.memory_format(tensor))
+        for result, tensor in zip(results, (x, spatial, channel), strict=True)
+    )
+    return to_x, to_spatial, to_channel
+
+
+@torch.library.register_fake(_NAME)
+def _unfilled_output(x: Tensor, spatial: Tensor, *_: Any) -> Tensor:
+    shape = (*x.shape[:2], *spatial.shape[2:])
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=reference.memory_format(x))
+
+
+@torch.library.register_fake(f"{_NAME}_backward")
+def _unfilled_gradients(
+    gradient: Tensor, x: Tensor, spatial: Tensor, channel: Tensor | None, *_: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    to_x, to_spatial, to_channel = (
+        x.new_empty(0)
+        if tensor is None
+        else torch.empty(tensor.shape, dtype=x.dtype, device=x.device, memory_format=reference.memory_format(tensor))
+        for tensor in (x, spatial, channel)
+    )
+    return to_x, to_spatial, to_channel
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:3])
+    ctx.options = inputs[3:]
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    x, spatial, channel = ctx.saved_tensors
+    gradients = torch.ops.robustbench_bi.dynamic_filter_backward(gradient, x, spatial, channel, *ctx.options)
+    to_x, to_spatial, to_channel = gradients
+    return to_x, to_spatial, None if channel is None else to_channel, *(None for _ in ctx.options)
+
+
+def _refuse(ctx: Any, *gradients: Tensor) -> None:
+    raise InputError("the gradients of dynamic_filter cannot be differentiated again; use them without create_graph")
+
+
+torch.library.register_autograd(_NAME, _backward, setup_context=_save)
+torch.library.register_autograd(f"{_NAME}_backward", _refuse)
+
+
+def _choose(backend: str | None, x: Tensor) -> str:
+    """The backend that is named, or the fastest that can run here and for this dtype."""
+    chosen = choose_backend(backend, x.device, MODULES)
+    if chosen == "reference" or x.dtype != torch.float64:
+        return chosen
+    if backend is None:
+        return "reference"
+    raise BackendUnavailableError(
+        f"backend {backend!r} cannot run here: it computes in float32, and these are {x.dtype}; "
+        "leave the backend out to have the fastest that can run"
+    )

@@ -1,4 +1,4 @@
-"""The definition of the operator, in plain torch: every kernel is held to these two functions.
+"""The definition of the operator, in plain torch: every kernel is held to `forward` and `backward`.
 
 Both loop over the K·K taps and add up shifted slices, so the largest thing in memory is one tap of the output's size;
 `torch.nn.functional.unfold` would hold all K·K of them at once. A tap visits only the positions where it meets the
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 Index = tuple[slice, slice, slice]
 """Which images, rows and columns."""
@@ -19,6 +20,8 @@ def forward(
     x: Tensor, spatial: Tensor, channel: Tensor | None, kernel_size: int, stride: int, dilation: int, combine: str
 ) -> Tensor:
     """Filter `x`. The arguments are those of `dynamic_filter`, checked and of one floating dtype.
+
+    Sums are made in float32 where that dtype is narrower, and rounded once.
 
     Returns:
         (B, C, Ho, Wo), of the arguments' dtype and of the memory format of `x`.
@@ -68,8 +71,38 @@ def backward(
         to_pixels[met].addcmul_(errors[positions], weight)
     channel_gradient = None
     if channel is not None and to_channel is not None:
-        channel_gradient = to_channel.flatten(2).permute(1, 2, 0).reshape(channel.shape)
-    return _like(to_pixels, x), to_position.squeeze(-1).permute(1, 4, 0, 2, 3).reshape(spatial.shape), channel_gradient
+        channel_gradient = to_channel.flatten(2).permute(1, 2, 0).reshape(channel.shape).to(x.dtype)
+    spatial_gradient = to_position.squeeze(-1).permute(1, 4, 0, 2, 3).reshape(spatial.shape)
+    return _like(to_pixels, x), spatial_gradient.to(x.dtype), channel_gradient
+
+
+def unrolled(
+    x: Tensor, spatial: Tensor, channel: Tensor | None, kernel_size: int, stride: int, dilation: int, combine: str
+) -> Tensor:
+    """`forward` in a few operations that every runtime has, for graphs that are exported. It holds all K·K taps."""
+    (batch, channels), taps = x.shape[:2], kernel_size**2
+    groups, (height, width) = spatial.shape[1] // taps, spatial.shape[2:]
+    image = _summable(x).reshape(-1, 1, *x.shape[2:])
+    # Tap t of the output is the image moved by t: a convolution of one channel with filters that are 1 at one place.
+    moves = torch.eye(taps, dtype=image.dtype, device=x.device).reshape(taps, 1, kernel_size, kernel_size)
+    pixels = F.conv2d(image, moves, None, stride, dilation * (kernel_size // 2), dilation)
+    weight = _summable(spatial).reshape(batch, groups, 1, taps, height, width)
+    if channel is not None:
+        by_channel = _summable(channel).reshape(batch, groups, -1, taps, 1, 1)
+        weight = weight * by_channel if combine == "mul" else weight + by_channel
+    products = pixels.reshape(batch, groups, -1, taps, height, width) * weight
+    return products.sum(3).reshape(batch, channels, height, width).to(x.dtype)
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """The memory format of what is made of `x`: channels last where `x` is so, else contiguous."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _summable(tensor: Tensor) -> Tensor:
+    """The tensor in float32, if it is narrower."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _by_tap(spatial: Tensor, channel: Tensor | None, kernel_size: int) -> tuple[Tensor, Tensor | None]:
@@ -77,23 +110,23 @@ def _by_tap(spatial: Tensor, channel: Tensor | None, kernel_size: int) -> tuple[
     batch, filters, height, width = spatial.shape
     taps = kernel_size**2
     groups = filters // taps
-    by_position = spatial.reshape(batch, groups, taps, height, width).permute(2, 0, 3, 4, 1).contiguous().unsqueeze(-1)
+    by_position = _summable(spatial).reshape(batch, groups, taps, height, width).permute(2, 0, 3, 4, 1)
+    by_position = by_position.contiguous().unsqueeze(-1)
     if channel is None:
         return by_position, None
-    by_channel = channel.reshape(batch, groups, channel.shape[1] // groups, taps).permute(3, 0, 1, 2)
+    by_channel = _summable(channel).reshape(batch, groups, channel.shape[1] // groups, taps).permute(3, 0, 1, 2)
     return by_position, by_channel[:, :, None, None].contiguous()
 
 
 def _grouped(x: Tensor, groups: int) -> Tensor:
     """(B, C, H, W) as (B, H, W, G, C/G)."""
     batch, channels, height, width = x.shape
-    return x.permute(0, 2, 3, 1).contiguous().view(batch, height, width, groups, channels // groups)
+    return _summable(x).permute(0, 2, 3, 1).contiguous().view(batch, height, width, groups, channels // groups)
 
 
 def _like(grouped: Tensor, x: Tensor) -> Tensor:
-    """(B, H, W, G, C/G) as (B, C, H, W), of the memory format of `x`."""
-    result = grouped.flatten(3).permute(0, 3, 1, 2)
-    return result.contiguous() if x.is_contiguous() else result
+    """(B, H, W, G, C/G) as (B, C, H, W), of the dtype and memory format of `x`."""
+    return grouped.flatten(3).permute(0, 3, 1, 2).to(x.dtype).contiguous(memory_format=memory_format(x))
 
 
 def _taps(

@@ -1,0 +1,177 @@
+"""How fast `rb.ops.dynamic_filter` is on the CPU, against its unfold formulation; appends to results/ops*.csv.
+
+    python benchmarks/ops.py speed      milliseconds of both, forward and backward, median of paired ratios
+    python benchmarks/ops.py memory     peak memory in multiples of inputs and outputs together (Linux)
+    python benchmarks/ops.py overhead   microseconds of a call with next to nothing to compute
+
+Two threads, float32, a batch of 8, both memory formats; what is compiled or loaded on first use is not counted.
+"""
+
+import ctypes
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from machine import append, machine
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustbench_bi.ops import dynamic_filter
+
+THREADS = 2
+PAIRS = 9
+LAYOUTS = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
+
+
+class Case(NamedTuple):
+    """A shape, as it stands in a network at 224×224."""
+
+    batch: int
+    channels: int
+    side: int
+    kernel_size: int
+    groups: int
+    channel_filter: bool
+    stride: int = 1
+
+
+CASES = {
+    "involution, RedNet stage 1": Case(8, 64, 56, 7, 4, False),
+    "involution, RedNet stage 3": Case(8, 256, 14, 7, 16, False),
+    "involution, BiNet (dc) stage 3": Case(8, 256, 14, 5, 16, False),
+    "DDF stage 1": Case(8, 64, 56, 3, 1, True),
+    "DDF stage 2, stride 2": Case(8, 128, 56, 3, 1, True, 2),
+    "DDF stage 3": Case(8, 256, 14, 3, 1, True),
+    "DDF stage 4": Case(8, 512, 7, 3, 1, True),
+}
+
+
+def unfolded(x: Tensor, spatial: Tensor, channel: Tensor | None, *, kernel_size: int, stride: int) -> Tensor:
+    """The same by unfold, reshape, multiply and sum, as it is usually written: all taps of the image in memory."""
+    batch, channels = x.shape[:2]
+    taps, groups = kernel_size**2, spatial.shape[1] // kernel_size**2
+    pixels = F.unfold(x, kernel_size, padding=kernel_size // 2, stride=stride)
+    weight = spatial.reshape(batch, groups, 1, taps, *spatial.shape[2:])
+    if channel is not None:
+        weight = weight * channel.reshape(batch, groups, channels // groups, taps, 1, 1)
+    products = weight * pixels.reshape(batch, groups, channels // groups, taps, *spatial.shape[2:])
+    return products.sum(3).reshape(batch, channels, *spatial.shape[2:])
+
+
+def arguments(case: Case, layout: torch.memory_format) -> tuple[list[Tensor], dict[str, int]]:
+    """Random tensors that record gradients, and the geometry."""
+    generator = torch.Generator().manual_seed(0)
+    side, size = -(-case.side // case.stride), case.kernel_size
+    shapes = [(case.channels, case.side, case.side), (case.groups * size**2, side, side), (case.channels, size, size)]
+    tensors = [
+        torch.randn(case.batch, *shape, generator=generator).contiguous(memory_format=layout).requires_grad_()
+        for shape in shapes[: 2 + case.channel_filter]
+    ]
+    return tensors, {"kernel_size": size, "stride": case.stride}
+
+
+def passes(
+    function: Callable[..., Tensor], tensors: list[Tensor], options: dict[str, int]
+) -> dict[str, Callable[[], object]]:
+    """The forward pass without gradients, and the backward pass alone."""
+    given = [*tensors, None][:3]
+
+    def forward() -> None:
+        with torch.inference_mode():
+            function(*given, **options)
+
+    output = function(*given, **options)
+    gradient = torch.ones_like(output)
+    return {
+        "forward": forward,
+        "backward": lambda: torch.autograd.grad(output, tensors, gradient, retain_graph=True),
+    }
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    """Time of one call."""
+    started = time.perf_counter()
+    work()
+    return (time.perf_counter() - started) * 1e3
+
+
+def speed() -> None:
+    """Pairs of both on the same tensors, alternately."""
+    for name, case in CASES.items():
+        for layout, memory_format in LAYOUTS.items():
+            tensors, options = arguments(case, memory_format)
+            unfold, ours = passes(unfolded, tensors, options), passes(dynamic_filter, tensors, options)
+            for direction in unfold:
+                pairs = []
+                milliseconds(ours[direction])
+                for _ in range(PAIRS):
+                    theirs = milliseconds(unfold[direction])
+                    pairs.append((theirs, min(milliseconds(ours[direction]) for _ in range(2))))
+                row = {
+                    "case": name,
+                    "shape": "x".join(map(str, case[:3])) + f" K={case.kernel_size} G={case.groups}",
+                    "layout": layout,
+                    "pass": direction,
+                    "unfold_ms": round(statistics.median(theirs for theirs, _ in pairs), 3),
+                    "ours_ms": round(statistics.median(own for _, own in pairs), 3),
+                    "ratio": round(statistics.median(theirs / own for theirs, own in pairs), 2),
+                }
+                print(*row.values(), sep=" | ", flush=True)
+                append("ops.csv", {**row, "threads": THREADS, **machine("torch", "numba")})
+
+
+def memory() -> None:
+    """The peak of the resident memory over that before, and the inputs; an earlier call has loaded what it needs."""
+    libc = ctypes.CDLL("libc.so.6")
+    for name, case in CASES.items():
+        for layout, memory_format in LAYOUTS.items():
+            tensors, options = arguments(case, memory_format)
+            inputs = sum(tensor.nbytes for tensor in tensors)
+            output = dynamic_filter(*tensors, **options).nbytes
+            # The backward pass also reads the gradient of the output, and its outputs are as large as the inputs.
+            sizes = {"forward": (inputs, output), "backward": (inputs + output, inputs)}
+            for direction, work in passes(dynamic_filter, tensors, options).items():
+                work()
+                libc.malloc_trim(0)
+                Path("/proc/self/clear_refs").write_text("5")
+                before = _kilobytes("VmRSS")
+                result = work()
+                grown = (_kilobytes("VmHWM") - before) * 1024
+                given, made = sizes[direction]
+                row = {"case": name, "layout": layout, "pass": direction}
+                row["multiple_of_inputs_and_outputs"] = round((given + grown) / (given + made), 3)
+                print(*row.values(), sep=" | ", flush=True)
+                append("ops_memory.csv", {**row, "threads": THREADS, **machine("torch", "numba")})
+                del result
+
+
+def overhead() -> None:
+    """A call for one pixel: checks, torch's dispatch, and getting in and out of a kernel."""
+    tensors, options = arguments(Case(1, 16, 1, 1, 1, False), torch.contiguous_format)
+    with torch.inference_mode():
+        dynamic_filter(*tensors, **options)
+        times = [milliseconds(lambda: dynamic_filter(*tensors, **options)) for _ in range(2000)]
+    row = {"microseconds": round(statistics.median(times) * 1e3, 1)}
+    print(*row.values())
+    append("ops_overhead.csv", {**row, **machine("torch", "numba")})
+
+
+def _kilobytes(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+
+def main() -> None:
+    """Run one of the comparisons."""
+    torch.set_num_threads(THREADS)
+    commands = {"speed": speed, "memory": memory, "overhead": overhead}
+    for command in sys.argv[1:] or ["speed"]:
+        commands[command]()
+
+
+if __name__ == "__main__":
+    main()

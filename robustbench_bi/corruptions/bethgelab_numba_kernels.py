@@ -20,7 +20,7 @@ from robustbench_bi.corruptions import (
     weather,
     weather_numba_kernels,
 )
-from robustbench_bi.corruptions.filters import DIRECTIONAL_BITS, directional_steps, gaussian_taps
+from robustbench_bi.corruptions.filters import directional_steps, gaussian_taps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -147,7 +147,7 @@ def snow(
     rows, columns = (_zoom_places(length, zoom) for length in noise.shape[1:])
     weights = bethgelab.half_gaussian(2 * blur_radius + 1, blur_sigma).numpy()
     down, right = (steps.numpy() for steps in directional_steps(draws.uniform(low=-135.0, high=-45.0), len(weights)))
-    streaks = np.empty((len(images), 1, height, width), dtype=np.int32)
+    streaks = np.empty((len(images), 1, height, width), dtype=np.uint8)
     _blur_layers(noise, *rows, *columns, float(mean), float(std), float(threshold), weights, down, right, streaks)
     result = torch.empty_like(images)
     shares = np.float32(image_weight), np.float32(1 - image_weight)
@@ -190,7 +190,7 @@ def _blur_layers(
         noise: float32 (B, h, w).
         tops: of `_zoom_places`, as `above`, `below`; and for the columns `lefts`, `before`, `after`.
         weights: float64 (N,) of an odd number of steps; `down` and `right`, int64 (B, N), say where they look.
-        streaks: int32 (B, 1, H, W), whole grey levels in the units of `filters.directional_blur`.
+        streaks: uint8 (B, 1, H, W), grey levels.
     """
     count, _, height, width = streaks.shape
     reach = len(weights) - 1
@@ -223,4 +223,4 @@ def _blur_layers(
                 for x in range(width):
                     sums[x] = sums[x] + first * nearer[x] + second * farther[x]
             for x in range(width):
-                target[x] = np.int32(np.rint(sums[x] * 255)) << DIRECTIONAL_BITS
+                target[x] = np.uint8(np.rint(sums[x] * 255))

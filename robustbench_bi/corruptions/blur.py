@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from robustbench_bi.corruptions.filters import (
-    DIRECTIONAL_BITS,
     DirectionalBlur,
     centre_crop,
     correlate,
@@ -176,7 +175,7 @@ def motion_blur(
         True
     """
     degrees = draws.uniform(low=-45.0, high=45.0)
-    return (directional_blur(images, degrees, radius=radius, sigma=sigma) >> DIRECTIONAL_BITS).to(torch.uint8)
+    return directional_blur(images, degrees, radius=radius, sigma=sigma, rounded=False)
 
 
 def zoom_blur(images: Tensor, draws: Draws, *, zoom_stop: float, zoom_step: float) -> Tensor:

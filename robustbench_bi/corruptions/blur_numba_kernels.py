@@ -81,10 +81,8 @@ def _copy_in_place(pixels: Any, moves: Any, max_delta: int) -> None:
 def motion_blur(images: Tensor, draws: Draws, *, radius: int, sigma: float) -> Tensor:
     """Twin of `blur.motion_blur`, byte for byte."""
     degrees = draws.uniform(low=-45.0, high=45.0)
-    blurred = filter_kernels.directional_blur(images.numpy(), degrees, radius=radius, sigma=sigma)
-    result = np.empty(images.shape, np.uint8)
-    np.right_shift(blurred, filters.DIRECTIONAL_BITS, out=result, casting="unsafe")
-    return torch.from_numpy(result)
+    blurred = filter_kernels.directional_blur(images.numpy(), degrees, radius=radius, sigma=sigma, rounded=False)
+    return torch.from_numpy(blurred)
 
 
 def zoom_blur(images: Tensor, draws: Draws, *, zoom_stop: float, zoom_step: float) -> Tensor:

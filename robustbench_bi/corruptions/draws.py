@@ -7,15 +7,20 @@ other images of the batch, or on what was drawn before for another corruption.
 
 from __future__ import annotations
 
-import functools
 import math
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from robustbench_bi.ops.backends import choose_backend, load
 from robustbench_bi.ops.random_bits import random_words
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _WORD = 2**32
+_MODULES = {
+    "reference": "robustbench_bi.corruptions.variates",
+    "numba": "robustbench_bi.corruptions.variates_numba_kernels",
+}
 
 
 class Draws:
@@ -36,6 +41,7 @@ class Draws:
         BackendUnavailableError: the backend cannot run here.
 
     Example:
+        >>> import torch
         >>> draws = Draws(torch.tensor([7, 8]), seed=0, stream=1, severity=3)
         >>> draws.normal(3, 32, 32).shape
         torch.Size([2, 3, 32, 32])
@@ -54,55 +60,33 @@ class Draws:
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Return float32 (B, *shape), uniform in [low, high): 24 random bits each."""
-        values = self._words(shape).bitwise_right_shift_(8).bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0**-24)
-        if (low, high) == (0.0, 1.0):
-            return values
-        # Rounding to float32 may reach the upper end, which the interval leaves out.
-        return values.mul_(high - low).add_(low).clamp_(max=_below(high))
+        return self._variates("uniform", shape, 1, low, high)
 
     def normal(self, *shape: int) -> Tensor:
-        """Return float32 (B, *shape), standard normal, from a table of 65,536 quantiles and 16 random bits each.
+        """Return float32 (B, *shape), standard normal: 16 random bits each choose from a table of 65,536 quantiles.
 
-        The table holds the quantiles of (i + 1/2) / 65536 for i from 0 to 65535. Its Kolmogorov–Smirnov distance to the
-        normal distribution is 2**-17 (7.6e-6), its standard deviation 0.99999, and nothing lies beyond ±4.33. A look-up
-        is exact, so the values are the same on every device.
+        The table's Kolmogorov–Smirnov distance to the normal distribution is 2**-17; see `variates.normal_quantiles`.
         """
-        ranks = self.bits16(*shape)
-        return torch.index_select(_normal_quantiles(ranks.device), 0, ranks.flatten()).view(ranks.shape)
+        return self._variates("normal", shape, 2)
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
         """Return int64 (B, *shape), uniform in [low, high), where high - low is at most 2**31.
 
         A 32-bit word is scaled to the range, so a value's probability is off by at most 2**-32.
         """
-        words = self._words(shape).to(torch.int64).bitwise_and_(_WORD - 1)
-        return words.mul_(high - low).bitwise_right_shift_(32).add_(low)
+        return self._variates("integers", shape, 1, low, high)
 
     def bits16(self, *shape: int) -> Tensor:
         """Return int32 (B, *shape) of 16 random bits each, in [0, 65536): two from a word, its low half first."""
+        return self._variates("bits16", shape, 2)
+
+    def _variates(self, kind: str, shape: tuple[int, ...], per_word: int, *bounds: float) -> Tensor:
+        """The next values of a kind, (B, *shape), from the next whole blocks of four words."""
         count = math.prod(shape)
-        # Viewing words as pairs of halves gives the low half first on little-endian machines, all that torch supports.
-        halves = self._blocks(-(-count // 8)).view(torch.int16)[:, :count]
-        return halves.to(torch.int32).bitwise_and_(0xFFFF).view(len(self._ids), *shape)
-
-    def _words(self, shape: tuple[int, ...]) -> Tensor:
-        """32 random bits for each value, int32 (B, *shape)."""
-        count = math.prod(shape)
-        return self._blocks(-(-count // 4))[:, :count].reshape(len(self._ids), *shape)
-
-    def _blocks(self, count: int) -> Tensor:
-        """The next blocks of four words, as int32 (B, 4 * count)."""
-        start, self._position = self._position, self._position + count
-        return random_words(self._ids, count, start=start, last=self._last, key=self._key, backend=self._backend)
-
-
-def _below(value: float) -> float:
-    """The largest float32 under a value."""
-    return float(torch.nextafter(torch.tensor(value, dtype=torch.float32), torch.tensor(-math.inf)))
-
-
-@functools.cache
-def _normal_quantiles(device: torch.device) -> Tensor:
-    ranks = torch.arange(65536, dtype=torch.float64).add_(0.5).div_(65536)
-    quantiles: Tensor = torch.special.ndtri(ranks)
-    return quantiles.to(device, torch.float32)
+        blocks = -(-count // (4 * per_word))
+        start, self._position = self._position, self._position + blocks
+        words = random_words(self._ids, blocks, start=start, last=self._last, key=self._key, backend=self._backend)
+        # Without kernels of their own, plain torch converts on the same device.
+        backend = choose_backend(self._backend if self._backend in _MODULES else None, words.device, _MODULES)
+        values: Tensor = load(_MODULES, backend, kind)(words, count, *bounds)
+        return values.view(len(words), *shape)

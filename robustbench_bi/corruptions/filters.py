@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
 import scipy.fft
 import torch
 from torch import Tensor
@@ -18,8 +19,9 @@ from torch.nn import functional as F
 _ROUNDING_ERROR = 1e-9
 # A wider matrix is applied in pieces of so many rows, each to no more of the image than its non-zero columns reach.
 _PIECE = 64
-# Fractional bits of the fixed-point result of `directional_blur`: with 8 for the grey level they fill an int32.
+# Fractional bits of the fixed-point sums of `directional_blur`: with 8 for the grey level they fill an int32.
 DIRECTIONAL_BITS = 23
+HALF_A_LEVEL = 1 << (DIRECTIONAL_BITS - 1)
 
 Border = Literal["nearest", "reflect"]
 DirectionalBlur = Callable[..., Tensor]
@@ -286,7 +288,7 @@ def correlate(images: Tensor, kernel: Tensor) -> Tensor:
     return filtered[..., :height, :width]
 
 
-def directional_blur(images: Tensor, degrees: Tensor, *, radius: int, sigma: float) -> Tensor:
+def directional_blur(images: Tensor, degrees: Tensor, *, radius: int, sigma: float, rounded: bool) -> Tensor:
     """Blur each image along its own direction with one half of a Gaussian, by shifting and adding.
 
     Tap i of the 2 * radius + 1 has the weight exp(-i² / 2 sigma²) / sum and looks i pixels ahead along the direction,
@@ -300,28 +302,29 @@ def directional_blur(images: Tensor, degrees: Tensor, *, radius: int, sigma: flo
         degrees: (B,), 0 looks to the right, 90 down.
         radius: half the number of taps.
         sigma: in pixels.
+        rounded: to the nearest grey level, halves up; otherwise the fraction is cut off.
 
     Returns:
-        int32 (B, C, H, W): grey levels in units of 2**-DIRECTIONAL_BITS.
+        uint8 (B, C, H, W).
 
     Example:
         >>> spot = torch.tensor([[[[0, 0, 90, 0]]]], dtype=torch.uint8)
-        >>> (directional_blur(spot, torch.tensor([0.0]), radius=1, sigma=100.0) / 2**DIRECTIONAL_BITS).round()
-        tensor([[[[30., 30., 30.,  0.]]]])
+        >>> directional_blur(spot, torch.tensor([0.0]), radius=1, sigma=100.0, rounded=True)
+        tensor([[[[30, 30, 30,  0]]]], dtype=torch.uint8)
     """
     height, width = images.shape[-2:]
     weights = half_gaussian(2 * radius + 1, sigma).tolist()
     down, right = directional_steps(degrees, len(weights))
     top, left = max(0, -int(down.min())), max(0, -int(right.min()))
     padded = _repeat_border(images, top, max(0, int(down.max())), left, max(0, int(right.max())))
-    blurred = torch.zeros(images.shape, dtype=torch.int32, device=images.device)
-    for image, source, rows, columns in zip(blurred, padded, down.tolist(), right.tolist(), strict=True):
+    sums = torch.full(images.shape, HALF_A_LEVEL if rounded else 0, dtype=torch.int32, device=images.device)
+    for image, source, rows, columns in zip(sums, padded, down.tolist(), right.tolist(), strict=True):
         for weight, row, column in zip(weights, rows, columns, strict=True):
             if abs(row) >= height or abs(column) >= width:
                 break
             y, x = top + row, left + column
             image.add_(source[:, y : y + height, x : x + width], alpha=weight)
-    return blurred
+    return (sums >> DIRECTIONAL_BITS).to(torch.uint8)
 
 
 @functools.lru_cache(maxsize=16)
@@ -355,9 +358,9 @@ def directional_steps(degrees: Tensor, count: int) -> tuple[Tensor, Tensor]:
         >>> down.tolist(), right.tolist()
         ([[0, 1, 1, 2]], [[0, 1, 1, 2]])
     """
-    angles = degrees.cpu().double().deg2rad()[:, None]
-    steps = torch.arange(count, dtype=torch.float64)
-    return (steps * angles.sin() - 0.5).ceil().long(), (steps * angles.cos() - 0.5).ceil().long()
+    angles = np.deg2rad(degrees.cpu().numpy().astype(np.float64))[:, None]
+    down, right = (np.ceil(np.arange(count) * part(angles) - 0.5).astype(np.int64) for part in (np.sin, np.cos))
+    return torch.from_numpy(down), torch.from_numpy(right)
 
 
 def _repeat_border(images: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from robustbench_bi.corruptions import filters
+from robustbench_bi.corruptions.filters import DIRECTIONAL_BITS, HALF_A_LEVEL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,39 +115,43 @@ def _smooth(planes: Any, taps: Any, truncate: bool, result: Any) -> None:
 
 
 def directional_blur(
-    images: NDArray[np.uint8], degrees: torch.Tensor, *, radius: int, sigma: float
-) -> NDArray[np.int32]:
-    """Blur each image along its own direction, bit for bit as `filters.directional_blur` does.
+    images: NDArray[np.uint8], degrees: torch.Tensor, *, radius: int, sigma: float, rounded: bool
+) -> NDArray[np.uint8]:
+    """Blur each image along its own direction, byte for byte as `filters.directional_blur` does.
 
     Args:
         images: uint8 (B, C, H, W).
         degrees: (B,), 0 looks to the right, 90 down.
         radius: half the number of taps.
         sigma: in pixels.
+        rounded: to the nearest grey level; otherwise the fraction is cut off.
 
     Returns:
-        int32 (B, C, H, W): grey levels in units of 2**-`filters.DIRECTIONAL_BITS`.
+        uint8 (B, C, H, W).
 
     Example:
         >>> spot = np.array([[[[0, 0, 90, 0]]]], dtype=np.uint8)
-        >>> directional_blur(spot, torch.tensor([0.0]), radius=1, sigma=100.0) // 2**filters.DIRECTIONAL_BITS
-        array([[[[29, 30, 30,  0]]]], dtype=int32)
+        >>> directional_blur(spot, torch.tensor([0.0]), radius=1, sigma=100.0, rounded=True)
+        array([[[[30, 30, 30,  0]]]], dtype=uint8)
     """
-    result = np.zeros(images.shape, dtype=np.int32)
+    result = np.empty_like(images)
     height, width = images.shape[2:]
     weights = filters.half_gaussian(2 * radius + 1, sigma)
-    down, right = filters.directional_steps(degrees, len(weights) + 1)
+    # NumPy, unlike torch, keeps Python's lock over such short work, and hands it to no other thread each time.
+    down, right = (steps.numpy() for steps in filters.directional_steps(degrees, len(weights) + 1))
     # Where a shift reaches the side of the image the blur stops; the last step fills up an even number.
-    lost = ((down.abs() >= height) | (right.abs() >= width)).cumsum(dim=1) > 0
-    kept = torch.where(lost, 0, F.pad(weights, (0, 1))).to(torch.int32)
-    _shift_and_add(images, kept.numpy(), down.masked_fill(lost, 0).numpy(), right.masked_fill(lost, 0).numpy(), result)
+    lost = np.logical_or.accumulate((abs(down) >= height) | (abs(right) >= width), axis=1)
+    kept = np.where(lost, 0, np.append(weights.numpy(), 0)).astype(np.int32)
+    rounding = np.int32(HALF_A_LEVEL if rounded else 0)
+    _shift_and_add(images, kept, np.where(lost, 0, down), np.where(lost, 0, right), rounding, result)
     return result
 
 
 @numba.njit(nogil=True, cache=True)
-def _shift_and_add(images: Any, all_weights: Any, down: Any, right: Any, result: Any) -> None:
+def _shift_and_add(images: Any, all_weights: Any, down: Any, right: Any, rounding: Any, result: Any) -> None:
     """Pad each plane by what its steps need, then add shifted rows, two at a time; there is an even number."""
     count, channels, height, width = images.shape
+    sums = np.empty(width, np.int32)
     for number in range(count):
         weights, below, across = all_weights[number], down[number], right[number]
         top, left = max(0, -below.min()), max(0, -across.min())
@@ -157,13 +162,16 @@ def _shift_and_add(images: Any, all_weights: Any, down: Any, right: Any, result:
                 for x in range(padded.shape[1]):
                     padded[y, x] = row[min(max(x - left, 0), width - 1)]
             for y in range(height):
-                sums = result[number, channel, y]
+                sums[:] = rounding
                 for tap in range(0, len(weights), 2):
                     first, second = weights[tap], weights[tap + 1]
                     row = padded[top + y + below[tap], left + across[tap] :]
                     following = padded[top + y + below[tap + 1], left + across[tap + 1] :]
                     for x in range(width):
                         sums[x] += first * np.int32(row[x]) + second * np.int32(following[x])
+                target = result[number, channel, y]
+                for x in range(width):
+                    target[x] = sums[x] >> DIRECTIONAL_BITS
 
 
 def correlate_levels(planes: NDArray[np.uint8], disk: torch.Tensor) -> NDArray[np.uint8]:

@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numba
 import numpy as np
 
 from robustbench_bi.corruptions.plasma import _FIRST_AMPLITUDE
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
-
-def plasma(steps: NDArray[np.float32], side: int, wibble_decay: float) -> NDArray[np.float64]:
-    """Return one height map, bit for bit as `plasma.plasma` does.
+@numba.njit(nogil=True, cache=True)
+def plasma(steps: Any, wibble_decay: float, cloud: Any) -> None:
+    """Write one height map into an array, bit for bit as `plasma.plasma` makes it.
 
     Args:
         steps: the random variates of this map, float32 (side² - 1,) in [-1, 1].
-        side: a power of two, in pixels.
         wibble_decay: the greater, the smoother.
-
-    Returns:
-        float64 (side, side), from 0 to 1.
+        cloud: float64 (side, side), where the side is a power of two; filled from 0 to 1.
 
     Example:
-        >>> plasma(np.array([-0.5, 0.0, 0.0], dtype=np.float32), 2, 2.0)
+        >>> cloud = np.empty((2, 2))
+        >>> plasma(np.array([-0.5, 0.0, 0.0], dtype=np.float32), 2.0, cloud)
+        >>> cloud
         array([[1. , 0.5],
                [0.5, 0. ]])
     """
-    heights = _heights(steps, side, _FIRST_AMPLITUDE, float(wibble_decay))
-    scaled = np.empty((side, side))
-    _scale(heights, heights.min(), heights.max(), scaled)
-    return scaled
+    heights = _heights(steps, len(cloud), wibble_decay)
+    # Column by column, because a processor compares many columns at once; then over what is left.
+    lows, highs = heights[0].copy(), heights[0].copy()
+    for y in range(1, len(cloud)):
+        row = heights[y]
+        for x in range(len(row)):
+            lows[x] = min(lows[x], row[x])
+            highs[x] = max(highs[x], row[x])
+    least, greatest = lows.min(), highs.max()
+    for y in range(len(cloud)):
+        row, target = heights[y], cloud[y]
+        for x in range(len(target)):
+            target[x] = (row[x] - least) / (greatest - least)
 
 
 @numba.njit(nogil=True, cache=True)
-def _heights(steps: Any, side: int, amplitude: float, wibble_decay: float) -> Any:
+def _heights(steps: Any, side: int, wibble_decay: float) -> Any:
     """The map before it is scaled, float64 (side + 1, side + 1): the first row and column are repeated at the end."""
     heights = np.zeros((2, 2))
-    used, count = 0, 1
+    used, count, amplitude = 0, 1, _FIRST_AMPLITUDE
     while count < side:
         following = used + 3 * count**2
         heights = _refined(heights, steps[used:following].reshape(3, count, count), amplitude)
@@ -77,11 +83,3 @@ def _refined(corners: Any, steps: Any, amplitude: float) -> Any:
     for x in range(2 * count + 1):
         refined[2 * count, x] = refined[0, x]
     return refined
-
-
-@numba.njit(nogil=True, cache=True)
-def _scale(heights: Any, least: float, greatest: float, scaled: Any) -> None:
-    for y in range(len(scaled)):
-        row, target = heights[y], scaled[y]
-        for x in range(len(target)):
-            target[x] = (row[x] - least) / (greatest - least)

@@ -20,7 +20,6 @@ from torch import Tensor
 from robustbench_bi.corruptions.digital import hsv_to_rgb, rgb_to_hsv
 from robustbench_bi.corruptions.droplets import relief
 from robustbench_bi.corruptions.filters import (
-    DIRECTIONAL_BITS,
     DirectionalBlur,
     directional_blur,
     gaussian,
@@ -90,9 +89,8 @@ def snow(
     layer = separable(draws.normal(rows.shape[1], columns.shape[1]).double() * std + mean, rows, columns)
     layer = torch.where(layer < threshold, 0.0, layer).clamp_(0, 1).mul_(255).to(torch.uint8)
     degrees = draws.uniform(low=-135.0, high=-45.0)
-    blurred = directional_blur(layer[:, None], degrees, radius=blur_radius, sigma=blur_sigma)
-    rounded = (blurred + (1 << (DIRECTIONAL_BITS - 1))) >> DIRECTIONAL_BITS
-    flakes = to_unit(rounded, torch.float64)
+    streaks = directional_blur(layer[:, None], degrees, radius=blur_radius, sigma=blur_sigma, rounded=True)
+    flakes = to_unit(streaks, torch.float64)
 
     unit = to_unit(images, torch.float32)
     red, green, blue = (unit[:, channel, None] * weight for channel, weight in enumerate(LUMA))

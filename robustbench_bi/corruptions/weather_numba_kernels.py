@@ -6,6 +6,7 @@ the bytes are the same.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,6 @@ import torch
 
 from robustbench_bi.corruptions import filters, filters_numba_kernels, weather
 from robustbench_bi.corruptions.droplets_numba_kernels import relief
-from robustbench_bi.corruptions.filters import DIRECTIONAL_BITS
 from robustbench_bi.corruptions.plasma_numba_kernels import plasma
 
 if TYPE_CHECKING:
@@ -45,15 +45,23 @@ def snow(
     """Twin of `weather.snow`."""
     height, width = images.shape[-2:]
     noise = draws.normal(math.ceil(height / zoom), math.ceil(width / zoom)).numpy()
-    rows, columns = ([part.numpy() for part in filters.zoom_places(side, zoom)] for side in (height, width))
+    rows, columns = _zoom_places(height, zoom), _zoom_places(width, zoom)
     layers = np.empty((len(images), 1, height, width), dtype=np.uint8)
     _magnify(noise, *rows, *columns, float(mean), float(std), float(threshold), layers)
     degrees = draws.uniform(low=-135.0, high=-45.0)
-    streaks = filters_numba_kernels.directional_blur(layers, degrees, radius=blur_radius, sigma=blur_sigma)
+    streaks = filters_numba_kernels.directional_blur(
+        layers, degrees, radius=blur_radius, sigma=blur_sigma, rounded=True
+    )
     result = torch.empty_like(images)
     weights = np.float32(image_weight), np.float32(1 - image_weight)
     add_flakes(images.numpy(), streaks, *weights, result.numpy())
     return result
+
+
+@functools.lru_cache(maxsize=64)
+def _zoom_places(side: int, zoom: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    lefts, shares = filters.zoom_places(side, zoom)
+    return lefts.numpy(), shares.numpy()
 
 
 @numba.njit(nogil=True, cache=True)
@@ -76,7 +84,7 @@ def _magnify(
 
 @numba.njit(nogil=True, cache=True)
 def add_flakes(images: Any, streaks: Any, image_weight: Any, white_weight: Any, result: Any) -> None:
-    """Whiten images and add their streaks, int32 (B, 1, H, W) of `directional_blur`, as they are and turned around."""
+    """Whiten images and add streaks, uint8 (B, 1, H, W), as they are and turned around."""
     count, channels, height, width = images.shape
     unit, white = np.empty((channels, width), np.float32), np.empty(width, np.float32)
     flakes = np.empty((height, width))
@@ -84,7 +92,7 @@ def add_flakes(images: Any, streaks: Any, image_weight: Any, white_weight: Any, 
         for y in range(height):
             row, target = streaks[number, 0, y], flakes[y]
             for x in range(width):
-                target[x] = _unit((row[x] + (1 << (DIRECTIONAL_BITS - 1))) >> DIRECTIONAL_BITS)
+                target[x] = _unit(row[x])
         for y in range(height):
             for channel in range(channels):
                 row, target = images[number, channel, y], unit[channel]
@@ -112,14 +120,35 @@ def _unit(level: Any) -> Any:
 def frost(images: Tensor, draws: Draws, *, image_weight: float, frost_weight: float, texture_scale: float) -> Tensor:
     """Twin of `weather.frost`."""
     height, width = images.shape[-2:]
-    numbers = draws.integers(0, len(weather.TEXTURES)).tolist()
-    tops, lefts = draws.uniform().tolist(), draws.uniform().tolist()
+    numbers = draws.integers(0, len(weather.TEXTURES)).numpy()
+    tops, lefts = draws.uniform().numpy(), draws.uniform().numpy()
+    textures = tuple(
+        weather.texture_over(number, texture_scale, height, width, images.device).numpy()
+        for number in range(len(weather.TEXTURES))
+    )
     result = torch.empty_like(images)
-    for image, target, number, top, left in zip(images.numpy(), result.numpy(), numbers, tops, lefts, strict=True):
-        texture = weather.texture_over(number, texture_scale, height, width, images.device).numpy()
-        y, x = int(top * (texture.shape[1] - height)), int(left * (texture.shape[2] - width))
-        mix(image, texture, y, x, float(image_weight), float(frost_weight), target)
+    weights = float(image_weight), float(frost_weight)
+    _freeze(images.numpy(), textures, numbers, tops, lefts, *weights, result.numpy())
     return result
+
+
+@numba.njit(nogil=True, cache=True)
+def _freeze(
+    images: Any,
+    textures: Any,
+    numbers: Any,
+    tops: Any,
+    lefts: Any,
+    image_weight: float,
+    frost_weight: float,
+    result: Any,
+) -> None:
+    height, width = images.shape[2:]
+    for place in range(len(images)):
+        texture = textures[numbers[place]]
+        top = int(np.float64(tops[place]) * (texture.shape[1] - height))
+        left = int(np.float64(lefts[place]) * (texture.shape[2] - width))
+        mix(images[place], texture, top, left, image_weight, frost_weight, result[place])
 
 
 @numba.njit(nogil=True, cache=True)
@@ -139,24 +168,38 @@ def fog(images: Tensor, draws: Draws, *, intensity: float, wibble_decay: float) 
     side = 1 << (max(images.shape[-2:]) - 1).bit_length()
     steps = draws.uniform(side**2 - 1, low=-1.0, high=1.0).numpy()
     result = torch.empty_like(images)
-    for image, own_steps, target in zip(images.numpy(), steps, result.numpy(), strict=True):
-        _thicken(image, plasma(own_steps, side, wibble_decay), float(intensity), int(image.max()) / 255, target)
+    _thicken(images.numpy(), steps, side, float(wibble_decay), float(intensity), result.numpy())
     return result
 
 
 @numba.njit(nogil=True, cache=True)
-def _thicken(image: Any, cloud: Any, intensity: float, brightest: float, result: Any) -> None:
-    channels, height, width = image.shape
-    haze = np.empty(width)
-    for y in range(height):
-        density = cloud[y]
-        for x in range(width):
-            haze[x] = density[x] * intensity
-        for channel in range(channels):
-            row, target = image[channel, y], result[channel, y]
+def _thicken(images: Any, steps: Any, side: int, wibble_decay: float, intensity: float, result: Any) -> None:
+    count, channels, height, width = images.shape
+    cloud, haze = np.empty((side, side)), np.empty(width)
+    for number in range(count):
+        plasma(steps[number], wibble_decay, cloud)
+        brightest = _greatest(images[number]) / 255
+        for y in range(height):
+            density = cloud[y]
             for x in range(width):
-                level = (_unit(row[x]) + haze[x]) * brightest / (brightest + intensity)
-                target[x] = np.uint8(min(max(level, 0.0), 1.0) * 255)
+                haze[x] = density[x] * intensity
+            for channel in range(channels):
+                row, target = images[number, channel, y], result[number, channel, y]
+                for x in range(width):
+                    level = (_unit(row[x]) + haze[x]) * brightest / (brightest + intensity)
+                    target[x] = np.uint8(min(max(level, 0.0), 1.0) * 255)
+
+
+@numba.njit(nogil=True, cache=True)
+def _greatest(image: Any) -> Any:
+    """Row by row: NumPy's maximum looks at one level at a time here."""
+    levels = image[0, 0].copy()
+    for channel in range(image.shape[0]):
+        for y in range(image.shape[1]):
+            row = image[channel, y]
+            for x in range(len(row)):
+                levels[x] = max(levels[x], row[x])
+    return levels.max()
 
 
 def brightness(images: Tensor, draws: Draws, *, offset: float) -> Tensor:

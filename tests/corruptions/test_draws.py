@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from robustbench_bi.corruptions import variates, variates_numba_kernels
 from robustbench_bi.corruptions.draws import Draws
 from robustbench_bi.ops.random_bits.reference import philox
 
@@ -119,12 +120,8 @@ def test_the_check_of_distributions_can_fail() -> None:
 
 def test_the_table_of_normals_is_as_stated() -> None:
     """Kolmogorov–Smirnov distance 2**-17, standard deviation 0.99999, nothing beyond 4.33."""
-
-    class AllPatterns(Draws):
-        def bits16(self, *shape: int) -> Tensor:
-            return torch.arange(65536, dtype=torch.int32)[None]
-
-    values = AllPatterns(torch.tensor([0]), seed=0, stream=1, severity=1).normal(65536)[0].double()
+    patterns = torch.arange(65536, dtype=torch.int32).to(torch.int16).view(torch.int32)[None]
+    values = variates.normal(patterns, 65536)[0].double()
     below = torch.special.ndtr(values)
     steps = torch.arange(65537, dtype=torch.float64) / 65536
     distance = max(float((below - steps[:-1]).abs().max()), float((steps[1:] - below).abs().max()))
@@ -154,3 +151,22 @@ def test_results_are_fresh() -> None:
     source.normal(50).fill_(7)
     again = draws()
     assert float(again.normal(50).max()) < 7
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "bounds"),
+    [
+        ("uniform", 39, (0.0, 1.0)),
+        ("uniform", 40, (-2.7, 0.1)),
+        ("normal", 79, ()),
+        ("integers", 40, (-4, 4)),
+        ("integers", 37, (0, 2**31)),
+        ("bits16", 79, ()),
+    ],
+)
+def test_the_compiled_variates_are_those_of_plain_torch(kind: str, count: int, bounds: tuple[float, ...]) -> None:
+    words = torch.randint(-(2**31), 2**31, (500, 40), dtype=torch.int32, generator=torch.Generator().manual_seed(0))
+    words[0, :3] = torch.tensor([0, -1, -(2**31)], dtype=torch.int32)
+    expected, result = (getattr(module, kind)(words, count, *bounds) for module in (variates, variates_numba_kernels))
+    assert result.dtype == expected.dtype and result.shape == (500, count)
+    assert torch.equal(result, expected)

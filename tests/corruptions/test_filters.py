@@ -152,14 +152,18 @@ def test_directional_blur_equals_shifting_and_adding(radius: int, sigma: float) 
     # At radius 20 the shifts leave the image in the flat directions, and the blur stops.
     degrees = torch.tensor([-45.0, -12.3, 0.0, 7.7, 44.9, -135.0, -90.0, -61.2, 91.0, 180.0])
     images = random_images(len(degrees), 1, 33, 35).mul_(256).to(torch.uint8)
-    blurred = (
-        filters.directional_blur(images, degrees, radius=radius, sigma=sigma).double() / 2**filters.DIRECTIONAL_BITS
+    rounded, cut = (
+        filters.directional_blur(images, degrees, radius=radius, sigma=sigma, rounded=rounded)[:, 0].numpy()
+        for rounded in (True, False)
     )
-    for image, angle, result in zip(images[:, 0].numpy(), degrees.tolist(), blurred[:, 0].numpy(), strict=True):
-        np.testing.assert_allclose(result, shifted_sum(image, angle, radius, sigma), rtol=0, atol=1e-3)
+    for number, angle in enumerate(degrees.tolist()):
+        expected = shifted_sum(images[number, 0].numpy(), angle, radius, sigma)
+        np.testing.assert_allclose(rounded[number], expected, rtol=0, atol=0.5 + 1e-3)
+        np.testing.assert_allclose(cut[number] + 0.5, expected, rtol=0, atol=0.5 + 1e-3)
 
 
 def test_directional_blur_is_exact_in_flat_regions() -> None:
     levels = torch.arange(256, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 48, 48)
-    blurred = filters.directional_blur(levels, torch.linspace(-180, 180, 256), radius=22, sigma=16)
-    assert torch.equal(blurred, levels.int() << filters.DIRECTIONAL_BITS)
+    for rounded in (False, True):
+        blurred = filters.directional_blur(levels, torch.linspace(-180, 180, 256), radius=22, sigma=16, rounded=rounded)
+        assert torch.equal(blurred, levels)

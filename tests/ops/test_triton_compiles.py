@@ -33,7 +33,7 @@ def launches() -> Iterator[tuple[str, Callable[[], object]]]:
 
     images = torch.zeros(2, 3, 40, 48, dtype=torch.uint8)
     filters = importlib.import_module("robustbench_bi.corruptions.filters_triton_kernels")
-    yield "directional blur", lambda: filters.directional_blur(images, torch.zeros(2), radius=10, sigma=3)
+    yield "directional blur", lambda: filters.directional_blur(images, torch.zeros(2), radius=10, sigma=3, rounded=True)
     blur = importlib.import_module("robustbench_bi.corruptions.blur_triton_kernels")
     yield "zoom blur", lambda: blur.zoom_blur(images, None, zoom_stop=1.11, zoom_step=0.01)
 

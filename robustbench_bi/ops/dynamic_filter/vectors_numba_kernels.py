@@ -83,6 +83,34 @@ def put(_: Any, array: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
+def transpose(_: Any, source: Any, first: Any, source_step: Any, target: Any, start: Any, target_step: Any) -> Any:
+    """Copy a block of 16 lines of 16 numbers so that lines become columns.
+
+    `transpose(source, first, source_step, target, start, target_step)`, where the steps lead to the next line.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, first, source_step, target, start, target_step = arguments
+        lines = []
+        for _ in range(WIDTH):
+            lines.append(_read(context, builder, signature.args[0], source, first, _REGISTER))
+            first = builder.add(first, source_step)
+        for bit in (1, 2, 4, 8):
+            # Blocks of `bit` numbers beside the diagonal change places.
+            for upper in (line for line in range(WIDTH) if not line & bit):
+                pair = lines[upper], lines[upper | bit]
+                below = [WIDTH + (lane ^ bit) if lane & bit else lane for lane in range(WIDTH)]
+                above = [WIDTH + lane if lane & bit else lane ^ bit for lane in range(WIDTH)]
+                lines[upper], lines[upper | bit] = (_shuffle(builder, *pair, order) for order in (below, above))
+        for line in lines:
+            _write(context, builder, signature.args[3], target, start, line)
+            start = builder.add(start, target_step)
+        return context.get_dummy_value()
+
+    return types.void(source, *[types.intp] * 2, target, *[types.intp] * 2), generate
+
+
+@intrinsic
 def total(_: Any, vector: Any) -> Any:
     """Return the sum of a vector, added up in pairs: `total(vector)`."""
 
@@ -91,11 +119,8 @@ def total(_: Any, vector: Any) -> Any:
         width = WIDTH
         while width > 1:
             width //= 2
-            halves = [
-                builder.shuffle_vector(rest, rest, ir.Constant(ir.VectorType(_INT, width), lanes))
-                for lanes in (list(range(width)), list(range(width, 2 * width)))
-            ]
-            rest = builder.fadd(*halves)
+            halves = list(range(width)), list(range(width, 2 * width))
+            rest = builder.fadd(*(_shuffle(builder, rest, rest, lanes) for lanes in halves))
         return builder.extract_element(rest, ir.Constant(_INT, 0))
 
     return types.float32(_VECTOR), generate
@@ -142,21 +167,28 @@ def _elementwise(instruction: str) -> Callable[..., Any]:
 def _repeated(builder: Any, value: Any) -> Any:
     nothing = ir.Constant(_REGISTER, ir.Undefined)
     first = builder.insert_element(nothing, value, ir.Constant(_INT, 0))
-    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(_INT, WIDTH), None))
+    return _shuffle(builder, first, nothing, [0] * WIDTH)
+
+
+def _shuffle(builder: Any, left: Any, right: Any, lanes: list[int]) -> Any:
+    return builder.shuffle_vector(left, right, ir.Constant(ir.VectorType(_INT, len(lanes)), lanes))
 
 
 def _reading(wanted: Any) -> Callable[..., Any]:
-    """The code that reads one or 16 numbers as float32; the upper half of a float32 is a bfloat16."""
-
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        type_, (array, index) = signature.args[0], arguments
-        if type_.dtype == types.float32:
-            return builder.load(_address(context, builder, type_, array, index, wanted), align=4)
-        bits, half = _of_shape(_INT, wanted), _of_shape(_HALF, wanted)
-        upper = builder.load(_address(context, builder, type_, array, index, half), align=2)
-        return builder.bitcast(builder.shl(builder.zext(upper, bits), _constant(bits, 16)), wanted)
+        array, index = arguments
+        return _read(context, builder, signature.args[0], array, index, wanted)
 
     return generate
+
+
+def _read(context: Any, builder: Any, type_: Any, array: Any, index: Any, wanted: Any) -> Any:
+    """The code that reads one or 16 numbers as float32; the upper half of a float32 is a bfloat16."""
+    if type_.dtype == types.float32:
+        return builder.load(_address(context, builder, type_, array, index, wanted), align=4)
+    bits, half = _of_shape(_INT, wanted), _of_shape(_HALF, wanted)
+    upper = builder.load(_address(context, builder, type_, array, index, half), align=2)
+    return builder.bitcast(builder.shl(builder.zext(upper, bits), _constant(bits, 16)), wanted)
 
 
 def _write(context: Any, builder: Any, type_: Any, array: Any, index: Any, value: Any) -> None:

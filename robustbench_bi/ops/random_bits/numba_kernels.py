@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from robustbench_bi.ops.random_bits.reference import KEY_INCREMENTS, MASK, MULTIPLIERS, ROUNDS
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _LOW = np.uint64(MASK)
 _HALF = np.uint64(32)
 _FIRST, _SECOND = (np.uint64(multiplier) for multiplier in MULTIPLIERS)
@@ -18,13 +22,18 @@ _FIRST, _SECOND = (np.uint64(multiplier) for multiplier in MULTIPLIERS)
 
 def random_words(ids: Tensor, blocks: int, *, start: int, last: int, key: tuple[int, int]) -> Tensor:
     """Twin of `reference.random_words`, bit for bit."""
-    words = torch.empty(len(ids), 4 * blocks, dtype=torch.int32)
+    words = np.empty((len(ids), 4 * blocks), np.int32)
+    _fill(ids.numpy().view(np.uint64), np.uint64(start), np.uint64(last), _round_keys(key), words)
+    return torch.from_numpy(words)
+
+
+@functools.lru_cache(maxsize=64)
+def _round_keys(key: tuple[int, int]) -> NDArray[np.uint64]:
     keys = [
         [part + number * step & MASK for part, step in zip(key, KEY_INCREMENTS, strict=True)]
         for number in range(ROUNDS)
     ]
-    _fill(ids.numpy().view(np.uint64), np.uint64(start), np.uint64(last), np.array(keys, np.uint64), words.numpy())
-    return words
+    return np.array(keys, np.uint64)
 
 
 @numba.njit(nogil=True, cache=True)

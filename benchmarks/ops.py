@@ -1,8 +1,10 @@
-"""How fast `rb.ops.dynamic_filter` is on the CPU, against its unfold formulation; appends to results/ops*.csv.
+"""How fast `rb.ops.dynamic_filter` is on the CPU, against its unfold formulation; appends to
+results/ops*.csv and results/networks.csv.
 
     python benchmarks/ops.py speed      milliseconds of both, forward and backward, median of paired ratios
     python benchmarks/ops.py memory     peak memory in multiples of inputs and outputs together (Linux)
     python benchmarks/ops.py overhead   microseconds of a call with next to nothing to compute
+    python benchmarks/ops.py networks   images a second of whole networks, and what their MACs would let one expect
 
 Two threads, float32, a batch of 8, both memory formats; what is compiled or loaded on first use is not counted.
 """
@@ -20,8 +22,11 @@ from machine import append, machine
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustbench_bi.models import create_model
+from robustbench_bi.models.profile import profile
 from robustbench_bi.ops import dynamic_filter
 
+NETWORKS = ("resnet50", "binet50_dc_ca", "binet50_dc", "rednet50", "ddf_resnet50")
 THREADS = 2
 PAIRS = 9
 LAYOUTS = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
@@ -160,6 +165,41 @@ def overhead() -> None:
     append("ops_overhead.csv", {**row, **machine("torch", "numba")})
 
 
+def networks() -> None:
+    """Inference at 224×224, as it is and compiled with folded weights; each is timed once, in turn, `PAIRS` times.
+
+    Expected is what torchvision's ResNet-50, not compiled, reaches, times its MACs over those of the network.
+    """
+    torch._inductor.config.freezing = True  # type: ignore[attr-defined]
+    reference = "torchvision:resnet50"
+    images = torch.randn(8, 3, 224, 224).contiguous(memory_format=torch.channels_last)
+    runs: dict[tuple[str, bool], Callable[[Tensor], Tensor]] = {}
+    for name in (reference, *NETWORKS):
+        network = create_model(name, weights="none").eval().to(memory_format=torch.channels_last)
+        runs[name, False], runs[name, True] = network, torch.compile(network)
+    times: dict[tuple[str, bool], list[float]] = {key: [] for key in runs}
+    # Folding needs `no_grad`; it leaves a network under `inference_mode` as it is.
+    with torch.no_grad():
+        for run in runs.values():
+            run(images)
+        for _ in range(PAIRS):
+            for key, run in runs.items():
+                times[key].append(milliseconds(lambda run=run: run(images)))
+    macs = {name: profile(name, 224, **({"weights": "none"} if ":" in name else {}))["macs"] for name, _ in runs}
+    for (name, compiled), own in times.items():
+        pairs = zip(times[reference, False], own, strict=True)
+        share = statistics.median(theirs / mine for theirs, mine in pairs) * macs[name] / macs[reference]
+        row = {
+            "network": name,
+            "compiled": compiled,
+            "macs": macs[name],
+            "images_per_second": round(len(images) / statistics.median(own) * 1e3, 2),
+            "of_expected": round(share, 3),
+        }
+        print(*row.values(), sep=" | ", flush=True)
+        append("networks.csv", {**row, "threads": THREADS, **machine("torch", "torchvision", "numba")})
+
+
 def _kilobytes(field: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field))
@@ -168,7 +208,7 @@ def _kilobytes(field: str) -> int:
 def main() -> None:
     """Run one of the comparisons."""
     torch.set_num_threads(THREADS)
-    commands = {"speed": speed, "memory": memory, "overhead": overhead}
+    commands = {"speed": speed, "memory": memory, "overhead": overhead, "networks": networks}
     for command in sys.argv[1:] or ["speed"]:
         commands[command]()
 

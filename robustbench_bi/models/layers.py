@@ -122,7 +122,7 @@ class SpatialAugmentedKernel(nn.Module):
         """(B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride))."""
         spatial: Tensor = self.spatial(x)
         channel: Tensor = self.channel(x)
-        return spatial + channel if self.fusion == "sum" else spatial * channel.sigmoid()
+        return spatial.add_(channel) if self.fusion == "sum" else spatial * channel.sigmoid()
 
 
 class Involution2d(nn.Module):
@@ -252,7 +252,7 @@ class Bivolution2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride))."""
         dynamic: Tensor = self.dynamic(x)
-        return dynamic if self.static is None else dynamic + self.static(x)
+        return dynamic if self.static is None else dynamic.add_(self.static(x))
 
 
 def bivolution_dc(

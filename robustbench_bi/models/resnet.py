@@ -81,7 +81,7 @@ class Bottleneck(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
-        output: Tensor = self.relu(self.att(self.bn3(self.conv3(x))) + shortcut)
+        output: Tensor = self.relu(self.att(self.bn3(self.conv3(x))).add_(shortcut))
         return output
 
 

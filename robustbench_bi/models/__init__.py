@@ -22,6 +22,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 COMMON_OPTIONS: Mapping[str, Any] = {"width": 1.0, "stem": "imagenet", "input_size": 224}
 """`width` and `stem` are explained in `models/resnet.py`; `input_size` is the side of the images it is meant for."""
 
+CIFAR_OPTIONS: Mapping[str, Any] = {"stem": "cifar", "input_size": 32}
+"""Of the networks with three stages, over the options of their family."""
+
 DDF_OPTIONS: Mapping[str, Any] = {**COMMON_OPTIONS, "combine": "mul"}
 
 DC_PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -93,9 +96,14 @@ ALIASES = {"binet38": "binet38_dc_ca", "binet50": "binet50_dc_ca", "binet101": "
 MODELS: Table[Model] = Table(
     "model",
     [
+        Model("resnet29", f"{_HOME}:resnet", "resnet", 29, "ResNet-29 for 32 pixels", {**COMMON_OPTIONS, **CIFAR_OPTIONS}),
         Model("resnet38", f"{_HOME}:resnet", "resnet", 38, "ResNet-38: 3×3 convolution"),
         Model("resnet50", f"{_HOME}:resnet", "resnet", 50, "ResNet-50: 3×3 convolution"),
         Model("resnet101", f"{_HOME}:resnet", "resnet", 101, "ResNet-101: 3×3 convolution"),
+        Model(
+            *("resnext29", f"{_HOME}:resnext", "resnext", 29, "ResNeXt-29 (32×4d) for 32 pixels"),
+            {**COMMON_OPTIONS, **CIFAR_OPTIONS},
+        ),
         Model("resnext50", f"{_HOME}:resnext", "resnext", 50, "ResNeXt-50 (32×4d): 3×3 convolution in groups"),
         Model("resnext101", f"{_HOME}:resnext", "resnext", 101, "ResNeXt-101 (32×4d): 3×3 convolution in groups"),
         Model("fca_resnet50", f"{_HOME}:fcanet", "fcanet", 50, "Fca-ResNet-50: channel attention by frequencies"),
@@ -105,9 +113,21 @@ MODELS: Table[Model] = Table(
         Model("rednet50", f"{_HOME}:rednet", "rednet", 50, "RedNet-50: 7×7 involution"),
         Model("rednet101", f"{_HOME}:rednet", "rednet", 101, "RedNet-101: 7×7 involution"),
         Model("rednet152", f"{_HOME}:rednet", "rednet", 152, "RedNet-152: 7×7 involution"),
+        Model(
+            *("ddf_resnet29", f"{_HOME}:ddf_resnet", "ddf", 29, "DDF-ResNet-29 for 32 pixels"),
+            {**DDF_OPTIONS, **CIFAR_OPTIONS},
+        ),
         Model("ddf_resnet38", f"{_HOME}:ddf_resnet", "ddf", 38, "DDF-ResNet-38: dynamic filters", DDF_OPTIONS),
         Model("ddf_resnet50", f"{_HOME}:ddf_resnet", "ddf", 50, "DDF-ResNet-50: dynamic filters", DDF_OPTIONS),
         Model("ddf_resnet101", f"{_HOME}:ddf_resnet", "ddf", 101, "DDF-ResNet-101: dynamic filters", DDF_OPTIONS),
+        Model(
+            *("binet29_dc", f"{_HOME}:binet_dc", "binet", 29, "BiNet-29 (dc) for 32 pixels"),
+            {**DC_OPTIONS, **CIFAR_OPTIONS},
+        ),
+        Model(
+            *("binet29_dc_ca", f"{_HOME}:binet_dc_ca", "binet", 29, "BiNet-29 (dc-ca) for 32 pixels"),
+            {**DC_CA_OPTIONS, **CIFAR_OPTIONS},
+        ),
         Model("binet38_dc", f"{_HOME}:binet_dc", "binet", 38, "BiNet-38 (dc), over involution", DC_OPTIONS),
         Model("binet50_dc", f"{_HOME}:binet_dc", "binet", 50, "BiNet-50 (dc), over involution", DC_OPTIONS),
         Model("binet101_dc", f"{_HOME}:binet_dc", "binet", 101, "BiNet-101 (dc), over involution", DC_OPTIONS),

@@ -21,8 +21,8 @@ from robustbench_bi.errors import InputError
 from robustbench_bi.models.attention import MultiSpectralAttention
 from robustbench_bi.models.layers import DDF2d, Involution2d, bivolution_dc, bivolution_dc_ca, conv_bn_relu
 
-DEPTHS = {26: (1, 2, 4, 1), 38: (2, 3, 5, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-"""Blocks in each of the four stages (26 and 38 as in Ramachandran et al. 2019, Li et al. 2021)."""
+DEPTHS = {26: (1, 2, 4, 1), 29: (3, 3, 3), 38: (2, 3, 5, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+"""Blocks in each stage (26 and 38 as in Ramachandran et al. 2019, Li et al. 2021; 29 as in ResNeXt's for CIFAR)."""
 
 STEM_STRIDES = {"imagenet": (2, 2), "small": (2, 1), "cifar": (1, 1)}
 """Stride of the stem's first convolution and of its max-pool; a pool of stride 1 is left out."""
@@ -86,7 +86,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A stem, four stages of bottlenecks, global average pooling and a linear classifier.
+    """A stem, stages of bottlenecks (`DEPTHS`), global average pooling and a linear classifier.
 
     Args:
         stem: the stem's modules by name, run in order; they become children of the network.
@@ -116,6 +116,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.stem_names = tuple(stem)
+        self.stages = len(depths)
         for name, module in stem.items():
             self.add_module(name, module)
         in_channels = stem_channels
@@ -135,11 +136,11 @@ class ResNet(nn.Module):
         self.num_features = in_channels
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """The last stage's output, (B, num_features, H/32, W/32) with the stem "imagenet"."""
+        """The last stage's output; of four stages behind the stem "imagenet", (B, num_features, H/32, W/32)."""
         for name in self.stem_names:
             x = self.get_submodule(name)(x)
-        for stage in range(1, 5):
-            x = self.get_submodule(f"layer{stage}")(x)
+        for stage in range(self.stages):
+            x = self.get_submodule(f"layer{stage + 1}")(x)
         return x
 
     def forward(self, x: Tensor) -> Tensor:

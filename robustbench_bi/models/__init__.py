@@ -96,7 +96,10 @@ ALIASES = {"binet38": "binet38_dc_ca", "binet50": "binet50_dc_ca", "binet101": "
 MODELS: Table[Model] = Table(
     "model",
     [
-        Model("resnet29", f"{_HOME}:resnet", "resnet", 29, "ResNet-29 for 32 pixels", {**COMMON_OPTIONS, **CIFAR_OPTIONS}),
+        Model(
+            *("resnet29", f"{_HOME}:resnet", "resnet", 29, "ResNet-29 for 32 pixels"),
+            {**COMMON_OPTIONS, **CIFAR_OPTIONS},
+        ),
         Model("resnet38", f"{_HOME}:resnet", "resnet", 38, "ResNet-38: 3×3 convolution"),
         Model("resnet50", f"{_HOME}:resnet", "resnet", 50, "ResNet-50: 3×3 convolution"),
         Model("resnet101", f"{_HOME}:resnet", "resnet", 101, "ResNet-101: 3×3 convolution"),

@@ -18,17 +18,17 @@ RECIPE: Mapping[str, Any] = {"preset": "cifar", "epochs": 8}
 WIDTH = 0.25
 SEEDS = (0,)
 
-NETWORKS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "resnet29": ("resnet29", {}),
-    "binet29_dc_ca": ("binet29_dc_ca", {}),
-    "ddf_resnet29": ("ddf_resnet29", {}),
-    "resnext29": ("resnext29", {}),
-    "binet29_dc": ("binet29_dc", {}),
+NETWORKS = (
+    "resnet29",
+    "binet29_dc_ca",
+    "ddf_resnet29",
+    "resnext29",
+    "binet29_dc",
     # The other rows of the paper's Table 3 for dc-ca; with neither part it is ddf_resnet29.
-    "binet29_dc_ca_sakg": ("binet29_dc_ca", {"dual_branch": False}),
-    "binet29_dc_ca_dual_branch": ("binet29_dc_ca", {"sakg": False}),
-}
-"""Model and options of each row, in the order in which they are trained."""
+    "binet29_dc_ca_sakg5",
+    "binet29_dc_ca_without_sakg",
+)
+"""In the order in which they are trained."""
 
 
 def unpack(table: Path, folder: Path) -> None:
@@ -42,19 +42,13 @@ def unpack(table: Path, folder: Path) -> None:
         path.write_bytes(content)
 
 
-def checkpoint(work: Path, name: str, seed: int) -> Path:
-    """Where the weights of a row are."""
-    return work / f"seed{seed}" / name / f"{NETWORKS[name][0]}.safetensors"
-
-
 def train_all(data: Path, work: Path, names: list[str]) -> None:
-    """Train what has no weights yet."""
+    """Train what has no weights yet; WORK/seedN/NAME.safetensors."""
     for seed in SEEDS:
         for name in names or NETWORKS:
-            model, options = NETWORKS[name]
-            path = checkpoint(work, name, seed)
+            path = work / f"seed{seed}" / f"{name}.safetensors"
             if not path.exists():
-                train(model, str(data), seed=seed, out=path.parent, options={"width": WIDTH, **options}, **RECIPE)
+                train(name, str(data), seed=seed, out=path.parent, options={"width": WIDTH}, **RECIPE)
             print(path, flush=True)
 
 

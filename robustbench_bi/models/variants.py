@@ -91,6 +91,9 @@ VARIANTS: Table[Variant] = Table(
             "Table 4: SAKG 7×7, no static branch",
             {"dual_branch": False, "delta": 7},
         ),
+        # Table 3 at the size of CIFAR; its base model is ddf_resnet29.
+        Variant("binet29_dc_ca_without_sakg", "binet29_dc_ca", "DDF and a static branch", {"sakg": False}),
+        Variant("binet29_dc_ca_sakg5", "binet29_dc_ca", "SAKG 5×5, no static branch", {"dual_branch": False}),
         Variant("se_resnet50", "timm:seresnet50", "SE-ResNet-50: channel attention"),
         Variant("se_resnet101", "timm:seresnet101", "SE-ResNet-101: channel attention"),
         Variant("eca_resnet50", "timm:resnet50", "ECA-ResNet-50: local channel attention", _attention("eca")),

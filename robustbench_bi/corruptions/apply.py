@@ -224,6 +224,9 @@ def as_batch(images: Tensor | NDArray[np.uint8]) -> Tensor:
         raise InputError(f"images must be uint8 (0 to 255), got {images.dtype}; scale and round them first")
     shape = tuple(images.shape)
     if isinstance(images, Tensor):
+        if images.is_meta or images.layout != torch.strided:
+            kind = "meta tensor" if images.is_meta else f"tensor of the layout {images.layout}"
+            raise InputError(f"images must be a dense tensor that holds its values, got a {kind}")
         if len(shape) != 4 or shape[1] != 3:
             raise InputError(f"a torch tensor of images must have the shape (B, 3, H, W), got {shape}")
         height, width = shape[2:]
@@ -251,7 +254,10 @@ def as_ids(ids: Sequence[int] | NDArray[np.integer[Any]] | Tensor | None, count:
     """Return image ids as int64 (count,) on the CPU, or raise InputError; None counts from 0."""
     if ids is None:
         return torch.arange(count)
-    array = np.asarray(ids.cpu() if isinstance(ids, Tensor) else ids)
+    try:
+        array = np.asarray(ids.tolist() if isinstance(ids, Tensor) else ids)
+    except (ValueError, NotImplementedError) as error:
+        raise InputError(f"ids must be one integer for each image, here {count} in all ({error})") from error
     if array.shape != (count,):
         raise InputError(f"ids must be one integer for each image, here {count} in all, got the shape {array.shape}")
     if count == 0:

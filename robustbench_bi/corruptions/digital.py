@@ -171,7 +171,7 @@ def _box_means(sums: Tensor, weights: Tensor) -> Tensor:
     return sums.to(torch.int32).mul_(weights).add_(1 << 21).bitwise_right_shift_(22).to(torch.float32)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=16)
 def box_windows(side: int, small_side: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return which pixels each output of a box filter averages, and the weight of each as Pillow has it.
 
@@ -188,15 +188,29 @@ def box_windows(side: int, small_side: int, device: torch.device) -> tuple[Tenso
         >>> windows.tolist(), weights.tolist()
         ([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]], [2097152, 2097152])
     """
+    begins, lengths, weights = box_bounds(side, small_side)
+    places = torch.arange(side) - begins[:, None]
+    windows = (places >= 0) & (places < lengths[:, None])
+    return windows.to(device, torch.float32), weights.to(device)
+
+
+def box_bounds(side: int, small_side: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the first pixel of each window of `box_windows`, their number and their weight, each (small_side,).
+
+    Example:
+        >>> [part.tolist() for part in box_bounds(5, 2)]
+        [[0, 3], [3, 2], [1398101, 2097152]]
+    """
     ratio = side / small_side
-    pixels = torch.arange(side)
-    centres = (torch.arange(small_side, dtype=torch.float64)[:, None] + 0.5) * ratio
+    centres = (torch.arange(small_side, dtype=torch.float64) + 0.5) * ratio
     # Pillow limits each window to whole pixels first, and then asks which of them the box covers. Both matter on ties.
     first, last = ((centres + half + 0.5).to(torch.int64) for half in (-0.5 * ratio, 0.5 * ratio))
-    places = (pixels - centres + 0.5) * (1 / ratio)
-    windows = (pixels >= first) & (pixels < last) & (places > -0.5) & (places <= 0.5)
-    weights = (0.5 + (1 << 22) / windows.sum(dim=1).double()).to(torch.int32)
-    return windows.to(device, torch.float32), weights.to(device)
+    pixels = first[:, None] + torch.arange(int((last - first).max()))
+    places = (pixels - centres[:, None] + 0.5) * (1 / ratio)
+    covered = (pixels < last[:, None]) & (places > -0.5) & (places <= 0.5)
+    lengths = covered.sum(dim=1)
+    weights = (0.5 + (1 << 22) / lengths.double()).to(torch.int32)
+    return first + covered.int().argmax(dim=1), lengths, weights
 
 
 def nearest_places(small_side: int, side: int, device: torch.device) -> Tensor:

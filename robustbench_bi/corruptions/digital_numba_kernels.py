@@ -14,6 +14,7 @@ import torch
 
 from robustbench_bi.corruptions import digital
 from robustbench_bi.corruptions.elastic_numba_kernels import elastic_transform
+from robustbench_bi.corruptions.filters import UNIT_HIGH, UNIT_LOW
 from robustbench_bi.corruptions.jpeg_numba_kernels import jpeg_round_trip
 
 if TYPE_CHECKING:
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["contrast", "elastic_transform", "jpeg_compression", "pixelate", "saturate"]
 
-# 1/255 in two parts: a level times the first is exact, so the sum of both products is the correctly rounded quotient.
-_HIGH = 257 / 65536
-_LOW = 1 / (255 * 65536)
+# In place of the value of black, by which nothing can be divided.
+_TINY = 1e-300
 # A window of up to 8,224 pixels sums to less than 2**21.
 _SUM_BITS = 21
 _SUM = (1 << _SUM_BITS) - 1
@@ -67,13 +67,11 @@ def pixelate(images: Tensor, draws: Draws, *, scale: float) -> Tensor:
 @functools.lru_cache(maxsize=64)
 def box_windows(side: int, small_side: int) -> tuple[NDArray[np.uint32], NDArray[np.int32], NDArray[np.uint32]]:
     """Return where each window's pixels begin and end (small_side, 2), its weight, and each pixel's window (side,)."""
-    cpu = torch.device("cpu")
-    windows, weights = (values.numpy() for values in digital.box_windows(side, small_side, cpu))
-    begins = windows.argmax(axis=1)
-    bounds = np.stack([begins, begins + windows.sum(axis=1)], axis=1)
-    places = digital.nearest_places(small_side, side, cpu).numpy()
+    begins, lengths, weights = digital.box_bounds(side, small_side)
+    places = digital.nearest_places(small_side, side, torch.device("cpu"))
     # An unsigned index cannot count from the end, which the kernel then need not ask.
-    return bounds.astype(np.uint32), weights, places.astype(np.uint32)
+    bounds = torch.stack([begins, begins + lengths], dim=1).numpy().astype(np.uint32)
+    return bounds, weights.numpy(), places.numpy().astype(np.uint32)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -149,41 +147,51 @@ def _saturate(images: Any, factor: float, offset: float, result: Any) -> None:
     """To HSV and back without a branch, in the float64 steps of scikit-image.
 
     Many of the middle levels are whole numbers but for the rounding errors, which decide what truncation makes of them.
+    Bytes are sorted and put in place in loops of their own, where a vector holds more of them.
     """
     count, _, height, width = images.shape
+    values, leaders, lows = np.empty(width, np.uint8), np.empty(width, np.uint8), np.empty(width, np.uint8)
+    # The channels after and before the greatest one on the colour circle; the first then becomes the middle level.
+    nexts, lasts = np.empty(width, np.uint8), np.empty(width, np.uint8)
     for number in range(count):
         for y in range(height):
-            old_red, old_green, old_blue = images[number, 0, y], images[number, 1, y], images[number, 2, y]
-            new_red, new_green, new_blue = result[number, 0, y], result[number, 1, y], result[number, 2, y]
+            reds, greens, blues = images[number, 0, y], images[number, 1, y], images[number, 2, y]
+            new_reds, new_greens, new_blues = result[number, 0, y], result[number, 1, y], result[number, 2, y]
             for x in range(width):
-                red = old_red[x] * _HIGH + old_red[x] * _LOW
-                green = old_green[x] * _HIGH + old_green[x] * _LOW
-                blue = old_blue[x] * _HIGH + old_blue[x] * _LOW
+                red, green, blue = reds[x], greens[x], blues[x]
                 value = max(red, green, blue)
-                spread = value - min(red, green, blue)
-                ahead = red - green if blue == value else blue - red if green == value else green - blue
-                leader = 4.0 if blue == value else 2.0 if green == value else 0.0
-                hue = (ahead / spread + leader) / 6
-                hue = hue + 1 if hue < 0 else hue
-                sixths = (hue if spread > 0 else 0.0) * 6
-                saturation = (spread / value if spread > 0 else 0.0) * factor + offset
-                saturation = min(max(saturation, 0.0), 1.0)
-                sector = np.floor(sixths)
-                fraction = sixths - sector
-                falling = (sector == 1) | (sector == 3) | (sector == 5)
-                share = fraction if falling else 1 - fraction
-                high = np.uint8(value * 255)
-                middle = np.uint8((1 - share * saturation) * value * 255)
-                low = np.uint8((1 - saturation) * value * 255)
-                new_red[x] = _choose(sector, 5, 0, 1, 4, high, middle, low)
-                new_green[x] = _choose(sector, 1, 2, 0, 3, high, middle, low)
-                new_blue[x] = _choose(sector, 3, 4, 2, 5, high, middle, low)
+                values[x] = value
+                leaders[x] = np.uint8(4 if blue == value else 2 if green == value else 0)
+                nexts[x] = red if blue == value else blue if green == value else green
+                lasts[x] = green if blue == value else red if green == value else blue
+            for x in range(width):
+                value, following, preceding = _unit(values[x]), _unit(nexts[x]), _unit(lasts[x])
+                ahead, spread = following - preceding, value - min(following, preceding)
+                # The hue, in halves of the circle and then in sixths; doubling it changes no rounding.
+                halves = _third(ahead / spread + np.float64(leaders[x]))
+                sixths = (halves + 2 if halves < 0 else halves) * 3
+                fraction = sixths - np.floor(sixths)
+                share = fraction if ahead < 0 else 1 - fraction
+                saturation = min(max(spread / max(value, _TINY) * factor + offset, 0.0), 1.0)
+                nexts[x] = np.uint8((1 - share * saturation) * value * 255)
+                lows[x] = np.uint8((1 - saturation) * value * 255)
+            for x in range(width):
+                red, green, blue, middle, low = reds[x], greens[x], blues[x], nexts[x], lows[x]
+                value, least = max(red, green, blue), min(red, green, blue)
+                # Of grey, red leads.
+                new_reds[x] = red if red == value else low if red == least else middle
+                new_greens[x] = low if green == least else green if green == value else middle
+                new_blues[x] = low if blue == least else blue if blue == value else middle
 
 
 @numba.njit(nogil=True, cache=True)
-def _choose(
-    sector: float, high_1: int, high_2: int, middle_1: int, middle_2: int, high: Any, middle: Any, low: Any
-) -> Any:
-    """The level of a channel: of the colour circle's six sectors it leads in two and is in the middle in two others."""
-    leads, follows = (sector == high_1) | (sector == high_2), (sector == middle_1) | (sector == middle_2)
-    return high if leads else middle if follows else low
+def _unit(level: Any) -> Any:
+    """A grey level divided by 255."""
+    return level * UNIT_HIGH + level * UNIT_LOW
+
+
+@numba.njit(nogil=True, cache=True)
+def _third(number: float) -> float:
+    """A number divided by three, correctly rounded: the remainder of a first guess is exact. Divisions are slow."""
+    guess = number * (1 / 3)
+    return guess + (number - (guess + guess) - guess) * (1 / 3)

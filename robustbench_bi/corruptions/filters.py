@@ -19,6 +19,8 @@ from torch.nn import functional as F
 _ROUNDING_ERROR = 1e-9
 # A wider matrix is applied in pieces of so many rows, each to no more of the image than its non-zero columns reach.
 _PIECE = 64
+# 1/255 in two parts: a level times the first is exact, so the sum of both products is the correctly rounded quotient.
+UNIT_HIGH, UNIT_LOW = 257 / 65536, 1 / (255 * 65536)
 # Fractional bits of the fixed-point sums of `directional_blur`: with 8 for the grey level they fill an int32.
 DIRECTIONAL_BITS = 23
 HALF_A_LEVEL = 1 << (DIRECTIONAL_BITS - 1)
@@ -294,8 +296,8 @@ def directional_blur(images: Tensor, degrees: Tensor, *, radius: int, sigma: flo
     Tap i of the 2 * radius + 1 has the weight exp(-i² / 2 sigma²) / sum and looks i pixels ahead along the direction,
     rounded to whole pixels; beyond the border the last pixel is repeated. Where a shift reaches the side of the image
     the blur stops, and what is left of the weights is lost. This is the NumPy stand-in of `imagecorruptions` for the
-    motion blur of ImageMagick, which the published files went through; but here the weights are integers that sum to
-    2**23, each off by 2**-24 at most, so that the result is exact on every device.
+    motion blur of ImageMagick, which the published files went through; but here the weights are rounded to multiples of
+    2**-23, the first so that they still sum to one, and the result is exact on every device.
 
     Args:
         images: uint8 (B, C, H, W).

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from robustbench_bi.corruptions.draws import Draws
 
 # The published code's first amplitude. It enters squared: once as the bound of the uniform, once as a factor.
-_FIRST_AMPLITUDE = 100.0
+FIRST_AMPLITUDE = 100.0
 
 
 def plasma(draws: Draws, side: int, wibble_decay: float) -> Tensor:
@@ -40,7 +40,7 @@ def plasma(draws: Draws, side: int, wibble_decay: float) -> Tensor:
     """
     steps = draws.uniform(side**2 - 1, low=-1.0, high=1.0).double()
     heights = steps.new_zeros(len(steps), side, side)
-    used, spacing, amplitude = 0, side, _FIRST_AMPLITUDE
+    used, spacing, amplitude = 0, side, FIRST_AMPLITUDE
     while spacing >= 2:
         half, count = spacing // 2, side // spacing
         following = used + 3 * count**2

@@ -134,35 +134,23 @@ def frost(images: Tensor, draws: Draws, *, image_weight: float, frost_weight: fl
     tops, lefts = draws.uniform().tolist(), draws.uniform().tolist()
     parts = []
     for number, top, left in zip(numbers, tops, lefts, strict=True):
-        frosted = texture_over(number, texture_scale, height, width, images.device)
+        scale = texture_scale_over(number, texture_scale, height, width)
+        frosted = resized_texture(number, scale, images.device)
         y, x = int(top * (frosted.shape[1] - height)), int(left * (frosted.shape[2] - width))
         parts.append(frosted[:, y : y + height, x : x + width])
     ice = torch.stack(parts).double().mul_(frost_weight)
     return images.double().mul_(image_weight).add_(ice).clamp_(0, 255).to(torch.uint8)
 
 
-def texture_over(number: int, scale: float, height: int, width: int, device: torch.device) -> Tensor:
-    """Return a frost texture, resized by scale, or by more where it would not cover height and width.
-
-    Args:
-        number: of the texture, 0 to 4.
-        scale: of its sides.
-        height: in pixels.
-        width: in pixels.
-        device: of the result.
-
-    Returns:
-        uint8 (3, H', W'). It is cached: do not write into it.
-
-    Raises:
-        DataError: the textures are not installed.
+def texture_scale_over(number: int, scale: float, height: int, width: int) -> float:
+    """Return the scale by which a frost texture is resized, or more where it would not cover height and width.
 
     Example:
-        >>> texture_over(0, 0.2, 32, 32, torch.device("cpu")).shape
-        torch.Size([3, 120, 180])
+        >>> texture_scale_over(0, 0.2, 32, 32), texture_scale_over(0, 1, 1200, 32)
+        (0.2, 2.0)
     """
     sides = texture(number).shape[1:]
-    return _resized(number, max(scale, height / sides[0], width / sides[1]), device)
+    return max(scale, height / sides[0], width / sides[1])
 
 
 @functools.cache
@@ -173,23 +161,44 @@ def texture(number: int) -> Tensor:
 
 
 @functools.lru_cache(maxsize=16)
-def _resized(number: int, scale: float, device: torch.device) -> Tensor:
+def resized_texture(number: int, scale: float, device: torch.device) -> Tensor:
+    """Return a texture as cv2.resize does it by default: bilinear, no antialiasing, weights of 11 bits.
+
+    Args:
+        number: of the texture, 0 to 4.
+        scale: of its sides.
+        device: of the result.
+
+    Returns:
+        uint8 (3, H', W'). It is cached: do not write into it.
+
+    Raises:
+        DataError: the textures are not installed.
+
+    Example:
+        >>> resized_texture(0, 0.2, torch.device("cpu")).shape
+        torch.Size([3, 120, 180])
+    """
     own = texture(number)
-    return own.to(device) if scale == 1 else _resize(own, scale).to(device)
-
-
-def _resize(texture: Tensor, scale: float) -> Tensor:
-    """Resize uint8 (3, H, W) as cv2.resize does by default: bilinear, no antialiasing, weights of 11 bits."""
-    texture = texture.to(torch.int32)
-    (top, bottom), (above, below) = _neighbours(texture.shape[1], scale)
-    (left, right), (before, after) = _neighbours(texture.shape[2], scale)
-    rows = (texture[..., left] * before + texture[..., right] * after) >> 4
+    if scale == 1:
+        return own.to(device)
+    own = own.to(torch.int32)
+    (top, bottom), (above, below) = neighbours(own.shape[1], scale)
+    (left, right), (before, after) = neighbours(own.shape[2], scale)
+    rows = (own[..., left] * before + own[..., right] * after) >> 4
     quarters: Tensor = ((rows[:, top] * above[:, None]) >> 16) + ((rows[:, bottom] * below[:, None]) >> 16)
-    return ((quarters + 2) >> 2).to(torch.uint8)
+    return ((quarters + 2) >> 2).to(device, torch.uint8)
 
 
-def _neighbours(side: int, scale: float) -> tuple[Tensor, Tensor]:
-    """The two pixels (2, n) between which each of the n pixels of a resized line lies, and their weights in 1/2048."""
+def neighbours(side: int, scale: float) -> tuple[Tensor, Tensor]:
+    """Return between which two pixels each of the n pixels of a resized line lies, int64 (2, n), and their weights.
+
+    The weights are int32 (2, n), in units of 1/2048.
+
+    Example:
+        >>> [part.tolist() for part in neighbours(2, 2)]
+        [[[0, 0, 0, 0], [1, 1, 1, 1]], [[2048, 1536, 512, 0], [0, 512, 1536, 2048]]]
+    """
     centre = ((torch.arange(round(side * scale), dtype=torch.float64) + 0.5) / scale - 0.5).clamp(0, side - 1)
     first = centre.floor().long().clamp(max=side - 2)
     share = centre - first

@@ -16,7 +16,8 @@ import torch
 
 from robustbench_bi.corruptions import filters, filters_numba_kernels, weather
 from robustbench_bi.corruptions.droplets_numba_kernels import relief
-from robustbench_bi.corruptions.plasma_numba_kernels import plasma
+from robustbench_bi.corruptions.filters import UNIT_HIGH, UNIT_LOW
+from robustbench_bi.corruptions.fog_numba_kernels import fog
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,10 +25,9 @@ if TYPE_CHECKING:
 
     from robustbench_bi.corruptions.draws import Draws
 
+__all__ = ["brightness", "fog", "frost", "snow", "spatter"]
+
 _RED, _GREEN, _BLUE = (np.float32(weight) for weight in weather.LUMA)
-# 1/255 in two parts: a level times the first is exact, so the sum of both products is the correctly rounded quotient.
-_HIGH = float(np.float32(1 / 255))
-_LOW = (1 - 255 * _HIGH) / 255
 
 
 def snow(
@@ -114,7 +114,7 @@ def add_flakes(images: Any, streaks: Any, image_weight: Any, white_weight: Any, 
 @numba.njit(nogil=True, cache=True)
 def _unit(level: Any) -> Any:
     """A grey level divided by 255."""
-    return level * _HIGH + level * _LOW
+    return level * UNIT_HIGH + level * UNIT_LOW
 
 
 def frost(images: Tensor, draws: Draws, *, image_weight: float, frost_weight: float, texture_scale: float) -> Tensor:
@@ -122,13 +122,17 @@ def frost(images: Tensor, draws: Draws, *, image_weight: float, frost_weight: fl
     height, width = images.shape[-2:]
     numbers = draws.integers(0, len(weather.TEXTURES)).numpy()
     tops, lefts = draws.uniform().numpy(), draws.uniform().numpy()
-    textures = tuple(
-        weather.texture_over(number, texture_scale, height, width, images.device).numpy()
-        for number in range(len(weather.TEXTURES))
-    )
-    result = torch.empty_like(images)
-    weights = float(image_weight), float(frost_weight)
-    _freeze(images.numpy(), textures, numbers, tops, lefts, *weights, result.numpy())
+    choices = range(len(weather.TEXTURES))
+    scales = [weather.texture_scale_over(number, texture_scale, height, width) for number in choices]
+    result, weights = torch.empty_like(images), (float(image_weight), float(frost_weight))
+    if max(scales) == texture_scale:
+        textures = tuple(weather.resized_texture(number, scales[number], images.device).numpy() for number in choices)
+        _freeze(images.numpy(), textures, numbers, tops, lefts, *weights, result.numpy())
+        return result
+    # Images of many sizes would each want textures of their own, of which they need but a part.
+    for image, target, number, top, left in zip(images.numpy(), result.numpy(), numbers, tops, lefts, strict=True):
+        part = _part(int(number), scales[number], float(top), float(left), height, width)
+        mix(image, part, 0, 0, *weights, target)
     return result
 
 
@@ -151,6 +155,41 @@ def _freeze(
         mix(images[place], texture, top, left, image_weight, frost_weight, result[place])
 
 
+def _part(number: int, scale: float, top: float, left: float, height: int, width: int) -> NDArray[np.uint8]:
+    """A part, uint8 (3, height, width), of a texture that is resized by scale; top and left are shares of the rest."""
+    texture = weather.texture(number).numpy()
+    lines = []
+    for side, share, length in ((texture.shape[1], top, height), (texture.shape[2], left, width)):
+        start = int(share * (round(side * scale) - length))
+        lines += [values[:, start : start + length].contiguous().numpy() for values in weather.neighbours(side, scale)]
+    part = np.empty((3, height, width), dtype=np.uint8)
+    _interpolate(texture, *lines, part)
+    return part
+
+
+@numba.njit(nogil=True, cache=True)
+def _interpolate(texture: Any, rows: Any, row_weights: Any, columns: Any, column_weights: Any, part: Any) -> None:
+    """The arithmetic of `weather.resized_texture`, for what `weather.neighbours` returns of some rows and columns."""
+    channels, height, width = part.shape
+    lefts, before, after = columns[0], column_weights[0], column_weights[1]
+    # The last two rows of the texture, resized; the next row of the part mostly lies between the same two.
+    lines, kept = np.empty((2, width), np.int32), np.empty(2, np.int64)
+    for channel in range(channels):
+        kept[:] = -1
+        for y in range(height):
+            for row in rows[:, y]:
+                if kept[row % 2] != row:
+                    kept[row % 2], source, line = row, texture[channel, row], lines[row % 2]
+                    for x in range(width):
+                        left = np.uint64(lefts[x])
+                        line[x] = (source[left] * before[x] + source[left + np.uint64(1)] * after[x]) >> 4
+            upper, lower, target = lines[rows[0, y] % 2], lines[rows[1, y] % 2], part[channel, y]
+            above, below = row_weights[0, y], row_weights[1, y]
+            for x in range(width):
+                quarters = np.int32(np.int32(upper[x] * above) >> 16) + np.int32(np.int32(lower[x] * below) >> 16)
+                target[x] = np.int32(quarters + 2) >> 2
+
+
 @numba.njit(nogil=True, cache=True)
 def mix(image: Any, texture: Any, top: int, left: int, image_weight: float, frost_weight: float, result: Any) -> None:
     """Add to an image the part of a texture that begins at top and left; uint8 (3, H, W) and (3, H', W')."""
@@ -161,45 +200,6 @@ def mix(image: Any, texture: Any, top: int, left: int, image_weight: float, fros
             for x in range(width):
                 level = np.float64(row[x]) * image_weight + np.float64(ice[x]) * frost_weight
                 target[x] = np.uint8(min(max(level, 0.0), 255.0))
-
-
-def fog(images: Tensor, draws: Draws, *, intensity: float, wibble_decay: float) -> Tensor:
-    """Twin of `weather.fog`."""
-    side = 1 << (max(images.shape[-2:]) - 1).bit_length()
-    steps = draws.uniform(side**2 - 1, low=-1.0, high=1.0).numpy()
-    result = torch.empty_like(images)
-    _thicken(images.numpy(), steps, side, float(wibble_decay), float(intensity), result.numpy())
-    return result
-
-
-@numba.njit(nogil=True, cache=True)
-def _thicken(images: Any, steps: Any, side: int, wibble_decay: float, intensity: float, result: Any) -> None:
-    count, channels, height, width = images.shape
-    cloud, haze = np.empty((side, side)), np.empty(width)
-    for number in range(count):
-        plasma(steps[number], wibble_decay, cloud)
-        brightest = _greatest(images[number]) / 255
-        for y in range(height):
-            density = cloud[y]
-            for x in range(width):
-                haze[x] = density[x] * intensity
-            for channel in range(channels):
-                row, target = images[number, channel, y], result[number, channel, y]
-                for x in range(width):
-                    level = (_unit(row[x]) + haze[x]) * brightest / (brightest + intensity)
-                    target[x] = np.uint8(min(max(level, 0.0), 1.0) * 255)
-
-
-@numba.njit(nogil=True, cache=True)
-def _greatest(image: Any) -> Any:
-    """Row by row: NumPy's maximum looks at one level at a time here."""
-    levels = image[0, 0].copy()
-    for channel in range(image.shape[0]):
-        for y in range(image.shape[1]):
-            row = image[channel, y]
-            for x in range(len(row)):
-                levels[x] = max(levels[x], row[x])
-    return levels.max()
 
 
 def brightness(images: Tensor, draws: Draws, *, offset: float) -> Tensor:

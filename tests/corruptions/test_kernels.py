@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
+from numba.core.dispatcher import Dispatcher
 from torch import Tensor
 
+from robustbench_bi import corruptions
 from robustbench_bi.corruptions import CORRUPTIONS, TABLES, Corruption, modules_of
 from robustbench_bi.corruptions.apply import corrupt
 
@@ -56,6 +60,29 @@ def test_a_twin_has_the_name_and_the_constants_of_its_definition(row: Corruption
     ]
     assert constants[0] == constants[1]
     assert constants[0][:2] == ["images", "draws"] != constants[0]
+
+
+def calls_out_of(module: ModuleType) -> list[str]:
+    """Compiled functions of other files that those of a file call; numba's cache does not see their changes."""
+    compiled = {name: value for name, value in vars(module).items() if isinstance(value, Dispatcher)}
+    own = [value.py_func for value in compiled.values() if value.py_func.__module__ == module.__name__]
+    called = {name for function in own for name in function.__code__.co_names if name in compiled}
+    return sorted(name for name in called if compiled[name].py_func.__module__ != module.__name__)
+
+
+KERNEL_FILES = sorted(path.stem for path in Path(corruptions.__path__[0]).glob("*_numba_kernels.py"))
+
+
+@pytest.mark.parametrize("name", KERNEL_FILES)
+def test_compiled_functions_call_those_of_their_own_file_only(name: str) -> None:
+    assert calls_out_of(importlib.import_module(f"{corruptions.__name__}.{name}")) == []
+
+
+def test_a_call_into_another_file_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imports = "import numba\nfrom robustbench_bi.corruptions.weather_numba_kernels import _unit, mix\n"
+    (tmp_path / "planted_kernels.py").write_text(imports + "@numba.njit\ndef half(level): return _unit(level) / 2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert calls_out_of(importlib.import_module("planted_kernels")) == ["_unit"]
 
 
 @pytest.mark.parametrize("severity", range(1, 6))

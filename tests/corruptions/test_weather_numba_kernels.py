@@ -12,8 +12,8 @@ from torch import Tensor
 from robustbench_bi.corruptions import droplets, weather, weather_numba_kernels
 from robustbench_bi.corruptions.apply import severity_constants
 from robustbench_bi.corruptions.droplets_numba_kernels import relief
+from robustbench_bi.corruptions.fog_numba_kernels import plasma as plasma_twin
 from robustbench_bi.corruptions.plasma import plasma
-from robustbench_bi.corruptions.plasma_numba_kernels import plasma as plasma_twin
 
 Photographs = Callable[..., Tensor]
 
@@ -125,6 +125,21 @@ def test_spatter_wraps_levels_above_white_around(photographs: Photographs, injec
     constants: dict[str, Any] = severity_constants("spatter", 3, "imagenet-c")
     expected, ours = (
         module.spatter(images, injected_draws(normal=[noise]), **constants)
+        for module in (weather, weather_numba_kernels)
+    )
+    assert torch.equal(ours, expected)
+
+
+@pytest.mark.parametrize("scale", [1, 0.3])
+@pytest.mark.parametrize(("height", "width"), [(320, 32), (33, 570), (352, 530), (640, 700)])
+def test_frost_resizes_no_more_of_a_texture_than_it_needs(
+    height: int, width: int, scale: float, photographs: Photographs, injected_draws: type
+) -> None:
+    # Each texture, some of which cover the image and some of which are too small; its beginning, its end, its middle.
+    images = photographs(5, height, width)
+    draws = {"integers": [[0, 1, 2, 3, 4]], "uniform": [[0, 0.5, 0.99999994, 0.2, 0.7], [0.99999994, 0, 0.5, 0.7, 0.2]]}
+    expected, ours = (
+        module.frost(images, injected_draws(**draws), image_weight=0.8, frost_weight=0.6, texture_scale=scale)
         for module in (weather, weather_numba_kernels)
     )
     assert torch.equal(ours, expected)

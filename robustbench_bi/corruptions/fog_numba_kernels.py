@@ -1,13 +1,59 @@
-"""CPU twin of `plasma`: one fractal cloud, row by row, with the additions of the definition in their order."""
+"""CPU twin of `weather.fog`. Its clouds are made row by row, with the additions of `plasma` in their order."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
+import torch
 
-from robustbench_bi.corruptions.plasma import _FIRST_AMPLITUDE
+from robustbench_bi.corruptions.filters import UNIT_HIGH, UNIT_LOW
+from robustbench_bi.corruptions.plasma import FIRST_AMPLITUDE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robustbench_bi.corruptions.draws import Draws
+
+
+def fog(images: Tensor, draws: Draws, *, intensity: float, wibble_decay: float) -> Tensor:
+    """Twin of `weather.fog`."""
+    side = 1 << (max(images.shape[-2:]) - 1).bit_length()
+    steps = draws.uniform(side**2 - 1, low=-1.0, high=1.0).numpy()
+    result = torch.empty_like(images)
+    _thicken(images.numpy(), steps, side, float(wibble_decay), float(intensity), result.numpy())
+    return result
+
+
+@numba.njit(nogil=True, cache=True)
+def _thicken(images: Any, steps: Any, side: int, wibble_decay: float, intensity: float, result: Any) -> None:
+    count, channels, height, width = images.shape
+    cloud, haze = np.empty((side, side)), np.empty(width)
+    for number in range(count):
+        plasma(steps[number], wibble_decay, cloud)
+        brightest = _greatest(images[number]) / 255
+        for y in range(height):
+            density = cloud[y]
+            for x in range(width):
+                haze[x] = density[x] * intensity
+            for channel in range(channels):
+                row, target = images[number, channel, y], result[number, channel, y]
+                for x in range(width):
+                    level = (row[x] * UNIT_HIGH + row[x] * UNIT_LOW + haze[x]) * brightest / (brightest + intensity)
+                    target[x] = np.uint8(min(max(level, 0.0), 1.0) * 255)
+
+
+@numba.njit(nogil=True, cache=True)
+def _greatest(image: Any) -> Any:
+    """Row by row: NumPy's maximum looks at one level at a time here."""
+    levels = image[0, 0].copy()
+    for channel in range(image.shape[0]):
+        for y in range(image.shape[1]):
+            row = image[channel, y]
+            for x in range(len(row)):
+                levels[x] = max(levels[x], row[x])
+    return levels.max()
 
 
 @numba.njit(nogil=True, cache=True)
@@ -45,7 +91,7 @@ def plasma(steps: Any, wibble_decay: float, cloud: Any) -> None:
 def _heights(steps: Any, side: int, wibble_decay: float) -> Any:
     """The map before it is scaled, float64 (side + 1, side + 1): the first row and column are repeated at the end."""
     heights = np.zeros((2, 2))
-    used, count, amplitude = 0, 1, _FIRST_AMPLITUDE
+    used, count, amplitude = 0, 1, FIRST_AMPLITUDE
     while count < side:
         following = used + 3 * count**2
         heights = _refined(heights, steps[used:following].reshape(3, count, count), amplitude)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from robustbench_bi.errors import InputError
 from robustbench_bi.models import create_model
-from robustbench_bi.models.layers import DDF2d, Involution2d
+from robustbench_bi.ops.dynamic_filter import OPERATOR
 
 RULE = (
     "Params in millions; MACs of one image in thousand millions: convolutions, matrix products, and the aggregation by "
@@ -47,25 +47,23 @@ def profile(model: str | nn.Module, size: int | None = None, **options: Any) -> 
     side = int(getattr(model, "input_size", 224)) if size is None else size
     if isinstance(side, bool) or not isinstance(side, int) or side < 1:
         raise InputError(f"size must be a positive integer, got {size!r}")
-    aggregated: list[int] = []
-
-    def count_taps(layer: nn.Module, _: tuple[Tensor], output: Tensor) -> None:
-        if isinstance(layer, (Involution2d, DDF2d)):
-            aggregated.append(output.numel() * layer.kernel_size**2)
-
-    handles = [layer.register_forward_hook(count_taps) for layer in model.modules()]
     parameter = next(model.parameters(), torch.zeros(0))
     training = [module for module in model.modules() if module.training]
     try:
         # With gradients: without them torch fuses attention into operators that the counter does not know.
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping={OPERATOR: _filter_flops}) as counter:
             model.eval()(torch.zeros(1, 3, side, side, dtype=parameter.dtype, device=parameter.device))
     except Exception as error:  # a network may refuse a size in any way
         raise InputError(f"the network cannot take images of {side}×{side}: {error}") from error
     finally:
         for module in training:
             module.training = True
-        for handle in handles:
-            handle.remove()
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return {"parameters": parameters, "macs": counter.get_total_flops() // 2 + sum(aggregated)}
+    return {"parameters": parameters, "macs": counter.get_total_flops() // 2}
+
+
+def _filter_flops(
+    x: torch.Size, spatial: torch.Size, channel: torch.Size | None, kernel_size: int, *_: Any, out_shape: torch.Size
+) -> int:
+    """Two for each tap of each output value, as the counter has them; it passes shapes in place of tensors."""
+    return 2 * out_shape.numel() * kernel_size**2

@@ -29,7 +29,7 @@ from robustbench_bi.errors import WeightsError
 DEMO_FOLDER = Path(__file__).with_name("demo_weights")
 LIBRARIES = ("torch", "torchvision", "timm", "robustbench_bi")
 SUFFIXES = (".safetensors", ".pth", ".pt")
-WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema", "model_ema")
 """Entries under which training scripts keep the state dict; of several, the first in this order is taken."""
 
 PREFIXES = {"module.": "", "_orig_mod.": "", "backbone.": "", "head.fc.": "fc."}
@@ -178,7 +178,13 @@ def load_weights(model: nn.Module, weights: str | Path | Checkpoint) -> None:
     if misfit or (stated and identity and stated != name):
         says = f" (it holds {stated})" if stated and stated != name else ""
         raise WeightsError(f"{checkpoint.source}{says} does not fit {name}: {misfit or 'it is another network'}")
-    model.load_state_dict(dict(state), strict=False)
+    try:
+        model.load_state_dict(dict(state), strict=False)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{checkpoint.source} does not fit {name}: it holds sparse tensors, or some without values; "
+            "save the state_dict() of a network that was loaded on the CPU"
+        ) from error
 
 
 def weights_hash(model: nn.Module) -> str:
@@ -267,11 +273,9 @@ def _unpickle(path: Path) -> Any:
 
 
 def _state_of(content: Any, path: Path) -> Mapping[str, Tensor]:
-    while isinstance(content, Mapping):
-        wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if wrapper is None:
-            break
-        content = content[wrapper]
+    for _ in WRAPPERS:  # not for ever: a dict may hold itself
+        wrappers = [key for key in WRAPPERS if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)]
+        content = content[wrappers[0]] if wrappers else content
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} is not a state dict: expected tensors by name, got {type(content).__name__}")
     for key, value in content.items():
@@ -307,6 +311,11 @@ def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     unexpected = [name for name in state if name not in expected]
     if missing == ["fc.weight", "fc.bias"] and not unexpected:
         return "it is a backbone without a classifier; create_model with num_classes=0 builds the network without one"
+    other_types = [
+        f"{name} {str(state[name].dtype).removeprefix('torch.')}"
+        for name in expected
+        if name in state and expected[name].is_floating_point() and not state[name].is_floating_point()
+    ]
     reshaped = [name for name in expected if name in state and state[name].shape != expected[name].shape]
     first = {(*state[name].shape[:1], *expected[name].shape[:1]) for name in reshaped}
     only_the_first = all(state[name].shape[1:] == expected[name].shape[1:] for name in reshaped)
@@ -314,7 +323,7 @@ def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
         stored, wanted = first.pop()
         return f"it is for {stored} classes, and {wanted} were asked for (by num_classes, or by the data)"
     shapes = [f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}" for name in reshaped]
-    parts = (("missing", missing), ("unexpected", unexpected), ("other shape", shapes))
+    parts = (("missing", missing), ("unexpected", unexpected), ("other shape", shapes), ("other type", other_types))
     return "; ".join(f"{what}: {_first(names)}" for what, names in parts if names)
 
 

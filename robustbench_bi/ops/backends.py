@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -89,4 +90,8 @@ def _problem(module: str) -> str:
         importlib.import_module(module)
     except ImportError as error:
         return str(error)
+    except RuntimeError as error:  # numba's, where it may keep what it compiles nowhere
+        problem = f"{error}; name a folder that can be written in the environment variable NUMBA_CACHE_DIR"
+        warnings.warn(f"{module} is left out, and slower operators of torch take its place: {problem}", stacklevel=2)
+        return problem
     return ""

@@ -57,7 +57,9 @@ def test_every_row_tells_what_it_is(name):
     assert network.identity == {"name": name, "options": dict(row.options), "num_classes": 1000}
     assert network.mean == (0.485, 0.456, 0.406)
     assert network.std == (0.229, 0.224, 0.225)
-    assert (network.input_size, network.resize_size, network.interpolation) == (224, 256, "bilinear")
+    sizes = {224: 256, 32: 37}
+    assert (network.input_size, network.resize_size) == (row.options["input_size"], sizes[row.options["input_size"]])
+    assert network.interpolation == "bilinear"
     assert network.class_names is None
     assert str(row.depth) in row.name
     assert row.summary

@@ -10,6 +10,7 @@ from torch import nn
 from robustbench_bi.errors import InputError
 from robustbench_bi.models import create_model
 from robustbench_bi.models.profile import profile
+from robustbench_bi.ops import dynamic_filter
 
 BASE = {"sakg": False, "dual_branch": False}
 
@@ -106,6 +107,14 @@ def test_attention_is_counted():
     tokens, width = 4 * 4 * 3 // 12, 12
     projections, attention, feedforward = 4 * width**2, 2 * tokens * width, 2 * width * 24
     assert profile(Attention(), 4)["macs"] == tokens * (projections + attention + feedforward)
+
+
+def test_dynamic_filters_of_anybodys_layers_are_counted():
+    class Averages(nn.Module):
+        def forward(self, images):
+            return dynamic_filter(images, torch.ones(1, 25, 4, 4), kernel_size=5, stride=2)
+
+    assert profile(Averages(), 8) == {"parameters": 0, "macs": 3 * 4 * 4 * 25}
 
 
 def test_the_size_defaults_to_the_networks_own():

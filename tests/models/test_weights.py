@@ -232,7 +232,9 @@ def test_checkpoints_of_timm_and_torchvision_load(ours, theirs, options, tmp_pat
         lambda state: {"state_dict": state},
         lambda state: {"model": {"state_dict": state}},
         lambda state: {"model_state_dict": state, "optimizer": {"lr": 0.1}},
+        lambda state: {"net": state, "acc": 91.2},
         lambda state: {"state_dict_ema": state},
+        lambda state: {"model_ema": state, "epoch": 3},
         lambda state: {f"module.{name}": value for name, value in state.items()},
         lambda state: {f"_orig_mod.module.{name}": value for name, value in state.items()},
         lambda state: {f"backbone.{name}": value for name, value in state.items()},
@@ -453,6 +455,31 @@ def test_what_is_not_a_state_dict_is_refused(content, message, tmp_path):
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=message):
         create_model("resnet38", weights=tmp_path / "other.pth")
+
+
+def test_a_dict_that_holds_itself_comes_to_an_end(tmp_path):
+    content = {"epoch": 3}
+    content["state_dict"] = content
+    torch.save(content, tmp_path / "endless.pth")
+    with pytest.raises(WeightsError, match="is not a state dict: expected tensors by name, but 'epoch' is int"):
+        create_model("resnet38", weights=tmp_path / "endless.pth")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda value: value.to(torch.int8), "other type: conv1.weight int8, bn1.weight int8, bn1.bias int8 and"),
+        (lambda value: value.to(torch.complex64), "other type: conv1.weight complex64, bn1.weight complex64, "),
+        (lambda value: value.to_sparse(), "it holds sparse tensors, or some without values; save the state_dict"),
+        (lambda value: value.to("meta"), "it holds sparse tensors, or some without values; save the state_dict"),
+    ],
+    ids=["integers", "complex", "sparse", "meta"],
+)
+def test_tensors_that_are_no_weights_are_refused(change, message, tmp_path):
+    state = {name: change(value) for name, value in create_model("resnet38", **TINY).state_dict().items()}
+    torch.save(state, tmp_path / "changed.pth")
+    with pytest.raises(WeightsError, match=f"does not fit resnet38: {message}"):
+        create_model("resnet38", **TINY, weights=tmp_path / "changed.pth")
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.999])

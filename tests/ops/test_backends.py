@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -37,6 +38,15 @@ def test_a_backend_that_cannot_be_imported_is_passed_over_or_refused(monkeypatch
         BackendUnavailableError, match=r"backend 'numba' cannot run here: import of cmath halted.* leave"
     ):
         choose_backend("numba", CPU, MODULES)
+
+
+def test_kernels_that_may_be_cached_nowhere_are_passed_over_with_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "uncached.py").write_text("raise RuntimeError('cannot cache function')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.warns(UserWarning, match=r"uncached is left out, .* cannot cache function; name a folder .*CACHE_DIR"):
+        assert choose_backend(None, CPU, {"reference": "math", "numba": "uncached"}) == "reference"
 
 
 def test_a_backend_of_another_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@ import itertools
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 import robustbench_bi
 from robustbench_bi.errors import BackendUnavailableError, InputError, UnknownNameError
@@ -132,11 +133,17 @@ def test_arguments_are_left_as_they_were():
     assert all(torch.equal(tensor, copy) for tensor, copy in zip(tensors, copies, strict=True))
 
 
-def test_a_batch_of_none():
-    x, spatial = torch.zeros(0, 4, 6, 6, requires_grad=True), torch.zeros(0, 9, 6, 6)
-    output = dynamic_filter(x, spatial, kernel_size=3)
+@pytest.mark.parametrize("backend", DEVICES)
+@pytest.mark.parametrize("shape", [(0, 4, 6, 6), (2, 0, 6, 6), (2, 4, 0, 6)], ids=["images", "channels", "rows"])
+def test_none_at_all(shape, backend, monkeypatch):
+    monkeypatch.setattr(torch, "empty", filled_with_nan(torch.empty))
+    batch, channels, height, width = shape
+    sizes = shape, (batch, 18, height, width), (batch, channels, 3, 3)
+    tensors = [torch.ones(size, device=DEVICES[backend], requires_grad=True) for size in sizes]
+    output = dynamic_filter(*tensors, kernel_size=3, backend=backend)
     output.sum().backward()
-    assert output.shape == x.grad.shape == (0, 4, 6, 6)
+    assert output.shape == shape
+    assert all(torch.equal(tensor.grad, torch.zeros_like(tensor)) for tensor in tensors)
 
 
 def test_no_tensor_of_all_taps_is_made():
@@ -353,6 +360,52 @@ def test_torch_export_takes_it_as_a_whole():
     program = torch.export.export(Layer(), tensors)
     assert "robustbench_bi.dynamic_filter.default" in targets(program)
     assert torch.equal(program.module()(*tensors), Layer()(*tensors))
+
+
+def test_torch_export_leaves_the_size_open():
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.generator = torch.nn.Conv2d(4, 9, 3, 2, 1)
+
+        def forward(self, x):
+            return dynamic_filter(x, self.generator(x), kernel_size=3, stride=2)
+
+    network, dimension = Network(), torch.export.Dim
+    sizes = {0: dimension("batch", min=2), 2: dimension("height", min=3), 3: dimension("width", min=3)}
+    program = torch.export.export(network, (torch.randn(2, 4, 7, 6),), dynamic_shapes={"x": sizes})
+    for x in (torch.randn(3, 4, 8, 9), torch.randn(2, 4, 3, 12)):
+        torch.testing.assert_close(program.module()(x), network(x))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated:FutureWarning")  # from torch.func.jvp
+def test_torch_func_and_forward_mode_differentiate_it():
+    tensors, options = arguments(GEOMETRIES["odd sides, stride 2"], "mul")
+    given = [tensor.clone().requires_grad_() for tensor in tensors]
+
+    def total(*parts):
+        return dynamic_filter(*parts, **options).square().sum()
+
+    expected = torch.autograd.grad(total(*given), given)
+    for result, value in zip(torch.func.grad(total, (0, 1, 2))(*tensors), expected, strict=True):
+        torch.testing.assert_close(result, value)
+    _, slope = torch.func.jvp(total, tensors, tensors)
+    along = sum((value * tensor).sum() for value, tensor in zip(expected, tensors, strict=True))
+    torch.testing.assert_close(slope, along)
+    with forward_ad.dual_level():
+        dual = total(*(forward_ad.make_dual(tensor, tensor) for tensor in tensors))
+        torch.testing.assert_close(forward_ad.unpack_dual(dual).tangent, along)
+
+
+def test_vmap_gives_the_gradients_of_each_image():
+    (x, spatial, _), options = arguments(GEOMETRIES["plain"], "spatial alone")
+
+    def total(image, filters):
+        return dynamic_filter(image[None], filters[None], **options).square().sum()
+
+    results = torch.func.vmap(torch.func.grad(total))(x, spatial)
+    expected = torch.stack([torch.func.grad(total)(*pair) for pair in zip(x, spatial, strict=True)])
+    torch.testing.assert_close(results, expected)
 
 
 @pytest.mark.parametrize("filters", FILTERS)

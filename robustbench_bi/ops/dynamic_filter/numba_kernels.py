@@ -1,37 +1,31 @@
-"""The dynamic filter on the CPU, forward and backward.
+"""The dynamic filter on the CPU: arguments and results of the compiled loops in `loops_numba_kernels`.
 
-The kernels take the channels last: the channels of a group share one filter value, and there they are neighbours in
-memory, 16 of which are one vector. A sum stays in registers over all taps. Arrays are float32, or bfloat16 as int16.
-Images whose channels come first are turned one by one, and only an image for each thread is held twice; so are those
-with groups of a number of channels that 16 does not divide, which are filled up with zeros.
+The loops take float32, and bfloat16 as int16, for NumPy has no such type. Where the channels of all tensors come last,
+in groups of whole vectors, they work on the tensors as they are. Else the loops turn one image at a time, and beyond
+the results there is one copy of an image for each thread; float16, and tensors of both layouts, are copied as a whole.
 
-Whatever the stride and dilation, the rows that the taps of a position meet are the same along its row, and the columns
-the same along its column. Both are worked out beforehand, as offsets into the arrays; so one kernel computes the output
-(each position from the pixels that it meets) and the gradient of the image (each pixel from the positions that meet
-it). The work is cut the same way for any number of threads, and their number changes no bit of a result.
+The work is cut into units of some images, or of some rows of one, which the threads take in turn. The cuts are the same
+for any number of threads, so that their number changes no bit of a result.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustbench_bi.ops.dynamic_filter.vectors_numba_kernels import (
-    WIDTH,
-    load,
-    number,
-    put,
-    store,
-    total,
-    transpose,
-    zeros,
+from robustbench_bi.ops.dynamic_filter.loops_numba_kernels import (
+    Taps,
+    backward_planes,
+    correlate,
+    gather,
+    gather_planes,
 )
+from robustbench_bi.ops.dynamic_filter.vectors_numba_kernels import WIDTH
 from robustbench_bi.ops.threads import share_out
 
 _UNIT = 2**17
@@ -45,29 +39,19 @@ Unit = tuple[int, int, int, int]
 """The first and the end of some images, and of some rows in them."""
 
 
-class _Taps(NamedTuple):
-    """For each row (or column) of the target, the taps that meet one of the source: the first `counts` of its K.
-
-    `offsets` is int64 (rows, K, 3): into the source, the spatial filter and the channel filter.
-    """
-
-    offsets: NDArray[np.int64]
-    counts: NDArray[np.int64]
-
-
 def forward(
     x: Tensor, spatial: Tensor, channel: Tensor | None, kernel_size: int, stride: int, dilation: int, combine: str
 ) -> Tensor:
-    """Twin of `reference.forward` for float32 and narrower types."""
+    """Twin of `reference.forward` for float32 and narrower types, and at least one pixel."""
     layout = _layout(x, spatial, kernel_size)
     last = _are_last(layout, x, spatial)
     output = _like(x, last, (*x.shape[:2], *spatial.shape[2:]))
     taps = _axes(output.shape[2:], x.shape[2:], (kernel_size, stride, dilation), layout, False)
     given = _array(x, last), _array(spatial, last), _factors(channel, layout), combine == "mul", _array(output, last)
     if last:
-        call = functools.partial(_gather, *given, *taps, layout[0], spatial.shape[1])
+        call = functools.partial(gather, *given, *taps, layout[0], spatial.shape[1])
     else:
-        call = functools.partial(_gather_planes, *given, *taps, layout)
+        call = functools.partial(gather_planes, *given, *taps, layout)
     share_out([functools.partial(call, unit) for unit in _units(x, spatial, output.shape[2] if last else 1)])
     return output.to(x.dtype)
 
@@ -82,26 +66,30 @@ def backward(
     dilation: int,
     combine: str,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Twin of `reference.backward` for float32 and narrower types."""
+    """Twin of `reference.backward` for float32 and narrower types, and at least one pixel."""
     layout = _layout(x, spatial, kernel_size)
     last = _are_last(layout, gradient, x, spatial)
     to_x, to_spatial = _like(x, last, x.shape), _like(spatial, last, spatial.shape)
     geometry, sides = (kernel_size, stride, dilation), (x.shape[2:], gradient.shape[2:])
-    back, forth = _axes(*sides, geometry, layout, True), _axes(*sides[::-1], geometry, layout, False)
+    to_pixels, to_positions = _axes(*sides, geometry, layout, True), _axes(*sides[::-1], geometry, layout, False)
     errors, pixels, weights = (_array(tensor, last) for tensor in (gradient, x, spatial))
     filters = weights, _factors(channel, layout), combine == "mul"
     results = _array(to_x, last), _array(to_spatial, last)
     units = _units(x, spatial, gradient.shape[2] if last else 1)
     # Each band of rows has a sum of its own, and these are added in their order, whichever thread made them.
-    bands = sorted({top for _, _, top, _ in units}) or [0]
+    bands = sorted({top for _, _, top, _ in units})
     sums = np.zeros((len(bands), len(x), 0 if channel is None else kernel_size**2 * layout[0] * layout[2]), np.float32)
     if last:
-        gather = functools.partial(_gather, errors, *filters, results[0], *back, layout[0], 0)
-        calls = [functools.partial(gather, unit) for unit in _units(x, spatial, x.shape[2])]
-        correlate = functools.partial(_correlate, errors, pixels, *filters, results[1])
-        calls += [functools.partial(correlate, sums[bands.index(unit[2])], *forth, layout[0], unit) for unit in units]
+        call = functools.partial(gather, errors, *filters, results[0], *to_pixels, layout[0], 0)
+        calls = [functools.partial(call, unit) for unit in _units(x, spatial, x.shape[2])]
+        call = functools.partial(correlate, errors, pixels, *filters, results[1])
+        own = [sums[bands.index(top)] for _, _, top, _ in units]
+        calls += [
+            functools.partial(call, band, *to_positions, layout[0], u) for band, u in zip(own, units, strict=True)
+        ]
     else:
-        call = functools.partial(_backward_planes, errors, pixels, *filters, *results, sums[0], back, forth, layout)
+        given = errors, pixels, *filters, *results, sums[0], to_pixels, to_positions, layout
+        call = functools.partial(backward_planes, *given)
         calls = [functools.partial(call, unit) for unit in units]
     share_out(calls)
     to_channel = None if channel is None else _channel_gradient(channel, sums, layout)
@@ -115,7 +103,7 @@ def _layout(x: Tensor, spatial: Tensor, kernel_size: int) -> Layout:
 
 
 def _are_last(layout: Layout, *tensors: Tensor) -> bool:
-    """Whether `_gather` and `_correlate` can work on tensors as they are."""
+    """Whether `gather` and `correlate` can work on tensors as they are."""
     return layout[1] == layout[2] and all(
         tensor.dtype in (torch.float32, torch.bfloat16) and tensor.is_contiguous(memory_format=torch.channels_last)
         for tensor in tensors
@@ -160,8 +148,6 @@ def _channel_gradient(channel: Tensor, sums: NDArray[np.float32], layout: Layout
 def _units(x: Tensor, spatial: Tensor, height: int) -> list[Unit]:
     """What a thread takes on at once: some images, or some of the `height` rows of one."""
     batch = len(x)
-    if not x.numel():
-        return []
     image = (2 * x.numel() + spatial.numel()) // batch
     if image <= _UNIT:
         count = _UNIT // image
@@ -178,7 +164,7 @@ def _axes(
     geometry: Geometry,
     layout: Layout,
     transposed: bool,
-) -> tuple[_Taps, _Taps]:
+) -> tuple[Taps, Taps]:
     """Where the taps of the target's rows and of its columns meet the source; sizes are height and width.
 
     The filter is that of the target's own position or, transposed, of the one that a tap comes from.
@@ -193,7 +179,7 @@ def _axes(
     )
 
 
-def _taps(targets: int, sources: int, geometry: Geometry, transposed: bool, steps: tuple[int, int, int, int]) -> _Taps:
+def _taps(targets: int, sources: int, geometry: Geometry, transposed: bool, steps: tuple[int, int, int, int]) -> Taps:
     """Where the taps of rows (or columns) meet.
 
     The steps are how far the next row of the source lies in the source and in the spatial filter, and the next tap in
@@ -210,183 +196,4 @@ def _taps(targets: int, sources: int, geometry: Geometry, transposed: bool, step
     met, taps = np.take_along_axis(met, order, 1), taps[order]
     source, position, tap, factor = steps
     offsets = np.stack([met * source, met * position + taps * tap, taps * factor], axis=2)
-    return _Taps(offsets, valid.sum(1))
-
-
-@numba.njit(nogil=True, cache=True)
-def _gather(
-    source: Any,
-    spatial: Any,
-    channel: Any,
-    product: Any,
-    target: Any,
-    rows: Any,
-    columns: Any,
-    groups: Any,
-    filters: Any,
-    unit: Any,
-) -> None:
-    first, end, top, bottom = unit
-    width, size = len(columns.counts), rows.offsets.shape[1]
-    pixel = target.shape[1] // (len(rows.counts) * width)
-    lanes = pixel // groups
-    for image in range(first, end):
-        pixels, weights, output = source[image], spatial[image], target[image]
-        for row in range(top, bottom):
-            for column in range(width):
-                position = row * width + column
-                for group in range(groups):
-                    own = position * filters + group * size * size
-                    for lane in range(group * lanes, (group + 1) * lanes, WIDTH):
-                        value = zeros()
-                        for u in range(rows.counts[row]):
-                            pixel_row = rows.offsets[row, u, 0] + lane
-                            weight_row = rows.offsets[row, u, 1] + own
-                            factor_row = rows.offsets[row, u, 2] + lane
-                            for v in range(columns.counts[column]):
-                                met = load(pixels, pixel_row + columns.offsets[column, v, 0])
-                                weight = number(weights, weight_row + columns.offsets[column, v, 1])
-                                if channel is None:
-                                    value += weight * met
-                                elif product:
-                                    factor = load(channel[image], factor_row + columns.offsets[column, v, 2])
-                                    value += weight * factor * met
-                                else:
-                                    factor = load(channel[image], factor_row + columns.offsets[column, v, 2])
-                                    value += (weight + factor) * met
-                        store(output, position * pixel + lane, value)
-
-
-@numba.njit(nogil=True, cache=True)
-def _correlate(
-    gradient: Any,
-    source: Any,
-    spatial: Any,
-    channel: Any,
-    product: Any,
-    to_spatial: Any,
-    to_channel: Any,
-    rows: Any,
-    columns: Any,
-    groups: Any,
-    unit: Any,
-) -> None:
-    first, end, top, bottom = unit
-    width, size = len(columns.counts), rows.offsets.shape[1]
-    pixel = gradient.shape[1] // (len(rows.counts) * width)
-    lanes = pixel // groups
-    for image in range(first, end):
-        errors, pixels, weights, output = gradient[image], source[image], spatial[image], to_spatial[image]
-        for row in range(top, bottom):
-            for column in range(width):
-                position = row * width + column
-                for group in range(groups):
-                    own = (position * groups + group) * size * size
-                    output[own : own + size * size] = 0
-                    for u in range(rows.counts[row]):
-                        for v in range(columns.counts[column]):
-                            start = rows.offsets[row, u, 0] + columns.offsets[column, v, 0]
-                            weight = own + rows.offsets[row, u, 1] + columns.offsets[column, v, 1]
-                            value = zeros()
-                            for lane in range(group * lanes, (group + 1) * lanes, WIDTH):
-                                met = load(errors, position * pixel + lane) * load(pixels, start + lane)
-                                if channel is None:
-                                    value += met
-                                else:
-                                    factor = rows.offsets[row, u, 2] + columns.offsets[column, v, 2] + lane
-                                    share = met
-                                    if product:
-                                        share = number(weights, weight) * met
-                                        met = met * load(channel[image], factor)
-                                    value += met
-                                    store(to_channel[image], factor, load(to_channel[image], factor) + share)
-                            put(output, weight, total(value))
-
-
-@numba.njit(nogil=True, cache=True)
-def _turn(
-    source: Any, first: Any, source_step: Any, lines: Any, columns: Any, target: Any, start: Any, target_step: Any
-) -> None:
-    if lines < WIDTH or columns < WIDTH:
-        for line in range(lines):
-            for column in range(columns):
-                value = number(source, first + line * source_step + column)
-                put(target, start + column * target_step + line, value)
-        return
-    # The last block overlaps the one before, so that all are whole.
-    for block in range(0, lines, WIDTH):
-        line = min(block, lines - WIDTH)
-        for other in range(0, columns, WIDTH):
-            column = min(other, columns - WIDTH)
-            here, there = first + line * source_step + column, start + column * target_step + line
-            transpose(source, here, source_step, target, there, target_step)
-
-
-@numba.njit(nogil=True, cache=True)
-def _channels_last(planes: Any, layout: Any) -> Any:
-    """(C·H·W) as (1, H·W·C), float32, with each group filled up by zeros."""
-    groups, count, lanes = layout
-    area = len(planes) // (groups * count)
-    values = np.empty((1, area * groups * lanes), np.float32)
-    if count < lanes:
-        values[:] = 0
-    for group in range(groups):
-        _turn(planes, group * count * area, area, count, area, values[0], group * lanes, groups * lanes)
-    return values
-
-
-@numba.njit(nogil=True, cache=True)
-def _channels_first(values: Any, layout: Any, planes: Any) -> None:
-    """The reverse."""
-    groups, count, lanes = layout
-    area = len(planes) // (groups * count)
-    for group in range(groups):
-        _turn(values[0], group * lanes, groups * lanes, area, count, planes, group * count * area, area)
-
-
-@numba.njit(nogil=True, cache=True)
-def _gather_planes(
-    source: Any, spatial: Any, channel: Any, product: Any, target: Any, rows: Any, columns: Any, layout: Any, unit: Any
-) -> None:
-    """`_gather` for the output, of images whose channels come first."""
-    groups, height, area = layout[0], len(rows.counts), len(rows.counts) * len(columns.counts)
-    filters = spatial.shape[1] // area
-    as_one = (1, filters, filters)
-    result = np.empty((1, area * groups * layout[2]), np.float32)
-    for image in range(unit[0], unit[1]):
-        pixels, weights = _channels_last(source[image], layout), _channels_last(spatial[image], as_one)
-        factors = None if channel is None else channel[image : image + 1]
-        _gather(pixels, weights, factors, product, result, rows, columns, groups, filters, (0, 1, 0, height))
-        _channels_first(result, layout, target[image])
-
-
-@numba.njit(nogil=True, cache=True)
-def _backward_planes(
-    gradient: Any,
-    source: Any,
-    spatial: Any,
-    channel: Any,
-    product: Any,
-    to_source: Any,
-    to_spatial: Any,
-    to_channel: Any,
-    back: Any,
-    forth: Any,
-    layout: Any,
-    unit: Any,
-) -> None:
-    """`_gather` for the gradient of the image, and `_correlate`, of images whose channels come first."""
-    groups, height, area = layout[0], len(forth[0].counts), len(forth[0].counts) * len(forth[1].counts)
-    filters = spatial.shape[1] // area
-    as_one = (1, filters, filters)
-    for image in range(unit[0], unit[1]):
-        errors, pixels = _channels_last(gradient[image], layout), _channels_last(source[image], layout)
-        weights = _channels_last(spatial[image], as_one)
-        factors = None if channel is None else channel[image : image + 1]
-        to_weights, own = np.empty_like(weights), to_channel[image : image + 1]
-        every = (0, 1, 0, height)
-        _correlate(errors, pixels, weights, factors, product, to_weights, own, forth[0], forth[1], groups, every)
-        _channels_first(to_weights, as_one, to_spatial[image])
-        every = (0, 1, 0, len(back[0].counts))
-        _gather(errors, weights, factors, product, pixels, back[0], back[1], groups, 0, every)
-        _channels_first(pixels, layout, to_source[image])
+    return Taps(offsets, valid.sum(1))

@@ -22,7 +22,7 @@ Filters = tuple[int, int, int, str]
 def forward(
     x: Tensor, spatial: Tensor, channel: Tensor | None, kernel_size: int, stride: int, dilation: int, combine: str
 ) -> Tensor:
-    """Twin of `reference.forward` for float32, float16 and bfloat16, which may be mixed.
+    """Twin of `reference.forward` for float32, float16 and bfloat16, which may be mixed, and at least one pixel.
 
     Where a value of `channel` is not finite, neither is any result of that channel; the reference keeps those of the
     sides, where the tap does not meet the image.
@@ -36,10 +36,9 @@ def forward(
     filters = (kernel_size, stride, dilation, "alone" if channel is None else combine)
     shape = (*x.shape[:2], *spatial.shape[2:])
     output = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
-    if output.numel():
-        sizes, constants, grid = _geometry(x, spatial, filters)
-        with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-            device.filter_image[grid](x, spatial, channel, output, *sizes, **constants)
+    sizes, constants, grid = _geometry(x, spatial, filters)
+    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+        device.filter_image[grid](x, spatial, channel, output, *sizes, **constants)
     return output
 
 
@@ -59,9 +58,6 @@ def backward(
     gradient, x = gradient.contiguous(memory_format=memory_format), x.contiguous(memory_format=memory_format)
     spatial, channel = _dense(spatial), _contiguous(channel)
     filters = (kernel_size, stride, dilation, "alone" if channel is None else combine)
-    if not x.numel():
-        to_channel = None if channel is None else torch.zeros_like(channel)
-        return torch.zeros_like(x), torch.zeros(spatial.shape, dtype=spatial.dtype, device=x.device), to_channel
     with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
         to_x = _backward_to_x(gradient, x, spatial, channel, filters)
         to_spatial = _backward_to_spatial(gradient, x, spatial, channel, filters)

@@ -7,6 +7,8 @@ a kernel that sums up in vectors runs two to five times as fast.
 `a + b` and `a * b` take vectors and float32 numbers. A product that is added may be fused with the addition, which
 rounds once instead of twice. Arrays are contiguous and float32, or int16 that holds the bits of bfloat16: NumPy has no
 such type. Indices are not checked.
+
+Numba's cache of the loops that call these does not see a change here: touch `loops_numba_kernels.py` after one.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import os
 import shlex
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from robustbench_bi.terminal import cell_progress, print_table, training_progres
 if TYPE_CHECKING:
     import pandas as pd
 
+    from robustbench_bi.ranks import Share
     from robustbench_bi.records import Run
 
 
@@ -134,14 +135,24 @@ def evaluate(
 ) -> None:
     """Evaluate networks on clean and corrupted images.
 
-    Keeps every prediction under --out, one folder a run; the same command continues a run that was stopped.
+    Keeps every prediction under --out, one folder a run; the same command continues a run that was stopped. Processes
+    that torchrun, srun or a SLURM job array starts share the work; docs/scale.md describes it.
     """
     from robustbench_bi.evaluate import evaluate_models
+    from robustbench_bi.ranks import share_of_environment
     from robustbench_bi.reports.frames import summary_frame
 
     means, stds = _numbers("--mean", mean), _numbers("--std", std)
+    share = share_of_environment()
+    quiet = quiet or share.follows or share.local_rank > 0
+    if share.count > 1 and not quiet:
+        _say_shared(share)
     with cell_progress(quiet) as progress:
-        runs = evaluate_models(models, weights=weights or None, mean=means, std=stds, progress=progress, **options)
+        runs = evaluate_models(
+            models, weights=weights or None, mean=means, std=stds, progress=progress, share=share, **options
+        )
+    if share.follows or (not share.leads and _left_to_others(runs, share)):
+        return
     summaries = [(run, summary_frame(run)) for run in runs]
     if as_json:
         _print_json([{**_about(run), "summary": frame, "cells": run.cells()} for run, frame in summaries])
@@ -218,7 +229,7 @@ def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str
 @click.option(
     "--pictures",
     is_flag=True,
-    help="Show example pictures and their power spectra on the page, where the images are at hand; it loads torch.",
+    help="Show example pictures and power spectra too. Corruptions are made again: some seconds, and 1 GB.",
 )
 def report(runs: tuple[Path, ...], baseline: Path | None, out: Path, form: Any, pictures: bool) -> None:
     """Write a report of finished runs: one page that needs no network, or tables for a paper.
@@ -369,32 +380,78 @@ def corrupt(source: str, destination: Path, jpeg: str | None, quiet: bool, **opt
 @click.option(
     "--preset", type=click.Choice(["paper", "cifar", "demo"]), help="[default: demo for the demo data, else paper]"
 )
-@click.option("--epochs", type=click.IntRange(1), help="In place of the preset's.")
+@click.option("--epochs", type=click.IntRange(1), help="In place of the preset's, as the next seven.")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images a step, of all processes together.")
+@click.option("--learning-rate", type=float, metavar="RATE", help="For 256 images a step; scaled with --batch-size.")
+@click.option("--warmup-epochs", type=float, metavar="N", help="The learning rate rises linearly over these.")
+@click.option("--label-smoothing", type=float, metavar="SHARE", help="Such as 0.1.")
+@click.option("--ema", type=float, metavar="DECAY", help="Evaluate and save a moving average of the weights.")
+@click.option("--augment", type=click.Choice(["none", "augmix", "noise"]), help="A baseline of robustness.")
+@click.option("--recipe", "changes", multiple=True, metavar="KEY=VALUE", help="Another part, as weight_decay=5e-5.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Train on N images.")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the network, such as width=0.25.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
-@click.option("--workers", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Decoding threads.")
+@click.option("--accumulate", type=click.IntRange(1), default=1, metavar="N", help="Micro-batches a step: less memory.")
+@click.option("--compile", "compiled", is_flag=True, help="Use torch.compile.")
+@click.option(
+    "--sync-batch-norm/--no-sync-batch-norm",
+    default=None,
+    help="Batch normalisation over all processes.  [default: on CUDA]",
+)
+@click.option(
+    "--workers", type=click.IntRange(0), metavar="N", help="Decoding threads.  [default: one a core, up to 8]"
+)
 @click.option("--classes", type=click.Path(path_type=Path), help="Tab-separated: class number, folder name, label.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("trained"), show_default=True, help="Folder of the results."
 )
+@click.option(
+    "--save-every",
+    type=click.FloatRange(0),
+    default=600,
+    show_default=True,
+    metavar="SECONDS",
+    help="Keep the state to go on from within an epoch too.",
+)
+@click.option("--tensorboard", "events", is_flag=True, help="Write TensorBoard's logs to OUT/NAME-tensorboard.")
 @click.option("--quiet", is_flag=True, help="No progress.")
-def train(model: str, data: str, preset: str | None, options: tuple[str, ...], quiet: bool, **rest: Any) -> None:
+def train(
+    model: str,
+    data: str,
+    preset: str | None,
+    changes: tuple[str, ...],
+    options: tuple[str, ...],
+    quiet: bool,
+    **rest: Any,
+) -> None:
     """Train a network from random weights; ends with OUT/NAME.safetensors.
 
     The checkpoint holds the network's options, classes and preprocessing: `eval --model NAME --weights FILE` needs no
-    more. No corruption is ever shown in training.
+    more. No corruption is ever shown in training. The same command continues a training that was stopped, exactly.
+    Under torchrun several processes share each batch; docs/training.md describes it.
     """
     from robustbench_bi.training.loop import train as run_training
 
     preset = preset or ("demo" if data == "demo" else "paper")
+    frequent = ("batch_size", "learning_rate", "warmup_epochs", "label_smoothing", "ema", "augment")
+    recipe = {name: value for name in frequent if (value := rest.pop(name)) is not None}
+    recipe |= dict(_option(text, "--recipe", "weight_decay=5e-5") for text in changes)
     chosen = dict(_option(text) for text in options)
-    path = run_training(
-        model, data, preset=preset, options=chosen, progress=None if quiet else training_progress(), **rest
-    )
-    click.echo(f"Written: {path}")
+    follows = os.environ.get("RANK", "0") != "0"
+    try:
+        with training_progress(quiet or follows) as (progress, note):
+            path = run_training(
+                model, data, preset=preset, recipe=recipe, options=chosen, progress=progress, note=note, **rest
+            )
+    except KeyboardInterrupt as stopped:
+        if not stopped.args:
+            raise
+        click.echo(str(stopped), err=True)
+        raise click.exceptions.Exit(130) from stopped
+    if not follows:
+        click.echo(f"Written: {path}")
 
 
 @cli.command()
@@ -501,47 +558,18 @@ def convert(
 )
 @click.option("--quiet", is_flag=True, help="No progress.")
 @json_option
-def spectra(
-    images: str,
-    corruptions: str,
-    severities: str,
-    limit: int,
-    size: int | None,
-    table: str,
-    jpeg: int | None,
-    seed: int,
-    out: Path,
-    quiet: bool,
-    as_json: bool,
-) -> None:
+def spectra(images: str, out: Path, quiet: bool, as_json: bool, **options: Any) -> None:
     """Show which frequencies a corruption touches: power spectra and their ratio to clean.
 
     As the right half of the paper's Fig. 4. Prints the ratio in three bands: low (periods longer than 16 pixels),
     middle, and high (up to 4 pixels).
     """
-    from functools import partial
-
-    from robustbench_bi.config import parse_severities
-    from robustbench_bi.corruptions import resolve_suite, resolve_table
-    from robustbench_bi.corruptions.cells import corrupted_cells
-    from robustbench_bi.data.pictures import open_pictures, picture_geometry, read_cells
-    from robustbench_bi.records import CLEAN
-    from robustbench_bi.reports.frames import describe_data
-    from robustbench_bi.reports.spectra import bands_frame, display_bands, measure_spectra, spectra_frame
+    from robustbench_bi.probes.spectra import picture_spectra
+    from robustbench_bi.reports.spectra import display_bands
     from robustbench_bi.reports.spectra_figure import write_spectra
 
-    chosen = parse_severities(severities)
-    cells = [CLEAN, *((name, severity) for name in resolve_suite(corruptions) for severity in chosen)]
-    dataset = open_pictures(images, limit=limit)
-    geometry = picture_geometry(dataset, size)
-    table = resolve_table(table, geometry.input_size)
-    corrupted = partial(corrupted_cells, seed=seed, table=table, jpeg=jpeg)
     with cell_progress(quiet) as progress:
-        measured = measure_spectra(read_cells(dataset, geometry, cells, corrupted, progress=progress))
-    about = {"data": Path(images).resolve().name, "input_size": geometry.input_size, "table": table, "jpeg": jpeg}
-    about["generator"] = "bivo-robust" if dataset.stored_cells is None else "files"
-    frame = spectra_frame(measured, describe_data(about, len(dataset)))
-    bands = bands_frame(measured)
+        frame, bands = picture_spectra(images, progress=progress, **options)
     written = write_spectra(frame, bands, out)
     if as_json:
         _print_json({"bands": bands, "caption": frame.attrs["caption"], "files": written})
@@ -708,7 +736,10 @@ LISTED = {
     "data": ("robustbench_bi.data", "SOURCES", ("name", "summary")),
 }
 
-NOTES = {"corruptions": "On CUDA, those without a triton kernel run as plain torch; none passes through the CPU."}
+NOTES = {
+    "corruptions": "On CUDA, those without a triton kernel run as plain torch, and so do the variants of the table "
+    "imagecorruptions; none passes through the CPU."
+}
 
 
 @cli.command("list")
@@ -754,11 +785,11 @@ def _draw_gallery(what: str, folder: Path) -> None:
     click.echo(f"Written: {path}")
 
 
-def _option(text: str) -> tuple[str, Any]:
-    """A network's option from "key=value"; the value is read as JSON where it is JSON, else as a word."""
+def _option(text: str, name: str = "--option", example: str = "width=0.25") -> tuple[str, Any]:
+    """A name and a value from "key=value"; the value is read as JSON where it is JSON, else as a word."""
     key, equals, value = text.partition("=")
     if not equals:
-        raise OneLineError(f"--option must be KEY=VALUE, such as width=0.25, got {text!r}")
+        raise OneLineError(f"{name} must be KEY=VALUE, such as {example}, got {text!r}")
     try:
         return key, json.loads(value)
     except ValueError:
@@ -821,6 +852,31 @@ def _save_baseline(run: Path, path: Path, options: list[str]) -> None:
     write_baseline(outcomes, path)
     n, cells = outcomes.correct.shape
     click.echo(f"Written: {path}, the baseline of {outcomes.run['name']}: {n:,} images × {cells} cells.")
+
+
+def _say_shared(share: Share) -> None:
+    """Say that this is not all of the work, so that nobody is surprised who did not ask for it."""
+    if share.leads:
+        click.echo(f"{share.count} processes share the work; this one shows the progress of all.", err=True)
+    else:
+        click.echo(
+            f"This is rank {share.rank} of {share.count} that share the work. To do all of it in each process, unset "
+            "RANK, WORLD_SIZE and SLURM_ARRAY_TASK_ID.",
+            err=True,
+        )
+
+
+def _left_to_others(runs: Sequence[Run], share: Share) -> bool:
+    """Say which runs are not finished because other processes have not done their part, and tell whether any is."""
+    unfinished = [(run, len(run.missing())) for run in runs if run.missing()]
+    for run, missing in unfinished:
+        total = len(run.cell_names) * len(list(run.blocks()))
+        click.echo(
+            f"Rank {share.rank} of {share.count} has done its part. {total - missing:,} of {total:,} cell-blocks of "
+            f"{run.directory} are there; the others are left to the other ranks. The last to end prints the result.",
+            err=True,
+        )
+    return bool(unfinished)
 
 
 def _about(run: Run) -> dict[str, Any]:

@@ -1,30 +1,32 @@
 """The evaluation loop: blocks of images, cells of corruption × severity, models, records.
 
 A block of images is decoded once and held as uint8; every cell and every model of the call runs on it from memory.
-Each finished cell-block is one file, so a run that was stopped at any moment continues where it stood.
+Each finished cell-block is one file, so a run that was stopped at any moment continues where it stood, and several
+processes can share a run: each fills its own part of the cell-blocks.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from robustbench_bi.cell_blocks import Candidate, Task, tasks_of, there_already
 from robustbench_bi.config import BLOCK_SIZE, EvalConfig, configure_run, parse_severities
 from robustbench_bi.corruptions import resolve_suite
 from robustbench_bi.corruptions.apply import corrupt, jpeg_round_trip
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import ModelOutputError
-from robustbench_bi.models.inference import choose_device, score
+from robustbench_bi.models.inference import score
 from robustbench_bi.prepare import (
     check_options,
     close_folder,
+    device_for,
     logits_of,
     name_of,
     network_for,
@@ -34,31 +36,11 @@ from robustbench_bi.prepare import (
     weights_for,
     without_broken,
 )
-from robustbench_bi.records import CLEAN, Cell, CellProgress, Run, cell_file, is_whole, write_cell
+from robustbench_bi.ranks import ALONE, Share, owners, wait_until
+from robustbench_bi.records import CLEAN, Cell, CellProgress, Run, write_cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A model ready to run: the network, how its images are prepared, and the run it fills."""
-
-    network: torch.nn.Module
-    preprocessing: Preprocessing
-    config: EvalConfig
-    run: Run
-
-
-@dataclass(frozen=True)
-class Task:
-    """A cell-block to fill: its number and size, its cell, how images are cut, and the models that still lack it."""
-
-    block: int
-    rows: int
-    cell: Cell
-    geometry: Preprocessing
-    candidates: list[Candidate]
 
 
 def evaluate(model: str | torch.nn.Module, data: str | Path = "demo", **options: Any) -> Run:
@@ -71,7 +53,7 @@ def evaluate(model: str | torch.nn.Module, data: str | Path = "demo", **options:
         **options: as for `evaluate_models`.
 
     Returns:
-        The finished run.
+        The finished run; with a `share`, as for `evaluate_models`.
 
     Example:
         >>> import tempfile
@@ -108,6 +90,7 @@ def evaluate_models(
     interpolation: str | None = None,
     progress: Callable[[CellProgress], None] | None = None,
     block_size: int = BLOCK_SIZE,
+    share: Share = ALONE,
 ) -> list[Run]:
     """Evaluate several models in one pass; models of equal image geometry share every corrupted batch.
 
@@ -136,9 +119,12 @@ def evaluate_models(
         mean, std, input_size, resize_size, interpolation: in place of the models' own; see `Preprocessing`.
         progress: called after each finished cell-block.
         block_size: images a block; part of the run's identity, because it sets the record files.
+        share: which of several processes this is. Each makes the same call and fills its part of the cell-blocks; by
+            default there is one. The command line takes it from torchrun or SLURM, by `ranks.share_of_environment`.
 
     Returns:
-        One finished run for each model, in order.
+        One finished run for each model, in order. With a `share` only rank 0 of processes started together waits for
+        the others; for every other one `Run.missing` tells what they have still to do.
 
     Raises:
         InputError: an option is out of range.
@@ -155,7 +141,7 @@ def evaluate_models(
         precision, generator, seed, limit=limit, batch_size=batch_size, block_size=block_size, workers=workers
     )
     weights_of = weights_for(models, weights)
-    target = choose_device(device)
+    target = device_for(device, share)
     states = [(model, _state_of(model)) for model in models if isinstance(model, torch.nn.Module)]
     dataset = open_data(str(data), limit=limit, classes=classes)
     networks = [network_for(model, own, dataset, target, seed) for model, own in zip(models, weights_of, strict=True)]
@@ -185,22 +171,24 @@ def evaluate_models(
         ]
 
     configs = configure(dataset)
-    if not all((Path(out) / config.folder / "run.json").exists() for config in configs):
-        # A run folder is made only once every image has been decoded, so an existing one needs no second check.
+    begun = all((Path(out) / config.folder / "run.json").exists() for config in configs)
+    if not begun and (skip_broken or not share.follows):
+        # A run folder is made only once every image has been decoded, so an existing one needs no second check. Of
+        # processes started together rank 0 does it for all, unless each must know which images are left out.
         needed = None if dataset.stored_cells is None else configs[0].cells
         dataset, broken = without_broken(dataset, needed, workers, skip_broken)
         configs = configure(dataset, broken)
         for network, prepared, config in zip(networks, geometries, configs, strict=True):
             try_out(network, prepared, config, dataset)
     candidates = [
-        Candidate(network, prepared, config, open_folder(Path(out), config))
+        Candidate(network, prepared, config, open_folder(Path(out), config, share))
         for network, prepared, config in zip(networks, geometries, configs, strict=True)
     ]
     try:
-        _Loop(dataset, candidates, target, batch_size, workers, progress).run()
+        _Loop(dataset, candidates, target, batch_size, workers, progress, share).run()
     finally:
         for candidate in candidates:
-            close_folder(candidate.run)
+            close_folder(candidate.run, share)
         for model, (was_training, was_on) in states:
             model.train(was_training).to(was_on)
     return [candidate.run for candidate in candidates]
@@ -222,19 +210,30 @@ class _Loop:
         batch_size: int,
         workers: int,
         progress: Callable[[CellProgress], None] | None,
+        share: Share,
     ) -> None:
         self.dataset = dataset
         self.device = device
         self.batch_size = batch_size
         self.workers = workers
         self.progress = progress
-        self.tasks = list(_tasks(candidates))
+        self.candidates = candidates
         self.block_size = candidates[0].config.block_size
+        tasks = list(tasks_of(candidates))
+        owned = list(zip(tasks, owners([task.images for task in tasks], share.count), strict=True))
+        self.tasks = [task.lacking() for task, owner in owned if owner == share.rank]
+        self.others = [task for task, owner in owned if owner != share.rank] if share.leads else []
+        self.others_before = there_already(self.others)
         self.images = 0
-        self.images_total = sum(task.rows * len(task.candidates) for task in self.tasks)
 
     def run(self) -> None:
-        """Fill what is missing of every run; the images of a block are decoded once for each geometry."""
+        """Fill what is missing of the own part, then wait for the others where this process is to."""
+        self._fill()
+        if self.others:
+            self._wait()
+
+    def _fill(self) -> None:
+        """Fill the own cell-blocks; the images of a block are decoded once for each geometry."""
         block: tuple[int, Preprocessing] | None = None
         clean: NDArray[np.uint8] | None = None
         images: NDArray[np.uint8] | None = None
@@ -251,10 +250,35 @@ class _Loop:
                     clean = self.dataset.read(rows, task.geometry, workers=self.workers)
                 images = clean
             for candidate, columns in zip(task.candidates, self._classify(task, images, rows), strict=True):
-                write_cell(cell_file(candidate.run.directory, task.cell, task.block), columns)
-            self.images += task.rows * len(task.candidates)
-            if self.progress is not None:
-                self.progress(CellProgress(task.cell, done, len(self.tasks), self.images, self.images_total))
+                write_cell(task.file(candidate), columns)
+            self.images += task.images
+            self._show(task.cell, done, there_already(self.others))
+
+    def _wait(self) -> None:
+        """Wait until the others have done their part, and show how they come on; give up on those that died."""
+        there = there_already(self.others)
+
+        def look() -> int:
+            nonlocal there
+            before, there = there, there_already(self.others)
+            if new := there - before:
+                self._show(self.others[max(new)].cell, len(self.tasks), there)
+            return len(there)
+
+        def finished() -> bool:
+            return len(there) == len(self.others) and not any(c.run.missing() for c in self.candidates)
+
+        wait_until(finished, look)
+
+    def _show(self, cell: Cell, done: int, there: set[int]) -> None:
+        """Report a finished cell-block: so many of the own ones are done, and these of the others'."""
+        if self.progress is None:
+            return
+        of_others = sum(self.others[number].images for number in there - self.others_before)
+        still = sum(task.images for number, task in enumerate(self.others) if number not in self.others_before)
+        images_total = sum(task.images for task in self.tasks) + still
+        cells_done, cells_total = done + len(there), len(self.tasks) + len(self.others)
+        self.progress(CellProgress(cell, cells_done, cells_total, self.images + of_others, images_total))
 
     def _classify(
         self, task: Task, images: NDArray[np.uint8], rows: NDArray[np.int64]
@@ -288,15 +312,6 @@ class _Loop:
         return logits
 
 
-def _tasks(candidates: Sequence[Candidate]) -> Iterator[Task]:
-    """Every cell-block in the order of work, with the candidates that lack it and share its images."""
-    for block, rows in candidates[0].run.blocks():
-        for group in _by_geometry(candidates):
-            for cell in candidates[0].config.cells:
-                lacking = [c for c in group if not is_whole(cell_file(c.run.directory, cell, block), rows)]
-                yield Task(block, rows, cell, group[0].preprocessing, lacking)
-
-
 def _corrupted(batch: torch.Tensor, cell: Cell, image_ids: NDArray[np.int64], config: EvalConfig) -> torch.Tensor:
     """The pixels of this cell, after the JPEG round trip where the configuration has one."""
     corruption, severity = cell
@@ -307,13 +322,3 @@ def _corrupted(batch: torch.Tensor, cell: Cell, image_ids: NDArray[np.int64], co
     else:
         batch = corrupt(batch, corruption, severity, seed=config.seed, ids=image_ids, table=config.table)
     return batch if config.jpeg is None else jpeg_round_trip(batch, quality=config.jpeg)
-
-
-def _by_geometry(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
-    """Group candidates whose images are cut in the same way."""
-    groups: dict[tuple[Any, ...], list[Candidate]] = {}
-    for candidate in candidates:
-        prepared = candidate.preprocessing
-        key = (prepared.input_size, prepared.resize_size, prepared.interpolation)
-        groups.setdefault(key, []).append(candidate)
-    yield from groups.values()

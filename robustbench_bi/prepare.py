@@ -21,8 +21,9 @@ from robustbench_bi.data import Dataset
 from robustbench_bi.data.preprocess import Preprocessing, normalise, preprocessing_of
 from robustbench_bi.errors import DataError, InputError, RunMismatchError, WeightsError
 from robustbench_bi.models import MODELS, create_model, resolve
-from robustbench_bi.models.inference import memory_format, run_network
+from robustbench_bi.models.inference import choose_device, memory_format, run_network
 from robustbench_bi.models.weights import is_file, read_metadata
+from robustbench_bi.ranks import ALONE, Share, wait_until
 from robustbench_bi.records import Cell, Run
 
 LISTED = 3
@@ -48,6 +49,17 @@ def check_options(precision: str, generator: str, seed: int, **counts: int | Non
 
 def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def device_for(name: str, share: Share) -> torch.device:
+    """The device of that name; of several processes on one machine each takes a GPU of its own, in turn.
+
+    Raises:
+        InputError: the device cannot be used here.
+    """
+    if share.count > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
+        name = f"cuda:{share.local_rank % torch.cuda.device_count()}"
+    return choose_device(name)
 
 
 def name_of(model: str | nn.Module) -> str:
@@ -202,16 +214,20 @@ def logits_of(network: nn.Module, batch: torch.Tensor, prepared: Preprocessing, 
     return run_network(network, images, config.name, config.precision, config.num_classes)
 
 
-def open_folder(out: Path, config: EvalConfig) -> Run:
+def open_folder(out: Path, config: EvalConfig, share: Share = ALONE) -> Run:
     """The run's folder: made with its `run.json` when new; when it is there, checked and noted as started again.
+
+    Of several processes only rank 0 notes that. Where they were started together, the others wait for its folder.
 
     Raises:
         RunMismatchError: the folder holds another configuration.
-        DataError: it cannot be written.
+        DataError: it cannot be written, or rank 0 does not make it.
     """
     run = Run(out.absolute() / config.folder)
     path = run.directory / "run.json"
     content = config.as_json()
+    if share.follows and not wait_until(path.exists):
+        raise DataError(f"rank 0 has not made {path}; see what it says, and start all processes with the same options")
     if path.exists():
         try:
             found = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -228,7 +244,7 @@ def open_folder(out: Path, config: EvalConfig) -> Run:
                 f"{expected[first]!r} here. Move it away or choose another --out"
             )
         remove_partial_files(run.directory / "records")
-        if not run.missing():
+        if share.rank > 0 or not run.missing():
             return run
         again = {key: content["runtime"][key] for key in ("started", "device", "batch_size", "workers", "versions")}
         found["runtime"]["resumed"] = [*found["runtime"].get("resumed", []), again]
@@ -238,11 +254,14 @@ def open_folder(out: Path, config: EvalConfig) -> Run:
     return Run(run.directory)
 
 
-def close_folder(run: Run) -> None:
-    """Remove a run folder that holds no record: what failed before the first one leaves nothing behind."""
+def close_folder(run: Run, share: Share = ALONE) -> None:
+    """Remove a run folder that holds no record: what failed before the first one leaves nothing behind.
+
+    Where others share the work it stays, for they may be at their first record.
+    """
     records = run.directory / "records"
     remove_partial_files(records)
-    if any(records.glob("*")):
+    if share.count > 1 or any(records.glob("*")):
         return
     with suppress(OSError):
         (run.directory / "run.json").unlink()

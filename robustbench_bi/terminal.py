@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from robustbench_bi.records import CellProgress
-    from robustbench_bi.training.loop import Progress as TrainingProgress
+    from robustbench_bi.training.logs import Progress as TrainingProgress
 
 PLAIN_PROGRESS_SECONDS = 15.0
 WIDTH_OF_FILES = 160
@@ -76,8 +76,46 @@ def _progress_lines() -> Callable[[CellProgress], None]:
     return show
 
 
-def training_progress() -> Callable[[TrainingProgress], None]:
-    """A line on standard error after each epoch, and now and then within one."""
+@contextmanager
+def training_progress(
+    quiet: bool,
+) -> Iterator[tuple[Callable[[TrainingProgress], None] | None, Callable[[str], None]]]:
+    """Callbacks that show a training's progress, as `cell_progress` does, and a line that is shown in any case."""
+    if quiet:
+        yield None, _say
+    elif sys.stderr.isatty():
+        with _training_bar() as callbacks:
+            yield callbacks
+    else:
+        yield _training_lines(), _say
+
+
+@contextmanager
+def _training_bar() -> Iterator[tuple[Callable[[TrainingProgress], None], Callable[[str], None]]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("preparing", total=None, state="")
+        begun = False
+
+        def show(progress: TrainingProgress) -> None:
+            nonlocal task, begun
+            total, done = progress.epochs * progress.steps, (progress.epoch - 1) * progress.steps + progress.step
+            if not begun:
+                # A new task: steps that were done in an earlier start say nothing of the time that is left.
+                bar.remove_task(task)
+                task, begun = bar.add_task("", total=total, completed=done - 1, state=""), True
+            state = f"step {progress.step}/{progress.steps}, loss {progress.loss:.3f}, "
+            state += f"{progress.images_per_second:.0f} images/s"
+            bar.update(task, description=f"epoch {progress.epoch}/{progress.epochs}", completed=done, state=state)
+
+        yield show, lambda line: bar.console.print(line, highlight=False, soft_wrap=True)
+
+
+def _training_lines() -> Callable[[TrainingProgress], None]:
     shown = time.monotonic()
 
     def show(progress: TrainingProgress) -> None:

@@ -160,6 +160,29 @@ def test_train_then_eval_with_the_checkpoint(tmp_path):
     assert json.loads(result.stdout)[0]["name"] == "resnet50"
 
 
+TRAINED = ["train", "--model", "resnet29", "--option", "width=0.125", "--limit", 64, "--batch-size", 32]
+
+
+def test_train_goes_on_refuses_and_does_not_repeat(tmp_path):
+    options = ["--epochs", 2, "--ema", 0.9, "--augment", "noise", "--recipe", "flip=false", "--accumulate", 2]
+    first = invoke(*TRAINED, *options, "--out", tmp_path)
+    assert re.findall(r"^epoch (\d)/2, step 2/2, loss \d\.\d{3}, \d+ images/s$", first.stderr, re.M) == ["1", "2"]
+    assert first.stdout == f"Written: {tmp_path}/resnet29.safetensors\n"
+    again = invoke(*TRAINED, *options, "--out", tmp_path, "--quiet")
+    assert again.stderr == f"{tmp_path}/resnet29.safetensors was finished before; nothing is left to train.\n"
+    line = one_line(*TRAINED, *options, "--label-smoothing", 0.1, "--learning-rate", 0.05, "--out", tmp_path)
+    assert "is of another training: learning_rate was 0.2, now 0.05; label_smoothing was 0.0, now 0.1. Give" in line
+
+
+def test_train_that_is_asked_to_stop_says_how_to_go_on(tmp_path, monkeypatch):
+    def stopped(*arguments, **options):
+        raise KeyboardInterrupt("stopped after step 3 of epoch 2; the same command goes on")
+
+    monkeypatch.setattr("robustbench_bi.training.loop.train", stopped)
+    result = invoke(*TRAINED, "--out", tmp_path, code=130)
+    assert result.stderr == "stopped after step 3 of epoch 2; the same command goes on\n"
+
+
 def test_corrupt_then_eval_of_its_files(tmp_path):
     out = tmp_path / "c"
     options = ["demo", out, "--suite", "contrast", "--severities", "1,5", "--limit", 16, "--clean", "--workers", 1]
@@ -394,6 +417,11 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
         (["gate", "absent", "another", "--baseline", "b.json"], "unexpected extra argument"),
         (["train", "--model", "resnet50", "--option", "width"], "--option must be KEY=VALUE"),
         (["train", "--model", "resnet50", "--option", "widht=1"], "Did you mean 'width'?"),
+        (["train", "--model", "resnet50", "--recipe", "flip"], "--recipe must be KEY=VALUE, such as weight_decay=5e-5"),
+        (["train", "--model", "resnet50", "--recipe", "weight_decy=1"], "Did you mean 'weight_decay'?"),
+        (["train", "--model", "resnet50", "--ema", "1"], "ema must be from 0 to below 1, got 1.0"),
+        (["train", "--model", "resnet50", "--augment", "mixup"], "'mixup' is not one of 'none', 'augmix', 'noise'"),
+        (["train", "--model", "resnet50", "--accumulate", "3"], "cannot be shared out evenly over 1 processes × 3"),
         (["profile", "resnet5O"], "Did you mean 'resnet50'?"),
         (["profile", "binet50_dc_sakg"], "Did you mean 'binet50_dc_sakg"),
         (["profile", "--table", "3"], "'3' is not one of '1', '4'"),

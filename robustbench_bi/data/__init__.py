@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
+    from PIL.Image import Image
 
     from robustbench_bi.data.preprocess import Preprocessing
 
@@ -128,6 +129,8 @@ class Dataset:
         check: `(image_ids, cells, workers) -> broken images`, or None where an image cannot be broken.
         native_size: side of the stored images in pixels, None where files have sizes of their own.
         stored_cells: the cells that the source holds as files, or None where corruptions are made from clean images.
+        open_image: `image_id -> the whole clean picture, RGB, in the size of its file`, for random crops; None where
+            all have the `native_size`.
     """
 
     name: str
@@ -139,6 +142,7 @@ class Dataset:
     check: Callable[[NDArray[np.int64], Collection[Cell], int], Iterable[Broken]] | None = None
     native_size: int | None = None
     stored_cells: frozenset[Cell] | None = None
+    open_image: Callable[[int], Image] | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)

@@ -19,7 +19,7 @@ from PIL import Image, ImageFile
 
 from robustbench_bi.data import Broken, Cell, Dataset, Split, expand_user
 from robustbench_bi.data.classes import number_folders
-from robustbench_bi.data.preprocess import Preprocessing, load_image, reason
+from robustbench_bi.data.preprocess import Preprocessing, load_image, open_rgb, reason
 from robustbench_bi.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -54,7 +54,11 @@ def open_folder(path: str, *, split: Split = "evaluation", classes: Path | None 
     def check(image_ids: NDArray[np.int64], _: Collection[Cell], workers: int) -> list[Broken]:
         return broken_files(image_ids, lambda image_id: [root / files[image_id]], workers)
 
-    return Dataset(path, np.arange(len(files), dtype=np.int64), labels, names, load, describe, check)
+    def open_image(image_id: int) -> Image.Image:
+        return open_rgb(root / files[image_id])
+
+    image_ids = np.arange(len(files), dtype=np.int64)
+    return Dataset(path, image_ids, labels, names, load, describe, check, open_image=open_image)
 
 
 def existing_folder(path: str) -> Path:

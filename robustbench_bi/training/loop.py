@@ -1,64 +1,38 @@
-"""The training loop: one process, SGD, from a dataset to a checkpoint that `create_model` loads.
+"""Training, from a dataset to a checkpoint that `create_model` loads; stopped at any step, it goes on exactly there.
 
-The order of the images and their crops depend on the seed and the epoch only, so two runs on one machine give equal
-weights. No corruption is ever applied.
+The order of the images and their crops depend on the seed and the epoch only, so two runs on one machine's CPU give
+equal weights, and so does one that was interrupted. No corruption of the benchmark is ever applied.
 """
 
 from __future__ import annotations
 
-import csv
-import math
+import os
 import re
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 
-from robustbench_bi.atomic import replacing
-from robustbench_bi.config import installed_versions
 from robustbench_bi.data import Dataset, open_data
-from robustbench_bi.data.preprocess import Preprocessing, normalise, preprocessing_of
-from robustbench_bi.errors import DataError, InputError, ModelOutputError
+from robustbench_bi.data.preprocess import Preprocessing, preprocessing_of
+from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.models import MODELS, create_model, resolve
-from robustbench_bi.models.inference import choose_device, memory_format
-from robustbench_bi.models.weights import load_weights, save_checkpoint
-from robustbench_bi.training.augment import NUMBERS, augment
+from robustbench_bi.models.inference import memory_format
+from robustbench_bi.training.files import Files
+from robustbench_bi.training.images import TrainingImages, reader
+from robustbench_bi.training.logs import Progress, Watchers, tensorboard
+from robustbench_bi.training.processes import Processes, join, losing_others
 from robustbench_bi.training.recipe import Recipe, resolve_recipe
+from robustbench_bi.training.session import Prepared, Session
+from robustbench_bi.training.state import Position, restore_state
+from robustbench_bi.training.steps import Execution, share_out
+from robustbench_bi.training.stopping import stop_requests
 
-IN_MEMORY_BYTES = 2 * 1024**3
-"""A split whose decoded pictures are smaller than this is decoded once and kept."""
-
-LOG = ("epoch", "training_loss", "training_top1", "evaluation_loss", "evaluation_top1", "seconds")
-"""Columns of the log: losses in nats, top-1 in percent; those of training are of augmented images, while it learns."""
-
-Reader = Callable[[NDArray[np.int64]], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands, after each step."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    images_per_second: float
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a network does on a split: top-1 in percent, mean negative log-likelihood in nats, number of images."""
-
-    top1: float
-    loss: float
-    n: int
+SAVE_EVERY = 600.0
+"""Seconds after which the state is kept within an epoch."""
 
 
 def train(
@@ -67,43 +41,62 @@ def train(
     *,
     preset: str = "paper",
     epochs: int | None = None,
+    recipe: Mapping[str, Any] | None = None,
     limit: int | None = None,
     seed: int = 0,
     out: str | Path = "trained",
     device: str = "auto",
     precision: str = "fp32",
-    workers: int = 0,
+    accumulate: int = 1,
+    compiled: bool = False,
+    sync_batch_norm: bool | None = None,
+    workers: int | None = None,
     classes: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
+    save_every: float = SAVE_EVERY,
+    events: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Path:
     """Train a model from random weights and write it as one file, with all that is needed to rebuild it.
 
-    Beside the checkpoint lies `<model>.csv`, one line an epoch. After each epoch the weights are also kept as
-    `<model>-last.safetensors`, which goes away at the end: the result is the last epoch, never a chosen one.
+    Beside the checkpoint lies `<model>.csv`, one line an epoch. While it trains, `<model>-state.safetensors` holds what
+    the same call needs to go on where it stopped, and `<model>-last.safetensors` the weights of the last whole epoch;
+    both go away at the end. The result is the last epoch, never a chosen one. A finished training is not repeated.
+
+    Under torchrun the processes share each batch; the first writes the files.
 
     Args:
         model: a name as for `create_model`.
         data: a data source with a training and an evaluation split.
         preset: "paper", "cifar" or "demo"; see `PRESETS`.
         epochs: in place of the preset's.
+        recipe: other fields of `Recipe`, in place of the preset's.
         limit: train on this many images, chosen by a hash of their ids; the evaluation split stays whole.
-        seed: of the initial weights, the order of the images and their crops.
+        seed: of the initial weights, the order of the images, their crops and augmentation.
         out: folder of the results.
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", …
         precision: of the forward pass, "fp32" or "bf16" (autocast).
-        workers: threads that decode images.
+        accumulate: micro-batches a step, where a batch does not fit into memory.
+        compiled: use `torch.compile`.
+        sync_batch_norm: batch normalisation takes its statistics over all processes; None does so on CUDA.
+        workers: threads that decode and augment images; None for one a core, up to eight, shared by the processes.
         classes: a class file, for folders that hold only some classes.
         options: options of the model, over those of the preset.
-        progress: called after each step.
+        save_every: seconds after which the state is kept within an epoch; it is kept after each epoch anyway.
+        events: write TensorBoard's events to `<model>-tensorboard`.
+        progress: called for each step, in the first process.
+        note: called with a line for a person, where the training goes on or was finished before.
 
     Returns:
         The checkpoint, `<out>/<model>.safetensors`.
 
     Raises:
-        InputError: an argument is out of range.
+        InputError: an argument is out of range, or the processes cannot share the batch.
         DataError: the data cannot be read, lack a split, or `out` cannot be written.
+        RunMismatchError: `out` holds this model, trained in another way.
         ModelOutputError: the loss is not finite; the checkpoint of the last whole epoch is kept.
+        KeyboardInterrupt: SIGTERM or Ctrl-C came; the state is kept.
 
     Example:
         >>> import tempfile
@@ -111,159 +104,102 @@ def train(
         >>> path.name
         'resnet38.safetensors'
     """
-    recipe = resolve_recipe(preset, epochs=epochs)
+    with ExitStack() as stack:
+        processes = stack.enter_context(join(device))
+        cuda = processes.device.type == "cuda"
+        stack.enter_context(torch.random.fork_rng(devices=[processes.device] if cuda else []))
+        stack.enter_context(losing_others(processes, "The same command goes on from the last state that was kept"))
+
+        def prepare() -> Prepared:
+            changes = recipe or {} if epochs is None else {**(recipe or {}), "epochs": epochs}
+            chosen = resolve_recipe(preset, **changes)
+            _check(seed, precision, accumulate, save_every, workers)
+            synchronised = processes.count > 1 and (cuda if sync_batch_norm is None else sync_batch_norm)
+            execution = Execution(precision, memory_format(model), accumulate, compiled, synchronised)
+            return _prepare(model, data, limit, classes, chosen, execution, options or {}, seed, workers, processes)
+
+        prepared = processes.together(prepare)
+        files = Files(Path(out), re.sub(r"[^A-Za-z0-9._-]+", "-", MODELS[model].name if model in MODELS else model))
+        tell = note if note is not None and processes.first else lambda _: None
+        if processes.tell(processes.together(lambda: processes.first and files.finished(prepared.about))):
+            tell(f"{files.weights} was finished before; nothing is left to train.")
+            return files.weights
+        kept = processes.tell(processes.together(lambda: files.kept(prepared.about) if processes.first else None))
+        position = kept[1] if kept else Position()
+        if kept:
+            tell(f"Going on after step {position.step} of epoch {position.epoch + 1}, from {files.state}.")
+        watchers = [Watchers(step=progress)] if progress is not None and processes.first else []
+        if events:
+            done = position.epoch * prepared.steps + position.step
+            shown = tensorboard(files.events, prepared.steps, done) if processes.first else nullcontext(Watchers())
+            watchers.append(processes.together(lambda: stack.enter_context(shown)))
+        stop_asked = stack.enter_context(stop_requests(patient=processes.count > 1))
+        session = Session(prepared, files, position, watchers, stop_asked, save_every)
+        if kept:
+            restore_state(kept[0], session.learner.modules, session.learner.optimiser, processes)
+        session.run()
+        return files.weights
+
+
+def _check(seed: int, precision: str, accumulate: int, save_every: float, workers: int | None) -> None:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise InputError(f"seed must be an integer from 0 to 2**63 - 1, got {seed!r}")
     if precision not in ("fp32", "bf16"):
         raise InputError(f"precision must be fp32 or bf16, got {precision!r}")
+    if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
+        raise InputError(f"accumulate must be a positive integer, got {accumulate!r}")
+    if not save_every >= 0:
+        raise InputError(f"save_every must be a number of seconds of at least 0, got {save_every!r}")
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
+        raise InputError(f"workers must be an integer of at least 0, got {workers!r}")
+
+
+def _prepare(
+    model: str,
+    data: str,
+    limit: int | None,
+    classes: str | Path | None,
+    recipe: Recipe,
+    execution: Execution,
+    options: Mapping[str, Any],
+    seed: int,
+    workers: int | None,
+    processes: Processes,
+) -> Prepared:
+    """Open the data, build the network, read what is kept in memory, and say what identifies the training."""
     training, evaluation = _open_splits(data, limit, classes)
     recipe = replace(recipe, batch_size=min(recipe.batch_size, len(training)))
-    place = choose_device(device)
-    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
-        torch.manual_seed(seed)
-        network = _network(model, training, recipe, options or {})
-        network.to(place).to(memory_format=memory_format(model))
-        session = _Session(
-            network, memory_format(model), training, evaluation, recipe, seed, precision, workers, progress
-        )
-        return _run(session, model, data, training.class_names, Path(out))
-
-
-def _run(session: _Session, model: str, data: str, class_names: tuple[str, ...], out: Path) -> Path:
-    """All epochs, the log, and the files."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", MODELS[model].name if model in MODELS else model)
-    path, kept, log = out / f"{name}.safetensors", out / f"{name}-last.safetensors", out / f"{name}.csv"
-    half = session.recipe.half
-    metadata = {
-        "class_names": class_names,
+    torch.manual_seed(seed)
+    network = _network(model, training, recipe, options)
+    if processes.rank:  # networks that drop out features do so differently for each share of a batch
+        torch.manual_seed((seed + processes.rank) % 2**63)
+    network.to(processes.device).to(memory_format=execution.layout)
+    share, normalised_together = share_out(execution, network, recipe.batch_size, processes)
+    if workers is None:
+        workers = max(1, min(8, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    geometry = _geometry(network, evaluation)
+    named = getattr(network, "identity", {})
+    about = {
+        "model": named.get("name", model),
+        "options": named.get("options"),
+        "num_classes": named.get("num_classes"),
+        "class_names": training.class_names,
         "data": data,
-        "images": len(session.labels),
-        "recipe": asdict(session.recipe),
-        "precision": session.precision,
-        "seed": session.seed,
-        "versions": installed_versions(),
+        "images": len(training),
+        "listing_hash": training.listing_hash,
+        "recipe": asdict(recipe),
+        "precision": execution.precision,
+        "seed": seed,
+        "batch_norm_images": normalised_together,
+        "processes": processes.count,
+        "accumulate": execution.accumulate,
+        "compiled": execution.compiled,
+        "device": processes.device.type,
     }
-    rows: list[dict[str, float]] = []
-    _write_log(log, rows)
-    for epoch in range(session.recipe.epochs):
-        started = time.monotonic()
-        try:
-            fitted, held_out = session.run_epoch(epoch), session.evaluate()
-        except ModelOutputError as error:
-            advice = f"The weights of epoch {epoch} are kept in {kept}" if epoch else "No epoch was finished"
-            raise ModelOutputError(f"{error}; training stops. {advice}") from error
-        seconds = round(time.monotonic() - started, 1)
-        scores = (fitted.loss, fitted.top1, held_out.loss, held_out.top1)
-        rows.append(dict(zip(LOG, (epoch + 1, *(round(score, 4) for score in scores), seconds), strict=True)))
-        _write_log(log, rows)
-        save_checkpoint(kept, session.network, {**metadata, "epoch": epoch + 1}, half=half)
-    load_weights(session.network, kept)
-    accuracy = {"split": "evaluation", **asdict(session.evaluate())}
-    save_checkpoint(path, session.network, {**metadata, "accuracy": accuracy}, half=half)
-    kept.unlink(missing_ok=True)
-    return path
-
-
-def _write_log(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=LOG, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-class _Session:
-    """What one training holds: the network, its optimiser, and the two splits ready to be read."""
-
-    def __init__(
-        self,
-        network: torch.nn.Module,
-        layout: torch.memory_format,
-        training: Dataset,
-        evaluation: Dataset,
-        recipe: Recipe,
-        seed: int,
-        precision: str,
-        workers: int,
-        progress: Callable[[Progress], None] | None,
-    ) -> None:
-        self.network = network
-        self.layout = layout
-        self.recipe = recipe
-        self.seed = seed
-        self.precision = precision
-        self.progress = progress
-        self.geometry = _geometry(network, evaluation)
-        whole = self.geometry.resize_size if recipe.crop == "inception" else self.geometry.input_size
-        self.read = _reader(training, replace(self.geometry, input_size=whole, resize_size=whole), workers)
-        self.read_evaluation = _reader(evaluation, self.geometry, workers)
-        self.labels = torch.from_numpy(training.labels).long()
-        self.evaluation_labels = torch.from_numpy(evaluation.labels).long()
-        self.num_classes = training.num_classes
-        self.steps_per_epoch = len(training) // recipe.batch_size
-        self.optimiser = torch.optim.SGD(
-            network.parameters(), lr=0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-        )
-
-    def run_epoch(self, epoch: int) -> Result:
-        """Train on every image once (but for an incomplete last batch); the result is of the augmented images."""
-        order = np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.labels))
-        numbers = torch.from_numpy(np.random.default_rng((self.seed, epoch, 1)).random((len(order), NUMBERS)))
-        self.network.train()
-        loss_sum, correct, started = 0.0, 0, time.monotonic()
-        for number in range(self.steps_per_epoch):
-            rows = order[number * self.recipe.batch_size : (number + 1) * self.recipe.batch_size]
-            images = augment(self.read(rows), numbers[rows], self.recipe, self.geometry.input_size)
-            step = epoch * self.steps_per_epoch + number
-            loss, right = self._step(images, self.labels[rows], step)
-            if not math.isfinite(loss):
-                raise ModelOutputError(
-                    f"the loss became {loss} in epoch {epoch + 1}, step {number + 1}; try a lower learning rate"
-                )
-            loss_sum, correct = loss_sum + loss, correct + right
-            if self.progress is not None:
-                speed = (number + 1) * self.recipe.batch_size / (time.monotonic() - started)
-                self.progress(Progress(epoch + 1, self.recipe.epochs, number + 1, self.steps_per_epoch, loss, speed))
-        seen = self.steps_per_epoch * self.recipe.batch_size
-        return Result(100.0 * correct / seen, loss_sum / self.steps_per_epoch, seen)
-
-    def _step(self, images: torch.Tensor, labels: torch.Tensor, step: int) -> tuple[float, int]:
-        """One update; the loss before it, and how many images were right."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.learning_rate_at(step, self.steps_per_epoch)
-        logits = self._logits(images)
-        labels = labels.to(logits.device)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        return loss.item(), int((logits.argmax(dim=1) == labels).sum())
-
-    @torch.no_grad()
-    def evaluate(self) -> Result:
-        """The network on the evaluation split, as it is."""
-        self.network.eval()
-        loss, correct, n = 0.0, 0, len(self.evaluation_labels)
-        for start in range(0, n, self.recipe.batch_size):
-            rows = np.arange(start, min(start + self.recipe.batch_size, n))
-            logits = self._logits(self.read_evaluation(rows))
-            labels = self.evaluation_labels[rows].to(logits.device)
-            loss += F.cross_entropy(logits, labels, reduction="sum").item()
-            correct += int((logits.argmax(dim=1) == labels).sum())
-        if not math.isfinite(loss):
-            raise ModelOutputError(f"the loss on the evaluation split is {loss / n}")
-        return Result(100.0 * correct / n, loss / n, n)
-
-    def _logits(self, images: torch.Tensor) -> torch.Tensor:
-        device = next(self.network.parameters()).device
-        prepared = normalise(images.to(device), self.geometry).contiguous(memory_format=self.layout)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits: torch.Tensor = self.network(prepared)
-        if logits.shape != (len(images), self.num_classes):
-            raise ModelOutputError(
-                f"the model must return logits of shape {(len(images), self.num_classes)} for data of "
-                f"{self.num_classes} classes, got {tuple(logits.shape)}"
-            )
-        return logits.float()
+    images = TrainingImages(training, geometry, recipe, seed, workers)
+    evaluation_labels = torch.from_numpy(evaluation.labels).long()
+    read = reader(evaluation, geometry, workers)
+    return Prepared(network, geometry, recipe, execution, processes, images, read, evaluation_labels, share, about)
 
 
 def _open_splits(data: str, limit: int | None, classes: str | Path | None) -> tuple[Dataset, Dataset]:
@@ -294,11 +230,3 @@ def _geometry(network: torch.nn.Module, dataset: Dataset) -> Preprocessing:
     """The network's preprocessing; images of a fixed side are used as they are."""
     side = dataset.native_size
     return preprocessing_of(network, input_size=side, resize_size=side)
-
-
-def _reader(dataset: Dataset, geometry: Preprocessing, workers: int) -> Reader:
-    """Read rows of a dataset: from memory where the whole of it is small, else decoded again each time."""
-    if 3 * geometry.input_size**2 * len(dataset) > IN_MEMORY_BYTES:
-        return lambda rows: torch.from_numpy(dataset.read(rows, geometry, workers=workers))
-    kept = torch.from_numpy(dataset.read(np.arange(len(dataset)), geometry, workers=workers))
-    return lambda rows: kept[torch.from_numpy(rows)]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from robustbench_bi.errors import InputError
 from robustbench_bi.registry import unknown_name
+
+CROPS = ("inception", "shift", "none")
+AUGMENTATIONS = ("none", "augmix", "noise")
 
 
 @dataclass(frozen=True)
@@ -21,14 +24,17 @@ class Recipe:
         learning_rate: at the top of the schedule, for 256 images a step; it is scaled with the batch size.
         final_learning_rate: at the last step; not scaled.
         momentum: of SGD.
+        nesterov: take Nesterov's form of it, as RedNet's own recipe does.
         weight_decay: on all parameters.
         label_smoothing: 0 for none.
         warmup_epochs: the learning rate rises linearly over these.
-        crop: "inception" takes a box of 8 to 100 % of the area and an aspect of 3/4 to 4/3 (Szegedy et al. 2015), here
-            of the centre square of a picture, so that a batch has one size; "shift" moves the picture by up to `shift`
-            pixels each way; "none" takes it as it is.
+        ema: decay a step of an exponential moving average of the weights, which is then what is evaluated and saved;
+            0 for none.
+        crop: "inception" takes a box of 8 to 100 % of the area and an aspect of 3/4 to 4/3 (Szegedy et al. 2015) of
+            the whole picture; "shift" moves the picture by up to `shift` pixels each way; "none" takes it as it is.
         shift: pixels of zero padding for "shift".
         flip: mirror every other picture, left to right.
+        augment: "augmix" or "noise", applied after crop and flip, see `robustbench_bi.training.augment`; or "none".
         input_size: side of the training images where the data have no side of their own.
         model_options: for this package's own networks, below what the caller asks for.
         half: store the weights in half precision. The final accuracy is measured with the stored weights.
@@ -42,29 +48,42 @@ class Recipe:
     learning_rate: float = 0.1
     final_learning_rate: float = 1e-5
     momentum: float = 0.9
+    nesterov: bool = False
     weight_decay: float = 1e-4
     label_smoothing: float = 0.0
     warmup_epochs: float = 0.0
+    ema: float = 0.0
     crop: Literal["inception", "shift", "none"] = "inception"
     shift: int = 0
     flip: bool = True
+    augment: Literal["none", "augmix", "noise"] = "none"
     input_size: int = 224
     model_options: Mapping[str, Any] = field(default_factory=dict)
     half: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "input_size"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a positive integer, got {value!r}")
-        for name in ("learning_rate", "final_learning_rate", "weight_decay", "warmup_epochs", "shift"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name} must be a number of at least 0, got {getattr(self, name)!r}")
-        for name in ("momentum", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} must be from 0 to below 1, got {getattr(self, name)!r}")
-        if self.crop not in ("inception", "shift", "none"):
-            raise InputError(f"crop must be 'inception', 'shift' or 'none', got {self.crop!r}")
+            self._require(name, "a positive integer", lambda value: isinstance(value, int) and value >= 1)
+        self._require("shift", "an integer of at least 0", lambda value: isinstance(value, int) and value >= 0)
+        for name in ("learning_rate", "final_learning_rate", "weight_decay", "warmup_epochs"):
+            self._require(name, "a number of at least 0", lambda value: 0 <= value < math.inf)
+        for name in ("momentum", "label_smoothing", "ema"):
+            self._require(name, "from 0 to below 1", lambda value: 0 <= value < 1)
+        for name in ("nesterov", "flip", "half"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}")
+        for name, known in (("crop", CROPS), ("augment", AUGMENTATIONS)):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        if not isinstance(self.model_options, Mapping):
+            raise InputError(f"model_options must be options by name, got {self.model_options!r}")
+        if self.nesterov and not self.momentum:
+            raise InputError("nesterov needs a momentum above 0, got 0")
+
+    def _require(self, name: str, expected: str, fits: Callable[[Any], bool]) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not fits(value):
+            raise InputError(f"{name} must be {expected}, got {value!r}")
 
     def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of a step: linear to the top over the warm-up, then half a cosine to the final one.
@@ -121,7 +140,7 @@ def resolve_recipe(preset: str, **changes: Any) -> Recipe:
     """A preset with some fields changed; a change to None is no change.
 
     Raises:
-        UnknownNameError: no such preset.
+        UnknownNameError: no such preset or field.
         InputError: a changed value is out of range.
 
     Example:
@@ -130,4 +149,8 @@ def resolve_recipe(preset: str, **changes: Any) -> Recipe:
     """
     if preset not in PRESETS:
         raise unknown_name("preset", preset, PRESETS)
+    known = [field.name for field in fields(Recipe)]
+    for name in changes:
+        if name not in known:
+            raise unknown_name("part of the recipe", name, known)
     return replace(PRESETS[preset], **{name: value for name, value in changes.items() if value is not None})

@@ -1,62 +1,65 @@
+import numpy as np
 import pytest
-import torch
+from PIL import Image
+from scipy import ndimage
+from torchvision.transforms import v2
 
-from robustbench_bi.training.augment import NUMBERS, augment
-from robustbench_bi.training.recipe import Recipe
-
-
-@pytest.fixture
-def batch():
-    return torch.randint(1, 256, (6, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+from robustbench_bi.corruptions import CORRUPTIONS
+from robustbench_bi.training.augment import AUGMENTATIONS, BINS, LARGEST_NOISE, SEVERITY, _operations, augmix, noise
 
 
-def numbers(**columns):
-    """Numbers of one picture: no flip, no move, and what is given."""
-    chosen = {"flip": 0.9, "down": 0.5, "across": 0.5, "area": 0.999999, "aspect": 0.5, **columns}
-    return torch.tensor([list(chosen.values())])
+@pytest.fixture(scope="module")
+def picture():
+    """Smooth, in colour, and with a range of its own."""
+    pixels = np.random.default_rng(0).normal(size=(3, 48, 40))
+    smooth = ndimage.gaussian_filter(pixels, (0, 4, 4))
+    return (40 + 160 * (smooth - smooth.min()) / np.ptp(smooth)).astype(np.uint8)
 
 
-@pytest.mark.parametrize(("place", "moved"), [(0.0, -3), (0.5, 0), (0.999, 3)])
-def test_a_shift_moves_by_whole_pixels_and_fills_with_black(batch, place, moved):
-    result = augment(batch[:1], numbers(down=place), Recipe(crop="shift", shift=3), 16)
-    expected = torch.zeros_like(batch[:1])
-    for row in range(16):
-        if 0 <= row + moved < 16:
-            expected[:, :, row] = batch[:1, :, row + moved]
-    assert torch.equal(result, expected)
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_a_generator_decides_everything_and_the_picture_stays(picture, name):
+    before = picture.copy()
+    first, again, other = (AUGMENTATIONS[name](picture, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert np.array_equal(picture, before)
+    assert (first.shape, first.dtype) == (picture.shape, np.uint8)
 
 
-def test_a_flip_mirrors_left_to_right(batch):
-    recipe = Recipe(crop="none")
-    assert torch.equal(augment(batch[:1], numbers(flip=0.49), recipe, 16), batch[:1].flip(-1))
-    assert torch.equal(augment(batch[:1], numbers(flip=0.51), recipe, 16), batch[:1])
-    assert torch.equal(augment(batch[:1], numbers(flip=0.0), Recipe(crop="none", flip=False), 16), batch[:1])
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("name", v2.AugMix._PARTIAL_AUGMENTATION_SPACE)
+def test_the_operations_are_torchvisions(picture, name, sign):
+    image = Image.fromarray(picture.transpose(1, 2, 0))
+    theirs = v2.AugMix(all_ops=False)
+    magnitudes, signed = theirs._PARTIAL_AUGMENTATION_SPACE[name]
+    listed = magnitudes(BINS, image.height, image.width)
+    for level in range(SEVERITY):
+        magnitude = 0.0 if listed is None else float(listed[level]) * (sign if signed else 1)
+        expected = theirs._apply_image_or_video_transform(image, name, magnitude, "bilinear", theirs._fill)
+        own = np.asarray(_operations()[name](image, sign * level / (BINS - 1)), dtype=int)
+        # Torchvision's slopes are rounded to float32, which moves the border by a pixel.
+        assert (np.abs(own - np.asarray(expected)) > 1).mean() <= (0.03 if "Shear" in name else 0)
 
 
-def test_the_largest_inception_crop_is_the_picture(batch):
-    assert torch.equal(augment(batch[:1], numbers(), Recipe(), 16), batch[:1])
+def test_no_operation_of_augmix_has_the_name_of_a_corruption():
+    assert not {name.lower() for name in _operations()} & {name.replace("_", "") for name in CORRUPTIONS.names}
+    assert list(_operations()) == list(v2.AugMix._PARTIAL_AUGMENTATION_SPACE)
 
 
-@pytest.mark.parametrize(("area", "aspect"), [(0.0, 0.5), (0.0, 0.0), (0.0, 0.999), (0.5, 0.2)])
-def test_an_inception_crop_takes_a_box_of_the_drawn_area_and_aspect(area, aspect):
-    side, whole = 50, 100
-    down, across = torch.meshgrid(torch.arange(whole), torch.arange(whole), indexing="ij")
-    picture = torch.stack([down, across, torch.zeros_like(down)]).to(torch.uint8)[None]
-    crop = augment(picture, numbers(area=area, aspect=aspect), Recipe(flip=False), side)[0].float()
-    pixels = (side - 1) / side
-    height = (crop[0].max() - crop[0].min()).item() / pixels
-    width = (crop[1].max() - crop[1].min()).item() / pixels
-    assert height * width / whole**2 == pytest.approx(0.08 + 0.92 * area, rel=0.1)
-    assert width / height == pytest.approx((4 / 3) ** (2 * aspect - 1), rel=0.1)
+def test_augmix_mixes_as_much_as_torchvisions(picture):
+    image = v2.functional.to_image(picture.transpose(1, 2, 0).copy())
+    theirs = v2.AugMix(all_ops=False)
+    own = [np.abs(augmix(picture, np.random.default_rng(seed)).astype(float) - picture).mean() for seed in range(300)]
+    other = [np.abs(theirs(image).numpy().astype(float) - picture).mean() for _ in range(300)]
+    assert np.mean(own) == pytest.approx(np.mean(other), rel=0.15)
+    assert np.std(own) == pytest.approx(np.std(other), rel=0.25)
 
 
-@pytest.mark.parametrize("recipe", [Recipe(), Recipe(crop="shift", shift=4), Recipe(crop="none")])
-def test_a_picture_is_the_same_alone_and_in_a_batch(batch, recipe):
-    drawn = torch.rand((6, NUMBERS), generator=torch.Generator().manual_seed(1))
-    before = batch.clone()
-    together = augment(batch, drawn, recipe, 16)
-    alone = torch.cat([augment(batch[i : i + 1], drawn[i : i + 1], recipe, 16) for i in range(6)])
-    assert torch.equal(together, alone)
-    assert torch.equal(batch, before)
-    assert together.dtype == torch.uint8
-    assert together.shape == batch.shape
+def test_noise_is_gaussian_of_a_uniform_strength_on_every_other_picture():
+    grey = np.full((3, 32, 32), 128, dtype=np.uint8)
+    noisy = [noise(grey, np.random.default_rng(seed)).astype(float) for seed in range(400)]
+    deviations = np.array([one.std() / 255 for one in noisy])
+    assert (deviations == 0).mean() == pytest.approx(0.5, abs=0.08)
+    assert deviations.max() == pytest.approx(LARGEST_NOISE, rel=0.05)
+    assert deviations[deviations > 0].mean() == pytest.approx(LARGEST_NOISE / 2, rel=0.1)
+    assert np.mean(noisy) == pytest.approx(128, abs=0.1)

@@ -108,7 +108,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(tmp_pat
         train("diverging_factory:build", "demo", preset="demo", epochs=4, limit=64, out=tmp_path)
     files = sorted(file.name for file in tmp_path.iterdir())
     name = "diverging_factory-build"
-    assert files == ([f"{name}-last.safetensors", f"{name}.csv"] if kept else [f"{name}.csv"])
+    assert files == [f"{name}-{kind}.safetensors" for kind in ("last", "state") if kept] + [f"{name}.csv"]
     if kept:
         assert read_metadata(tmp_path / files[0])["epoch"] == 2
 
@@ -143,9 +143,7 @@ def folder(tmp_path):
     return tmp_path / "pictures"
 
 
-@pytest.mark.parametrize("in_memory", [True, False])
-def test_a_folder_trains_with_inception_crops_from_memory_or_streamed(tmp_path, folder, monkeypatch, in_memory):
-    monkeypatch.setattr("robustbench_bi.training.loop.IN_MEMORY_BYTES", 2**30 if in_memory else 0)
+def test_a_folder_trains_with_inception_crops(tmp_path, folder):
     options = {"width": 0.125, "input_size": 64}
     path = train("resnet38", str(folder), epochs=1, out=tmp_path / "out", options=options)
     metadata = read_metadata(path)
@@ -155,10 +153,10 @@ def test_a_folder_trains_with_inception_crops_from_memory_or_streamed(tmp_path, 
 
 
 def test_memory_and_streaming_give_equal_weights(tmp_path, folder, monkeypatch):
-    options = {"width": 0.125, "input_size": 64}
-    first = train("resnet38", str(folder), epochs=1, out=tmp_path / "a", options=options)
-    monkeypatch.setattr("robustbench_bi.training.loop.IN_MEMORY_BYTES", 0)
-    second = train("resnet38", str(folder), epochs=1, out=tmp_path / "b", options=options, workers=2)
+    arguments = {"epochs": 1, "preset": "cifar", "options": {"width": 0.125, "input_size": 64}}
+    first = train("resnet38", str(folder), out=tmp_path / "a", workers=0, **arguments)
+    monkeypatch.setattr("robustbench_bi.training.images.IN_MEMORY_BYTES", 0)
+    second = train("resnet38", str(folder), out=tmp_path / "b", workers=2, **arguments)
     assert hash_of(first) == hash_of(second)
 
 
@@ -196,3 +194,11 @@ def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(DataError, match="cannot write"):
         short(tmp_path / "out", limit=8)
+
+
+def test_what_is_not_of_the_recipe_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(UnknownNameError, match="Did you mean 'ema'"):
+        short(tmp_path / "out", recipe={"emma": 0.9})
+    with pytest.raises(InputError, match="64 images cannot be shared out evenly over 1 processes × 3 micro-batches"):
+        short(tmp_path / "out", accumulate=3)
+    assert not (tmp_path / "out").exists()

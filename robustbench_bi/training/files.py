@@ -1,0 +1,85 @@
+"""The files of one training in the folder of its results, and what of it they already hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from robustbench_bi.atomic import remove_partial_files
+from robustbench_bi.models.weights import read_metadata
+from robustbench_bi.training.logs import write_log
+from robustbench_bi.training.state import Position, read_state, require_same
+
+
+@dataclass(frozen=True)
+class Files:
+    """What lies in a folder under the name of a model.
+
+    Attributes:
+        folder: made with the first file.
+        name: of the model, fit for a file.
+    """
+
+    folder: Path
+    name: str
+
+    @property
+    def weights(self) -> Path:
+        """The result."""
+        return self.folder / f"{self.name}.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """The weights after the last whole epoch, to look at meanwhile."""
+        return self.folder / f"{self.name}-last.safetensors"
+
+    @property
+    def state(self) -> Path:
+        """All that is needed to go on."""
+        return self.folder / f"{self.name}-state.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """One line an epoch."""
+        return self.folder / f"{self.name}.csv"
+
+    @property
+    def events(self) -> Path:
+        """The folder of TensorBoard's files."""
+        return self.folder / f"{self.name}-tensorboard"
+
+    def finished(self, identity: Mapping[str, Any]) -> bool:
+        """Whether this training was finished before.
+
+        Raises:
+            RunMismatchError: the result is of another training.
+        """
+        if not self.weights.exists():
+            return False
+        require_same(self.weights, read_metadata(self.weights), identity)
+        self.clear()
+        return True
+
+    def kept(self, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], Position] | None:
+        """The state that this training is in, if it was begun. The log is made to fit it.
+
+        Raises:
+            RunMismatchError: the state is of another training.
+            DataError: the folder cannot be written.
+        """
+        remove_partial_files(self.folder)
+        kept = None
+        if self.state.exists():
+            require_same(self.state, read_metadata(self.state), identity)
+            kept = read_state(self.state)
+        write_log(self.log, kept[1].log if kept else [])
+        return kept
+
+    def clear(self) -> None:
+        """Remove what only an unfinished training needs."""
+        for path in (self.last, self.state):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,225 @@
+"""A training from where it stands to its end: epochs of steps, the log, and the files that are kept on the way."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from robustbench_bi.config import installed_versions
+from robustbench_bi.data.preprocess import Preprocessing
+from robustbench_bi.errors import InputError, ModelOutputError
+from robustbench_bi.models.weights import load_weights, save_checkpoint
+from robustbench_bi.training.files import Files
+from robustbench_bi.training.images import Batch, Reader, TrainingImages, prefetched
+from robustbench_bi.training.logs import Progress, Watchers, write_log
+from robustbench_bi.training.processes import Processes
+from robustbench_bi.training.recipe import Recipe
+from robustbench_bi.training.state import Position, generator_states, save_state
+from robustbench_bi.training.steps import Execution, Learner, Result
+
+STEPS_TO_READ = 10
+"""On CUDA losses are read after so many steps: reading one waits for the device, which then has nothing to do."""
+
+Pending = list[tuple[float, torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A training before its first step.
+
+    Attributes:
+        network: with its first weights, on its device.
+        geometry: of its images.
+        recipe: what changes the result, with the batch size that the data allow.
+        execution: how it is computed.
+        processes: that share the batches.
+        images: of the training split.
+        read_evaluation: reads the evaluation split, whose labels are `evaluation_labels`.
+        share: images of this process a step.
+        about: metadata of its files, with what identifies it.
+    """
+
+    network: torch.nn.Module
+    geometry: Preprocessing
+    recipe: Recipe
+    execution: Execution
+    processes: Processes
+    images: TrainingImages
+    read_evaluation: Reader
+    evaluation_labels: torch.Tensor
+    share: int
+    about: Mapping[str, Any]
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch; an incomplete last batch is left out."""
+        return len(self.images) // self.recipe.batch_size
+
+
+class Session:
+    """A training while it runs.
+
+    Args:
+        prepared: what is trained, on what, and how.
+        files: where its results go.
+        position: where it stands.
+        watchers: who is told.
+        stop_asked: whether it shall stop.
+        save_every: seconds between two states within an epoch.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        files: Files,
+        position: Position,
+        watchers: Sequence[Watchers],
+        stop_asked: Callable[[], bool],
+        save_every: float,
+    ) -> None:
+        self.prepared, self.recipe, self.processes = prepared, prepared.recipe, prepared.processes
+        self.files = files
+        self.position = position
+        self.watchers = watchers
+        self.stop_asked = stop_asked
+        self.save_every = save_every
+        self.saved = time.monotonic()
+        self.metadata = {**prepared.about, "versions": installed_versions()}
+        self.learner = Learner(
+            prepared.network,
+            prepared.geometry,
+            prepared.images.dataset.num_classes,
+            prepared.recipe,
+            prepared.execution,
+            prepared.processes,
+        )
+
+    def run(self) -> None:
+        """All that is left, to the checkpoint.
+
+        Raises:
+            ModelOutputError: the loss is not finite.
+            InputError: the device's memory is too small.
+            DataError: a picture cannot be read, or a file not be written.
+            KeyboardInterrupt: a stop was asked for, in the first process; SystemExit in the others.
+        """
+        try:
+            while self.position.epoch < self.recipe.epochs:
+                self._run_epoch()
+        except ModelOutputError as error:
+            epoch = self.position.epoch
+            advice = f"The weights of epoch {epoch} are kept in {self.files.last}" if epoch else "No epoch was finished"
+            raise ModelOutputError(f"{error}; training stops. {advice}") from error
+        except torch.OutOfMemoryError as error:
+            images = self.prepared.share // self.prepared.execution.accumulate
+            advice = "take more micro-batches (--accumulate), more processes, or a smaller batch"
+            raise InputError(f"{images} images at once do not fit into the device's memory; {advice}") from error
+        if self.processes.first:
+            load_weights(self.learner.shown, self.files.last)  # as they were rounded for the file
+        accuracy = {"split": "evaluation", **asdict(self._evaluate())}
+        if self.processes.first:
+            metadata = {**self.metadata, "accuracy": accuracy}
+            save_checkpoint(self.files.weights, self.learner.shown, metadata, half=self.recipe.half)
+            self.files.clear()
+
+    def _run_epoch(self) -> None:
+        """Train on every image once (but for an incomplete last batch), evaluate, and keep everything."""
+        self._train_epoch()
+        started, position = time.monotonic(), self.position
+        seen, held_out = self.prepared.steps * self.recipe.batch_size, self._evaluate()
+        row = {
+            "epoch": position.epoch + 1,
+            "training_loss": round(position.loss / self.prepared.steps, 4),
+            "training_top1": round(100.0 * position.correct / seen, 4),
+            "evaluation_loss": round(held_out.loss, 4),
+            "evaluation_top1": round(held_out.top1, 4),
+            "seconds": round(position.seconds + time.monotonic() - started, 1),
+        }
+        self.position = Position(position.epoch + 1, log=[*position.log, row])
+        if self.processes.first:
+            metadata = {**self.metadata, "epoch": self.position.epoch}
+            save_checkpoint(self.files.last, self.learner.shown, metadata, half=self.recipe.half)
+        self._save()
+        if self.processes.first:
+            write_log(self.files.log, self.position.log)
+        for watcher in self.watchers:
+            watcher.epoch(self.position.log)
+
+    def _train_epoch(self) -> None:
+        """The steps that are left of the epoch."""
+        prepared, epoch, first = self.prepared, self.position.epoch, self.position.step
+        begun, before = time.monotonic(), self.position.seconds
+        self.learner.network.train()
+        every = STEPS_TO_READ if self.processes.device.type == "cuda" else 1
+        pending: Pending = []
+        with closing(prefetched(self._batches(epoch, first))) as batches:
+            for step, batch in enumerate(batches, start=first):
+                rate = self.recipe.learning_rate_at(epoch * prepared.steps + step, prepared.steps)
+                pending.append((rate, *self.learner.step(batch, rate)))
+                if len(pending) < every and step + 1 < prepared.steps:
+                    continue
+                stop, due = self._read(pending, first, begun)
+                pending = []
+                self.position.seconds = before + time.monotonic() - begun
+                if stop or due:
+                    self._save()
+                if stop:
+                    self._stop()
+
+    def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
+        """This process's share of each batch from a step on; for a GPU in memory that it copies from while it works."""
+        size, share, cuda = self.recipe.batch_size, self.prepared.share, self.processes.device.type == "cuda"
+        starts = (step * size + self.processes.rank * share for step in range(first, self.prepared.steps))
+        for images, labels in self.prepared.images.batches(epoch, (slice(start, start + share) for start in starts)):
+            yield (images.pin_memory(), labels.pin_memory()) if cuda else (images, labels)
+
+    def _read(self, pending: Pending, first: int, begun: float) -> tuple[bool, bool]:
+        """Add steps to the position; whether a stop was asked for, and whether it is time to keep the state.
+
+        The processes send what they ask for with their losses, so that all do the same.
+
+        Raises:
+            ModelOutputError: a loss is not finite.
+        """
+        values = [loss.double() for _, loss, _ in pending] + [right.double() for _, _, right in pending]
+        due = self.processes.first and time.monotonic() - self.saved >= self.save_every
+        asked = torch.tensor([self.stop_asked(), due], dtype=torch.float64, device=values[0].device)
+        *told, stopped, overdue = self.processes.sum(torch.cat([torch.stack(values), asked])).tolist()
+        position, count = self.position, len(pending)
+        for (rate, _, _), total, right in zip(pending, told[:count], told[count:], strict=True):
+            loss = total / self.processes.count
+            position.step += 1
+            position.loss += loss
+            position.correct += int(right)
+            if not math.isfinite(loss):
+                where = f"epoch {position.epoch + 1}, step {position.step}"
+                text = f"the loss became {loss} in {where}; try a lower learning rate, with another --out"
+                self.processes.fail(ModelOutputError(text))
+            speed = (position.step - first) * self.recipe.batch_size / (time.monotonic() - begun)
+            where_now = (position.epoch + 1, self.recipe.epochs, position.step, self.prepared.steps)
+            for watcher in self.watchers:
+                watcher.step(Progress(*where_now, loss, rate, speed))
+        return stopped > 0, overdue > 0
+
+    def _evaluate(self) -> Result:
+        return self.learner.score(self.prepared.read_evaluation, self.prepared.evaluation_labels)
+
+    def _save(self) -> None:
+        generators = generator_states(self.processes)
+        if self.processes.first:
+            learner = self.learner
+            save_state(self.files.state, learner.modules, learner.optimiser, generators, self.position, self.metadata)
+        self.saved = time.monotonic()
+
+    def _stop(self) -> None:
+        if not self.processes.first:
+            raise SystemExit(130)
+        raise KeyboardInterrupt(
+            f"stopped after step {self.position.step} of epoch {self.position.epoch + 1}; the same command goes on"
+        )

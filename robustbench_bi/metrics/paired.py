@@ -81,6 +81,27 @@ def paired_t_test(differences: Floats) -> Floats:
     return p
 
 
+def paired_t_interval(differences: Floats, confidence: float) -> tuple[Floats, Floats]:
+    """Interval of each mean difference with the image as the unit; it excludes zero where the paired t-test rejects.
+
+    Args:
+        differences: (n, S), n at least 2.
+        confidence: between 0 and 1.
+
+    Returns:
+        Lower and upper ends (S,). Without any spread both are the mean.
+
+    Example:
+        >>> low, high = paired_t_interval(np.array([[1.0], [2.0], [3.0]]), 0.95)
+        >>> low.round(2).tolist(), high.round(2).tolist()
+        ([-0.48], [4.48])
+    """
+    n = len(differences)
+    mean = differences.mean(axis=0)
+    half = t.isf((1 - confidence) / 2, n - 1) * differences.std(axis=0, ddof=1) / np.sqrt(n)
+    return mean - half, mean + half
+
+
 def holm(p_values: ArrayLike) -> Floats:
     """Holm's step-down correction for several tests (Holm 1979); valid whatever their dependence.
 

@@ -22,12 +22,11 @@ from robustbench_bi.probes.subjects import Subject, left_out, open_subjects, unc
 from robustbench_bi.records import CLEAN, Cell, CellProgress
 from robustbench_bi.registry import unknown_name
 from robustbench_bi.reports.frames import describe_data
+from robustbench_bi.reports.groups import FIGURE_3_NOISES
 from robustbench_bi.reports.heatmaps import ANOTHER_IMAGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-PAPER_NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise")
 
 Maps = dict[Cell, Tensor]
 
@@ -54,7 +53,7 @@ def heat_maps(
     data: str | Path | None = None,
     *,
     images: str | Path | None = None,
-    corruptions: str | Sequence[str] = PAPER_NOISES,
+    corruptions: str | Sequence[str] = FIGURE_3_NOISES,
     severity: int = 3,
     layer: str | None = None,
     reduce: str = "mean",

@@ -143,7 +143,8 @@ def _network(
 def left_out(subject: Subject) -> str:
     """A sentence on images that were left out, for a caption; empty where there are none."""
     broken = len(subject.config.broken)
-    return f" Left out, because they cannot be decoded: {broken} images." if broken else ""
+    images = "image" if broken == 1 else "images"
+    return f" Left out, because they cannot be decoded: {broken} {images}." if broken else ""
 
 
 @contextmanager

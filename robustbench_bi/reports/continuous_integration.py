@@ -10,8 +10,8 @@ import pandas as pd
 
 from robustbench_bi.atomic import replacing
 from robustbench_bi.errors import DataError
+from robustbench_bi.reports.display import markdown_table
 from robustbench_bi.reports.gate import REGRESSED, UNPROVEN, describe_rows, display_gate
-from robustbench_bi.reports.write import markdown_table
 
 TITLE = "bivo-robust gate"
 TROUBLE = "trouble"

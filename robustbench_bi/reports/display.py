@@ -95,3 +95,22 @@ def _with_interval(frame: pd.DataFrame, column: str, signed: bool, decimals: int
         format_interval(value, *ends, signed=signed, decimals=decimals)
         for value, *ends in zip(frame[column], low, high, strict=True)
     ]
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    """A frame as a Markdown table; columns that start with a digit or sign are aligned right.
+
+    Example:
+        >>> print(markdown_table(pd.DataFrame({"name": ["fog"], "top-1": ["40.0"]})))
+        | name | top-1 |
+        | :--- | ----: |
+        | fog | 40.0 |
+    """
+    numeric = [all(str(value)[:1] in "+-–<0123456789" for value in frame[column]) for column in frame]
+    rows = [[_escaped(column) for column in frame], ["----:" if right else ":---" for right in numeric]]
+    rows += [[_escaped(value) for value in row] for row in frame.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _escaped(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("*", "\\*").replace("\n", " ")

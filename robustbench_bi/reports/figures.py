@@ -15,7 +15,8 @@ from robustbench_bi.reports.style import CAPTION_SIZE, INK, add_grid, look, new_
 WIDTH = 7.2
 # The paper's bars; clean and the mean over all stand beside them, set apart by a line.
 _FIGURE_3 = ("clean", *FIGURE_3_NOISES, *(name for name in CATEGORIES if name != "noise"), "mean")
-_LEGEND_ACROSS = 3
+# In inches, of a legend: its sign and gaps, and a letter of its label.
+_SIGN, _LETTER = 0.55, 0.062
 
 
 def figure_3(frame: pd.DataFrame) -> Figure:
@@ -25,7 +26,8 @@ def figure_3(frame: pd.DataFrame) -> Figure:
     the mean over ImageNet-C's corruptions, set apart, and whiskers: the paired intervals of the frame.
 
     Args:
-        frame: from `comparison_frame` with rows "bars"; its caption is printed below.
+        frame: from `comparison_frame` with rows "bars"; its caption is printed below. A model looks as in the other
+            figures of the comparison, where the baseline comes first.
 
     Returns:
         A figure 7.2 inches wide, with a bar for each model in every group.
@@ -44,7 +46,7 @@ def figure_3(frame: pd.DataFrame) -> Figure:
         for number, model in enumerate(models):
             own = bars[bars["model"] == model].set_index("name")
             places = [names.index(name) + (number - (len(models) - 1) / 2) * width for name in own.index]
-            _draw_bars(axes, np.array(places), own, "delta", width, number, model)
+            _draw_bars(axes, np.array(places), own, "delta", width, number + 1, model)
         axes.axhline(0, color=INK, linewidth=0.9, zorder=3)
         _name_bars(axes, names)
         axes.set_ylabel(f"Δ top-1 over {frame['baseline'].iloc[0]} (points)")
@@ -212,14 +214,15 @@ def finish(figure: Figure, axes: Axes, frame: pd.DataFrame) -> None:
     """
     handles, labels = axes.get_legend_handles_labels()
     caption = wrapped(str(frame.attrs.get("caption", "")), WIDTH - 0.2)
-    legend_rows = -(-len(labels) // _LEGEND_ACROSS)
+    across = max(1, int((WIDTH - 0.2) / (_SIGN + _LETTER * max(map(len, labels), default=1))))
+    legend_rows = -(-len(labels) // across)
     caption_lines = caption.count("\n") + 1 if caption else 0
     _, height = figure.get_size_inches()
     top, bottom = 0.06 + 0.17 * legend_rows, 0.05 + 0.115 * caption_lines
     figure.set_size_inches(WIDTH, height + top + bottom)
     height += top + bottom
     if labels:
-        columns = min(_LEGEND_ACROSS, len(labels))
+        columns = -(-len(labels) // legend_rows)
         figure.legend(handles, labels, loc="upper center", ncols=columns, bbox_to_anchor=(0.5, 1.0))
     figure.text(0.1 / WIDTH, 0.05 / height, caption, fontsize=CAPTION_SIZE, va="bottom", linespacing=1.15)
     figure.set_layout_engine("constrained", rect=(0, bottom / height, 1, 1 - (top + bottom) / height))

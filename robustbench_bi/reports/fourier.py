@@ -141,7 +141,7 @@ def _describe(cells: pd.DataFrame) -> str:
 
 
 def fourier_figure(cells: pd.DataFrame) -> Figure:
-    """Fourier heat maps (Yin et al. 2019, Figs. 3 and 4), and below them the error against the length of the frequency.
+    """Fourier heat maps (Yin et al. 2019, Figs. 3 and 4), and the error against the length of the frequency.
 
     In a map, low frequencies are in the centre, and the axes are vertical and horizontal frequency in cycles per pixel;
     what was not measured stays white. The curves are means over rings, 1/32 of a cycle per pixel wide, with intervals.
@@ -150,7 +150,8 @@ def fourier_figure(cells: pd.DataFrame) -> Figure:
         cells: from `fourier_errors`.
 
     Returns:
-        A figure 7.2 inches wide, with a map for each model, up to four in a row.
+        A figure 7.2 inches wide, with a map for each model, up to four in a row, and the curves below; those of a
+        single model stand beside its map.
 
     Raises:
         InputError: the frame holds no frequency.
@@ -166,10 +167,14 @@ def fourier_figure(cells: pd.DataFrame) -> Figure:
     caption = wrapped(rings.attrs["caption"], _WIDTH - 0.2)
     bottom = 0.12 + 0.115 * (caption.count("\n") + 1)
     map_heights = down * ((_WIDTH - 0.9) / across + 0.3)
-    height = map_heights + _CURVES + bottom
+    alone = len(models) == 1
+    height = map_heights + (0 if alone else _CURVES) + bottom
     with styled():
         figure = new_figure(_WIDTH, height)
-        grid = figure.add_gridspec(down + 1, across, height_ratios=[map_heights / down] * down + [_CURVES])
+        if alone:
+            grid = figure.add_gridspec(1, 2)
+        else:
+            grid = figure.add_gridspec(down + 1, across, height_ratios=[map_heights / down] * down + [_CURVES])
         panels = [figure.add_subplot(grid[number // across, number % across]) for number in range(len(models))]
         for axes, model in zip(panels, models, strict=True):
             image = _draw_map(axes, errors[(errors["model"] == model) & (errors["norm"] > 0)], top)
@@ -180,7 +185,7 @@ def fourier_figure(cells: pd.DataFrame) -> Figure:
         bar = figure.colorbar(image, ax=panels, fraction=0.02, pad=0.01)
         bar.set_label("error (%)")
         bar.outline.set_linewidth(0.6)
-        _draw_curves(figure.add_subplot(grid[down, :]), rings, models, top)
+        _draw_curves(figure.add_subplot(grid[0, 1] if alone else grid[down, :]), rings, models, top)
         figure.text(0.1 / _WIDTH, 0.06 / height, caption, fontsize=CAPTION_SIZE, va="bottom", linespacing=1.15)
         figure.set_layout_engine("constrained", rect=(0, bottom / height, 1, 1 - bottom / height))
     return figure

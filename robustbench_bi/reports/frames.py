@@ -27,6 +27,8 @@ from robustbench_bi.records import Run
 from robustbench_bi.reports.groups import Group, error_groups, summary_groups, weight_matrix, weighted
 
 PROPORTIONS = ("top1", "top5")
+# Settings that make other pictures of the same images; runs of one network mostly differ in one of them.
+_TELLING = ("generator", "table", "jpeg", "seed")
 
 
 def summary_frame(run: Run, resampling: Resampling | None = None) -> pd.DataFrame:
@@ -153,9 +155,17 @@ def cells_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> pd
 
 
 def run_labels(runs: Sequence[Run]) -> list[str]:
-    """The models' names; where two runs share one, the names of their folders."""
-    names = [run.name for run in runs]
-    return [name if names.count(name) == 1 else run.directory.name for name, run in zip(names, runs, strict=True)]
+    """The models' names; where runs share one, with the setting that tells them apart, or else their folders' names."""
+    return [_label(run, [other for other in runs if other.name == run.name]) for run in runs]
+
+
+def _label(run: Run, namesakes: Sequence[Run]) -> str:
+    if len(namesakes) == 1:
+        return run.name
+    for field in _TELLING:
+        if len({other.config.get(field) for other in namesakes}) == len(namesakes):
+            return f"{run.name} ({field} {run.config.get(field)})"
+    return run.directory.name
 
 
 def describe_data(config: Mapping[str, Any], n: int) -> str:
@@ -170,7 +180,8 @@ def describe_data(config: Mapping[str, Any], n: int) -> str:
     if config["generator"] != "files":
         pixels = f"constants of {config['table']}, " + (f"JPEG {config['jpeg']}" if config["jpeg"] else "no JPEG")
         pixels += "" if config["generator"] == "bivo-robust" else f", generator {config['generator']}"
-    return f"n = {n:,} images of {config['data']}, {config['input_size']} px, {pixels}."
+    images = "image" if n == 1 else "images"
+    return f"n = {n:,} {images} of {config['data']}, {config['input_size']} px, {pixels}."
 
 
 def describe_means(severities: Sequence[int]) -> str:

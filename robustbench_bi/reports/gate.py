@@ -14,11 +14,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from robustbench_bi.errors import InputError, RunMismatchError
-from robustbench_bi.metrics.intervals import Floats
-from robustbench_bi.metrics.paired import check_paired
+from robustbench_bi.metrics.paired import check_paired, paired_t_interval
 from robustbench_bi.metrics.robustness import cell_label
 from robustbench_bi.records import CLEAN, Cell
 from robustbench_bi.reports.baseline import NORMALISATION, Outcomes
@@ -102,27 +100,6 @@ def gate_frame(
     frame.attrs["caption"] = _caption(run, baseline, frame, max_drop, confidence)
     frame.attrs["notes"] = notes
     return frame
-
-
-def paired_t_interval(differences: Floats, confidence: float) -> tuple[Floats, Floats]:
-    """Interval of each mean difference with the image as the unit; it excludes zero where the paired t-test rejects.
-
-    Args:
-        differences: (n, S), n at least 2.
-        confidence: between 0 and 1.
-
-    Returns:
-        Lower and upper ends (S,). Without any spread both are the mean.
-
-    Example:
-        >>> low, high = paired_t_interval(np.array([[1.0], [2.0], [3.0]]), 0.95)
-        >>> low.round(2).tolist(), high.round(2).tolist()
-        ([-0.48], [4.48])
-    """
-    n = len(differences)
-    mean = differences.mean(axis=0)
-    half = t.isf((1 - confidence) / 2, n - 1) * differences.std(axis=0, ddof=1) / np.sqrt(n)
-    return mean - half, mean + half
 
 
 def _check_comparable(run: Outcomes, baseline: Outcomes, skip_new_cells: bool) -> list[str]:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from robustbench_bi.reports.display import NO_VALUE, format_interval
+from robustbench_bi.reports.display import NO_VALUE, format_interval, markdown_table
 from robustbench_bi.reports.report_content import Report
-from robustbench_bi.reports.write import markdown_table
 
 LEVELS = {0.001: "***", 0.01: "**", 0.05: "*"}
 MARKS = "* p < 0.05, ** p < 0.01, *** p < 0.001 after Holm's correction."

@@ -41,7 +41,7 @@ def write_report(
     Raises:
         InputError: there is no run, pictures are asked for in tables, or the suffix says nothing and no form is given.
         RunMismatchError: a run is not finished, or two cannot be compared.
-        DataError: records are damaged, or the file cannot be written.
+        DataError: records are damaged, pictures are asked for and not at hand, or the file cannot be written.
     """
     if not runs:
         raise InputError("a report needs at least one run, got none")

@@ -17,7 +17,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from robustbench_bi.corruptions import CORRUPTIONS
-from robustbench_bi.errors import BivoRobustError
+from robustbench_bi.errors import BivoRobustError, DataError
 from robustbench_bi.metrics.robustness import cell_label
 from robustbench_bi.reports.charts import (
     SIGNIFICANT,
@@ -52,6 +52,7 @@ def render_page(report: Report, open_pictures: OpenPictures | None = None) -> st
 
     Raises:
         RunMismatchError: a run is not finished, or two cannot be compared.
+        DataError: pictures are asked for and are not at hand.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -275,15 +276,14 @@ def _text(value: Any) -> str:
 
 
 def _pictures(report: Report, open_pictures: OpenPictures | None) -> Row:
-    """Example pictures and spectra, or why there are none."""
-    absent: Row = {"examples": None, "spectra": None}
+    """Example pictures and spectra, where they are asked for."""
+    shown: Row = {"examples": None, "spectra": None}
     if open_pictures is None:
-        return absent | {"why_no_pictures": "They were not asked for; --pictures draws them."}
+        return shown
     try:
-        examples, spectra = example_pictures(report, open_pictures), power_spectra(report, open_pictures)
+        shown["examples"], spectra = example_pictures(report, open_pictures), power_spectra(report, open_pictures)
     except BivoRobustError as error:
-        return absent | {"why_no_pictures": f"The images are not at hand: {error}."}
-    shown: Row = {"examples": examples, "spectra": None, "why_no_pictures": ""}
+        raise DataError(f"the page cannot show pictures: {error}; leave out --pictures") from error
     if spectra is not None:
         panels = [(name, Markup(svg)) for name, svg in spectrum_panels(spectra)]
         shown["spectra"] = {"panels": panels, "caption": spectra.attrs["caption"], "n": spectra["n"].iloc[0]}

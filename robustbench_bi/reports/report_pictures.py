@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from robustbench_bi.corruptions import PIXEL_VERSION
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.data.download import data_root
 from robustbench_bi.data.preprocess import Preprocessing
@@ -55,7 +56,7 @@ def pictures_of(run: Run, image_ids: Sequence[int] | NDArray[np.int64], cells: S
 
     Raises:
         DataError: the source is not there, has changed, or would have to be fetched; or the run's pixels were made by
-            another package.
+            another package, or by another version of the corruptions.
     """
     config = run.config
     dataset = _same_images(run)
@@ -73,6 +74,8 @@ def _corrupted(
 ) -> dict[Cell, NDArray[np.uint8]]:
     if config["generator"] != "bivo-robust":
         raise DataError(f"the corrupted pixels were made by {config['generator']}; only our own are drawn")
+    if (version := config.get("pixel_version")) != PIXEL_VERSION:
+        raise DataError(f"the run saw version {version} of the corruptions, and this program makes {PIXEL_VERSION}")
     from robustbench_bi.corruptions.apply import corrupt
 
     images = {CLEAN: clean}

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustbench_bi.corruptions import SUITES
+from robustbench_bi.corruptions import PIXEL_VERSION, SUITES
 from robustbench_bi.records import COLUMNS, Run
 
 CONFIG = {
@@ -22,6 +22,7 @@ CONFIG = {
     "table": "tiny-imagenet-c",
     "jpeg": None,
     "generator": "bivo-robust",
+    "pixel_version": PIXEL_VERSION,
     "seed": 0,
     "input_size": 64,
     "resize_size": 64,

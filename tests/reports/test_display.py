@@ -5,7 +5,13 @@ import pytest
 
 from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.reports.comparison import comparison_frame
-from robustbench_bi.reports.display import display_comparison, display_summary, format_interval, format_p_value
+from robustbench_bi.reports.display import (
+    display_comparison,
+    display_summary,
+    format_interval,
+    format_p_value,
+    markdown_table,
+)
 from robustbench_bi.reports.frames import summary_frame
 
 
@@ -45,3 +51,8 @@ def test_a_comparison_shows_signed_differences(make_run):
     assert shown["Δ top-1"].str.fullmatch(r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]").all()
     assert shown.iloc[0][["model", "corruption", "n"]].tolist() == ["b", "clean", "150"]
     assert isinstance(shown, pd.DataFrame)
+
+
+def test_columns_of_numbers_are_aligned_right():
+    table = markdown_table(pd.DataFrame({"name": ["x"], "Δ": ["-1.0 [-2.0, 0.0]"], "p": ["<0.001"]}))
+    assert table.splitlines()[1] == "| :--- | ----: | ----: |"

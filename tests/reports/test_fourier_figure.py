@@ -136,6 +136,9 @@ def test_a_map_for_each_model_on_one_scale_and_a_curve_for_each(count):
     renderer = figure.canvas.get_renderer()
     caption = figure.texts[-1].get_window_extent(renderer)
     assert all(axes.get_tightbbox(renderer).y0 > caption.y1 for axes in figure.axes)
+    boxes = [axes.get_tightbbox(renderer) for axes in (maps[0], curves)]
+    # Beside the map of a single model there is room.
+    assert boxes[1].x0 > boxes[0].x1 if count == 1 else boxes[1].y1 < boxes[0].y0
 
 
 def test_a_single_frequency_can_be_drawn():

@@ -127,6 +127,7 @@ def test_captions_say_what_and_how(make_run, imagenet):
     files = {"data": "imagenet-c", "input_size": 224, "table": "imagenet-c", "jpeg": None, "generator": "files"}
     assert describe_data(files, 50_000) == "n = 50,000 images of imagenet-c, 224 px, published files."
     assert describe_data(files | {"generator": "imagecorruptions"}, 9).endswith("no JPEG, generator imagecorruptions.")
+    assert describe_data(files, 1).startswith("n = 1 image of ")
     assert describe_means([5]) == "Severity 5 only."
 
 
@@ -148,3 +149,15 @@ def test_cells_of_different_data_are_told_apart(make_run):
 def test_runs_of_one_name_are_told_apart_by_their_folders(make_run):
     runs = [make_run("a", corruptions=()), make_run("b", corruptions=()), make_run("a", corruptions=())]
     assert run_labels(runs) == [runs[0].directory.name, "b", runs[2].directory.name]
+
+
+def test_runs_of_one_network_are_told_apart_by_what_differs(make_run):
+    runs = [
+        make_run("a", corruptions=(), generator="imagecorruptions", seed=0),
+        make_run("a", corruptions=(), seed=1),
+        make_run("b", corruptions=()),
+    ]
+    assert run_labels(runs) == ["a (generator imagecorruptions)", "a (generator bivo-robust)", "b"]
+    seeds = [make_run("a", corruptions=(), seed=seed) for seed in (3, 4)]
+    assert run_labels(seeds) == ["a (seed 3)", "a (seed 4)"]
+    assert run_labels([*runs[:2], seeds[0]])[0] == "a (seed 0)"

@@ -11,7 +11,6 @@ from robustbench_bi.reports.comparison import comparison_frame
 from robustbench_bi.reports.style import new_figure, styled
 from robustbench_bi.reports.write import (
     as_json,
-    markdown_table,
     write_comparison,
     write_csv,
     write_figure,
@@ -52,11 +51,6 @@ def test_markdown_escapes_what_github_would_read(tmp_path):
     ]
 
 
-def test_columns_of_numbers_are_aligned_right():
-    table = markdown_table(pd.DataFrame({"name": ["x"], "Δ": ["-1.0 [-2.0, 0.0]"], "p": ["<0.001"]}))
-    assert table.splitlines()[1] == "| :--- | ----: | ----: |"
-
-
 def test_json_has_no_nan_and_no_numpy():
     value = {"rows": FRAME, "n": np.int64(5), "pair": (np.float32(0.5), math.inf), "ok": np.bool_(True), "none": None}
     assert json.loads(json.dumps(as_json(value), allow_nan=False)) == {
@@ -78,6 +72,16 @@ def test_figures_are_the_same_bytes_each_time(tmp_path):
     assert b"<dc:date>" not in (tmp_path / "a.svg").read_bytes()
     write_figure(figure(2.0), tmp_path / "c")
     assert (tmp_path / "a.svg").read_bytes() != (tmp_path / "c.svg").read_bytes()
+
+
+def test_a_layout_that_differs_in_the_last_bit_makes_no_other_file(tmp_path):
+    drawn = figure()
+    drawn.set_layout_engine("constrained")
+    write_figure(drawn, tmp_path / "a")
+    (axes,) = drawn.axes
+    ends = axes.get_position().bounds
+    assert ends[0] > 0.05, "it was laid out"
+    assert ends == pytest.approx([round(end, 9) for end in ends], abs=1e-15)
 
 
 def test_a_name_with_a_dot_keeps_it(tmp_path):

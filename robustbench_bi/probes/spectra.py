@@ -1,0 +1,67 @@
+"""Power spectra of pictures, clean and corrupted: Fig. 4 (right) of the Bi-volution paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from robustbench_bi.config import parse_severities
+from robustbench_bi.corruptions import resolve_suite, resolve_table
+from robustbench_bi.corruptions.cells import corrupted_cells
+from robustbench_bi.data.pictures import PHOTOGRAPHS, open_pictures, picture_geometry, read_cells
+from robustbench_bi.records import CLEAN, CellProgress
+from robustbench_bi.reports.frames import describe_data
+from robustbench_bi.reports.groups import FIGURE_3_NOISES
+from robustbench_bi.reports.spectra import bands_frame, measure_spectra, spectra_frame
+
+
+def picture_spectra(
+    images: str | Path = PHOTOGRAPHS,
+    *,
+    corruptions: str | Sequence[str] = FIGURE_3_NOISES,
+    severities: str | int | Sequence[int] = 3,
+    limit: int = 500,
+    size: int | None = None,
+    table: str = "auto",
+    jpeg: int | None = None,
+    seed: int = 0,
+    progress: Callable[[CellProgress], None] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measure the spectra of pictures, clean and in each cell; `ring_power` has the formula.
+
+    Args:
+        images: see `open_pictures`.
+        corruptions: a suite, a category, or names.
+        severities: such as "1-5", 3 or [1, 3, 5].
+        limit: at most this many pictures, see `Dataset.limited`.
+        size: side of the pictures, see `picture_geometry`.
+        table: the severity constants.
+        jpeg: quality of a JPEG round trip after each corruption; None for the corruption alone.
+        seed: keys every random draw.
+        progress: called after each cell of each batch of pictures.
+
+    Returns:
+        `spectra_frame`, the curves, and `bands_frame`, three bands of frequencies.
+
+    Raises:
+        InputError: an option is out of range.
+        UnknownNameError, DataError: as `open_pictures`, or a corruption or a table is unknown.
+
+    Example:
+        >>> curves, bands = picture_spectra("demo", corruptions="contrast", limit=4)
+        >>> len(curves["frequency"].unique()), bands["ratio"].round(2).tolist()
+        (89, [0.04, 0.04, 0.04])
+    """
+    chosen = parse_severities(severities)
+    cells = [CLEAN, *((name, severity) for name in resolve_suite(corruptions) for severity in chosen)]
+    dataset = open_pictures(images, limit=limit)
+    geometry = picture_geometry(dataset, size)
+    table = resolve_table(table, geometry.input_size)
+    corrupted = partial(corrupted_cells, seed=seed, table=table, jpeg=jpeg)
+    measured = measure_spectra(read_cells(dataset, geometry, cells, corrupted, progress=progress))
+    about = {"data": Path(images).resolve().name, "input_size": geometry.input_size, "table": table, "jpeg": jpeg}
+    about["generator"] = "bivo-robust" if dataset.stored_cells is None else "files"
+    return spectra_frame(measured, describe_data(about, len(dataset))), bands_frame(measured)

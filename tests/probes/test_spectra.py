@@ -1,0 +1,41 @@
+import pytest
+
+from robustbench_bi.errors import InputError, UnknownNameError
+from robustbench_bi.probes.spectra import picture_spectra
+
+
+def test_curves_and_bands_of_the_same_pictures():
+    seen = []
+    curves, bands = picture_spectra(
+        "demo", corruptions="contrast,brightness", severities=[1, 5], limit=3, jpeg=90, progress=seen.append
+    )
+    assert list(dict.fromkeys(zip(curves["corruption"], curves["severity"], strict=True))) == [
+        ("none", 0), ("brightness", 1), ("brightness", 5), ("contrast", 1), ("contrast", 5),
+    ]  # fmt: skip
+    assert len(bands) == 4 * 3
+    assert set(curves["n"]) == set(bands["n"]) == {3}
+    assert curves.attrs["caption"].startswith("n = 3 images of demo, 64 px, constants of tiny-imagenet-c, JPEG 90. ")
+    assert [(step.cell, step.cells_done) for step in seen][-1] == (("contrast", 5), 5)
+
+
+def test_a_seed_draws_other_noise():
+    first, again, other = (
+        picture_spectra("demo", corruptions="gaussian_noise", limit=1, seed=seed)[1]["ratio"].tolist()
+        for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"corruptions": "fig"}, UnknownNameError, r"Did you mean .fog.\?"),
+        ({"severities": "6"}, InputError, "severity must be an integer from 1 to 5, got 6"),
+        ({"images": "demo", "size": 128}, InputError, "demo images are 64 pixels and are not resized, got size 128"),
+        ({"images": "nowhere"}, UnknownNameError, "unknown data source .nowhere."),
+        ({"table": "imagenet"}, UnknownNameError, "imagenet"),
+    ],
+)
+def test_bad_input(options, error, message):
+    with pytest.raises(error, match=message):
+        picture_spectra(**options)

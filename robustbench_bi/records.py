@@ -19,6 +19,7 @@ from robustbench_bi.errors import DataError, InputError, RunMismatchError
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 RECORD_SCHEMA = 1
@@ -84,7 +85,7 @@ def write_cell(path: Path, columns: Mapping[str, NDArray[np.generic]]) -> None:
         raise InputError(f"records must have the columns {', '.join(COLUMNS)}, got {', '.join(columns)}")
     table = pa.table({name: columns[name].astype(dtype) for name, dtype in COLUMNS.items()})
     with replacing(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
+        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
 
 
 def is_whole(path: Path, rows: int) -> bool:
@@ -92,14 +93,10 @@ def is_whole(path: Path, rows: int) -> bool:
 
     What is not whole is made again when the evaluation is started again.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException):
+        return len(_read_cell(path)) == rows
+    except DataError:
         return False
-    return table.num_rows == rows and {field.name: str(field.type) for field in table.schema} == ARROW_TYPES
 
 
 def _has_rows(path: Path, rows: int) -> bool:
@@ -113,14 +110,18 @@ def _has_rows(path: Path, rows: int) -> bool:
         return False
 
 
-def _read_cell(path: Path) -> pd.DataFrame:
-    import pandas as pd
+def _read_cell(path: Path) -> pa.Table:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     try:
-        return pd.read_parquet(path)
+        table = pq.read_table(path, page_checksum_verification=True, use_threads=False)
+        if {field.name: str(field.type) for field in table.schema} == ARROW_TYPES:
+            return table
+        reason = f"its columns are {', '.join(table.column_names)}"
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is damaged ({error}); run the same eval command again to mend it") from error
+        reason = " ".join(str(error).split())
+    raise DataError(f"{path} is damaged ({reason}); run the same eval command again to mend it")
 
 
 @dataclass(frozen=True)
@@ -180,24 +181,33 @@ class Run:
 
     @cached_property
     def _records(self) -> pd.DataFrame:
+        import numpy as np
         import pandas as pd
+        import pyarrow as pa
 
         missing = self.missing()
         if missing:
-            (corruption, severity), _ = missing[0]
+            (corruption, severity), number = missing[0]
+            total = len(self.cell_names) * len(list(self.blocks()))
             raise RunMismatchError(
-                f"{self.directory} is not finished: {len(missing)} cell-blocks are missing, the first is "
-                f"{corruption} severity {severity}. Run the same eval command again to finish it"
+                f"{self.directory} is not finished: {len(missing)} of {total} cell-blocks are missing, the first is "
+                f"{corruption} severity {severity}{self._damage((corruption, severity), number)}. Run the same eval "
+                "command again to finish it"
             )
-        frames = []
+        blocks = [(cell, number) for cell in self.cell_names for number, _ in self.blocks()]
+        tables = [_read_cell(cell_file(self.directory, cell, number)) for cell, number in blocks]
+        rows = [len(table) for table in tables]
         names = list(dict.fromkeys(corruption for corruption, _ in self.cell_names))
-        for corruption, severity in self.cell_names:
-            for number, _ in self.blocks():
-                frame = _read_cell(cell_file(self.directory, (corruption, severity), number))
-                frame.insert(0, "severity", severity)
-                frame.insert(0, "corruption", pd.Series(pd.Categorical([corruption] * len(frame), categories=names)))
-                frames.append(frame)
-        return pd.concat(frames, ignore_index=True)
+        codes = np.repeat([names.index(corruption) for (corruption, _), _ in blocks], rows)
+        frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+        frame.insert(0, "severity", np.repeat([severity for (_, severity), _ in blocks], rows))
+        frame.insert(0, "corruption", pd.Series(pd.Categorical.from_codes(codes, categories=pd.Index(names))))
+        return frame
+
+    def _damage(self, cell: Cell, number: int) -> str:
+        """In words that the file of a missing cell-block is there, but cannot be used."""
+        path = cell_file(self.directory, cell, number)
+        return f" ({path.name} is damaged)" if path.exists() else ""
 
     def cells(self) -> pd.DataFrame:
         """One row a cell, in the order of evaluation.

@@ -127,7 +127,7 @@ def test_report_refuses_what_it_cannot_compare_or_name(runs, tmp_path):
     unfinished = tmp_path / "unfinished"
     shutil.copytree(folder, unfinished)
     next(unfinished.glob("records/contrast-5-*")).unlink()
-    assert "unfinished is not finished: 1 cell-blocks are missing" in one_line("report", unfinished, "--out", out)
+    assert "unfinished is not finished: 1 of 3 cell-blocks are missing" in one_line("report", unfinished, "--out", out)
     other = tmp_path / "other"
     invoke("eval", "--model", "binet50", *SMALL, "--seed", 1, "--out", other)
     assert "the seed (seed) is 1 against 0" in one_line("report", folder, *other.glob("*"), "--out", out)

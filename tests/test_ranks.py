@@ -284,7 +284,7 @@ def test_a_rank_that_waits_in_vain_ends_with_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(ranks, "PATIENCE", 0.05)
     result = invoke({**TORCHRUN, "RANK": "0"}, "--out", tmp_path, "--quiet", code=2)
     assert result.stdout == ""
-    assert "is not finished: 3 cell-blocks are missing" in result.stderr
+    assert "is not finished: 3 of 6 cell-blocks are missing" in result.stderr
     assert len(result.stderr.splitlines()) == 1
     follower = invoke({**TORCHRUN, "RANK": "1"}, "--out", tmp_path)
     assert follower.output == ""

@@ -65,8 +65,25 @@ def test_cells_are_percent(run):
 def test_an_unfinished_run_says_what_is_missing(run):
     cell_file(run.directory, ("fog", 3), 1).unlink()
     assert run.missing() == [(("fog", 3), 1)]
-    with pytest.raises(RunMismatchError, match="not finished: 1 cell-blocks are missing, the first is fog severity 3"):
+    with pytest.raises(
+        RunMismatchError, match=r"1 of \d cell-blocks are missing, the first is fog severity 3"
+    ):
         run.records()
+
+
+def test_no_flipped_bit_is_read_as_another_record(run):
+    path = cell_file(run.directory, ("fog", 3), 0)
+    whole, expected = path.read_bytes(), Run(run.directory).records()
+    noticed = 0
+    for place in range(0, len(whole), 5):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        if is_whole(path, 3):
+            pd.testing.assert_frame_equal(Run(run.directory).records(), expected)
+        else:
+            noticed += 1
+            with pytest.raises((DataError, RunMismatchError), match=path.name):
+                Run(run.directory).records()
+    assert noticed > len(whole) / 20
 
 
 def test_a_damaged_or_short_file_is_not_whole(run):

@@ -65,9 +65,7 @@ def test_cells_are_percent(run):
 def test_an_unfinished_run_says_what_is_missing(run):
     cell_file(run.directory, ("fog", 3), 1).unlink()
     assert run.missing() == [(("fog", 3), 1)]
-    with pytest.raises(
-        RunMismatchError, match=r"1 of \d cell-blocks are missing, the first is fog severity 3"
-    ):
+    with pytest.raises(RunMismatchError, match=r"1 of \d cell-blocks are missing, the first is fog severity 3"):
         run.records()
 
 

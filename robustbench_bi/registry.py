@@ -77,10 +77,9 @@ class Table(Generic[Row]):
         return tuple(alias for alias, target in self._aliases.items() if target == name)
 
     def __getitem__(self, name: str) -> Row:
-        row = self._rows.get(self._aliases.get(name, name))
-        if row is None:
-            raise unknown_name(self.kind, name, [*self._rows, *self._aliases])
-        return row
+        if not isinstance(name, str) or name not in self:
+            raise unknown_name(self.kind, str(name), [*self._rows, *self._aliases])
+        return self._rows[self._aliases.get(name, name)]
 
     def __contains__(self, name: object) -> bool:
         return name in self._rows or name in self._aliases

@@ -40,3 +40,8 @@ def test_name_clashes_fail_at_once(aliases):
         Table("thing", [Row("a"), Row("b")], aliases=aliases)
     with pytest.raises(ValueError, match="two rows"):
         Table("thing", [Row("a"), Row("a")])
+
+
+def test_what_is_no_string_is_no_name():
+    with pytest.raises(UnknownNameError, match="unknown thing"):
+        Table("thing", [Row("a")])[["a"]]

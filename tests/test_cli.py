@@ -508,7 +508,7 @@ def test_the_commands_of_the_workflow_are_valid():
     assert {line.split()[0] for line in lines} == {"eval", "gate"}
     for line in lines:
         name, *arguments = shlex.split(line)
-        cli.commands[name].make_context(name, arguments)
+        cli.commands[name].make_context(name, arguments, **cli.context_settings)
 
 
 def test_every_command_and_option_has_help():

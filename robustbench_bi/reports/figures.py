@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from robustbench_bi.errors import InputError
 from robustbench_bi.records import CLEAN
 from robustbench_bi.reports.groups import CATEGORIES, FIGURE_3_NOISES
-from robustbench_bi.reports.style import CAPTION_SIZE, INK, add_grid, look, new_figure, styled, wrapped
+from robustbench_bi.reports.style import CAPTION_SIZE, INK, add_grid, draw_curve, look, new_figure, styled, wrapped
 
 WIDTH = 7.2
 # The paper's bars; clean and the mean over all stand beside them, set apart by a line.
@@ -161,7 +161,8 @@ def severity_curves(frame: pd.DataFrame) -> Figure:
             axes.set_title(corruption, loc="left", pad=3)
             shown = frame[frame["corruption"].isin([corruption, CLEAN[0]])]
             for number, model in enumerate(models):
-                _draw_curve(axes, shown[shown["model"] == model].sort_values("severity"), number, model)
+                own = shown[shown["model"] == model].sort_values("severity")
+                draw_curve(axes, own, "severity", "top1", number, model)
         panels[0, 0].set_xticks(range(6), ["clean", *"12345"])
         panels[0, 0].set_ylim(0, 100)
         for axes in panels[:, 0]:
@@ -183,25 +184,6 @@ def panels_across(count: int) -> int:
         (5, 4, 3)
     """
     return min(count, min((4, 5), key=lambda number: -count % number))
-
-
-def _draw_curve(axes: Axes, own: pd.DataFrame, number: int, model: str) -> None:
-    style = look(number)
-    top1 = own["top1"].to_numpy()
-    axes.errorbar(
-        own["severity"],
-        top1,
-        np.clip([top1 - own["top1_low"], own["top1_high"] - top1], 0, None),
-        label=model,
-        color=style.line,
-        linestyle=style.dashes,
-        linewidth=1.1,
-        marker=style.marker,
-        markersize=3.2,
-        markerfacecolor=style.fill,
-        markeredgewidth=0.6,
-        elinewidth=0.7,
-    )
 
 
 def finish(figure: Figure, axes: Axes, frame: pd.DataFrame) -> None:

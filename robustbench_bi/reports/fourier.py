@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from robustbench_bi.errors import InputError
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, wilson_interval
 from robustbench_bi.reports.display import NO_VALUE, format_interval
-from robustbench_bi.reports.style import CAPTION_SIZE, INK, add_grid, look, new_figure, styled, wrapped
+from robustbench_bi.reports.style import CAPTION_SIZE, INK, add_grid, draw_curve, new_figure, styled, wrapped
 from robustbench_bi.reports.write import write_csv, write_figure
 
 OCTAVES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
@@ -226,32 +226,14 @@ def _draw_curves(axes: Axes, rings: pd.DataFrame, models: Sequence[str], top: fl
     for number, model in enumerate(models):
         own = rings[rings["model"] == model]
         clean = own["band"] == "clean"
-        _draw_points(axes, own[~clean], number, label=model)
-        _draw_points(axes, own[clean].assign(frequency=_CLEAN_PLACE + 0.004 * number), number)
+        draw_curve(axes, own[~clean], "frequency", "error", number, model)
+        beside = own[clean].assign(frequency=_CLEAN_PLACE + 0.004 * number)
+        draw_curve(axes, beside, "frequency", "error", number)
     axes.axvline(_CLEAN_PLACE / 2, color=INK, linewidth=0.5, linestyle=(0, (2, 2)))
     ticks = np.arange(0, rings["frequency"].max() + 0.01, 0.125)
     axes.set_xticks([_CLEAN_PLACE, *ticks], ["clean", *(f"{tick:g}" for tick in ticks)])
     axes.set(xlabel="frequency (cycles per pixel)", ylabel="error (%)", ylim=(0, top))
     axes.legend(ncols=2, loc="best")
-
-
-def _draw_points(axes: Axes, own: pd.DataFrame, number: int, label: str | None = None) -> None:
-    style = look(number)
-    error = own["error"].to_numpy()
-    axes.errorbar(
-        own["frequency"],
-        error,
-        np.clip([error - own["error_low"], own["error_high"] - error], 0, None),
-        label=label,
-        color=style.line,
-        linestyle=style.dashes,
-        linewidth=1.1,
-        marker=style.marker,
-        markersize=3.2,
-        markerfacecolor=style.fill,
-        markeredgewidth=0.6,
-        elinewidth=0.7,
-    )
 
 
 def display_bands(frame: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -79,6 +81,35 @@ def add_grid(axes: Axes) -> None:
     """Light horizontal lines behind the data."""
     axes.grid(axis="y", color=GRID, linewidth=0.5)
     axes.tick_params(axis="both", length=2.5, width=0.6, color=INK)
+
+
+def draw_curve(axes: Axes, points: pd.DataFrame, x: str, y: str, number: int, label: str | None = None) -> None:
+    """Draw one model's points in its look, joined, with their intervals.
+
+    Args:
+        axes: to draw on.
+        points: with the columns x, y, and the ends of y's intervals, "<y>_low" and "<y>_high".
+        x: name of the column along the axis.
+        y: name of the column above it.
+        number: of the model, as for `look`.
+        label: in the legend; None leaves the points out of it.
+    """
+    style = look(number)
+    values = points[y].to_numpy()
+    axes.errorbar(
+        points[x],
+        values,
+        np.clip([values - points[f"{y}_low"], points[f"{y}_high"] - values], 0, None),
+        label=label,
+        color=style.line,
+        linestyle=style.dashes,
+        linewidth=1.1,
+        marker=style.marker,
+        markersize=3.2,
+        markerfacecolor=style.fill,
+        markeredgewidth=0.6,
+        elinewidth=0.7,
+    )
 
 
 def wrapped(caption: str, width: float) -> str:

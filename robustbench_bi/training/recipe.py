@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from robustbench_bi.errors import InputError
 from robustbench_bi.registry import unknown_name
+from robustbench_bi.training.augment import AUGMENTATIONS
 
 CROPS = ("inception", "shift", "none")
-AUGMENTATIONS = ("none", "augmix", "noise")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Recipe:
     crop: Literal["inception", "shift", "none"] = "inception"
     shift: int = 0
     flip: bool = True
-    augment: Literal["none", "augmix", "noise"] = "none"
+    augment: str = "none"
     input_size: int = 224
     model_options: Mapping[str, Any] = field(default_factory=dict)
     half: bool = False
@@ -72,7 +72,7 @@ class Recipe:
         for name in ("nesterov", "flip", "half"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}")
-        for name, known in (("crop", CROPS), ("augment", AUGMENTATIONS)):
+        for name, known in (("crop", CROPS), ("augment", ("none", *AUGMENTATIONS))):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         if not isinstance(self.model_options, Mapping):

@@ -5,19 +5,25 @@
     python reports/cifar10/reproduce.py evaluate CIFAR WORK         all of them on 19 corruptions at five severities
     python reports/cifar10/reproduce.py compare WORK OUT            the tables and figures of this folder
 
-The recipe below was fixed before the first result.
+The recipe, the claims and the rule that judges them were fixed before the first result.
 """
 
+import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
 
 from robustbench_bi.data.cifar import CLASS_NAMES
 from robustbench_bi.evaluate import evaluate_models
-from robustbench_bi.records import open_run
+from robustbench_bi.ranks import share_of_environment
+from robustbench_bi.records import Run, open_run
 from robustbench_bi.reports.comparison import comparison_frame
-from robustbench_bi.reports.write import write_comparison
+from robustbench_bi.reports.display import format_interval, markdown_table
+from robustbench_bi.reports.write import write_comparison, write_csv
 from robustbench_bi.training.loop import train
 
 RECIPE: Mapping[str, Any] = {"preset": "cifar", "epochs": 5}
@@ -37,6 +43,47 @@ NETWORKS = (
     "binet29_dc_ca_without_sakg",
 )
 """In the order in which they are trained."""
+
+
+class Claim(NamedTuple):
+    """A sentence of the paper (Sections 4.2 and 4.3) as a difference in top-1 that can be measured.
+
+    Attributes:
+        model, baseline: networks of the same kind as the paper's.
+        name: of a row of `comparison_frame`.
+        expected: what the paper says of the difference.
+        paper: its points, where it has a number.
+    """
+
+    model: str
+    baseline: str
+    name: str
+    expected: Literal["above", "below", "alike"]
+    paper: float | None = None
+
+
+CLAIMS = (
+    Claim("binet29_dc_ca", "resnet29", "clean", "above", 2.8),
+    Claim("binet29_dc_ca", "ddf_resnet29", "clean", "above", 0.5),
+    Claim("ddf_resnet29", "resnext29", "gaussian_noise", "below"),
+    Claim("ddf_resnet29", "resnext29", "shot_noise", "below"),
+    Claim("ddf_resnet29", "resnext29", "impulse_noise", "alike"),
+    Claim("ddf_resnet29", "resnext29", "speckle_noise", "above"),
+    Claim("binet29_dc_ca", "resnet29", "noise", "above"),
+    Claim("binet29_dc_ca", "resnext29", "noise", "above"),
+    Claim("binet29_dc_ca", "ddf_resnet29", "noise", "above", 3.0),
+    Claim("binet29_dc_ca", "ddf_resnet29", "blur", "above", 1.1),
+    Claim("binet29_dc_ca", "ddf_resnet29", "weather", "above", 0.8),
+    Claim("binet29_dc_ca", "ddf_resnet29", "digital", "above", 0.5),
+    Claim("binet29_dc_ca", "ddf_resnet29", "mean", "above", 1.2),
+    Claim("binet29_dc_ca_without_sakg", "ddf_resnet29", "clean", "above", 0.2),
+    Claim("binet29_dc_ca_sakg5", "ddf_resnet29", "clean", "above", 0.2),
+    Claim("binet29_dc_ca", "binet29_dc_ca_without_sakg", "clean", "above", 0.1),
+    Claim("binet29_dc_ca", "binet29_dc_ca_sakg5", "clean", "above", 0.1),
+)
+
+ALIKE = 1.0
+"""Points within which the whole interval of a difference must lie for two networks to be alike."""
 
 
 def unpack(table: Path, folder: Path) -> None:
@@ -61,24 +108,87 @@ def train_all(data: Path, work: Path, names: list[str]) -> None:
 
 
 def evaluate_all(data: Path, work: Path) -> None:
-    """Every network on the same corrupted pictures."""
+    """Every network on the same corrupted pictures; under torchrun, or in a job array, shared by the processes."""
     for seed in SEEDS:
         folder = work / f"seed{seed}"
         weights = [str(folder / f"{name}.safetensors") for name in NETWORKS]
-        evaluate_models(NETWORKS, data, weights=weights, suite="all", batch_size=250, limit=LIMIT, out=folder / "runs")
+        evaluate_models(
+            NETWORKS,
+            data,
+            weights=weights,
+            suite="all",
+            batch_size=250,
+            limit=LIMIT,
+            out=folder / "runs",
+            share=share_of_environment(os.environ),
+        )
 
 
 def compare_all(work: Path, out: Path) -> None:
-    """Fig. 3 of the paper over ResNet, and Table 3 over DDF-ResNet."""
+    """Fig. 3 of the paper over ResNet, Table 3 over DDF-ResNet, the claims, and the weights of the first seed."""
     for seed in SEEDS:
         runs = {run.name: run for run in map(open_run, sorted((work / f"seed{seed}" / "runs").iterdir()))}
         families = [runs[name] for name in ("resnext29", "ddf_resnet29", "binet29_dc", "binet29_dc_ca")]
         ablation = [runs[name] for name in ("binet29_dc_ca_without_sakg", "binet29_dc_ca_sakg5", "binet29_dc_ca")]
-        for folder, baseline, others in (
+        folder = out / f"seed{seed}"
+        for name, baseline, others in (
             ("comparison", runs["resnet29"], families),
             ("ablation", runs["ddf_resnet29"], ablation),
         ):
-            write_comparison(others, baseline, comparison_frame(others, baseline), out / f"seed{seed}" / folder)
+            write_comparison(others, baseline, comparison_frame(others, baseline), folder / name)
+        claims = claims_frame(runs)
+        write_csv(claims, folder / "claims.csv")
+        print(markdown_table(display_claims(claims)))
+        for name in NETWORKS:
+            (folder / "logs").mkdir(exist_ok=True)
+            shutil.copy(work / f"seed{seed}" / f"{name}.csv", folder / "logs")
+    (out / "weights").mkdir(exist_ok=True)
+    for name in NETWORKS:
+        shutil.copy(work / f"seed{SEEDS[0]}" / f"{name}.safetensors", out / "weights")
+
+
+def claims_frame(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """Each claim beside what was measured: Δ top-1 in points with its 95 % interval over images, and the outcome."""
+    rows = []
+    for claim in CLAIMS:
+        frame = comparison_frame([runs[claim.model]], runs[claim.baseline])
+        row = frame[frame["name"] == claim.name].iloc[0]
+        rows.append(
+            claim._asdict()
+            | row[["n", "delta", "delta_low", "delta_high"]].to_dict()
+            | {"outcome": outcome(claim.expected, row["delta_low"], row["delta_high"])}
+        )
+    return pd.DataFrame(rows)
+
+
+def outcome(expected: str, low: float, high: float) -> str:
+    """Whether an interval of a difference bears out what is said of it, for these weights."""
+    if expected == "alike":
+        if low >= -ALIKE and high <= ALIKE:
+            return "held"
+        return "not decidable" if low <= 0 <= high else "did not hold"
+    if expected == "below":
+        low, high = -high, -low
+    return "held" if low > 0 else "did not hold" if high < 0 else "not decidable"
+
+
+def display_claims(frame: pd.DataFrame) -> pd.DataFrame:
+    """`claims_frame` as text, as the README shows it."""
+    return pd.DataFrame(
+        {
+            "difference": frame["model"] + " − " + frame["baseline"],
+            "on": frame["name"],
+            "paper": [
+                format_interval(points, signed=True) if points == points else words
+                for points, words in zip(frame["paper"], frame["expected"], strict=True)
+            ],
+            "here": [
+                format_interval(*row, signed=True)
+                for row in frame[["delta", "delta_low", "delta_high"]].itertuples(index=False)
+            ],
+            "outcome": frame["outcome"],
+        }
+    )
 
 
 def main() -> None:

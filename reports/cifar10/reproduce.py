@@ -8,6 +8,7 @@
 The recipe, the claims and the rule that judges them were fixed before the first result.
 """
 
+import math
 import os
 import shutil
 import sys
@@ -28,21 +29,26 @@ from robustbench_bi.training.loop import train
 
 RECIPE: Mapping[str, Any] = {"preset": "cifar", "epochs": 5}
 WIDTH = 0.25
-SEEDS = (0,)
 LIMIT = 2000
 """Images of the evaluation split, chosen by a hash of their ids."""
 
+FAMILIES = ("resnet29", "binet29_dc_ca", "ddf_resnet29", "resnext29", "binet29_dc")
 NETWORKS = (
-    "resnet29",
-    "binet29_dc_ca",
-    "ddf_resnet29",
-    "resnext29",
-    "binet29_dc",
+    *FAMILIES,
     # The other rows of the paper's Table 3 for dc-ca; with neither part it is ddf_resnet29.
     "binet29_dc_ca_sakg5",
     "binet29_dc_ca_without_sakg",
 )
 """In the order in which they are trained."""
+
+SEEDS = {0: NETWORKS, 1: FAMILIES}
+"""What is trained from each seed; the second was added once the first was known, to see how far a seed moves a Δ."""
+
+COMPARISONS = {
+    "comparison": ("resnet29", ("resnext29", "ddf_resnet29", "binet29_dc", "binet29_dc_ca")),
+    "ablation": ("ddf_resnet29", ("binet29_dc_ca_without_sakg", "binet29_dc_ca_sakg5", "binet29_dc_ca")),
+}
+"""The paper's Fig. 3 over ResNet, and its Table 3 over DDF: a folder, its baseline, its models."""
 
 
 class Claim(NamedTuple):
@@ -99,23 +105,22 @@ def unpack(table: Path, folder: Path) -> None:
 
 def train_all(data: Path, work: Path, names: list[str]) -> None:
     """Train what has no weights yet; WORK/seedN/NAME.safetensors."""
-    for seed in SEEDS:
-        for name in names or NETWORKS:
+    for seed, networks in SEEDS.items():
+        for name in networks:
             path = work / f"seed{seed}" / f"{name}.safetensors"
-            if not path.exists():
+            if not path.exists() and (name in names or not names):
                 train(name, str(data), seed=seed, out=path.parent, options={"width": WIDTH}, **RECIPE)
-            print(path, flush=True)
+                print(path, flush=True)
 
 
 def evaluate_all(data: Path, work: Path) -> None:
     """Every network on the same corrupted pictures; under torchrun, or in a job array, shared by the processes."""
-    for seed in SEEDS:
+    for seed, networks in SEEDS.items():
         folder = work / f"seed{seed}"
-        weights = [str(folder / f"{name}.safetensors") for name in NETWORKS]
         evaluate_models(
-            NETWORKS,
+            networks,
             data,
-            weights=weights,
+            weights=[str(folder / f"{name}.safetensors") for name in networks],
             suite="all",
             batch_size=250,
             limit=LIMIT,
@@ -125,39 +130,42 @@ def evaluate_all(data: Path, work: Path) -> None:
 
 
 def compare_all(work: Path, out: Path) -> None:
-    """Fig. 3 of the paper over ResNet, Table 3 over DDF-ResNet, the claims, and the weights of the first seed."""
-    for seed in SEEDS:
+    """Tables and figures of each seed, the claims, and the weights of the first seed."""
+    every_run: dict[int, dict[str, Run]] = {}
+    for seed, networks in SEEDS.items():
         runs = {run.name: run for run in map(open_run, sorted((work / f"seed{seed}" / "runs").iterdir()))}
-        families = [runs[name] for name in ("resnext29", "ddf_resnet29", "binet29_dc", "binet29_dc_ca")]
-        ablation = [runs[name] for name in ("binet29_dc_ca_without_sakg", "binet29_dc_ca_sakg5", "binet29_dc_ca")]
+        every_run[seed] = runs
         folder = out / f"seed{seed}"
-        for name, baseline, others in (
-            ("comparison", runs["resnet29"], families),
-            ("ablation", runs["ddf_resnet29"], ablation),
-        ):
-            write_comparison(others, baseline, comparison_frame(others, baseline), folder / name)
-        claims = claims_frame(runs)
-        write_csv(claims, folder / "claims.csv")
-        print(markdown_table(display_claims(claims)))
-        for name in NETWORKS:
-            (folder / "logs").mkdir(exist_ok=True)
+        for name, (baseline, others) in COMPARISONS.items():
+            if set(networks).issuperset(others):
+                models = [runs[other] for other in others]
+                write_comparison(models, runs[baseline], comparison_frame(models, runs[baseline]), folder / name)
+        (folder / "logs").mkdir(exist_ok=True)
+        for name in networks:
             shutil.copy(work / f"seed{seed}" / f"{name}.csv", folder / "logs")
+    claims = claims_frame(every_run)
+    write_csv(claims, out / "claims.csv")
+    print(markdown_table(display_claims(claims)))
     (out / "weights").mkdir(exist_ok=True)
     for name in NETWORKS:
-        shutil.copy(work / f"seed{SEEDS[0]}" / f"{name}.safetensors", out / "weights")
+        shutil.copy(work / "seed0" / f"{name}.safetensors", out / "weights")
 
 
-def claims_frame(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """Each claim beside what was measured: Δ top-1 in points with its 95 % interval over images, and the outcome."""
+def claims_frame(runs: Mapping[int, Mapping[str, Run]]) -> pd.DataFrame:
+    """Each claim in each seed that has its networks: Δ top-1 in points, its 95 % interval over images, the outcome."""
     rows = []
     for claim in CLAIMS:
-        frame = comparison_frame([runs[claim.model]], runs[claim.baseline])
-        row = frame[frame["name"] == claim.name].iloc[0]
-        rows.append(
-            claim._asdict()
-            | row[["n", "delta", "delta_low", "delta_high"]].to_dict()
-            | {"outcome": outcome(claim.expected, row["delta_low"], row["delta_high"])}
-        )
+        for seed, of_seed in runs.items():
+            if not {claim.model, claim.baseline} <= of_seed.keys():
+                continue
+            frame = comparison_frame([of_seed[claim.model]], of_seed[claim.baseline])
+            row = frame[frame["name"] == claim.name].iloc[0]
+            rows.append(
+                claim._asdict()
+                | {"seed": seed}
+                | row[["n", "delta", "delta_low", "delta_high"]].to_dict()
+                | {"outcome": outcome(claim.expected, row["delta_low"], row["delta_high"])}
+            )
     return pd.DataFrame(rows)
 
 
@@ -173,22 +181,18 @@ def outcome(expected: str, low: float, high: float) -> str:
 
 
 def display_claims(frame: pd.DataFrame) -> pd.DataFrame:
-    """`claims_frame` as text, as the README shows it."""
-    return pd.DataFrame(
-        {
-            "difference": frame["model"] + " − " + frame["baseline"],
-            "on": frame["name"],
-            "paper": [
-                format_interval(points, signed=True) if points == points else words
-                for points, words in zip(frame["paper"], frame["expected"], strict=True)
-            ],
-            "here": [
-                format_interval(*row, signed=True)
-                for row in frame[["delta", "delta_low", "delta_high"]].itertuples(index=False)
-            ],
-            "outcome": frame["outcome"],
-        }
-    )
+    """`claims_frame` as text, as the README shows it: one row a claim, and an outcome only where the seeds agree."""
+    rows = []
+    for (model, baseline, name), seeds in frame.groupby(["model", "baseline", "name"], sort=False):
+        expected, paper, outcome = seeds.iloc[0][["expected", "paper", "outcome"]]
+        row = {"difference": f"{model} − {baseline}", "on": name}
+        row["paper"] = expected if math.isnan(paper) else format_interval(paper, signed=True)
+        for seed in seeds.itertuples():
+            row[f"seed {seed.seed}"] = format_interval(seed.delta, seed.delta_low, seed.delta_high, signed=True)
+        row["outcome"] = outcome if seeds["outcome"].nunique() == 1 else "not decidable"
+        rows.append(row)
+    columns = ["difference", "on", "paper", *(f"seed {seed}" for seed in SEEDS), "outcome"]
+    return pd.DataFrame(rows, columns=columns).fillna("")
 
 
 def main() -> None:

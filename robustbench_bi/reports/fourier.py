@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 from robustbench_bi.errors import InputError
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, wilson_interval
 from robustbench_bi.reports.display import NO_VALUE, format_interval
-from robustbench_bi.reports.style import CAPTION_SIZE, INK, add_grid, draw_curve, new_figure, styled, wrapped
+from robustbench_bi.reports.style import (
+    CAPTION_SIZE,
+    INK,
+    add_grid,
+    draw_curve,
+    name_in_lines,
+    new_figure,
+    styled,
+    wrapped,
+)
 from robustbench_bi.reports.write import write_csv, write_figure
 
 OCTAVES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
@@ -178,7 +187,7 @@ def fourier_figure(cells: pd.DataFrame) -> Figure:
         panels = [figure.add_subplot(grid[number // across, number % across]) for number in range(len(models))]
         for axes, model in zip(panels, models, strict=True):
             image = _draw_map(axes, errors[(errors["model"] == model) & (errors["norm"] > 0)], top)
-            axes.set_title(model, pad=3)
+            axes.set_title(name_in_lines(model, 0.85 * _WIDTH / across, 8), pad=3)
         for axes in panels[::across]:
             axes.set_ylabel("vertical", labelpad=0)
             axes.tick_params(labelleft=True)

@@ -1,5 +1,6 @@
 """One look for all figures: models differ in lightness and hatch first, in hue second, so that grey print will do."""
 
+import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,3 +116,19 @@ def draw_curve(axes: Axes, points: pd.DataFrame, x: str, y: str, number: int, la
 def wrapped(caption: str, width: float) -> str:
     """The caption broken into lines that fit a width in inches at the caption's size."""
     return "\n".join(textwrap.wrap(caption, width=int(width * 72 / (CAPTION_SIZE * 0.53))))
+
+
+def name_in_lines(name: str, width: float, size: float) -> str:
+    """A name broken after underscores, hyphens, dots and spaces into lines that fit a width in inches at a size.
+
+    Example:
+        >>> name_in_lines("binet50_dc_ca_without_sakg", width=1.25, size=7.5).split("\\n")
+        ['binet50_dc_ca_', 'without_sakg']
+    """
+    letters = int(width * 72 / (size * 0.62))
+    lines = [""]
+    for part in re.findall(r"[^_\-. ]*[_\-. ]|[^_\-. ]+", name):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > letters:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)

@@ -9,12 +9,13 @@ from matplotlib.figure import Figure
 from robustbench_bi.corruptions import CORRUPTIONS
 from robustbench_bi.errors import InputError
 from robustbench_bi.reports.figures import WIDTH, finish
-from robustbench_bi.reports.style import GRID, INK, look, new_figure, styled
+from robustbench_bi.reports.style import GRID, INK, look, name_in_lines, new_figure, styled
 
 # From white for the best to a red on which dark letters are still legible, in grey print too.
 _HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#f6d7ca", "#e3937a"])
 _WIDEST = 1.25  # inches, of a cell of the heat table
 _ACROSS = 4
+_TITLE = 6.5  # points, of the titles of the reliability diagram
 
 
 def heat_table(frame: pd.DataFrame) -> Figure:
@@ -38,7 +39,8 @@ def heat_table(frame: pd.DataFrame) -> Figure:
     with styled():
         figure = new_figure(WIDTH, 0.3 + 0.27 * len(names))
         axes = figure.add_subplot()
-        aspect = 0.27 / min(_WIDEST, 5.4 / len(models))
+        width = min(_WIDEST, 5.4 / len(models))
+        aspect = 0.27 / width
         axes.imshow(-values, cmap=_HEAT, aspect=aspect, vmin=-np.nanmax(values), vmax=-np.nanmin(values))
         small = len(models) > _ACROSS
         for (row, column), value in np.ndenumerate(values):
@@ -46,15 +48,16 @@ def heat_table(frame: pd.DataFrame) -> Figure:
                 low, high = (table[end][models].to_numpy()[row, column] for end in ("top1_low", "top1_high"))
                 text = f"{value:.1f}" + ("\n" if small else " ") + f"[{low:.1f}, {high:.1f}]"
                 axes.text(column, row, text, ha="center", va="center", fontsize=4.6 if small else 6.5)
-        _frame_table(axes, names, models)
+        size = 6 if small else 7.5
+        axes.set_xticks(range(len(models)), [name_in_lines(model, width, size) for model in models], fontsize=size)
+        _frame_table(axes, names)
         finish(figure, axes, frame)
     return figure
 
 
-def _frame_table(axes: Axes, names: list[str], models: list[str]) -> None:
-    """Names around a table, and lines between the categories."""
+def _frame_table(axes: Axes, names: list[str]) -> None:
+    """Corruptions beside a table, and lines between their categories."""
     axes.set_yticks(range(len(names)), names)
-    axes.set_xticks(range(len(models)), models, fontsize=7.5 if len(models) <= _ACROSS else 6)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -87,7 +90,8 @@ def reliability_diagram(frame: pd.DataFrame) -> Figure:
             _draw_reliability(axes, bins[bins["n"] > 0], models.index(model))
             first = bins.iloc[0]
             ece = f"ECE {first['ece']:.1f} [{first['ece_low']:.1f}, {first['ece_high']:.1f}] %"
-            axes.set_title(f"{model}, {part}\n{ece}", loc="left", pad=3, fontsize=6.5)
+            title = name_in_lines(f"{model}, {part}", 0.85 * WIDTH / across, _TITLE)
+            axes.set_title(f"{title}\n{ece}", loc="left", pad=3, fontsize=_TITLE)
         for axes in panels.flat[len(parts) :]:
             axes.remove()
         for axes in panels[:, 0]:

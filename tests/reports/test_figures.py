@@ -14,7 +14,7 @@ from robustbench_bi.reports.comparison import comparison_frame
 from robustbench_bi.reports.figures import category_bars, figure_3, severity_curves
 from robustbench_bi.reports.frames import cells_frame
 from robustbench_bi.reports.report_frames import reliability_frame, summaries_frame
-from robustbench_bi.reports.style import LOOKS, look, wrapped
+from robustbench_bi.reports.style import LOOKS, look, name_in_lines, wrapped
 from robustbench_bi.reports.summary_figures import heat_table, reliability_diagram
 
 QUICK = Resampling(repeats=100)
@@ -72,7 +72,7 @@ def test_every_figure_draws_from_its_frame_and_holds_all_its_text(frames, name, 
     if figure.legends:
         assert [text.get_text() for text in figure.legends[0].get_texts()] == models
     else:
-        words = " ".join(text.get_text() for text in texts)
+        words = " ".join(text.get_text().replace("\n", "") for text in texts)
         assert [model for model in models if model not in words] == []
     assert frame.attrs["caption"].replace(" ", "") in "".join(
         text.get_text().replace("\n", "").replace(" ", "") for text in figure.texts
@@ -173,6 +173,33 @@ def test_reliability_diagrams_hold_ece_and_n(frames):
         assert [text.get_text() for text in axes.texts] == [f"{n:,}" for n in own["n"] if n]
         (points,) = [container[0] for container in axes.containers if hasattr(container[0], "get_ydata")]
         assert points.get_ydata() == pytest.approx(own["accuracy"].dropna())
+
+
+@pytest.mark.parametrize("name", ["heat_table", "reliability_diagram"])
+def test_long_names_of_models_do_not_run_into_one_another(frames, name):
+    frame = frames(3)[FIGURES[name].frame]
+    frame["model"] = frame["model"].str.replace("model", "binet50_dc_ca_without_sakg_epoch")
+    figure = FIGURES.load(name)(frame)
+    figure.canvas.draw()
+    titles = [
+        text
+        for axes in figure.axes
+        for text in (*axes.get_xticklabels(), axes.title, axes._left_title)
+        if "without" in text.get_text().replace("\n", "")
+    ]
+    boxes = [text.get_window_extent() for text in titles]
+    assert len(boxes) == {"heat_table": 4, "reliability_diagram": 8}[name]
+    assert overlapping(boxes) == []
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+
+
+def test_names_are_broken_where_they_have_joints():
+    assert name_in_lines("binet50", 1.25, 7.5) == "binet50"
+    assert name_in_lines("tf_efficientnet-lite0.in1k, clean", 0.5, 7.5).split("\n") == [
+        "tf_", "efficientnet-", "lite0.", "in1k,", "clean",
+    ]  # fmt: skip
+    assert name_in_lines("averylongnamewithoutanyjoint", 0.5, 7.5) == "averylongnamewithoutanyjoint"
+    assert name_in_lines("", 1, 8) == ""
 
 
 def test_frames_without_the_rows_are_refused(frames):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -37,12 +38,31 @@ def open_cifar10(path: str | None, *, split: Split = "evaluation", classes: Path
     """
     from torchvision.datasets import CIFAR10
 
+    training = split == "training"
     root = data_root(path)
     root = root.parent if root.name == FOLDER else root
     with downloading("cifar-10", URL, root / FOLDER):
-        stored = CIFAR10(str(root), train=split == "training", download=True)
+        try:
+            stored = CIFAR10(str(root), train=training)
+        except RuntimeError:  # torchvision's word for files that are missing or damaged
+            _download(root)
+            stored = CIFAR10(str(root), train=training)
     labels = np.asarray(stored.targets, dtype=np.int32)
     return replace(_dataset("cifar-10", {CLEAN: np.asarray(stored.data)}, labels), stored_cells=None)
+
+
+def _download(root: Path) -> None:
+    """Fetch and unpack beside the place, then move file by file, so that processes which do so at once are no harm."""
+    from torchvision.datasets import CIFAR10
+
+    with tempfile.TemporaryDirectory(dir=root) as beside:
+        archive = Path(CIFAR10.url).name
+        if (root / archive).exists():  # the user has fetched it
+            (Path(beside) / archive).symlink_to((root / archive).resolve())
+        CIFAR10(beside, download=True)
+        (root / FOLDER).mkdir(exist_ok=True)
+        for file in (Path(beside) / FOLDER).iterdir():
+            file.replace(root / FOLDER / file.name)
 
 
 def open_cifar10_c(path: str, *, split: Split = "evaluation", classes: Path | None = None) -> Dataset:

@@ -1,7 +1,7 @@
 """Running a network: where, in which memory format and precision, and what its logits say of the labels."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -74,17 +74,49 @@ def run_network(network: nn.Module, images: Tensor, name: str, precision: str, n
     Raises:
         ModelOutputError: the network fails, or returns something of another shape.
     """
-    device, dtype = images.device.type, AUTOCAST.get(precision)
+    with torch.inference_mode(), full_precision(), autocast(images.device, precision), failing_in_a_line(images, name):
+        logits = network(images)
+    return checked_logits(logits, images, name, num_classes)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Operations in a narrower precision where torch holds that safe; for "fp32" it changes nothing."""
+    dtype = AUTOCAST.get(precision)
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
+@contextmanager
+def failing_in_a_line(
+    images: Tensor, name: str, passes: Callable[[Exception], bool] = lambda _: False
+) -> Iterator[None]:
+    """Show what a network raises, which may be anything, as one line with its cause.
+
+    Args:
+        images: that it is given.
+        name: of the network.
+        passes: whether an error is not the network's, and is left as it is. This package's own are.
+
+    Raises:
+        ModelOutputError: the network failed.
+    """
     try:
-        with torch.inference_mode(), full_precision(), torch.autocast(device, dtype, enabled=dtype is not None):
-            logits = network(images)
-    except BivoRobustError:
-        raise
-    except Exception as error:  # a user's network may raise anything; it is shown as one line with its cause
+        yield
+    except Exception as error:
+        if isinstance(error, BivoRobustError) or passes(error):
+            raise
         first_line = next(iter(str(error).strip().splitlines()), "")
+        shape = tuple(images.shape)
         raise ModelOutputError(
-            f"{name} failed on images of shape {tuple(images.shape)}: {type(error).__name__}: {first_line}"
+            f"{name} failed on images of shape {shape}: {type(error).__name__}: {first_line}"
         ) from error
+
+
+def checked_logits(logits: object, images: Tensor, name: str, num_classes: int) -> Tensor:
+    """Logits in float32.
+
+    Raises:
+        ModelOutputError: they are no tensor (B, K).
+    """
     expected = (len(images), num_classes)
     if not isinstance(logits, Tensor) or logits.shape != expected:
         came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

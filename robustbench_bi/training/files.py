@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from robustbench_bi.atomic import remove_partial_files
+from robustbench_bi.errors import DataError
 from robustbench_bi.models.weights import read_metadata
 from robustbench_bi.training.logs import write_log
 from robustbench_bi.training.state import Position, read_state, require_same
@@ -57,9 +59,11 @@ class Files:
 
         Raises:
             RunMismatchError: the result is of another training.
+            DataError: the folder cannot be entered.
         """
-        if not self.weights.exists():
-            return False
+        with self._reachable():
+            if not self.weights.exists():
+                return False
         require_same(self.weights, read_metadata(self.weights), identity)
         self.clear()
         return True
@@ -71,15 +75,30 @@ class Files:
             RunMismatchError: the state is of another training.
             DataError: the folder cannot be written.
         """
-        remove_partial_files(self.folder)
+        with self._reachable():
+            remove_partial_files(self.folder)
+            begun = self.state.exists()
         kept = None
-        if self.state.exists():
+        if begun:
             require_same(self.state, read_metadata(self.state), identity)
             kept = read_state(self.state)
         write_log(self.log, kept[1].log if kept else [])
         return kept
 
     def clear(self) -> None:
-        """Remove what only an unfinished training needs."""
-        for path in (self.last, self.state):
-            path.unlink(missing_ok=True)
+        """Remove what only an unfinished training needs.
+
+        Raises:
+            DataError: it cannot be removed.
+        """
+        with self._reachable():
+            for path in (self.last, self.state):
+                path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(f"cannot use the folder {self.folder}: {reason}; give another --out") from error

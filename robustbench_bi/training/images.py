@@ -1,7 +1,7 @@
 """The pictures of a training in the order of its epochs: read, cut, mirrored and augmented in threads, ahead of time.
 
-A picture of a batch depends on the seed, the epoch and its image id only. So neither the number of threads nor that of
-processes, nor a restart, changes one.
+A picture of a batch depends on the seed, the epoch and the image only, its crop on its place among those trained on. So
+neither the number of threads nor that of processes, nor a restart, changes one.
 """
 
 from __future__ import annotations

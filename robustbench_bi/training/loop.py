@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from robustbench_bi.data import Dataset, open_data
@@ -21,6 +22,7 @@ from robustbench_bi.data.preprocess import Preprocessing, preprocessing_of
 from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.models import MODELS, create_model, resolve
 from robustbench_bi.models.inference import memory_format
+from robustbench_bi.models.weights import source_hash
 from robustbench_bi.training.files import Files
 from robustbench_bi.training.images import TrainingImages, reader
 from robustbench_bi.training.logs import Progress, Watchers, tensorboard
@@ -110,13 +112,24 @@ def train(
         stack.enter_context(torch.random.fork_rng(devices=[processes.device] if cuda else []))
         stack.enter_context(losing_others(processes, "The same command goes on from the last state that was kept"))
 
-        def prepare() -> Prepared:
-            changes = recipe or {} if epochs is None else {**(recipe or {}), "epochs": epochs}
-            chosen = resolve_recipe(preset, **changes)
+        def settle() -> tuple[Recipe, Execution]:
             _check(seed, precision, accumulate, save_every, workers)
             synchronised = processes.count > 1 and (cuda if sync_batch_norm is None else sync_batch_norm)
             execution = Execution(precision, memory_format(model), accumulate, compiled, synchronised)
-            return _prepare(model, data, limit, classes, chosen, execution, options or {}, seed, workers, processes)
+            changes = recipe or {} if epochs is None else {**(recipe or {}), "epochs": epochs}
+            return resolve_recipe(preset, **changes), execution
+
+        chosen, execution = processes.together(settle)
+        stack.enter_context(_fitting(chosen.batch_size // (processes.count * accumulate)))
+        # What has to be downloaded the others then find.
+        mine = processes.together(lambda: _open_splits(data, limit, classes) if processes.first else None)
+        splits = processes.together(lambda: mine or _open_splits(data, limit, classes))
+
+        def prepare() -> Prepared:
+            ready = _prepare(model, data, splits, chosen, execution, options or {}, seed, workers, processes)
+            if (side := (recipe or {}).get("input_size", ready.recipe.input_size)) != ready.recipe.input_size:
+                raise InputError(f"{model} on {data} takes {ready.recipe.input_size} pixels, not {side}; leave it out")
+            return ready
 
         prepared = processes.together(prepare)
         files = Files(Path(out), re.sub(r"[^A-Za-z0-9._-]+", "-", MODELS[model].name if model in MODELS else model))
@@ -141,6 +154,16 @@ def train(
         return files.weights
 
 
+@contextmanager
+def _fitting(images: int) -> Iterator[None]:
+    """One line where the device's memory is too small for so many images at once."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        advice = "take more micro-batches (--accumulate), more processes, or a smaller batch"
+        raise InputError(f"{images} images at once do not fit into the device's memory; {advice}") from error
+
+
 def _check(seed: int, precision: str, accumulate: int, save_every: float, workers: int | None) -> None:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise InputError(f"seed must be an integer from 0 to 2**63 - 1, got {seed!r}")
@@ -157,8 +180,7 @@ def _check(seed: int, precision: str, accumulate: int, save_every: float, worker
 def _prepare(
     model: str,
     data: str,
-    limit: int | None,
-    classes: str | Path | None,
+    splits: tuple[Dataset, Dataset],
     recipe: Recipe,
     execution: Execution,
     options: Mapping[str, Any],
@@ -166,8 +188,8 @@ def _prepare(
     workers: int | None,
     processes: Processes,
 ) -> Prepared:
-    """Open the data, build the network, read what is kept in memory, and say what identifies the training."""
-    training, evaluation = _open_splits(data, limit, classes)
+    """Build the network, read what is kept in memory, and say what identifies the training."""
+    training, evaluation = splits
     recipe = replace(recipe, batch_size=min(recipe.batch_size, len(training)))
     torch.manual_seed(seed)
     network = _network(model, training, recipe, options)
@@ -176,12 +198,14 @@ def _prepare(
     network.to(processes.device).to(memory_format=execution.layout)
     share, normalised_together = share_out(execution, network, recipe.batch_size, processes)
     if workers is None:
-        workers = max(1, min(8, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        workers = max(1, min(8, (os.cpu_count() or 1) // processes.neighbours))
     geometry = _geometry(network, evaluation)
+    recipe = replace(recipe, input_size=geometry.input_size)
     named = getattr(network, "identity", {})
     about = {
         "model": named.get("name", model),
         "options": named.get("options"),
+        "source": source_hash(network),
         "num_classes": named.get("num_classes"),
         "class_names": training.class_names,
         "data": data,
@@ -213,13 +237,22 @@ def _open_splits(data: str, limit: int | None, classes: str | Path | None) -> tu
     if len(training) < 2:
         raise DataError(f"training needs at least 2 images, {data} gives {len(training)}")
     whole = training if limit is None else open_data(data, split="training", classes=classes)
-    if whole.listing_hash == evaluation.listing_hash:
+    rows, geometry = range(min(8, len(evaluation))), Preprocessing(32, 32)
+    # Sizes of files without compression agree by chance.
+    if whole.listing_hash == evaluation.listing_hash and np.array_equal(
+        whole.read(rows, geometry), evaluation.read(rows, geometry)
+    ):
         raise DataError(f"{data} has no evaluation split of its own: expected the folders {data}/train and {data}/val")
     return training, evaluation
 
 
 def _network(model: str, training: Dataset, recipe: Recipe, options: Mapping[str, Any]) -> torch.nn.Module:
     """The untrained model; our own networks take the preset's options and the side of the images."""
+    for name in ("name", "num_classes", "weights", "pretrained"):
+        if name in options:
+            raise InputError(
+                f"{name} cannot be an option here: training begins with random weights, and the data give the classes"
+            )
     if resolve(model, {})[0] in MODELS:
         side = training.native_size or recipe.input_size
         options = {**recipe.model_options, "input_size": side, **options}

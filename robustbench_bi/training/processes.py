@@ -30,11 +30,13 @@ class Processes:
         device: what this one computes on.
         rank: its number, from 0. The first writes the files and speaks for all.
         count: how many they are.
+        neighbours: how many of them are on this machine.
     """
 
     device: torch.device
     rank: int = 0
     count: int = 1
+    neighbours: int = 1
 
     @property
     def first(self) -> bool:
@@ -128,7 +130,7 @@ def join(device: str) -> Iterator[Processes]:
         reason = str(error).splitlines()[0]
         raise InputError(f"the {count} processes do not find each other: {reason}; start them with torchrun") from error
     try:
-        yield Processes(place, group.get_rank(), count)
+        yield Processes(place, group.get_rank(), count, max(1, _number("LOCAL_WORLD_SIZE", 1)))
     finally:
         group.destroy_process_group()
 
@@ -144,12 +146,16 @@ def losing_others(processes: Processes, advice: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        lost = isinstance(error, group.DistError) or any(name in str(error) for name in ("gloo", "NCCL"))
-        if processes.count == 1 or isinstance(error, BivoRobustError) or not lost:
+        if processes.count == 1 or isinstance(error, BivoRobustError) or not is_of_lost_process(error):
             raise
         if processes.rank > 1:
             _leave_quietly()
         raise DataError(f"another of the {processes.count} processes has ended. {advice}") from error
+
+
+def is_of_lost_process(error: Exception) -> bool:
+    """Whether torch raised it because another process is gone."""
+    return isinstance(error, group.DistError) or any(name in str(error) for name in ("gloo", "NCCL"))
 
 
 def _leave_quietly() -> NoReturn:

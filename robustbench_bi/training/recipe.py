@@ -35,7 +35,7 @@ class Recipe:
         shift: pixels of zero padding for "shift".
         flip: mirror every other picture, left to right.
         augment: "augmix" or "noise", applied after crop and flip, see `robustbench_bi.training.augment`; or "none".
-        input_size: side of the training images where the data have no side of their own.
+        input_size: side of the training images where the data and the network have no side of their own.
         model_options: for this package's own networks, below what the caller asks for.
         half: store the weights in half precision. The final accuracy is measured with the stored weights.
 
@@ -77,6 +77,8 @@ class Recipe:
                 raise InputError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         if not isinstance(self.model_options, Mapping):
             raise InputError(f"model_options must be options by name, got {self.model_options!r}")
+        if self.warmup_epochs > self.epochs:
+            raise InputError(f"warmup_epochs must be at most the {self.epochs} epochs, got {self.warmup_epochs:g}")
         if self.nesterov and not self.momentum:
             raise InputError("nesterov needs a momentum above 0, got 0")
 

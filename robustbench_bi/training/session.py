@@ -13,7 +13,7 @@ import torch
 
 from robustbench_bi.config import installed_versions
 from robustbench_bi.data.preprocess import Preprocessing
-from robustbench_bi.errors import InputError, ModelOutputError
+from robustbench_bi.errors import ModelOutputError
 from robustbench_bi.models.weights import load_weights, save_checkpoint
 from robustbench_bi.training.files import Files
 from robustbench_bi.training.images import Batch, Reader, TrainingImages, prefetched
@@ -105,7 +105,6 @@ class Session:
 
         Raises:
             ModelOutputError: the loss is not finite.
-            InputError: the device's memory is too small.
             DataError: a picture cannot be read, or a file not be written.
             KeyboardInterrupt: a stop was asked for, in the first process; SystemExit in the others.
         """
@@ -116,10 +115,6 @@ class Session:
             epoch = self.position.epoch
             advice = f"The weights of epoch {epoch} are kept in {self.files.last}" if epoch else "No epoch was finished"
             raise ModelOutputError(f"{error}; training stops. {advice}") from error
-        except torch.OutOfMemoryError as error:
-            images = self.prepared.share // self.prepared.execution.accumulate
-            advice = "take more micro-batches (--accumulate), more processes, or a smaller batch"
-            raise InputError(f"{images} images at once do not fit into the device's memory; {advice}") from error
         if self.processes.first:
             load_weights(self.learner.shown, self.files.last)  # as they were rounded for the file
         accuracy = {"split": "evaluation", **asdict(self._evaluate())}

@@ -23,6 +23,7 @@ from robustbench_bi.training.processes import Processes
 IDENTITY = {
     "model": "the network",
     "options": "options of the network",
+    "source": "source files of your network",
     "num_classes": "number of classes",
     "class_names": "names of the classes",
     "listing_hash": "training images",
@@ -33,7 +34,7 @@ IDENTITY = {
 }
 """The metadata that must agree for a training to go on, in words."""
 
-_UNREADABLE = ("class_names", "listing_hash")
+_UNREADABLE = ("source", "class_names", "listing_hash")
 
 
 @dataclass

@@ -18,8 +18,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from robustbench_bi.data.preprocess import Preprocessing, normalise
 from robustbench_bi.errors import BackendUnavailableError, InputError, ModelOutputError
+from robustbench_bi.models.inference import autocast, checked_logits, failing_in_a_line, full_precision
 from robustbench_bi.training.images import Batch, Reader
-from robustbench_bi.training.processes import Processes
+from robustbench_bi.training.processes import Processes, is_of_lost_process
 from robustbench_bi.training.recipe import Recipe
 
 
@@ -77,6 +78,7 @@ class Learner:
         self.network = network
         self.geometry = geometry
         self.num_classes = num_classes
+        self.name = str(getattr(network, "identity", {}).get("name", "the network"))
         self.recipe = recipe
         self.execution = execution
         self.processes = processes
@@ -96,7 +98,7 @@ class Learner:
         self.shared: nn.Module = network
         if processes.count > 1:
             own = [processes.device] if processes.device.type == "cuda" else None
-            self.shared = DistributedDataParallel(network, device_ids=own)
+            self.shared = DistributedDataParallel(network, device_ids=own, gradient_as_bucket_view=True)
 
     @property
     def shown(self) -> nn.Module:
@@ -144,13 +146,16 @@ class Learner:
         Raises:
             ModelOutputError: the loss is not finite.
         """
-        network, n, size = self.shown, len(labels), self.recipe.batch_size
+        network, n = self.shown, len(labels)
+        # As many at once as in training, so that what fits there fits here.
+        size = self.recipe.batch_size // (self.processes.count * self.execution.accumulate)
         self.processes.share(network)
         network.eval()
         loss, correct = 0.0, 0
         for start in range(self.processes.rank * size, n, self.processes.count * size):
             rows = np.arange(start, min(start + size, n))
-            logits = self._logits(network, read(rows).to(self.processes.device))
+            with full_precision():
+                logits = self._logits(network, read(rows).to(self.processes.device))
             own = labels[rows].to(logits.device)
             loss += F.cross_entropy(logits, own, reduction="sum").item()
             correct += int((logits.argmax(dim=1) == own).sum())
@@ -165,13 +170,16 @@ class Learner:
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
         prepared = normalise(images, self.geometry).contiguous(memory_format=self.execution.layout)
-        bf16 = self.execution.precision == "bf16"
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16), _compiling(self.execution.compiled):
-            logits: Tensor = network(prepared)
-        if logits.shape != (len(images), self.num_classes):
-            expected = f"logits of shape {(len(images), self.num_classes)} for data of {self.num_classes} classes"
-            self.processes.fail(ModelOutputError(f"the model must return {expected}, got {tuple(logits.shape)}"))
-        return logits.float()
+        try:
+            with (
+                autocast(images.device, self.execution.precision),
+                failing_in_a_line(prepared, self.name, passes=_not_the_networks),
+                _compiling(self.execution.compiled),
+            ):
+                logits = network(prepared)
+            return checked_logits(logits, prepared, self.name, self.num_classes)
+        except ModelOutputError as error:
+            self.processes.fail(error)
 
 
 def share_out(
@@ -208,6 +216,10 @@ def share_out(
     together = processes.count if execution.sync_batch_norm else 1
     normalises = any(isinstance(module, _BatchNorm) for module in network.modules())
     return batch_size // processes.count, batch_size // parts * together if normalises else None
+
+
+def _not_the_networks(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or is_of_lost_process(error)
 
 
 @contextmanager

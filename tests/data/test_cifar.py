@@ -1,5 +1,6 @@
 import hashlib
 import pickle
+import tarfile
 
 import numpy as np
 import pytest
@@ -74,6 +75,23 @@ def test_a_failed_download_is_one_clear_error(batches, capsys):
     )
     assert "\n" not in message
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "beside"])
+def test_missing_and_damaged_files_are_fetched_and_nothing_else_is_left(batches, tmp_path, url, monkeypatch, place):
+    folder = batches / "cifar-10-batches-py"
+    archive = tmp_path / "cifar-10-python.tar.gz" if place == "elsewhere" else batches / "cifar-10-python.tar.gz"
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(folder, folder.name)
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    # Already fetched by the user, it is used where it lies.
+    monkeypatch.setattr(CIFAR10, "url", f"{url}/cifar-10-python.tar.gz")
+    (folder / "test_batch").write_bytes(b"damaged")
+    (folder / "data_batch_3").unlink()
+    assert open_data(f"cifar-10:{batches}").labels.tolist() == [0, 9, 0, 3]
+    assert len(open_data(f"cifar-10:{batches}", split="training")) == 20
+    left = {"cifar-10-batches-py"} if place == "elsewhere" else {"cifar-10-batches-py", "cifar-10-python.tar.gz"}
+    assert {path.name for path in batches.iterdir()} == left
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 import hashlib
-import http.server
 import shutil
 import tarfile
-import threading
-from functools import partial
 
 import pytest
 from PIL import Image
@@ -30,17 +27,6 @@ def test_an_extracted_folder_is_used_with_imagenets_numbers(extracted, inside):
     assert (evaluation.labels.tolist(), evaluation.num_classes) == ([491], 1000)
     training = open_data(f"imagenette:{path}", split="training")
     assert training.labels.tolist() == [0, 701, 701]
-
-
-@pytest.fixture
-def url(tmp_path, monkeypatch):
-    """A web server for the test's own folder."""
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def test_a_missing_folder_is_downloaded_and_unpacked(extracted, tmp_path, url, monkeypatch, capsys):

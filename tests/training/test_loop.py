@@ -123,6 +123,36 @@ def test_logits_of_another_number_of_classes_are_refused(tmp_path, monkeypatch):
         train("narrow_factory:build", "demo", preset="demo", epochs=1, limit=64, out=tmp_path)
 
 
+def failing(_):
+    raise ValueError("no such layer\nand more")
+
+
+@pytest.mark.parametrize(
+    ("output", "text"),
+    [
+        (
+            failing,
+            r"output_factory:build failed on images of shape \(64, 3, 64, 64\): ValueError: no such layer; ",
+        ),
+        (lambda x: {"logits": x}, r"must return logits of shape \(64, 10\) for data of 10 classes, got dict"),
+    ],
+)
+def test_a_network_that_fails_is_one_clear_error(tmp_path, monkeypatch, output, text):
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x):
+            return output(x)
+
+    factory = types.ModuleType("output_factory")
+    factory.build = Network
+    monkeypatch.setitem(sys.modules, "output_factory", factory)
+    with pytest.raises(ModelOutputError, match=text):
+        train("output_factory:build", "demo", preset="demo", epochs=1, limit=64, out=tmp_path)
+
+
 def test_bf16_trains_and_is_recorded(tmp_path):
     metadata = read_metadata(short(tmp_path, precision="bf16"))
     assert metadata["precision"] == "bf16"
@@ -166,6 +196,18 @@ def test_a_folder_without_an_evaluation_split_is_refused(tmp_path, folder):
     assert not (tmp_path / "out").exists()
 
 
+def test_other_pictures_under_the_same_names_and_of_the_same_sizes_are_a_split(tmp_path):
+    for split, seed in (("train", 0), ("val", 1)):
+        pixels = np.random.default_rng(seed).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+        for number in range(4):
+            place = tmp_path / "pictures" / split / "ab"[number % 2] / f"{number}.bmp"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels[number]).save(place)
+    options = {"width": 0.125, "input_size": 64}
+    path = train("resnet38", str(tmp_path / "pictures"), epochs=1, out=tmp_path / "out", options=options)
+    assert read_metadata(path)["accuracy"]["n"] == 4
+
+
 def test_splits_of_other_classes_are_refused(tmp_path, folder):
     (folder / "val" / "dog").rename(folder / "val" / "wolf")
     with pytest.raises(DataError, match="both must have the same class folders"):
@@ -182,6 +224,10 @@ def test_splits_of_other_classes_are_refused(tmp_path, folder):
         ({"epochs": 0}, InputError, "epochs must be a positive integer, got 0"),
         ({"limit": 0}, InputError, "limit must be a positive integer, got 0"),
         ({"limit": 1}, DataError, "training needs at least 2 images, demo gives 1"),
+        ({"options": {"weights": "demo"}}, InputError, "weights cannot be an option here: training begins with random"),
+        ({"options": {"num_classes": 5}}, InputError, "num_classes cannot be an option here"),
+        ({"recipe": {"input_size": 96}}, InputError, "resnet38 on demo takes 64 pixels, not 96; leave it out"),
+        ({"recipe": {"warmup_epochs": 2}}, InputError, "warmup_epochs must be at most the 1 epochs, got 2"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(tmp_path, arguments, error, text):
@@ -194,6 +240,15 @@ def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(DataError, match="cannot write"):
         short(tmp_path / "out", limit=8)
+
+
+def test_a_folder_that_cannot_be_entered_is_one_clear_error(tmp_path, monkeypatch):
+    def closed(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr("robustbench_bi.training.files.Path.exists", closed)
+    with pytest.raises(DataError, match=rf"cannot use the folder {tmp_path}: Permission denied; give another --out"):
+        short(tmp_path, limit=8)
 
 
 def test_what_is_not_of_the_recipe_is_refused_before_anything_is_written(tmp_path):

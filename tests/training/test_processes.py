@@ -80,6 +80,30 @@ def test_a_process_that_is_killed_costs_nothing_but_a_new_start(tmp_path, same_b
     assert same_bytes(tmp_path / "a" / name, tmp_path / "b" / name)
 
 
+def test_one_process_goes_on_with_what_two_began(tmp_path, tiny, monkeypatch):
+    ended = str(tmp_path / "ended")
+    arguments = ["--model", "tiny_networks:ends_plain", *RECIPE, "--save-every", 0, "--out", tmp_path / "a"]
+    codes, _ = start(2, *arguments, ENDS_ONCE=ended)
+    assert codes == [2, -signal.SIGKILL]
+    again = {"preset": "demo", "limit": 96, "epochs": 3, "recipe": {"batch_size": 32, "half": False}}
+    notes = []
+    monkeypatch.setenv("ENDS_ONCE", ended)
+    joined = train("tiny_networks:ends_plain", out=tmp_path / "a", note=notes.append, **again)
+    assert notes[0].startswith("Going on after step 2 of epoch 2")
+    alone = train("tiny_networks:ends_plain", out=tmp_path / "b", **again)
+    for first, second in zip(losses(joined), losses(alone), strict=True):
+        assert first == pytest.approx(second, abs=1.5e-4)
+
+
+def test_a_network_with_an_unused_part_is_one_line_of_one_of_them(tmp_path):
+    codes, said = start(2, "--model", "tiny_networks:unused", *RECIPE, "--out", tmp_path)
+    assert codes == [2, 2], said
+    line = next(line for line in said[0].splitlines() if line.startswith("Error: "))
+    assert "tiny_networks:unused failed on images of shape (16, 3, 64, 64): RuntimeError: Expected to have" in line
+    assert "parameters that were not used in producing loss" in line
+    assert "Traceback" not in said[0] + said[1]
+
+
 def test_a_batch_that_the_processes_cannot_share_is_one_line_of_one_of_them(tmp_path):
     arguments = ["--model", "tiny_networks:group_norm", *RECIPE, "--batch-size", 33, "--out", tmp_path / "out"]
     codes, said = start(2, *arguments)

@@ -133,6 +133,14 @@ def test_another_training_is_refused_begun_or_finished(tiny, tmp_path, whole, ch
         assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == before
 
 
+def test_a_network_whose_code_has_changed_is_another(tiny, tmp_path, monkeypatch):
+    with pytest.raises(Crash):
+        short(tmp_path, progress=until(2, crash))
+    monkeypatch.setattr("robustbench_bi.training.loop.source_hash", lambda network: "another")
+    with pytest.raises(RunMismatchError, match=r"source files of your network differ\. Give another"):
+        short(tmp_path)
+
+
 def test_what_only_tells_how_it_is_computed_may_change(tiny, tmp_path, same_bytes):
     expected = short(tmp_path / "a", "group_norm", accumulate=1)
     with pytest.raises(Crash):
@@ -152,10 +160,14 @@ def test_a_training_that_diverges_does_so_again(tiny, tmp_path):
             short(tmp_path, recipe=wild)
 
 
-def test_a_device_that_is_too_small_is_one_clear_error(tiny, tmp_path, monkeypatch):
-    def full(*arguments):
+@pytest.mark.parametrize("where", ["loop.share_out", "steps.autocast", "steps.Learner.score", "loop.restore_state"])
+def test_a_device_that_is_too_small_is_one_clear_error(tiny, tmp_path, monkeypatch, where):
+    with pytest.raises(Crash):
+        short(tmp_path, progress=until(2, crash))
+
+    def full(*arguments, **keywords):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr("robustbench_bi.training.steps.Learner.step", full)
+    monkeypatch.setattr(f"robustbench_bi.training.{where}", full)
     with pytest.raises(InputError, match=r"8 images at once do not fit into the device's memory; take more micro-"):
         short(tmp_path)

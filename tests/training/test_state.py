@@ -21,6 +21,7 @@ ALONE = Processes(torch.device("cpu"))
 WANTED = {
     "model": "resnet50",
     "options": {"width": 1.0},
+    "source": "12ab",
     "num_classes": 10,
     "class_names": ["a", "b"],
     "listing_hash": "12ab",
@@ -73,6 +74,7 @@ def test_a_restored_training_takes_the_same_next_step(tmp_path):
         ({"model": "binet50"}, "the network was resnet50, now binet50"),
         ({"options": {"width": 0.5}}, "width was 1.0, now 0.5"),
         ({"options": {"width": 1.0, "stem": "cifar"}}, "stem was None, now cifar"),
+        ({"source": "34cd"}, "source files of your network differ"),
         ({"class_names": ["a", "c"]}, "names of the classes differ"),
         ({"listing_hash": "34cd"}, "training images differ"),
         ({"recipe": {"epochs": 3, "ema": 0.9}}, "epochs was 2, now 3; ema was 0.0, now 0.9"),

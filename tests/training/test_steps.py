@@ -84,12 +84,20 @@ def test_the_average_is_that_of_its_formula_and_what_is_shown():
     assert learner(model).shown is model
 
 
-def test_a_score_is_of_the_whole_split_and_leaves_training_mode():
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_a_score_is_of_the_whole_split_in_batches_that_fit_and_leaves_training_mode(accumulate):
     model = network(nn.BatchNorm2d(4))
-    ours = learner(model)
+    ours = learner(model, accumulate)
     images = torch.cat([batch(seed)[0] for seed in range(3)])[:21]
     labels = torch.cat([batch(seed)[1] for seed in range(3)])[:21]
-    result = ours.score(lambda rows: images[torch.from_numpy(rows)], labels)
+    sizes = []
+
+    def read(rows):
+        sizes.append(len(rows))
+        return images[torch.from_numpy(rows)]
+
+    result = ours.score(read, labels)
+    assert max(sizes) == 8 // accumulate
     with torch.no_grad():
         logits = model.eval()(normalise(images, GEOMETRY))
     assert result.n == 21

@@ -26,8 +26,8 @@ def format_interval(
     if math.isnan(value):
         return NO_VALUE
     form = f"{'+' if signed else ''}.{decimals}f"
-    # Adding 0.0 turns a rounded -0.0 into 0.0, which is no direction.
-    shown, *ends = (format(round(number, decimals) + 0.0, form) for number in (value, low, high))
+    # As floats, since NumPy's round scales first and breaks ties in another way; + 0.0 makes a rounded -0.0 plain 0.0.
+    shown, *ends = (format(round(float(number), decimals) + 0.0, form) for number in (value, low, high))
     return shown if math.isnan(low) or math.isnan(high) else f"{shown} [{', '.join(ends)}]"
 
 

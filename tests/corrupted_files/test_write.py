@@ -48,7 +48,7 @@ def cifar(monkeypatch, tmp_path):
     """Seven images in place of CIFAR-10's test set."""
 
     class Stored:
-        def __init__(self, root, train, download):
+        def __init__(self, root, train):
             self.data = np.random.default_rng(1).integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
             self.targets = [3, 1, 9, 0, 3, 5, 2]
 

@@ -1,5 +1,7 @@
 """What is committed under reports/: its commands are commands, and its tables hold the numbers of its files."""
 
+import importlib.util
+import math
 import re
 import shlex
 from pathlib import Path
@@ -8,11 +10,23 @@ import pandas as pd
 import pytest
 
 from robustbench_bi.cli import cli
+from robustbench_bi.models import create_model
+from robustbench_bi.models.profile import profile
+from robustbench_bi.models.weights import read_metadata
 from robustbench_bi.reports.display import display_comparison, format_interval, markdown_table
 from robustbench_bi.reports.fourier import display_bands
 
 ROOT = Path(__file__).parents[2]
 READMES = sorted((ROOT / "reports").glob("*/README.md"))
+CIFAR10 = ROOT / "reports" / "cifar10"
+
+
+def reproduction():
+    """The script that makes reports/cifar10, as a module."""
+    spec = importlib.util.spec_from_file_location("reproduce", CIFAR10 / "reproduce.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def commands(readme):
@@ -74,7 +88,16 @@ def test_correlations_of_the_heat_maps():
 
 @pytest.mark.parametrize(
     ("folder", "tables"),
-    [("demo/comparison", ("comparison.csv", "corruptions.csv")), ("real-check", ("comparison.csv", "corruptions.csv"))],
+    [
+        (folder, ("comparison.csv", "corruptions.csv"))
+        for folder in (
+            "demo/comparison",
+            "real-check",
+            "cifar10/seed0/comparison",
+            "cifar10/seed0/ablation",
+            "cifar10/seed1/comparison",
+        )
+    ],
 )
 def test_tables_in_markdown_are_those_in_csv(folder, tables):
     text = (ROOT / "reports" / folder / "comparison.md").read_text(encoding="utf-8")
@@ -82,3 +105,84 @@ def test_tables_in_markdown_are_those_in_csv(folder, tables):
     frames = [pd.read_csv(ROOT / "reports" / folder / table) for table in tables]
     wanted = [line for frame in frames for line in markdown_table(display_comparison(frame)).splitlines()]
     assert_same_text("\n".join(shown), "\n".join(wanted))
+
+
+def test_claims_on_cifar10():
+    module = reproduction()
+    claims = pd.read_csv(CIFAR10 / "claims.csv")
+    wanted = [
+        (*claim[:4], seed)
+        for claim in module.CLAIMS
+        for seed, networks in module.SEEDS.items()
+        if {claim.model, claim.baseline} <= set(networks)
+    ]
+    assert list(claims[["model", "baseline", "name", "expected", "seed"]].itertuples(index=False, name=None)) == wanted
+    for claim in claims.itertuples():
+        assert claim.outcome == module.outcome(claim.expected, claim.delta_low, claim.delta_high)
+    for row in markdown_table(module.display_claims(claims)).splitlines()[2:]:
+        difference, on, *_ = row.removeprefix("| ").split(" | ")
+        (shown,) = rows_of("cifar10/README.md", f"{difference} | {on} ")
+        assert_same_text(shown, row)
+
+
+def test_how_far_a_seed_moves_a_difference_on_cifar10():
+    deltas = pd.read_csv(CIFAR10 / "claims.csv").pivot(
+        index=["model", "baseline", "name"], columns="seed", values="delta"
+    )
+    moved = (deltas[1] - deltas[0]).abs().dropna()
+    text = " ".join((CIFAR10 / "README.md").read_text(encoding="utf-8").split())
+    assert f"moved by {moved.median():.1f} points in the median and by up to {moved.max():.1f}" in text
+
+
+def test_a_claim_has_an_outcome_only_where_the_seeds_agree():
+    module = reproduction()
+    rows = [
+        ("a", "clean", 0, 1.0, 0.5, 1.5, "held"),
+        ("a", "clean", 1, 2.0, 1.5, 2.5, "held"),
+        ("a", "noise", 0, 1.0, 0.5, 1.5, "held"),
+        ("a", "noise", 1, -1.0, -1.5, -0.5, "did not hold"),
+        ("b", "clean", 0, -1.0, -1.5, -0.5, "did not hold"),
+    ]
+    frame = pd.DataFrame(rows, columns=["model", "name", "seed", "delta", "delta_low", "delta_high", "outcome"])
+    shown = module.display_claims(frame.assign(baseline="c", expected="above", paper=[0.5] * 4 + [math.nan]))
+    assert list(shown["outcome"]) == ["held", "not decidable", "did not hold"]
+    assert list(shown["paper"]) == ["+0.5", "+0.5", "above"]
+    assert list(shown["seed 1"]) == ["+2.0 [+1.5, +2.5]", "-1.0 [-1.5, -0.5]", ""]
+
+
+@pytest.mark.parametrize(
+    ("expected", "low", "high", "judged"),
+    [
+        ("above", 0.1, 2.0, "held"),
+        ("above", -0.1, 2.0, "not decidable"),
+        ("above", -2.0, -0.1, "did not hold"),
+        ("below", -2.0, -0.1, "held"),
+        ("below", 0.1, 2.0, "did not hold"),
+        ("alike", -0.9, 0.8, "held"),
+        ("alike", -0.5, 1.5, "not decidable"),
+        ("alike", 0.5, 1.5, "did not hold"),
+    ],
+)
+def test_how_a_claim_is_judged(expected, low, high, judged):
+    assert reproduction().outcome(expected, low, high) == judged
+
+
+def test_networks_on_cifar10():
+    module = reproduction()
+    for name in module.NETWORKS:
+        weights = CIFAR10 / "weights" / f"{name}.safetensors"
+        assert weights.stat().st_size < 5e6
+        stored = read_metadata(weights)
+        assert (stored["seed"], stored["recipe"]["epochs"]) == (0, module.RECIPE["epochs"])
+        create_model(name, weights=str(weights))
+        top1 = []
+        for seed in (seed for seed, networks in module.SEEDS.items() if name in networks):
+            log = pd.read_csv(CIFAR10 / f"seed{seed}" / "logs" / f"{name}.csv")
+            assert len(log) == stored["recipe"]["epochs"]
+            top1.append(log["evaluation_top1"].iloc[-1])
+        assert math.isclose(stored["accuracy"]["top1"], top1[0], abs_tol=1e-4)
+        counts = profile(name, 32, num_classes=10, **stored["options"])
+        (row,) = rows_of("cifar10/README.md", f"{name} | {counts['parameters']:,} ")
+        cells = row.strip("| ").split(" | ")
+        assert cells[2] == f"{counts['macs'] / 1e6:.1f} M"
+        assert [cell.split(" [")[0] for cell in cells[3:] if cell] == [f"{value:.1f}" for value in top1]

@@ -26,7 +26,7 @@ from robustbench_bi.models import create_model
 
 IMAGES, BATCH, REPEATS = 32, 32, 3
 PARTS = ("corrupt", "jpeg_round_trip", "logits_of", "score", "write_cell")
-LOOP = importlib.import_module("robustbench_bi.evaluate")
+LOOP = importlib.import_module("robustbench_bi.evaluation.loop")
 
 
 def timed(function: Callable[..., Any], name: str, seconds: dict[str, float]) -> Callable[..., Any]:

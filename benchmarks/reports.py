@@ -20,11 +20,12 @@ import numpy as np
 from machine import append, machine
 
 from robustbench_bi.corruptions import PIXEL_VERSION, resolve_suite
-from robustbench_bi.records import CLEAN, RECORD_SCHEMA, Cell, cell_file, write_cell
+from robustbench_bi.ground.cells import CLEAN, Cell
+from robustbench_bi.runs.records import RECORD_SCHEMA, cell_file, write_cell
 
 REPEATS = 3
 CLASSES = 1000
-BLOCK_SIZE = 2048  # as in robustbench_bi.config, which imports torch
+BLOCK_SIZE = 2048  # as in robustbench_bi.runs.identity
 MODELS = ("resnet50", "resnext50", "ddf_resnet50", "binet50")
 SETTINGS = {
     "data": "folder", "listing_hash": "0" * 64, "num_classes": CLASSES, "class_set": "imagenet-1k",

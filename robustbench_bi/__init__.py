@@ -4,31 +4,29 @@ Every public name is imported when it is first used, so that `import robustbench
 """
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from robustbench_bi.timm_hook import register_when_imported
+from robustbench_bi.models.timm_hook import register_when_imported
 
 if TYPE_CHECKING:
     from robustbench_bi import ops as ops
     from robustbench_bi.corrupted_files import write_corrupted as write_corrupted
     from robustbench_bi.corruptions.apply import corrupt as corrupt
-    from robustbench_bi.evaluate import evaluate as evaluate
-    from robustbench_bi.evaluate import evaluate_models as evaluate_models
+    from robustbench_bi.evaluation.loop import evaluate as evaluate
+    from robustbench_bi.evaluation.loop import evaluate_models as evaluate_models
     from robustbench_bi.models import create_model as create_model
-    from robustbench_bi.records import Run as Run
-    from robustbench_bi.records import open_run as open_run
+    from robustbench_bi.runs.records import Run as Run
+    from robustbench_bi.runs.records import open_run as open_run
 
 __version__ = "0.1.0"
 
 _HOME = {
     "corrupt": "robustbench_bi.corruptions.apply",
     "create_model": "robustbench_bi.models",
-    "evaluate": "robustbench_bi.evaluate",
-    "evaluate_models": "robustbench_bi.evaluate",
-    "Run": "robustbench_bi.records",
-    "open_run": "robustbench_bi.records",
+    "evaluate": "robustbench_bi.evaluation.loop",
+    "evaluate_models": "robustbench_bi.evaluation.loop",
+    "Run": "robustbench_bi.runs.records",
+    "open_run": "robustbench_bi.runs.records",
     "write_corrupted": "robustbench_bi.corrupted_files",
 }
 
@@ -57,13 +55,4 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-class _Package(ModuleType):
-    """Keeps `robustbench_bi.evaluate` the function once the module of that name has been imported."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 register_when_imported()

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from robustbench_bi import __version__
+from robustbench_bi.commands.terminal import cell_progress, print_table, training_progress
 from robustbench_bi.errors import BivoRobustError
-from robustbench_bi.terminal import cell_progress, print_table, training_progress
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from robustbench_bi.ranks import Share
-    from robustbench_bi.records import Run
+    from robustbench_bi.evaluation.sharing import Share
+    from robustbench_bi.runs.records import Run
 
 
 class OneLineError(click.ClickException):
@@ -138,9 +138,9 @@ def evaluate(
     Keeps every prediction under --out, one folder a run; the same command continues a run that was stopped. Processes
     that torchrun, srun or a SLURM job array starts share the work; docs/scale.md describes it.
     """
-    from robustbench_bi.evaluate import evaluate_models
-    from robustbench_bi.ranks import share_of_environment
-    from robustbench_bi.reports.frames import summary_frame
+    from robustbench_bi.analysis.summary import summary_frame
+    from robustbench_bi.evaluation.loop import evaluate_models
+    from robustbench_bi.evaluation.sharing import share_of_environment
 
     means, stds = _numbers("--mean", mean), _numbers("--std", std)
     share = share_of_environment()
@@ -187,10 +187,10 @@ def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str
 
     Prints Δ top-1 for the bars of the paper's Fig. 3, with paired intervals and tests, and writes figures and tables.
     """
-    from robustbench_bi.records import open_run
-    from robustbench_bi.reports.comparison import comparison_frame
-    from robustbench_bi.reports.display import display_comparison
+    from robustbench_bi.analysis.comparison import comparison_frame
+    from robustbench_bi.reports.tables.display import display_comparison
     from robustbench_bi.reports.write import write_comparison
+    from robustbench_bi.runs.records import open_run
 
     baseline_run = open_run(baseline)
     others = [open_run(run) for run in dict.fromkeys(run.resolve() for run in runs) if run != baseline.resolve()]
@@ -237,9 +237,9 @@ def report(runs: tuple[Path, ...], baseline: Path | None, out: Path, form: Any, 
     The page holds accuracies with intervals, Fig. 3, severity curves, a table of models and corruptions, the worst
     drops, calibration, and how the runs were made. It is made from the records; no model is run.
     """
-    from robustbench_bi.records import open_run
+    from robustbench_bi.reports.page.pictures import pictures_of
     from robustbench_bi.reports.report import write_report
-    from robustbench_bi.reports.report_pictures import pictures_of
+    from robustbench_bi.runs.records import open_run
 
     named = {run.resolve(): run for run in ([*runs] if baseline is None else [baseline, *runs])}
     if baseline is not None and len(named) == 1:
@@ -307,9 +307,9 @@ def score(cells: Path, normalizer: Path | None, as_json: bool) -> None:
     CELLS.csv has the columns corruption, severity, top1 (percent) and, for several models, model. Clean is the
     corruption "clean" or "none"; an empty severity is the mean over five.
     """
-    from robustbench_bi.reports.display import display_summary
-    from robustbench_bi.reports.score import read_cells
-    from robustbench_bi.reports.score import score as score_cells
+    from robustbench_bi.analysis.score import read_cells
+    from robustbench_bi.analysis.score import score as score_cells
+    from robustbench_bi.reports.tables.display import display_summary
 
     scores = score_cells(read_cells(cells), None if normalizer is None else read_cells(normalizer))
     if as_json:
@@ -565,8 +565,8 @@ def spectra(images: str, out: Path, quiet: bool, as_json: bool, **options: Any) 
     middle, and high (up to 4 pixels).
     """
     from robustbench_bi.probes.spectra import picture_spectra
-    from robustbench_bi.reports.spectra import display_bands
-    from robustbench_bi.reports.spectra_figure import write_spectra
+    from robustbench_bi.reports.figures.spectra import write_spectra
+    from robustbench_bi.reports.tables.spectra import display_bands
 
     with cell_progress(quiet) as progress:
         frame, bands = picture_spectra(images, progress=progress, **options)
@@ -649,7 +649,8 @@ def heatmaps(
     picture: 1 is the same map; what two different pictures have in common is shown beside it.
     """
     from robustbench_bi.probes.heatmaps import heat_maps
-    from robustbench_bi.reports.heatmaps import display_correlations, write_heat_maps
+    from robustbench_bi.reports.figures.heatmaps import write_heat_maps
+    from robustbench_bi.reports.tables.heatmaps import display_correlations
 
     means, stds = _numbers("--mean", mean), _numbers("--std", std)
     with cell_progress(quiet) as progress:
@@ -708,7 +709,8 @@ def fourier(
     against its frequency. Takes as many passes over the images as there are frequencies.
     """
     from robustbench_bi.probes.fourier import fourier_errors
-    from robustbench_bi.reports.fourier import display_bands, write_fourier
+    from robustbench_bi.reports.figures.fourier import write_fourier
+    from robustbench_bi.reports.tables.fourier import display_bands
 
     means, stds = _numbers("--mean", mean), _numbers("--std", std)
     with cell_progress(quiet) as progress:
@@ -774,7 +776,7 @@ def list_rows(what: str, gallery: Path | None, as_json: bool) -> None:
 
 def _draw_gallery(what: str, folder: Path) -> None:
     from robustbench_bi.corruptions.gallery import gallery, sample_photograph
-    from robustbench_bi.reports.gallery import gallery_sheet
+    from robustbench_bi.reports.figures.gallery import gallery_sheet
     from robustbench_bi.reports.write import write_png
 
     if what != "corruptions":
@@ -823,10 +825,11 @@ def _only_a_regression_is_1() -> Iterator[None]:
 
 def _check_gate(run: Path, baseline: Path, junit: Path | None, options: dict[str, Any]) -> bool:
     """Print the verdicts, and tell whether there is a regression."""
-    from robustbench_bi.records import open_run
-    from robustbench_bi.reports.baseline import outcomes_of, read_baseline
-    from robustbench_bi.reports.continuous_integration import markdown_summary, publish, trouble, verdicts_of
-    from robustbench_bi.reports.gate import REGRESSED, display_gate, gate_frame
+    from robustbench_bi.analysis.baseline import outcomes_of, read_baseline
+    from robustbench_bi.analysis.gate import REGRESSED, gate_frame
+    from robustbench_bi.reports.ci.verdicts import markdown_summary, publish, trouble, verdicts_of
+    from robustbench_bi.reports.tables.gate import display_gate
+    from robustbench_bi.runs.records import open_run
 
     try:
         frame = gate_frame(outcomes_of(open_run(run)), read_baseline(baseline), **options)
@@ -843,8 +846,8 @@ def _check_gate(run: Path, baseline: Path, junit: Path | None, options: dict[str
 
 
 def _save_baseline(run: Path, path: Path, options: list[str]) -> None:
-    from robustbench_bi.records import open_run
-    from robustbench_bi.reports.baseline import outcomes_of, write_baseline
+    from robustbench_bi.analysis.baseline import outcomes_of, write_baseline
+    from robustbench_bi.runs.records import open_run
 
     if options:
         raise OneLineError(f"--{options[0].replace('_', '-')} belongs to --baseline; a saved baseline does not hold it")
@@ -887,7 +890,8 @@ def _about(run: Run) -> dict[str, Any]:
 
 def _print_summary(run: Run, frame: pd.DataFrame) -> None:
     """The table of one run, and below it what it is of and where its records lie."""
-    from robustbench_bi.reports.display import display_summary, format_interval
+    from robustbench_bi.analysis.text import format_interval
+    from robustbench_bi.reports.tables.display import display_summary
 
     scores = frame["kind"].isin(["mce", "relative_mce"])
     shown = display_summary(frame[~scores])

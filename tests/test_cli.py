@@ -292,7 +292,7 @@ def test_spectra_of_published_files(tmp_path):
 def test_the_reference_spectra_are_what_their_command_makes(tmp_path):
     import pandas as pd
 
-    from robustbench_bi.reports.spectra import display_bands
+    from robustbench_bi.reports.tables.spectra import display_bands
     from robustbench_bi.reports.write import markdown_table
 
     folder = ROOT / "reports" / "fig4"
@@ -329,7 +329,7 @@ def flawless(path, changed):
     """A baseline whose network errs nowhere, so that any run is worse."""
     from dataclasses import replace
 
-    from robustbench_bi.reports.baseline import read_baseline, write_baseline
+    from robustbench_bi.analysis.baseline import read_baseline, write_baseline
 
     kept = read_baseline(path)
     write_baseline(replace(kept, correct=kept.correct | True), changed)
@@ -381,7 +381,7 @@ def test_gate_of_other_data_is_trouble(runs, baseline, tmp_path):
 
 def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
     """Python ends with 1 on an exception that nobody foresaw, click where a pipe is closed, Rich likewise."""
-    from robustbench_bi.reports import gate
+    from robustbench_bi.analysis import gate
 
     for error in (KeyError("unforeseen"), SystemExit(1), KeyboardInterrupt(), BrokenPipeError(32, "closed")):
 

@@ -18,13 +18,14 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from robustbench_bi.data.cifar import CLASS_NAMES
-from robustbench_bi.evaluate import evaluate_models
-from robustbench_bi.ranks import share_of_environment
-from robustbench_bi.records import Run, open_run
-from robustbench_bi.reports.comparison import comparison_frame
-from robustbench_bi.reports.display import format_interval, markdown_table
+from robustbench_bi.analysis.comparison import comparison_frame
+from robustbench_bi.analysis.text import format_interval
+from robustbench_bi.data.sources.cifar import CLASS_NAMES
+from robustbench_bi.evaluation.loop import evaluate_models
+from robustbench_bi.evaluation.sharing import share_of_environment
+from robustbench_bi.reports.tables.display import markdown_table
 from robustbench_bi.reports.write import write_comparison, write_csv
+from robustbench_bi.runs.records import Run, open_run
 from robustbench_bi.training.loop import train
 
 RECIPE: Mapping[str, Any] = {"preset": "cifar", "epochs": 5}

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from robustbench_bi.atomic import replacing
-from robustbench_bi.config import installed_versions
 from robustbench_bi.corrupted_files.image_files import MANIFESTS
 from robustbench_bi.data import SOURCES, Dataset, expand_user
 from robustbench_bi.errors import DataError, InputError, RunMismatchError
+from robustbench_bi.ground.atomic import replacing
+from robustbench_bi.runs.identity import installed_versions
 
 DESCRIPTION = "bivo-robust.json"
 CLASS_FILE = "classes.tsv"

@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustbench_bi.atomic import remove_partial_files, replacing
 from robustbench_bi.corrupted_files.processes import stop_if_asked
 from robustbench_bi.corruptions import PIXEL_VERSION
 from robustbench_bi.corruptions.apply import corrupt
 from robustbench_bi.data import Dataset
-from robustbench_bi.data.folder import file_size, in_threads
+from robustbench_bi.data.containers.image_files import file_size, in_threads
 from robustbench_bi.data.preprocess import Preprocessing
-from robustbench_bi.records import CLEAN, Cell
+from robustbench_bi.ground.atomic import remove_partial_files, replacing
+from robustbench_bi.ground.cells import CLEAN, Cell
 
 MANIFESTS = ".bivo-robust"
 LAYOUT_VERSION = 1

@@ -25,11 +25,6 @@ Job = TypeVar("Job")
 _stop: Event | None = None
 
 
-def available_cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def in_processes(
     function: Callable[[Job], object], jobs: Iterable[Job], workers: int, finished: Callable[[Job], None]
 ) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from robustbench_bi.atomic import remove_partial_files
-from robustbench_bi.config import parse_severities
 from robustbench_bi.corrupted_files.destination import (
     check_destination,
     check_same,
@@ -30,14 +28,16 @@ from robustbench_bi.corrupted_files.image_files import (
     write_array,
     write_images,
 )
-from robustbench_bi.corrupted_files.processes import available_cores, in_processes
+from robustbench_bi.corrupted_files.processes import in_processes
 from robustbench_bi.corruptions import resolve_suite, resolve_table
 from robustbench_bi.corruptions.apply import check_seed
 from robustbench_bi.data import Dataset, open_data
+from robustbench_bi.data.broken import without_broken
 from robustbench_bi.data.preprocess import Preprocessing, preprocessing_of
 from robustbench_bi.errors import InputError
-from robustbench_bi.prepare import without_broken
-from robustbench_bi.records import CLEAN, CellProgress
+from robustbench_bi.ground.atomic import remove_partial_files
+from robustbench_bi.ground.cells import CLEAN, CellProgress, parse_severities
+from robustbench_bi.ground.cores import available_cores
 
 SEVERITIES = (1, 2, 3, 4, 5)
 JPEG_QUALITY = 85

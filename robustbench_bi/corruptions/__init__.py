@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from robustbench_bi.errors import InputError
-from robustbench_bi.registry import Table
+from robustbench_bi.ground.registry import Table
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from robustbench_bi.corruptions.apply import corrupt, jpeg_round_trip
-from robustbench_bi.records import CLEAN, Cell
+from robustbench_bi.ground.cells import CLEAN, Cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

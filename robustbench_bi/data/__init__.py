@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from robustbench_bi.errors import DataError, InputError, UnknownNameError
-from robustbench_bi.records import CLEAN as CLEAN
-from robustbench_bi.records import Cell as Cell
-from robustbench_bi.registry import Table
+from robustbench_bi.ground.cells import CLEAN as CLEAN
+from robustbench_bi.ground.cells import Cell as Cell
+from robustbench_bi.ground.registry import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -62,20 +62,20 @@ SOURCES = Table(
     [
         Source(
             "demo",
-            "robustbench_bi.data.demo:open_demo",
+            "robustbench_bi.data.sources.demo:open_demo",
             "none",
             "ten classes of shapes at 64×64, drawn by the program: 500 for evaluation, 10,000 for training",
         ),
         Source(
             "folder",
-            "robustbench_bi.data.folder:open_folder",
+            "robustbench_bi.data.sources.folder:open_folder",
             "required",
             "a folder of class folders; the path alone is enough (its val and train are used where both exist)",
             class_file=True,
         ),
         Source(
             "imagenet-c",
-            "robustbench_bi.data.imagenet_c:open_imagenet_c",
+            "robustbench_bi.data.sources.imagenet_c:open_imagenet_c",
             "required",
             "published corrupted files: PATH/<corruption>/<severity>/<class folder>/<image>",
             training=False,
@@ -83,20 +83,20 @@ SOURCES = Table(
         ),
         Source(
             "cifar-10",
-            "robustbench_bi.data.cifar:open_cifar10",
+            "robustbench_bi.data.sources.cifar:open_cifar10",
             "optional",
             "CIFAR-10 at 32×32, downloaded where PATH does not hold it",
         ),
         Source(
             "cifar-10-c",
-            "robustbench_bi.data.cifar:open_cifar10_c",
+            "robustbench_bi.data.sources.cifar:open_cifar10_c",
             "required",
             "published corrupted arrays: PATH/<corruption>.npy and PATH/labels.npy",
             training=False,
         ),
         Source(
             "imagenette",
-            "robustbench_bi.data.imagenette:open_imagenette",
+            "robustbench_bi.data.sources.imagenette:open_imagenette",
             "optional",
             "ten ImageNet classes, short side 320, downloaded where PATH does not hold them",
         ),
@@ -161,7 +161,7 @@ class Dataset:
     @property
     def class_set(self) -> Literal["imagenet-1k", "other"]:
         """Whether the classes are ImageNet's 1000, for which alone AlexNet's errors, and so an mCE, have a meaning."""
-        from robustbench_bi.data.classes import class_names, imagenet_classes
+        from robustbench_bi.data.class_spaces.imagenet import class_names, imagenet_classes
 
         return "imagenet-1k" if self.class_names == class_names(imagenet_classes()) else "other"
 

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustbench_bi.data import CLEAN, Broken, Cell, Dataset, expand_user, open_data
-from robustbench_bi.data.folder import EXTENSIONS, broken_files, decode, file_size
+from robustbench_bi.data.containers.folders import EXTENSIONS
+from robustbench_bi.data.containers.image_files import broken_files, decode, file_size
 from robustbench_bi.data.preprocess import Preprocessing, fit_image, preprocessing_of
 from robustbench_bi.errors import DataError, InputError
-from robustbench_bi.records import CellProgress
+from robustbench_bi.ground.cells import CellProgress
 
 PHOTOGRAPHS = "photographs"
 _AT_ONCE = 64

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from robustbench_bi.errors import InputError
-from robustbench_bi.registry import Table
+from robustbench_bi.ground.registry import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from robustbench_bi.errors import DataError, InputError
-from robustbench_bi.records import Cell
+from robustbench_bi.ground.cells import Cell
 
 Floats = NDArray[np.float64]
 # Weights of about 32 MB at a time.

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from robustbench_bi.errors import InputError
-from robustbench_bi.records import CLEAN, Cell
+from robustbench_bi.ground.cells import CLEAN, Cell
 
 SEVERITIES = (1, 2, 3, 4, 5)
 MEAN = 0

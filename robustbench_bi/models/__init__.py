@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.errors import InputError
+from robustbench_bi.ground.registry import Table, nearest, unknown_name
 from robustbench_bi.models.variants import VARIANTS as VARIANTS
 from robustbench_bi.models.variants import resolve as resolve
-from robustbench_bi.registry import Table, nearest, unknown_name
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.errors import BivoRobustError, InputError, WeightsError
+from robustbench_bi.ground.registry import nearest, unknown_name
 from robustbench_bi.models import ALIASES, MODELS, attach, create_model
-from robustbench_bi.registry import nearest, unknown_name
 
 if TYPE_CHECKING:
     from torch import nn

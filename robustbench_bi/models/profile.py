@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from robustbench_bi.errors import InputError
@@ -50,8 +51,12 @@ def profile(model: str | nn.Module, size: int | None = None, **options: Any) -> 
     parameter = next(model.parameters(), torch.zeros(0))
     training = [module for module in model.modules() if module.training]
     try:
-        # With gradients: without them torch fuses attention into operators that the counter does not know.
-        with FlopCounterMode(display=False, custom_mapping={OPERATOR: _filter_flops}) as counter:
+        # With gradients, and attention as plain matrix products: torch fuses it into operators that the counter does
+        # not know; which ones depends on its version and on the device.
+        with (
+            sdpa_kernel(SDPBackend.MATH),
+            FlopCounterMode(display=False, custom_mapping={OPERATOR: _filter_flops}) as counter,
+        ):
             model.eval()(torch.zeros(1, 3, side, side, dtype=parameter.dtype, device=parameter.device))
     except Exception as error:  # a network may refuse a size in any way
         raise InputError(f"the network cannot take images of {side}×{side}: {error}") from error

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from robustbench_bi.registry import Table
+from robustbench_bi.ground.registry import Table
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from robustbench_bi.atomic import replacing
 from robustbench_bi.errors import WeightsError
+from robustbench_bi.ground.atomic import replacing
 
 DEMO_FOLDER = Path(__file__).with_name("demo_weights")
 LIBRARIES = ("torch", "torchvision", "timm", "robustbench_bi")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.errors import BackendUnavailableError
-from robustbench_bi.registry import Table
+from robustbench_bi.ground.registry import Table
 
 if TYPE_CHECKING:
     import torch

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from robustbench_bi.data.preprocess import normalise
 from robustbench_bi.errors import BivoRobustError, InputError, ModelOutputError
+from robustbench_bi.ground.registry import unknown_name
 from robustbench_bi.models.inference import AUTOCAST, full_precision, memory_format
 from robustbench_bi.probes.subjects import Subject
-from robustbench_bi.registry import unknown_name
 
 THIRD_STAGES = ("layer3", "stages.2")
 """What the third stage is called: in ResNets of ours, torchvision's and timm's, and in timm's newer networks."""

@@ -17,14 +17,14 @@ import pandas as pd
 import torch
 from torch import nn
 
-from robustbench_bi.atomic import remove_partial_files, replacing
-from robustbench_bi.config import BLOCK_SIZE
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.errors import DataError, InputError, ModelOutputError, RunMismatchError
-from robustbench_bi.prepare import logits_of
+from robustbench_bi.evaluation.networks import logits_of
+from robustbench_bi.ground.atomic import remove_partial_files, replacing
+from robustbench_bi.ground.cells import CellProgress
 from robustbench_bi.probes.frequencies import add_frequency, default_norm, frequencies
 from robustbench_bi.probes.subjects import Subject, left_out, open_subjects, unchanged
-from robustbench_bi.records import CellProgress
+from robustbench_bi.runs.identity import BLOCK_SIZE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

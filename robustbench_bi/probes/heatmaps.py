@@ -12,18 +12,18 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from robustbench_bi.analysis.captions import describe_data
+from robustbench_bi.analysis.correlations import ANOTHER_IMAGE
+from robustbench_bi.analysis.groups import FIGURE_3_NOISES
 from robustbench_bi.corruptions import resolve_suite
 from robustbench_bi.corruptions.apply import check_severity, corrupt, jpeg_round_trip
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.data.pictures import open_pictures
 from robustbench_bi.errors import DataError, InputError
+from robustbench_bi.ground.cells import CLEAN, Cell, CellProgress
+from robustbench_bi.ground.registry import unknown_name
 from robustbench_bi.probes.features import REDUCTIONS, choose_layer, correlation, layer_maps, reduce_maps
 from robustbench_bi.probes.subjects import Subject, left_out, open_subjects, unchanged
-from robustbench_bi.records import CLEAN, Cell, CellProgress
-from robustbench_bi.registry import unknown_name
-from robustbench_bi.reports.frames import describe_data
-from robustbench_bi.reports.groups import FIGURE_3_NOISES
-from robustbench_bi.reports.heatmaps import ANOTHER_IMAGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

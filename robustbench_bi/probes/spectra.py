@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustbench_bi.config import parse_severities
+from robustbench_bi.analysis.captions import describe_data
+from robustbench_bi.analysis.groups import FIGURE_3_NOISES
+from robustbench_bi.analysis.spectra import bands_frame, measure_spectra, spectra_frame
 from robustbench_bi.corruptions import resolve_suite, resolve_table
 from robustbench_bi.corruptions.cells import corrupted_cells
 from robustbench_bi.data.pictures import PHOTOGRAPHS, open_pictures, picture_geometry, read_cells
-from robustbench_bi.records import CLEAN, CellProgress
-from robustbench_bi.reports.frames import describe_data
-from robustbench_bi.reports.groups import FIGURE_3_NOISES
-from robustbench_bi.reports.spectra import bands_frame, measure_spectra, spectra_frame
+from robustbench_bi.ground.cells import CLEAN, CellProgress, parse_severities
 
 
 def picture_spectra(

@@ -11,20 +11,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from robustbench_bi.config import EvalConfig, configure_run
 from robustbench_bi.data import Dataset
+from robustbench_bi.data.broken import without_broken
 from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import InputError
+from robustbench_bi.evaluation.configure import configure_run
+from robustbench_bi.evaluation.networks import name_of, network_for, preprocessing_for, weights_for
+from robustbench_bi.evaluation.prepare import check_options
 from robustbench_bi.models import create_model
 from robustbench_bi.models.inference import choose_device, memory_format
-from robustbench_bi.prepare import (
-    check_options,
-    name_of,
-    network_for,
-    preprocessing_for,
-    weights_for,
-    without_broken,
-)
+from robustbench_bi.runs.identity import EvalConfig
 
 
 @dataclass(frozen=True)

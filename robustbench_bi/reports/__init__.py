@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from robustbench_bi.registry import Table
+from robustbench_bi.ground.registry import Table
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class FigureRow:
     summary: str
 
 
-_FIGURES = "robustbench_bi.reports.figures"
-_SUMMARY_FIGURES = "robustbench_bi.reports.summary_figures"
+_FIGURES = "robustbench_bi.reports.figures.accuracy"
+_SUMMARY_FIGURES = "robustbench_bi.reports.figures.summaries"
 
 FIGURES = Table(
     "figure",
@@ -67,19 +67,19 @@ FIGURES = Table(
         ),
         FigureRow(
             "spectra",
-            "robustbench_bi.reports.spectra_figure:spectra",
+            "robustbench_bi.reports.figures.spectra:spectra",
             "spectra",
             "power of clean and corrupted pictures against frequency, and their ratio: see `bivo-robust spectra`",
         ),
         FigureRow(
             "heatmaps",
-            "robustbench_bi.reports.heatmaps:heat_maps_figure",
+            "robustbench_bi.reports.figures.heatmaps:heat_maps_figure",
             "heat_maps",
             "features over pictures, clean and corrupted, with correlations: see `bivo-robust heatmaps`",
         ),
         FigureRow(
             "fourier",
-            "robustbench_bi.reports.fourier:fourier_figure",
+            "robustbench_bi.reports.figures.fourier:fourier_figure",
             "fourier",
             "errors by the frequency that is added (Yin et al. 2019): see `bivo-robust fourier`",
         ),

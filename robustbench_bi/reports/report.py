@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from robustbench_bi.atomic import replacing
 from robustbench_bi.errors import InputError
+from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.metrics.intervals import Resampling
-from robustbench_bi.records import Run
-from robustbench_bi.reports.paper_tables import as_latex, as_markdown
-from robustbench_bi.reports.report_content import Report
-from robustbench_bi.reports.report_page import render_page
-from robustbench_bi.reports.report_pictures import OpenPictures
+from robustbench_bi.reports.content import Report
+from robustbench_bi.reports.page.pictures import OpenPictures
+from robustbench_bi.reports.page.render import render_page
+from robustbench_bi.reports.tables.paper import as_latex, as_markdown
+from robustbench_bi.runs.records import Run
 
 Form = Literal["html", "markdown", "latex"]
 FORMS: tuple[Form, ...] = get_args(Form)

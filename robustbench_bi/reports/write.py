@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from robustbench_bi.atomic import replacing
-from robustbench_bi.records import Run
+from robustbench_bi.analysis.comparison import comparison_frame
+from robustbench_bi.analysis.reliability import reliability_frame
+from robustbench_bi.analysis.summary import cells_frame, summaries_frame
+from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.reports import FIGURES
-from robustbench_bi.reports.comparison import comparison_frame
-from robustbench_bi.reports.display import display_comparison, markdown_table
-from robustbench_bi.reports.frames import cells_frame
-from robustbench_bi.reports.report_frames import reliability_frame, summaries_frame
+from robustbench_bi.reports.tables.display import display_comparison, markdown_table
+from robustbench_bi.runs.records import Run
 
 # The ids inside an SVG are hashes salted with this, so the same figure is the same file.
 _SALT = "robustbench_bi"

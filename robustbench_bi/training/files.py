@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from robustbench_bi.atomic import remove_partial_files
 from robustbench_bi.errors import DataError
+from robustbench_bi.ground.atomic import remove_partial_files
 from robustbench_bi.models.weights import read_metadata
 from robustbench_bi.training.logs import write_log
 from robustbench_bi.training.state import Position, read_state, require_same

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from robustbench_bi.data import Dataset
-from robustbench_bi.data.folder import in_threads
+from robustbench_bi.data.containers.image_files import in_threads
 from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.training.augment import AUGMENTATIONS
 from robustbench_bi.training.crops import NUMBERS, crop_and_flip, flip, inception_crop

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustbench_bi.atomic import replacing
 from robustbench_bi.errors import BackendUnavailableError, DataError
+from robustbench_bi.ground.atomic import replacing
 
 COLUMNS = ("epoch", "training_loss", "training_top1", "evaluation_loss", "evaluation_top1", "seconds")
 """Of the log: losses in nats, top-1 in percent; those of training are of augmented images, while it learns."""

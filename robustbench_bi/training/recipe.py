@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from robustbench_bi.errors import InputError
-from robustbench_bi.registry import unknown_name
+from robustbench_bi.ground.registry import unknown_name
 from robustbench_bi.training.augment import AUGMENTATIONS
 
 CROPS = ("inception", "shift", "none")

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from robustbench_bi.config import installed_versions
 from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import ModelOutputError
 from robustbench_bi.models.weights import load_weights, save_checkpoint
+from robustbench_bi.runs.identity import installed_versions
 from robustbench_bi.training.files import Files
 from robustbench_bi.training.images import Batch, Reader, TrainingImages, prefetched
 from robustbench_bi.training.logs import Progress, Watchers, write_log

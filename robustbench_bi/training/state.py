@@ -15,8 +15,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from robustbench_bi.atomic import replacing
 from robustbench_bi.errors import RunMismatchError
+from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.models.weights import read_metadata
 from robustbench_bi.training.processes import Processes
 

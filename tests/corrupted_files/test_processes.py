@@ -4,8 +4,9 @@ import os
 import pytest
 import torch
 
-from robustbench_bi.corrupted_files.processes import available_cores, in_processes, stop_if_asked
+from robustbench_bi.corrupted_files.processes import in_processes, stop_if_asked
 from robustbench_bi.errors import DataError
+from robustbench_bi.ground.cores import available_cores
 
 # Functions of the standard library: worker processes cannot import the tests.
 

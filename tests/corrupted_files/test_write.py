@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 
 import robustbench_bi as rb
-from robustbench_bi import atomic
 from robustbench_bi.corrupted_files import Summary, image_files, processes, write, write_corrupted
 from robustbench_bi.corruptions.apply import corrupt
 from robustbench_bi.data import CLEAN, Dataset, open_data
-from robustbench_bi.data.classes import read_classes
+from robustbench_bi.data.labels.class_folders import read_classes
 from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import DataError, InputError, RunMismatchError
+from robustbench_bi.ground import atomic
 
 SMALL = {"suite": "gaussian_noise,contrast", "severities": "1,5", "size": 48, "workers": 1}
 CELLS = [(name, severity) for name in ("gaussian_noise", "contrast") for severity in (1, 5)]

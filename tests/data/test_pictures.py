@@ -11,7 +11,7 @@ from robustbench_bi.data import open_data
 from robustbench_bi.data.pictures import open_pictures, picture_geometry, read_cells
 from robustbench_bi.data.preprocess import Preprocessing, load_image
 from robustbench_bi.errors import DataError, InputError, UnknownNameError
-from robustbench_bi.records import CLEAN
+from robustbench_bi.ground.cells import CLEAN
 
 GEOMETRY = Preprocessing(32, 36)
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
+from robustbench_bi.commands.terminal import print_table
 from robustbench_bi.errors import InputError, UnknownNameError
 from robustbench_bi.models import MODELS, VARIANTS, create_model
 from robustbench_bi.models.paper import COLUMNS, as_text, beyond_rounding, compare_with_paper, paper_table
 from robustbench_bi.models.profile import RULE
-from robustbench_bi.terminal import print_table
 
 # How far beyond the paper's rounding, in its units, as an independent script found it; the other rows are inside.
 PARAMETERS = {

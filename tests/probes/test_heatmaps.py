@@ -8,11 +8,11 @@ from PIL import Image
 from torch import nn
 
 import robustbench_bi as rb
+from robustbench_bi.analysis.correlations import ANOTHER_IMAGE
 from robustbench_bi.corruptions.apply import jpeg_round_trip
 from robustbench_bi.data import open_data
 from robustbench_bi.errors import DataError, InputError, UnknownNameError, WeightsError
 from robustbench_bi.probes.heatmaps import heat_maps
-from robustbench_bi.reports.heatmaps import ANOTHER_IMAGE
 
 CELLS = {"corruptions": "gaussian_noise,contrast", "severity": 4}
 

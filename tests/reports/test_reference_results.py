@@ -9,12 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from robustbench_bi.analysis.text import format_interval
 from robustbench_bi.cli import cli
 from robustbench_bi.models import create_model
 from robustbench_bi.models.profile import profile
 from robustbench_bi.models.weights import read_metadata
-from robustbench_bi.reports.display import display_comparison, format_interval, markdown_table
-from robustbench_bi.reports.fourier import display_bands
+from robustbench_bi.reports.tables.display import display_comparison, markdown_table
+from robustbench_bi.reports.tables.fourier import display_bands
 
 ROOT = Path(__file__).parents[2]
 READMES = sorted((ROOT / "reports").glob("*/README.md"))

@@ -10,12 +10,12 @@ import pytest
 from robustbench_bi.corruptions import SUITES
 from robustbench_bi.errors import DataError, InputError, RunMismatchError
 from robustbench_bi.metrics.intervals import Resampling
-from robustbench_bi.records import Run
-from robustbench_bi.reports import report_page
+from robustbench_bi.reports.content import Report
+from robustbench_bi.reports.page import render as report_page
+from robustbench_bi.reports.page.pictures import Pictures
+from robustbench_bi.reports.page.render import render_page
 from robustbench_bi.reports.report import form_of, write_report
-from robustbench_bi.reports.report_content import Report
-from robustbench_bi.reports.report_page import render_page
-from robustbench_bi.reports.report_pictures import Pictures
+from robustbench_bi.runs.records import Run
 
 QUICK = Resampling(repeats=100)
 PAPER = SUITES["paper"].corruptions

@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from robustbench_bi.analysis.comparison import comparison_frame
 from robustbench_bi.errors import DataError
 from robustbench_bi.metrics.intervals import Resampling
-from robustbench_bi.reports.comparison import comparison_frame
-from robustbench_bi.reports.style import new_figure, styled
+from robustbench_bi.reports.figures.style import new_figure, styled
 from robustbench_bi.reports.write import (
     as_json,
     write_comparison,

@@ -1,0 +1,123 @@
+"""Error rates when one frequency is added to the images: of each frequency, and over bands."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, wilson_interval
+
+OCTAVES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+"""Upper edges of bands, in cycles per pixel; what lies above the last is found along the diagonals only."""
+
+RINGS = tuple((number + 0.5) / 32 for number in range(23))
+"""Upper edges of narrow bands, 1/32 of a cycle per pixel wide, whose middles are multiples of that."""
+
+
+def error_frame(cells: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+    """Error rates of each frequency, with Wilson's intervals.
+
+    Args:
+        cells: from `fourier_errors`: model, side, vertical, horizontal, norm, n, wrong.
+        confidence: of the intervals.
+
+    Returns:
+        One row a model and frequency, the clean images (norm 0) first: model, side, vertical, horizontal (cycles an
+        image), frequency (cycles per pixel, along its direction), norm, n, errors (images), error (percent), error_low,
+        error_high. Each row stands for its mirror image (-vertical, -horizontal) too.
+
+    Example:
+        >>> cells = pd.DataFrame({"model": ["a"], "side": 32, "vertical": 3, "horizontal": 4, "norm": 4.0, "n": 8,
+        ...     "wrong": [bytes([0b11000000])]})
+        >>> error_frame(cells)[["frequency", "errors", "error"]].values.tolist()
+        [[0.15625, 2.0, 25.0]]
+    """
+    frame = cells.drop(columns="wrong")
+    frame.insert(4, "frequency", np.hypot(frame["vertical"], frame["horizontal"]) / frame["side"])
+    frame["errors"] = [int(_bits(*row).sum()) for row in zip(cells["wrong"], cells["n"], strict=True)]
+    frame["error"] = 100 * frame["errors"] / frame["n"]
+    frame["error_low"], frame["error_high"] = wilson_interval(frame["error"].to_numpy(), frame["n"].iloc[0], confidence)
+    frame.attrs["caption"] = _describe(cells)
+    return frame
+
+
+def band_frame(
+    cells: pd.DataFrame, edges: Sequence[float] = OCTAVES, resampling: Resampling | None = None
+) -> pd.DataFrame:
+    """Mean error rates over bands of frequencies, with intervals.
+
+    Every frequency of the map weighs the same within its band. Intervals are percentile bootstraps over images, which
+    keep an image's frequencies together; where all images agree, Wilson's.
+
+    Args:
+        cells: from `fourier_errors`.
+        edges: upper edges of the bands, in cycles per pixel, rising; a last band takes what is above them.
+        resampling: of the intervals.
+
+    Returns:
+        One row a model and band that holds a frequency, the clean images first: model, band ("clean", or its edges),
+        frequency (mean over the band, cycles per pixel; NaN for clean), frequencies (how many), n, error (percent),
+        error_low, error_high.
+
+    Example:
+        >>> cells = pd.DataFrame({"model": "a", "side": 32, "vertical": [0, 0, 1, 9], "horizontal": [0, 1, 0, 0],
+        ...     "norm": [0.0, 4.0, 4.0, 4.0], "n": 2, "wrong": [bytes([bits << 6]) for bits in (0, 1, 0, 3)]})
+        >>> band_frame(cells, [0.25])[["band", "frequencies", "error"]].values.tolist()
+        [['clean', 1, 0.0], ['0 to 0.25', 2, 25.0], ['0.25 and more', 1, 100.0]]
+    """
+    resampling = resampling or Resampling()
+    frame = pd.concat(
+        [_bands_of(own, edges, resampling) for _, own in cells.groupby("model", sort=False)], ignore_index=True
+    )
+    frame.attrs["caption"] = (
+        f"{_describe(cells)} {resampling.confidence * 100:g} % intervals: percentile bootstrap over images "
+        f"({resampling.repeats:,} resamples), and Wilson's for clean images."
+    )
+    return frame
+
+
+def _bands_of(own: pd.DataFrame, edges: Sequence[float], resampling: Resampling) -> pd.DataFrame:
+    """The rows of one model. All bands are resampled together."""
+    n = int(own["n"].iloc[0])
+    frequency = np.hypot(own["vertical"].to_numpy(), own["horizontal"].to_numpy()) / own["side"].to_numpy()
+    # A frequency that stands on an edge belongs to the band below it; the clean images are a band of their own.
+    band = np.where(own["norm"] == 0, -1, np.searchsorted(edges, frequency, side="left"))
+    names = [f"{low:g} to {high:g}" for low, high in zip([0.0, *edges], edges, strict=False)] + [
+        f"{edges[-1]:g} and more"
+    ]
+    numbers = np.unique(band)
+    scores = np.stack(
+        [np.mean([_bits(bits, n) for bits in own["wrong"][band == number]], axis=0) * 100.0 for number in numbers],
+        axis=1,
+    )
+    error = scores.mean(axis=0)
+    low, high = bootstrap_interval(scores, resampling)
+    single = (numbers == -1) | (np.isin(error, (0.0, 100.0)))
+    low[single], high[single] = wilson_interval(error[single], n, resampling.confidence)
+    return pd.DataFrame(
+        {
+            "model": own["model"].iloc[0],
+            "band": ["clean" if number < 0 else names[number] for number in numbers],
+            "frequency": [np.nan if number < 0 else frequency[band == number].mean() for number in numbers],
+            "frequencies": [int((band == number).sum()) for number in numbers],
+            "n": n,
+            "error": error,
+            "error_low": low,
+            "error_high": high,
+        }
+    )
+
+
+def _bits(packed: bytes, n: int) -> NDArray[np.uint8]:
+    return np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=n)
+
+
+def _describe(cells: pd.DataFrame) -> str:
+    """A sentence on the images and on what was added to them."""
+    added = cells[cells["norm"] > 0].drop_duplicates(["side", "norm"])
+    norms = [f"{norm:.3g} at {side} px" for norm, side in zip(added["norm"], added["side"], strict=True)]
+    return (
+        f"n = {cells['n'].iloc[0]:,} images of {cells.attrs.get('data', 'the data.')} To each channel a Fourier basis "
+        f"vector is added with a random sign, of norm {' and '.join(norms)} for pixels in [0, 1], then clipped."
+    )

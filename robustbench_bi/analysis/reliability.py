@@ -1,0 +1,106 @@
+"""Frames of the report page: several runs' summaries, their calibration by confidence, and their worst cells."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robustbench_bi.analysis.captions import _joined_captions, describe_data, run_labels
+from robustbench_bi.ground.cells import CLEAN
+from robustbench_bi.metrics.calibration import BINS, calibration_scores
+from robustbench_bi.metrics.intervals import (
+    Resampling,
+    bootstrap_interval,
+    wilson_interval,
+)
+from robustbench_bi.metrics.robustness import benchmark_corruptions
+from robustbench_bi.runs.records import Run
+
+
+def reliability_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> pd.DataFrame:
+    """Accuracy by confidence in 15 bins of equal width, on clean images and on corrupted ones.
+
+    The corrupted cells (those of ImageNet-C's corruptions where there are any) are pooled, so each image comes several
+    times. How alike its answers are is not known, and intervals allow for the worst, that they are all one answer: a
+    bin's accuracy has Wilson's interval with Kish's effective number of images, (Σ m)² / Σ m², where m is how often an
+    image is in the bin. The pooled ECE is not the mean of the cells' ECEs, which is never smaller.
+
+    Args:
+        runs: finished runs, at least one.
+        resampling: of the intervals of ECE.
+
+    Returns:
+        A row for each run, part and bin: model, part ("clean" or "corrupted"), cells, images (distinct ones of the
+        part), bin_low, bin_high, confidence (mean of the bin), accuracy, accuracy_low, accuracy_high (percent; NaN in
+        an empty bin), n (predictions in the bin), and ece, ece_low, ece_high of the part, which are alike in its rows.
+        The lower end of ECE is lowered by what a calibrated network would show, as in `summary_frame`.
+    """
+    resampling = resampling or Resampling()
+    frames = []
+    captions: dict[str, list[str]] = {}
+    for label, run in zip(run_labels(runs), runs, strict=True):
+        records = run.records()
+        benchmark = records["corruption"].isin(benchmark_corruptions())
+        clean = records["corruption"] == CLEAN[0]
+        parts = {"clean": clean, "corrupted": benchmark if benchmark.any() else ~clean}
+        for part, chosen in parts.items():
+            if chosen.any():
+                frame = _reliability(records[chosen], resampling)
+                frame.insert(0, "model", label)
+                frame.insert(1, "part", part)
+                frames.append(frame)
+        captions.setdefault(describe_data(run.config, int(run.config["n"])), []).append(label)
+    joined = pd.concat(frames, ignore_index=True)
+    joined.attrs["caption"] = (
+        f"{_joined_captions(captions)} {BINS} bins of equal width; corrupted cells are pooled. "
+        f"{resampling.confidence * 100:g} % intervals: Wilson with the effective number of images; "
+        f"ECE: percentile bootstrap over images ({resampling.repeats:,} resamples)."
+    )
+    return joined
+
+
+def _reliability(records: pd.DataFrame, resampling: Resampling) -> pd.DataFrame:
+    """The bins of one part of a run's records."""
+    scores = calibration_scores(records)
+    confidence = records["confidence"].to_numpy(dtype=np.float64).clip(0, 1)
+    correct = records["rank"].to_numpy() < 1
+    image, image_ids = pd.factorize(records["image_id"])
+    place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1) * len(image_ids) + image
+
+    def by_bin(weights: NDArray[np.float64] | NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+        """Sums (bins, images)."""
+        sums = np.bincount(place, weights, minlength=BINS * len(image_ids)).reshape(BINS, len(image_ids))
+        return sums.astype(np.float64)
+
+    counts = by_bin()
+    n = counts.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        effective = n**2 / (counts**2).sum(axis=1)
+        accuracy, mean = 100 * by_bin(correct).sum(axis=1) / n, 100 * by_bin(confidence).sum(axis=1) / n
+    ends = [
+        wilson_interval(value, max(1, round(number)), resampling.confidence) if number > 0 else (np.nan, np.nan)
+        for value, number in zip(accuracy, effective, strict=True)
+    ]
+    # Each image has the same number of records, so the mean of the images' means is the mean.
+    of_images = np.bincount(image, scores) * len(image_ids) / len(records)
+    low, high = bootstrap_interval(of_images[:, None], resampling)
+    # `calibrated_level`, with an image's answers taken to be one answer.
+    deviation = np.sqrt((by_bin(np.sqrt(confidence * (1 - confidence))) ** 2).sum(axis=1))
+    level = 100 * np.sqrt(2 / np.pi) * deviation.sum() / len(records)
+    return pd.DataFrame(
+        {
+            "cells": len(records) // len(image_ids),
+            "images": len(image_ids),
+            "bin_low": 100 * np.arange(BINS) / BINS,
+            "bin_high": 100 * np.arange(1, BINS + 1) / BINS,
+            "confidence": mean,
+            "accuracy": accuracy,
+            "accuracy_low": [float(low_end) for low_end, _ in ends],
+            "accuracy_high": [float(high_end) for _, high_end in ends],
+            "n": n.astype(np.int64),
+            "ece": scores.mean(),
+            "ece_low": np.clip(low - level, 0, None)[0],
+            "ece_high": high[0],
+        }
+    )

@@ -1,0 +1,238 @@
+"""Scores from a table of accuracies, as papers and leaderboards publish them: no images, hence no intervals."""
+
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from robustbench_bi.analysis.groups import Group, error_groups, summary_groups, weighted
+from robustbench_bi.corruptions import CORRUPTIONS
+from robustbench_bi.errors import DataError, UnknownNameError
+from robustbench_bi.ground.cells import CLEAN, Cell
+from robustbench_bi.metrics.naming import PUBLISHED_IMAGES, coverage, qualify
+from robustbench_bi.metrics.robustness import (
+    MEAN,
+    SEVERITIES,
+    cell_label,
+    cells_by_corruption,
+    corruption_error_weights,
+    missing_cells,
+)
+
+_NORMALISER = "alexnet"
+
+
+def read_cells(path: str | Path) -> pd.DataFrame:
+    """Read a table of accuracies, and check it.
+
+    Args:
+        path: CSV with the columns corruption, severity and top1 (percent), and where wanted model and n (images a
+            cell); others are passed over. Clean is corruption "clean" or "none". An empty severity, or no such column,
+            means the mean over the five severities.
+
+    Returns:
+        A frame with model (the file's name where there is no such column), corruption, severity (0 for clean and for
+        means), top1 and n (NaN where it is not told).
+
+    Raises:
+        DataError: the file cannot be read, lacks a column, or a row is not as above, stands twice, or looks like a
+            fraction from 0 to 1.
+        UnknownNameError: a corruption is unknown.
+    """
+    path = Path(path)
+    raw = _read_csv(path)
+    missing = [name for name in ("corruption", "top1") if name not in raw]
+    if missing:
+        raise DataError(
+            f"{path} must have the columns corruption, severity and top1 (and model, where it holds several), "
+            f"got {', '.join(raw.columns)}; missing: {', '.join(missing)}"
+        )
+    rows = []
+    for number, row in enumerate(raw.to_dict(orient="records"), start=1):
+        try:
+            rows.append(_read_row({str(name): str(value).strip() for name, value in row.items()}))
+        except (DataError, UnknownNameError) as error:
+            raise type(error)(f"{path}, row {number}: {error}") from None
+    cells = pd.DataFrame(rows)
+    cells["model"] = raw["model"].str.strip() if "model" in raw else path.stem
+    for model, own in cells.groupby("model", sort=False):
+        _check_model(f"{path}, {model}", own)
+    return cells[["model", "corruption", "severity", "top1", "n"]]
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        with warnings.catch_warnings():
+            # Rows longer than the header are cut with no more than this warning.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    except FileNotFoundError:
+        raise DataError(f"no table at {path}; expected a CSV file with corruption, severity, top1") from None
+    except (OSError, ValueError, pd.errors.ParserWarning) as error:
+        raise DataError(f"{path} cannot be read as CSV: {str(error).strip()}") from error
+    raw.columns = raw.columns.str.strip()
+    if not len(raw):
+        raise DataError(f"{path} holds no rows; expected corruption, severity, top1")
+    return raw
+
+
+def _read_row(row: Mapping[str, str]) -> dict[str, object]:
+    corruption, severity = _read_cell(row["corruption"], row.get("severity", ""))
+    top1 = _number(row["top1"])
+    if top1 is None or not 0 <= top1 <= 100:
+        raise DataError(f"top1 must be a number from 0 to 100, in percent, got {row['top1']!r}")
+    n = _number(row.get("n", "")) if row.get("n") else math.nan
+    if n is None or n <= 0:
+        raise DataError(f"n must be the number of images, at least 1, got {row['n']!r}")
+    return {"corruption": corruption, "severity": severity, "top1": top1, "n": n}
+
+
+def _read_cell(corruption: str, severity: str) -> Cell:
+    if corruption in ("clean", CLEAN[0]):
+        if severity and _number(severity) != CLEAN[1]:
+            raise DataError(f"clean has no severity; leave it empty or 0, got {severity!r}")
+        return CLEAN
+    name = CORRUPTIONS[corruption].name
+    if not severity:
+        return name, MEAN
+    value = _number(severity)
+    if value not in SEVERITIES:
+        raise DataError(f"severity must be an integer from 1 to 5, or empty for the mean of all five, got {severity!r}")
+    return name, int(value)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _check_model(label: str, own: pd.DataFrame) -> None:
+    """Check what only shows across the rows of a model."""
+    cells: list[Cell] = []
+    for corruption, severity in zip(own["corruption"], own["severity"], strict=True):
+        cell = (str(corruption), int(severity))
+        if cell in cells:
+            raise DataError(f"{label}: {cell_label(cell)} stands twice; each cell must have one row")
+        cells.append(cell)
+    for corruption, group in cells_by_corruption(cells).items():
+        if (corruption, MEAN) in group and len(group) > 1:
+            raise DataError(f"{label}: {corruption} has both a mean and single severities; keep one of them")
+    largest = float(own["top1"].max())
+    if largest <= 1:
+        raise DataError(
+            f"{label}: top1 must be in percent, from 0 to 100, but the largest value is {largest:g}, "
+            "which looks like fractions; multiply by 100"
+        )
+
+
+def score(cells: pd.DataFrame, normaliser: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Means, corruption errors, mCE and relative mCE of every model of a table.
+
+    Args:
+        cells: from `read_cells`.
+        normaliser: from `read_cells`, the network to divide by: one model, or several of which one is AlexNet. By
+            default AlexNet's published errors on ImageNet-C.
+
+    Returns:
+        A row for each model and each of clean, the mean over ImageNet-C's corruptions, categories, corruptions, mCE and
+        relative mCE: model, kind, name, n (NaN where the table does not tell), cells, top1, delta (to clean),
+        corruption_error. mCE bears a qualified name unless all 15 corruptions are there at five severities, over 50,000
+        images where the table tells n, relative to AlexNet. `attrs["notes"]` lists what is missing.
+
+    Raises:
+        DataError: the normaliser holds several models, none of them AlexNet.
+
+    Example:
+        >>> frame = pd.DataFrame({"model": "net", "corruption": ["none", "fog", "snow"], "severity": 0, "n": math.nan,
+        ...     "top1": [76.0, 45.8, 32.5]})
+        >>> score(frame)[["name", "top1"]].dropna().values.tolist()[:2]
+        [['clean', 76.0], ['mean (2 of 15)', 39.15]]
+    """
+    divisors, reference = (None, "AlexNet") if normaliser is None else _one_normaliser(normaliser)
+    frames, notes = [], []
+    for model, own in cells.groupby("model", sort=False):
+        frame, remarks = _score_model(own, divisors, reference)
+        frame.insert(0, "model", str(model))
+        frames.append(frame)
+        notes += [f"{model}: {remark}" for remark in remarks]
+    joined = pd.concat(frames, ignore_index=True)
+    source = "AlexNet's published errors on ImageNet-C" if divisors is None else f"the errors of {reference} as given"
+    joined.attrs["caption"] = (
+        f"Accuracies as given, in percent, without intervals: these need records of single images. "
+        f"Corruption errors are relative to {source}."
+    )
+    joined.attrs["notes"] = notes
+    return joined
+
+
+def _one_normaliser(normaliser: pd.DataFrame) -> tuple[dict[Cell, float], str]:
+    """Errors of the network to divide by, and its name."""
+    models = list(normaliser["model"].unique())
+    chosen = models if len(models) == 1 else [name for name in models if str(name).lower() == _NORMALISER]
+    if len(chosen) != 1:
+        raise DataError(f"a normaliser must be one model, or hold one named AlexNet, got {', '.join(models)}")
+    return _errors(normaliser[normaliser["model"] == chosen[0]]), str(chosen[0])
+
+
+def _errors(own: pd.DataFrame) -> dict[Cell, float]:
+    rows = zip(own["corruption"], own["severity"], own["top1"], strict=True)
+    return {(str(corruption), int(severity)): 100.0 - float(top1) for corruption, severity, top1 in rows}
+
+
+def _score_model(
+    own: pd.DataFrame, divisors: Mapping[Cell, float] | None, reference: str
+) -> tuple[pd.DataFrame, list[str]]:
+    errors = _errors(own)
+    top1 = {cell: 100.0 - error for cell, error in errors.items()}
+    sizes = own["n"].dropna().unique()
+    reasons = coverage(errors, divisors)
+    if len(sizes) and (len(sizes) > 1 or sizes[0] != PUBLISHED_IMAGES):
+        reasons.append("n=" + "-".join(f"{size:,.0f}" for size in sorted({sizes.min(), sizes.max()})))
+    if _NORMALISER not in reference.lower():
+        reasons.append(f"relative to {reference}")
+    corruption_errors = {
+        name: sum(weight * errors[cell] for cell, weight in weights.items())
+        for name, weights in corruption_error_weights(errors, divisors).items()
+    }
+    rows = []
+    for group in summary_groups(errors):
+        value = weighted(group, top1)
+        delta = math.nan if group.kind == "clean" else value - top1.get(CLEAN, math.nan)
+        rows.append(_row(group, value, delta, corruption_errors.get(group.name, math.nan)))
+    rows += [
+        _row(group, math.nan, math.nan, weighted(group, errors))
+        for group in error_groups(errors, qualify(reasons), divisors)
+    ]
+    frame = pd.DataFrame(rows)
+    frame.insert(2, "n", sizes[0] if len(sizes) == 1 else math.nan)
+    return frame, _remarks(errors, corruption_errors)
+
+
+def _row(group: Group, top1: float, delta: float, corruption_error: float) -> dict[str, object]:
+    return {
+        "kind": group.kind,
+        "name": group.name,
+        "cells": group.size,
+        "top1": top1,
+        "delta": delta,
+        "corruption_error": corruption_error,
+    }
+
+
+def _remarks(errors: Mapping[Cell, float], corruption_errors: Mapping[str, float]) -> list[str]:
+    """What is missing in a table, in words."""
+    remarks = []
+    if CLEAN not in errors:
+        remarks.append("no clean row, so there is no difference to clean and no relative mCE")
+    missing = missing_cells(errors)
+    if missing:
+        remarks.append(f"missing of ImageNet-C: {', '.join(cell_label(cell) for cell in missing)}")
+    unknown = [name for name in cells_by_corruption(errors) if name not in corruption_errors]
+    if unknown:
+        remarks.append(f"no corruption error, because the normaliser lacks cells of: {', '.join(unknown)}")
+    return remarks

@@ -1,0 +1,152 @@
+"""What a person sees on a terminal: progress on standard error, tables on standard output."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from robustbench_bi.ground.cells import CellProgress
+    from robustbench_bi.training.logs import Progress as TrainingProgress
+
+PLAIN_PROGRESS_SECONDS = 15.0
+WIDTH_OF_FILES = 160
+NAMES = ("model", "corruption", "architecture")
+
+
+@contextmanager
+def cell_progress(quiet: bool) -> Iterator[Callable[[CellProgress], None] | None]:
+    """A callback that shows progress on standard error: a bar on a terminal, otherwise a line now and then."""
+    if quiet:
+        yield None
+    elif sys.stderr.isatty():
+        with _progress_bar() as show:
+            yield show
+    else:
+        yield _progress_lines()
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[CellProgress], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("cells"),
+        TextColumn("{task.fields[rate]:>6} images/s"),
+        TimeRemainingColumn(),
+    )
+    started = time.monotonic()
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("preparing", total=None, rate="")
+
+        def show(progress: CellProgress) -> None:
+            rate = f"{progress.images / (time.monotonic() - started):.0f}"
+            cell = " ".join(str(part) for part in progress.cell)
+            bar.update(task, description=cell, completed=progress.cells_done, total=progress.cells_total, rate=rate)
+
+        yield show
+
+
+def _progress_lines() -> Callable[[CellProgress], None]:
+    started = time.monotonic()
+    shown = started
+
+    def show(progress: CellProgress) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown < PLAIN_PROGRESS_SECONDS and progress.cells_done < progress.cells_total:
+            return
+        shown = now
+        left = (now - started) / progress.images * (progress.images_total - progress.images)
+        _say(
+            f"{progress.cells_done}/{progress.cells_total} cells, {progress.images / (now - started):.0f} images/s, "
+            f"{left:.0f} s left",
+        )
+
+    return show
+
+
+@contextmanager
+def training_progress(
+    quiet: bool,
+) -> Iterator[tuple[Callable[[TrainingProgress], None] | None, Callable[[str], None]]]:
+    """Callbacks that show a training's progress, as `cell_progress` does, and a line that is shown in any case."""
+    if quiet:
+        yield None, _say
+    elif sys.stderr.isatty():
+        with _training_bar() as callbacks:
+            yield callbacks
+    else:
+        yield _training_lines(), _say
+
+
+@contextmanager
+def _training_bar() -> Iterator[tuple[Callable[[TrainingProgress], None], Callable[[str], None]]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("preparing", total=None, state="")
+        begun = False
+
+        def show(progress: TrainingProgress) -> None:
+            nonlocal task, begun
+            total, done = progress.epochs * progress.steps, (progress.epoch - 1) * progress.steps + progress.step
+            if not begun:
+                # A new task: steps that were done in an earlier start say nothing of the time that is left.
+                bar.remove_task(task)
+                task, begun = bar.add_task("", total=total, completed=done - 1, state=""), True
+            state = f"step {progress.step}/{progress.steps}, loss {progress.loss:.3f}, "
+            state += f"{progress.images_per_second:.0f} images/s"
+            bar.update(task, description=f"epoch {progress.epoch}/{progress.epochs}", completed=done, state=state)
+
+        yield show, lambda line: bar.console.print(line, highlight=False, soft_wrap=True)
+
+
+def _training_lines() -> Callable[[TrainingProgress], None]:
+    shown = time.monotonic()
+
+    def show(progress: TrainingProgress) -> None:
+        nonlocal shown
+        if time.monotonic() - shown < PLAIN_PROGRESS_SECONDS and progress.step < progress.steps:
+            return
+        shown = time.monotonic()
+        _say(
+            f"epoch {progress.epoch}/{progress.epochs}, step {progress.step}/{progress.steps}, "
+            f"loss {progress.loss:.3f}, {progress.images_per_second:.0f} images/s",
+        )
+
+    return show
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def print_table(frame: pd.DataFrame, title: str | None = None, rule_after: int = -1) -> None:
+    """A frame of text as a table on stdout: as wide as the terminal, at most as wide as needed."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in frame.columns:
+        table.add_column(Text(column), justify="left" if column in NAMES else "right", overflow="fold")
+    for number, row in enumerate(frame.itertuples(index=False)):
+        table.add_row(*(Text(str(value)) for value in row), end_section=number == rule_after)
+    # A file or a pipe has no width of its own; there no cell is broken over lines.
+    Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES).print(table)

@@ -1,0 +1,1 @@
+"""Where images lie: folders of image files."""

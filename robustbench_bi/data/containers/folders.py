@@ -1,0 +1,71 @@
+"""Folders of class folders: what they hold."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from robustbench_bi.data import expand_user
+from robustbench_bi.errors import DataError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+
+def existing_folder(path: str) -> Path:
+    """The folder that a user named.
+
+    Raises:
+        DataError: it does not exist, or is a file.
+    """
+    root = expand_user(path)
+    if not os.path.exists(root):  # noqa: PTH110 - pathlib's raises where a name is too long
+        raise DataError(f"there is no folder {root}")
+    if not root.is_dir():
+        raise DataError(f"{root} must be a folder of class folders, but it is a file")
+    return root
+
+
+def list_classes(root: Path) -> dict[str, list[str]]:
+    """The images in each class folder, both sorted by code point.
+
+    Args:
+        root: holds one folder for each class, and these hold image files; folders inside class folders are not read.
+
+    Returns:
+        class folder -> names of its images.
+
+    Raises:
+        DataError: there are no class folders, or some hold no images.
+    """
+    folders = subfolders(root)
+    if not folders:
+        found = "images but no class folders" if _images(root) else "neither class folders nor images"
+        raise DataError(f"expected class folders with images in {root}, which holds {found}")
+    listing = {folder: _images(root / folder) for folder in folders}
+    empty = [folder for folder, images in listing.items() if not images]
+    if empty:
+        first = root / empty[0]
+        hint = f"; if {first} holds the class folders, give that path" if subfolders(first) else ""
+        raise DataError(
+            f"expected images in every class folder of {root}, but {len(empty)} of {len(folders)} hold none, "
+            f"first {empty[0]}{hint}"
+        )
+    return listing
+
+
+def subfolders(root: Path) -> list[str]:
+    """Names of the folders in a folder, sorted, without hidden ones."""
+    return sorted(entry.name for entry in _entries(root) if entry.is_dir())
+
+
+def _images(folder: Path) -> list[str]:
+    entries = _entries(folder)
+    return sorted(entry.name for entry in entries if entry.name.lower().endswith(EXTENSIONS) and not entry.is_dir())
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DataError(f"cannot list {folder}: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""From what lies beside the images to their labels."""

@@ -1,0 +1,76 @@
+"""The work of an evaluation as a list: a cell of a block of images, for the models whose images are cut alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robustbench_bi.ground.cells import Cell
+from robustbench_bi.runs.records import Run, cell_file, is_whole
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from robustbench_bi.data.preprocess import Preprocessing
+    from robustbench_bi.runs.identity import EvalConfig
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model ready to run: the network, how its images are prepared, and the run it fills."""
+
+    network: nn.Module
+    preprocessing: Preprocessing
+    config: EvalConfig
+    run: Run
+
+
+@dataclass(frozen=True)
+class Task:
+    """A cell-block to fill: its number and size, its cell, how images are cut, and the models that it is for."""
+
+    block: int
+    rows: int
+    cell: Cell
+    geometry: Preprocessing
+    candidates: list[Candidate]
+
+    @property
+    def images(self) -> int:
+        """Images to classify, counted once for each model."""
+        return self.rows * len(self.candidates)
+
+    def file(self, candidate: Candidate) -> Path:
+        """Where the records of a model go."""
+        return cell_file(candidate.run.directory, self.cell, self.block)
+
+    def lacking(self) -> Task:
+        """The same for the models that lack it."""
+        return replace(self, candidates=[c for c in self.candidates if not is_whole(self.file(c), self.rows)])
+
+
+def tasks_of(candidates: Sequence[Candidate]) -> Iterator[Task]:
+    """Every cell-block in the order of work, with the candidates that share its images."""
+    for block, rows in candidates[0].run.blocks():
+        for group in _by_geometry(candidates):
+            for cell in candidates[0].config.cells:
+                yield Task(block, rows, cell, group[0].preprocessing, group)
+
+
+def there_already(tasks: Sequence[Task]) -> set[int]:
+    """Numbers of the tasks whose files are all there, whole or not: one look at each folder, which is cheap."""
+    folders = {task.file(candidate).parent for task in tasks for candidate in task.candidates}
+    files = {path for folder in folders for path in folder.glob("*.parquet")}
+    return {number for number, task in enumerate(tasks) if files.issuperset(map(task.file, task.candidates))}
+
+
+def _by_geometry(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
+    """Group candidates whose images are cut in the same way."""
+    groups: dict[tuple[Any, ...], list[Candidate]] = {}
+    for candidate in candidates:
+        prepared = candidate.preprocessing
+        key = (prepared.input_size, prepared.resize_size, prepared.interpolation)
+        groups.setdefault(key, []).append(candidate)
+    yield from groups.values()

@@ -1,0 +1,69 @@
+"""The folder of a run: made, checked, noted as started again, and removed when it stays empty."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from robustbench_bi.errors import DataError, RunMismatchError
+from robustbench_bi.evaluation.sharing import ALONE, Share, wait_until
+from robustbench_bi.ground.atomic import remove_partial_files, replacing
+from robustbench_bi.runs.identity import EvalConfig
+from robustbench_bi.runs.records import Run
+
+
+def open_folder(out: Path, config: EvalConfig, share: Share = ALONE) -> Run:
+    """The run's folder: made with its `run.json` when new; when it is there, checked and noted as started again.
+
+    Of several processes only rank 0 notes that. Where they were started together, the others wait for its folder.
+
+    Raises:
+        RunMismatchError: the folder holds another configuration.
+        DataError: it cannot be written, or rank 0 does not make it.
+    """
+    run = Run(out.absolute() / config.folder)
+    path = run.directory / "run.json"
+    content = config.as_json()
+    if share.follows and not wait_until(path.exists):
+        raise DataError(f"rank 0 has not made {path}; see what it says, and start all processes with the same options")
+    if path.exists():
+        try:
+            found = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise RunMismatchError(
+                f"{path} cannot be read ({error}). Move {run.directory} away or choose another --out"
+            ) from error
+        expected = json.loads(json.dumps({key: value for key, value in content.items() if key != "runtime"}))
+        differing = [key for key, value in expected.items() if found.get(key) != value]
+        if differing:
+            first = differing[0]
+            raise RunMismatchError(
+                f"{run.directory} holds another configuration: {first} is {found.get(first)!r} there and "
+                f"{expected[first]!r} here. Move it away or choose another --out"
+            )
+        remove_partial_files(run.directory / "records")
+        if share.rank > 0 or not run.missing():
+            return run
+        again = {key: content["runtime"][key] for key in ("started", "device", "batch_size", "workers", "versions")}
+        found["runtime"]["resumed"] = [*found["runtime"].get("resumed", []), again]
+        content = found
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return Run(run.directory)
+
+
+def close_folder(run: Run, share: Share = ALONE) -> None:
+    """Remove a run folder that holds no record: what failed before the first one leaves nothing behind.
+
+    Where others share the work it stays, for they may be at their first record.
+    """
+    records = run.directory / "records"
+    remove_partial_files(records)
+    if share.count > 1 or any(records.glob("*")):
+        return
+    with suppress(OSError):
+        (run.directory / "run.json").unlink()
+        if records.exists():
+            records.rmdir()
+        run.directory.rmdir()

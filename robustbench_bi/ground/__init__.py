@@ -1,0 +1,1 @@
+"""What everything else stands on: cells, tables of rows, files that are whole or absent."""

@@ -1,0 +1,73 @@
+"""What a report is made from: runs, and the frames of its page and tables, each made when it is first asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from robustbench_bi.analysis.captions import run_labels
+from robustbench_bi.analysis.comparison import comparison_frame
+from robustbench_bi.analysis.drops import drops_frame
+from robustbench_bi.analysis.reliability import reliability_frame
+from robustbench_bi.analysis.summary import cells_frame, summaries_frame
+from robustbench_bi.metrics.intervals import Resampling
+from robustbench_bi.runs.records import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """One run or several, and their frames.
+
+    Where there are several, the others are compared with the first, and must be of the same images and settings.
+
+    Attributes:
+        runs: finished runs, at least one; the baseline is the first.
+        resampling: of the intervals.
+
+    Raises:
+        RunMismatchError: on first use of a frame: a run is not finished, or two cannot be compared.
+    """
+
+    runs: Sequence[Run]
+    resampling: Resampling
+
+    @cached_property
+    def models(self) -> list[str]:
+        """The labels of the runs."""
+        return run_labels(self.runs)
+
+    @cached_property
+    def bars(self) -> pd.DataFrame | None:
+        """`comparison_frame` of the bars of Fig. 3 and the means; None with a single run."""
+        return comparison_frame(self.runs[1:], self.runs[0], "bars", self.resampling) if self.runs[1:] else None
+
+    @cached_property
+    def corruptions(self) -> pd.DataFrame:
+        """`comparison_frame` of each corruption."""
+        return comparison_frame(self.runs[1:], self.runs[0], "corruptions", self.resampling)
+
+    @cached_property
+    def compared_cells(self) -> pd.DataFrame:
+        """`comparison_frame` of each cell."""
+        return comparison_frame(self.runs[1:], self.runs[0], "cells", self.resampling)
+
+    @cached_property
+    def summaries(self) -> pd.DataFrame:
+        """`summaries_frame` of the runs."""
+        return summaries_frame(self.runs, self.resampling)
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """`cells_frame` of the runs."""
+        return cells_frame(self.runs, self.resampling)
+
+    @cached_property
+    def reliability(self) -> pd.DataFrame:
+        """`reliability_frame` of the runs."""
+        return reliability_frame(self.runs, self.resampling)
+
+    @cached_property
+    def drops(self) -> pd.DataFrame:
+        """`drops_frame` of the runs."""
+        return drops_frame(self.runs, self.resampling)

@@ -1,0 +1,219 @@
+"""Figures of accuracy: Fig. 3 of the paper, curves over severities, bars by category."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from robustbench_bi.analysis.groups import CATEGORIES, FIGURE_3_NOISES
+from robustbench_bi.errors import InputError
+from robustbench_bi.ground.cells import CLEAN
+from robustbench_bi.reports.figures.style import (
+    CAPTION_SIZE,
+    INK,
+    add_grid,
+    draw_curve,
+    look,
+    new_figure,
+    styled,
+    wrapped,
+)
+
+WIDTH = 7.2
+# The paper's bars; clean and the mean over all stand beside them, set apart by a line.
+_FIGURE_3 = ("clean", *FIGURE_3_NOISES, *(name for name in CATEGORIES if name != "noise"), "mean")
+# In inches, of a legend: its sign and gaps, and a letter of its label.
+_SIGN, _LETTER = 0.55, 0.062
+
+
+def figure_3(frame: pd.DataFrame) -> Figure:
+    """Δ top-1 of models over a baseline, as Fig. 3 of the Bi-volution paper.
+
+    The paper's seven bars are the four noises one by one and the means of blur, weather and digital. We add clean and
+    the mean over ImageNet-C's corruptions, set apart, and whiskers: the paired intervals of the frame.
+
+    Args:
+        frame: from `comparison_frame` with rows "bars"; its caption is printed below. A model looks as in the other
+            figures of the comparison, where the baseline comes first.
+
+    Returns:
+        A figure 7.2 inches wide, with a bar for each model in every group.
+
+    Raises:
+        InputError: the frame holds none of the bars.
+    """
+    names = figure_3_names(frame)
+    bars = frame[frame["name"].isin(names)]
+    models = list(bars["model"].unique())
+    width = 0.8 / len(models)
+    with styled():
+        figure = new_figure(WIDTH, 3.4)
+        axes = figure.add_subplot()
+        add_grid(axes)
+        for number, model in enumerate(models):
+            own = bars[bars["model"] == model].set_index("name")
+            places = [names.index(name) + (number - (len(models) - 1) / 2) * width for name in own.index]
+            _draw_bars(axes, np.array(places), own, "delta", width, number + 1, model)
+        axes.axhline(0, color=INK, linewidth=0.9, zorder=3)
+        _name_bars(axes, names)
+        axes.set_ylabel(f"Δ top-1 over {frame['baseline'].iloc[0]} (points)")
+        finish(figure, axes, frame)
+    return figure
+
+
+def figure_3_names(frame: pd.DataFrame) -> list[str]:
+    """The names in a frame that are bars of figure 3, in its order.
+
+    Raises:
+        InputError: there are none.
+
+    Example:
+        >>> figure_3_names(pd.DataFrame({"name": ["noise", "blur (3 of 4)", "shot_noise", "clean"]}))
+        ['clean', 'shot_noise', 'blur (3 of 4)']
+    """
+    names = [str(name) for name in frame["name"].unique() if _bar(name) in _FIGURE_3]
+    if not names:
+        raise InputError("figure 3 needs rows of comparison_frame with rows 'bars', got none")
+    return sorted(names, key=lambda name: _FIGURE_3.index(_bar(name)))
+
+
+def _bar(name: str) -> str:
+    """The bar that a row belongs to: "blur" for "blur (3 of 4)"."""
+    return name.partition(" (")[0]
+
+
+def _draw_bars(
+    axes: Axes, places: np.ndarray, own: pd.DataFrame, column: str, width: float, number: int, model: str
+) -> None:
+    style = look(number)
+    values = own[column].to_numpy()
+    whiskers = np.clip([values - own[f"{column}_low"], own[f"{column}_high"] - values], 0, None)
+    axes.bar(
+        places, values, width, label=model, color=style.fill, hatch=style.hatch, edgecolor=INK, linewidth=0.5, zorder=2
+    )
+    # A white halo, below the zero line, keeps the whisker readable over a dark or hatched bar.
+    for colour, thickness, order in (("white", 2.2, 2.5), (INK, 0.9, 4)):
+        axes.errorbar(places, values, whiskers, fmt="none", ecolor=colour, elinewidth=thickness, zorder=order)
+
+
+def _name_bars(axes: Axes, names: Sequence[str]) -> None:
+    """Names below the bars, and thin lines that set clean and the mean apart."""
+    axes.set_xticks(range(len(names)), [name.replace("_", "_\n").replace(" (", "\n(") for name in names])
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    if names[0] == "clean" and len(names) > 1:
+        axes.axvline(0.5, color=INK, linewidth=0.5, linestyle=(0, (2, 2)))
+    if names[-1].startswith("mean") and len(names) > 1:
+        axes.axvline(len(names) - 1.5, color=INK, linewidth=0.5, linestyle=(0, (2, 2)))
+
+
+def category_bars(frame: pd.DataFrame) -> Figure:
+    """Top-1 of models on clean images, by category and on average, with the intervals of the frame.
+
+    Args:
+        frame: from `summaries_frame`; its caption is printed below.
+
+    Returns:
+        A figure 7.2 inches wide, with a bar for each model in every group.
+
+    Raises:
+        InputError: the frame holds none of these rows.
+    """
+    kinds = ["clean", "category", "mean"]
+    bars = frame[frame["kind"].isin(kinds)].sort_values("kind", key=lambda kind: kind.map(kinds.index), kind="stable")
+    if not len(bars):
+        raise InputError("category bars need the rows clean, mean or category of summaries_frame, got none")
+    names, models = list(bars["name"].unique()), list(frame["model"].unique())
+    width = 0.8 / len(models)
+    with styled():
+        figure = new_figure(WIDTH, 3.0)
+        axes = figure.add_subplot()
+        add_grid(axes)
+        for number, model in enumerate(models):
+            own = bars[bars["model"] == model].set_index("name")
+            places = [names.index(name) + (number - (len(models) - 1) / 2) * width for name in own.index]
+            _draw_bars(axes, np.array(places), own, "top1", width, number, model)
+        _name_bars(axes, names)
+        axes.set_ylim(0, 100)
+        axes.set_ylabel("top-1 (%)")
+        finish(figure, axes, frame)
+    return figure
+
+
+def severity_curves(frame: pd.DataFrame) -> Figure:
+    """Top-1 against severity, one panel a corruption, one curve a model; severity 0 is clean.
+
+    Accuracy need not fall with severity: snow is harder at 2 than at 3 by its published constants.
+
+    Args:
+        frame: from `cells_frame`; its caption is printed below.
+
+    Returns:
+        A figure 7.2 inches wide, four or five panels across.
+
+    Raises:
+        InputError: the frame holds no corrupted cell.
+    """
+    corruptions = [name for name in frame["corruption"].unique() if name != CLEAN[0]]
+    if not corruptions:
+        raise InputError("severity curves need at least one corruption, got only clean")
+    models = list(frame["model"].unique())
+    across = panels_across(len(corruptions))
+    down = -(-len(corruptions) // across)
+    with styled():
+        figure = new_figure(WIDTH, 0.5 + 1.35 * down)
+        panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+        for axes, corruption in zip(panels.flat, corruptions, strict=False):
+            add_grid(axes)
+            axes.set_title(corruption, loc="left", pad=3)
+            shown = frame[frame["corruption"].isin([corruption, CLEAN[0]])]
+            for number, model in enumerate(models):
+                own = shown[shown["model"] == model].sort_values("severity")
+                draw_curve(axes, own, "severity", "top1", number, model)
+        panels[0, 0].set_xticks(range(6), ["clean", *"12345"])
+        panels[0, 0].set_ylim(0, 100)
+        for axes in panels[:, 0]:
+            axes.set_ylabel("top-1 (%)")
+        for axes in panels[-1]:
+            axes.set_xlabel("severity", labelpad=1)
+            axes.tick_params(axis="x", labelsize=6.5)
+        for axes in panels.flat[len(corruptions) :]:
+            axes.remove()
+        finish(figure, panels[0, 0], frame)
+    return figure
+
+
+def panels_across(count: int) -> int:
+    """Four or five panels in a row, whichever leaves fewer gaps in the last one; less where there are fewer.
+
+    Example:
+        >>> panels_across(15), panels_across(16), panels_across(3)
+        (5, 4, 3)
+    """
+    return min(count, min((4, 5), key=lambda number: -count % number))
+
+
+def finish(figure: Figure, axes: Axes, frame: pd.DataFrame) -> None:
+    """Put the legend of a panel above, the caption of the frame below, and the panels in the room between them.
+
+    Args:
+        figure: 7.2 inches wide; it is made higher by what is added.
+        axes: the panel whose lines the legend names.
+        frame: with "caption" in its attrs.
+    """
+    handles, labels = axes.get_legend_handles_labels()
+    caption = wrapped(str(frame.attrs.get("caption", "")), WIDTH - 0.2)
+    across = max(1, int((WIDTH - 0.2) / (_SIGN + _LETTER * max(map(len, labels), default=1))))
+    legend_rows = -(-len(labels) // across)
+    caption_lines = caption.count("\n") + 1 if caption else 0
+    _, height = figure.get_size_inches()
+    top, bottom = 0.06 + 0.17 * legend_rows, 0.05 + 0.115 * caption_lines
+    figure.set_size_inches(WIDTH, height + top + bottom)
+    height += top + bottom
+    if labels:
+        columns = -(-len(labels) // legend_rows)
+        figure.legend(handles, labels, loc="upper center", ncols=columns, bbox_to_anchor=(0.5, 1.0))
+    figure.text(0.1 / WIDTH, 0.05 / height, caption, fontsize=CAPTION_SIZE, va="bottom", linespacing=1.15)
+    figure.set_layout_engine("constrained", rect=(0, bottom / height, 1, 1 - (top + bottom) / height))

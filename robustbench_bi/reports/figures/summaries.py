@@ -1,0 +1,128 @@
+"""More figures: a heat table of models and corruptions, and reliability diagrams."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from robustbench_bi.corruptions import CORRUPTIONS
+from robustbench_bi.errors import InputError
+from robustbench_bi.reports.figures.accuracy import WIDTH, finish
+from robustbench_bi.reports.figures.style import GRID, INK, look, name_in_lines, new_figure, styled
+
+# From white for the best to a red on which dark letters are still legible, in grey print too.
+_HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#f6d7ca", "#e3937a"])
+_WIDEST = 1.25  # inches, of a cell of the heat table
+_ACROSS = 4
+_TITLE = 6.5  # points, of the titles of the reliability diagram
+
+
+def heat_table(frame: pd.DataFrame) -> Figure:
+    """Top-1 of each model under each corruption, mean over severities, with intervals; the darker, the lower.
+
+    Args:
+        frame: from `summaries_frame`; its caption is printed below.
+
+    Returns:
+        A figure 7.2 inches wide: a row for each corruption, a column for each model.
+
+    Raises:
+        InputError: the frame holds no corruption.
+    """
+    cells = frame[frame["kind"] == "corruption"]
+    if not len(cells):
+        raise InputError("a heat table needs at least one corruption, got only clean")
+    names, models = list(cells["name"].unique()), list(cells["model"].unique())
+    table = cells.pivot(index="name", columns="model", values=["top1", "top1_low", "top1_high"]).loc[names]
+    values = table["top1"][models].to_numpy()
+    with styled():
+        figure = new_figure(WIDTH, 0.3 + 0.27 * len(names))
+        axes = figure.add_subplot()
+        width = min(_WIDEST, 5.4 / len(models))
+        aspect = 0.27 / width
+        axes.imshow(-values, cmap=_HEAT, aspect=aspect, vmin=-np.nanmax(values), vmax=-np.nanmin(values))
+        small = len(models) > _ACROSS
+        for (row, column), value in np.ndenumerate(values):
+            if not np.isnan(value):
+                low, high = (table[end][models].to_numpy()[row, column] for end in ("top1_low", "top1_high"))
+                text = f"{value:.1f}" + ("\n" if small else " ") + f"[{low:.1f}, {high:.1f}]"
+                axes.text(column, row, text, ha="center", va="center", fontsize=4.6 if small else 6.5)
+        size = 6 if small else 7.5
+        axes.set_xticks(range(len(models)), [name_in_lines(model, width, size) for model in models], fontsize=size)
+        _frame_table(axes, names)
+        finish(figure, axes, frame)
+    return figure
+
+
+def _frame_table(axes: Axes, names: list[str]) -> None:
+    """Corruptions beside a table, and lines between their categories."""
+    axes.set_yticks(range(len(names)), names)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    categories = [CORRUPTIONS[name].category for name in names]
+    for row in range(1, len(names)):
+        if categories[row] != categories[row - 1]:
+            axes.axhline(row - 0.5, color=INK, linewidth=0.6)
+
+
+def reliability_diagram(frame: pd.DataFrame) -> Figure:
+    """Accuracy against confidence of each model, on clean and on corrupted images, with n of each bin.
+
+    On the dashed line a network is calibrated; below it, it is too sure of itself. The bars at the foot are the numbers
+    of predictions on a logarithmic scale, and the figures in them are these numbers.
+
+    Args:
+        frame: from `reliability_frame`; its caption is printed below.
+
+    Returns:
+        A figure 7.2 inches wide, up to four panels across.
+    """
+    models = list(frame["model"].unique())
+    parts = list(frame.groupby(["model", "part"], sort=False))
+    across = min(_ACROSS, len(parts))
+    down = -(-len(parts) // across)
+    with styled():
+        figure = new_figure(WIDTH, 0.4 + (0.4 + 6.4 / across) * down)
+        panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+        for axes, ((model, part), bins) in zip(panels.flat, parts, strict=False):
+            _draw_reliability(axes, bins[bins["n"] > 0], models.index(model))
+            first = bins.iloc[0]
+            ece = f"ECE {first['ece']:.1f} [{first['ece_low']:.1f}, {first['ece_high']:.1f}] %"
+            title = name_in_lines(f"{model}, {part}", 0.85 * WIDTH / across, _TITLE)
+            axes.set_title(f"{title}\n{ece}", loc="left", pad=3, fontsize=_TITLE)
+        for axes in panels.flat[len(parts) :]:
+            axes.remove()
+        for axes in panels[:, 0]:
+            axes.set_ylabel("accuracy (%)")
+        for axes in panels.flat[len(parts) - across : len(parts)]:
+            axes.set_xlabel("confidence (%)")
+            axes.tick_params(labelbottom=True)
+        finish(figure, panels[0, 0], frame)
+    return figure
+
+
+def _draw_reliability(axes: Axes, bins: pd.DataFrame, number: int) -> None:
+    style = look(number)
+    axes.grid(color=GRID, linewidth=0.5)
+    axes.set(xlim=(0, 100), ylim=(-42, 102), xticks=range(0, 101, 25), yticks=range(0, 101, 25))
+    axes.plot([0, 100], [0, 100], color=INK, linewidth=0.6, linestyle=(0, (3, 3)))
+    heights = 34 * np.log10(bins["n"] + 1) / np.log10(bins["n"].max() + 1)
+    middles = (bins["bin_low"] + bins["bin_high"]) / 2
+    axes.bar(middles, heights, 6, bottom=-42, color=style.fill, alpha=0.35, edgecolor=INK, linewidth=0.4)
+    for middle, n in zip(middles, bins["n"], strict=True):
+        axes.text(middle, -40.5, f"{n:,}", rotation=90, ha="center", va="bottom", fontsize=4.2)
+    accuracy = bins["accuracy"].to_numpy()
+    axes.errorbar(
+        bins["confidence"],
+        accuracy,
+        np.clip([accuracy - bins["accuracy_low"], bins["accuracy_high"] - accuracy], 0, None),
+        fmt=style.marker,
+        color=style.line,
+        markerfacecolor=style.fill,
+        markersize=3.2,
+        markeredgewidth=0.6,
+        elinewidth=0.7,
+        clip_on=False,
+    )

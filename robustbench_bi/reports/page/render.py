@@ -1,0 +1,290 @@
+"""The report page: what its template shows, from the frames of a report.
+
+The page is one file that needs neither a network nor a script: its style sheet, its charts (see `charts`) and its
+pictures are in it. What a reader can do there, hide a model in all charts or open a table of numbers, is HTML and CSS;
+a few lines of JavaScript make tables sortable where scripts run. A library for interactive plots would weigh up to four
+megabytes and show nothing to those who read without scripts or by ear.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from robustbench_bi.analysis.text import format_interval, format_p_value
+from robustbench_bi.corruptions import CORRUPTIONS
+from robustbench_bi.errors import BivoRobustError, DataError
+from robustbench_bi.metrics.robustness import cell_label
+from robustbench_bi.reports.content import Report
+from robustbench_bi.reports.figures.accuracy import figure_3_names, panels_across
+from robustbench_bi.reports.page.charts import (
+    SIGNIFICANT,
+    bar_chart,
+    curve_panels,
+    reliability_chart,
+    spectrum_panels,
+    swatch,
+)
+from robustbench_bi.reports.page.pictures import OpenPictures, example_pictures, power_spectra
+
+LOSSES = 10
+# Of `run.json`, in the order of the page; what else is there is long, or stands elsewhere.
+_SETTINGS = (
+    "data", "listing_hash", "n", "num_classes", "table", "jpeg", "generator", "pixel_version", "seed", "severities",
+    "input_size", "resize_size", "interpolation", "mean", "std", "precision", "weights_hash", "fingerprint",
+)  # fmt: skip
+_RUNTIME = ("source", "device", "batch_size", "workers", "versions", "started")
+
+Row = dict[str, Any]
+
+
+def render_page(report: Report, open_pictures: OpenPictures | None = None) -> str:
+    """The page as text; the same runs give the same bytes.
+
+    Args:
+        report: the runs.
+        open_pictures: `pictures_of`, or None for a page without pictures.
+
+    Raises:
+        RunMismatchError: a run is not finished, or two cannot be compared.
+        DataError: pictures are asked for and are not at hand.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    bars, models = report.bars, report.models
+    context = {
+        "models": [{"name": name, "number": n, "swatch": Markup(swatch(n))} for n, name in enumerate(models)],
+        "caption": report.summaries.attrs["caption"],
+        "cards": [_card(report, model) for model in models],
+        "delta": None if bars is None else _delta(report, bars),
+        "losses": [] if bars is None else _losses(report),
+        "categories": _categories(report),
+        "across": panels_across,
+        "panels": [(name, Markup(svg)) for name, svg in curve_panels(report.cells, models)],
+        "cells": _table(_named_cells(report.cells), models, lambda row: _ends(row, "top1")),
+        "cells_caption": report.cells.attrs["caption"],
+        "heat": _heat(report),
+        "drops": _table(_named_cells(report.drops), models, _drop),
+        "reliability": _reliability(report),
+        "reliability_caption": report.reliability.attrs["caption"],
+        "provenance": _provenance(report),
+        "version": version("bivo-robust"),
+        **_pictures(report, open_pictures),
+    }
+    return environment.get_template("report.html.jinja").render(context)
+
+
+def _records(frame: pd.DataFrame) -> list[Row]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _table(frame: pd.DataFrame, models: Sequence[str], cell: Callable[[Row], Any]) -> list[Row]:
+    """A row for each name of a frame, in it what `cell` makes of each model's row, or None where it has none."""
+    rows = []
+    for name, own in frame.groupby("name", sort=False):
+        found = {row["model"]: cell(row) for row in _records(own)}
+        rows.append({"name": name, "cells": [found.get(model) for model in models]})
+    return rows
+
+
+def _named_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    cells = zip(frame["corruption"], frame["severity"], strict=True)
+    return frame.assign(name=[cell_label(cell) for cell in cells])
+
+
+def _ends(row: Row, column: str, *, signed: bool = False, decimals: int = 1) -> str:
+    ends = (row[column], row[f"{column}_low"], row[f"{column}_high"])
+    return format_interval(*ends, signed=signed, decimals=decimals)
+
+
+def _card(report: Report, model: str) -> Row:
+    """What stands first of a model: its accuracy under corruption, and a few numbers below it."""
+    summary = _records(report.summaries[report.summaries["model"] == model])
+    rows = {row["kind"]: row for row in summary if row["kind"] in ("clean", "mean")}
+    first = rows.get("mean", summary[0])
+    numbers = []
+    if len(rows) == 2:
+        numbers.append(("clean top-1", f"{_ends(rows['clean'], 'top1')} %"))
+        numbers.append(("change from clean", f"{_ends(first, 'delta', signed=True)} points"))
+    numbers += _over_baseline(report, model, first["name"])
+    numbers.append(("calibration error (ECE)", f"{_ends(first, 'expected_calibration_error')} %"))
+    numbers.append(("negative log-likelihood", f"{_ends(first, 'negative_log_likelihood', decimals=2)} nats"))
+    for row in summary:
+        if row["kind"] in ("mce", "relative_mce"):
+            numbers.append((row["name"], f"{_ends(row, 'corruption_error', decimals=2)} %"))
+    of = first["name"] if first["kind"] == "clean" else f"{first['name']}, {first['cells']} cells"
+    return {"value": _ends(first, "top1"), "of": of, "n": first["n"], "numbers": numbers}
+
+
+def _over_baseline(report: Report, model: str, name: str) -> list[tuple[str, str]]:
+    if report.bars is None:
+        return []
+    if model == report.models[0]:
+        return [("role", "baseline of this page")]
+    numbers = []
+    for row in _records(report.bars[(report.bars["model"] == model) & (report.bars["name"] == name)]):
+        numbers.append((f"change over {report.models[0]}", f"{_ends(row, 'delta', signed=True, decimals=2)} points"))
+        numbers.append(("its p, corrected by Holm", format_p_value(row["p_holm"])))
+    return numbers
+
+
+def _delta(report: Report, bars: pd.DataFrame) -> Row:
+    """Fig. 3 and the tables of differences."""
+    label = f"Change of top-1 over {report.models[0]} in points, by noise and category; numbers in the table beside it"
+    chart = bar_chart(bars, figure_3_names(bars), report.models, column="delta", unit="points", label=label)
+    return {
+        "chart": Markup(chart),
+        "models": report.models[1:],
+        "rows": _delta_table(report, bars),
+        "corruptions": _delta_table(report, report.corruptions),
+        "corruption_tests": report.corruptions.attrs["tests"],
+        **{name: bars.attrs[name] for name in ("caption", "tests", "notes")},
+    }
+
+
+def _delta_table(report: Report, frame: pd.DataFrame) -> list[Row]:
+    baseline = frame.drop_duplicates("name").set_index("name")["baseline_top1"]
+    rows = _table(frame, report.models[1:], _difference)
+    return [row | {"baseline": format_interval(baseline[row["name"]])} for row in rows]
+
+
+def _difference(row: Row) -> Row:
+    p = row["p_holm"]
+    return {
+        "text": _ends(row, "delta", signed=True, decimals=2),
+        "p": format_p_value(p),
+        "significant": p < SIGNIFICANT,
+    }
+
+
+def _losses(report: Report) -> list[Row]:
+    """The cells in which models lose most against the baseline."""
+    frame = report.compared_cells.query("delta < 0").sort_values("delta", kind="stable")[:LOSSES]
+    shown = {"baseline": "baseline_top1", "top1": "top1"}
+    return [
+        {name: row[name] for name in ("model", "name")}
+        | {name: format_interval(row[column]) for name, column in shown.items()}
+        | _difference(row)
+        for row in _records(frame)
+    ]
+
+
+def _categories(report: Report) -> Row:
+    """Top-1 on clean images, by category and on average."""
+    kinds = ["clean", "category", "mean"]
+    frame = report.summaries[report.summaries["kind"].isin(kinds)]
+    frame = frame.sort_values("kind", key=lambda kind: kind.map(kinds.index), kind="stable")
+    names = [str(name) for name in frame["name"].unique()]
+    label = "Top-1 in percent of each model on clean images and by category; numbers in the table beside it"
+    chart = bar_chart(frame, names, report.models, column="top1", unit="%", label=label)
+    return {"chart": Markup(chart), "rows": _table(frame, report.models, lambda row: _ends(row, "top1"))}
+
+
+def _heat(report: Report) -> Row:
+    """Corruptions × models, with how strong the colour of each cell is: 0 for the best of all, 1 for the worst."""
+    frame = report.summaries[report.summaries["kind"] == "corruption"]
+    worst, best = frame["top1"].min(), frame["top1"].max()
+
+    def cell(row: Row) -> Row:
+        return {"text": _ends(row, "top1"), "heat": round((best - row["top1"]) / max(best - worst, 1e-9), 3)}
+
+    groups: dict[str, list[Row]] = {}
+    for row in _table(frame, report.models, cell):
+        groups.setdefault(CORRUPTIONS[row["name"]].category, []).append(row)
+    return {"groups": groups, "worst": format_interval(worst), "best": format_interval(best)}
+
+
+def _drop(row: Row) -> Row:
+    return {"text": _ends(row, "delta", signed=True), "top1": format_interval(row["top1"])}
+
+
+def _reliability(report: Report) -> list[Row]:
+    """For each model, the diagrams of its clean and its corrupted images."""
+    shown = []
+    for (model, part), bins in report.reliability.groupby(["model", "part"], sort=False):
+        rows = _records(bins)
+        number = report.models.index(str(model))
+        table = [
+            {
+                "bin": f"{row['bin_low']:.0f} – {row['bin_high']:.0f}",
+                "n": row["n"],
+                "confidence": format_interval(row["confidence"]),
+                "accuracy": _ends(row, "accuracy"),
+            }
+            for row in rows
+        ]
+        shown.append(
+            {
+                "model": model,
+                "part": part,
+                "number": number,
+                "chart": Markup(reliability_chart(bins, number)),
+                "ece": _ends(rows[0], "ece"),
+                "images": rows[0]["images"],
+                "cells": rows[0]["cells"],
+                "rows": table,
+            }
+        )
+    return shown
+
+
+def _provenance(report: Report) -> Row:
+    """Settings and commands that all runs share, and for each run the others."""
+    fields = [{**_fields(run.config, _SETTINGS), **_fields(run.config["runtime"], _RUNTIME)} for run in report.runs]
+    commands = [str(run.config["runtime"].get("command", "")) for run in report.runs]
+    several = len(fields) > 1
+    shared = {name: text for name, text in fields[0].items() if all(own.get(name) == text for own in fields)}
+    together = several and len(set(commands)) == 1
+    own = [
+        {
+            "name": model,
+            "folder": run.directory.name,
+            "command": "" if together else command,
+            "fields": {name: text for name, text in fields_of_run.items() if name not in shared or not several},
+            "model": _text(run.config.get("model", "")),
+            "resumed": len(run.config["runtime"].get("resumed", [])),
+            "broken": len(run.config["runtime"].get("broken", [])),
+        }
+        for model, run, fields_of_run, command in zip(report.models, report.runs, fields, commands, strict=True)
+    ]
+    return {"shared": shared if several else {}, "command": commands[0] if together else "", "runs": own}
+
+
+def _fields(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:
+    return {name: _text(config[name]) for name in names if name in config}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _pictures(report: Report, open_pictures: OpenPictures | None) -> Row:
+    """Example pictures and spectra, where they are asked for."""
+    shown: Row = {"examples": None, "spectra": None}
+    if open_pictures is None:
+        return shown
+    try:
+        shown["examples"], spectra = example_pictures(report, open_pictures), power_spectra(report, open_pictures)
+    except BivoRobustError as error:
+        raise DataError(f"the page cannot show pictures: {error}; leave out --pictures") from error
+    if spectra is not None:
+        panels = [(name, Markup(svg)) for name, svg in spectrum_panels(spectra)]
+        shown["spectra"] = {"panels": panels, "caption": spectra.attrs["caption"], "n": spectra["n"].iloc[0]}
+    return shown

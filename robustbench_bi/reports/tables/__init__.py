@@ -1,0 +1,1 @@
+"""Frames as text: for the terminal, Markdown and papers."""

@@ -1,0 +1,80 @@
+"""Frames as text: the tables that the terminal and Markdown files show."""
+
+import math
+
+import pandas as pd
+
+from robustbench_bi.analysis.text import NO_VALUE, format_interval, format_p_value
+
+
+def display_summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """`summary_frame`, or `score`, as text: a column for each quantity that has a value somewhere.
+
+    Args:
+        frame: one row a group of cells.
+
+    Returns:
+        A frame of strings.
+    """
+    columns = (
+        ("top1", "top-1 %", False, 1),
+        ("delta", "Δ to clean", True, 1),
+        ("top5", "top-5 %", False, 1),
+        ("expected_calibration_error", "ECE %", False, 1),
+        ("negative_log_likelihood", "NLL", False, 2),
+        ("corruption_error", "CE / mCE %", False, 2),
+    )
+    names = [name for name in ("model", "name") if name in frame]
+    shown = frame[names].rename(columns={"name": "corruption"}).astype(str)
+    shown["n"] = [f"{n:,}" if pd.notna(n) else NO_VALUE for n in frame["n"]]
+    for column, heading, signed, decimals in columns:
+        if column in frame and frame[column].notna().any():
+            shown[heading] = _with_interval(frame, column, signed, decimals)
+    return shown
+
+
+def display_comparison(frame: pd.DataFrame) -> pd.DataFrame:
+    """`comparison_frame` as text.
+
+    Args:
+        frame: one row a model and group of cells.
+
+    Returns:
+        A frame of strings.
+    """
+    shown = frame[["model", "name"]].rename(columns={"name": "corruption"}).astype(str)
+    shown["n"] = [f"{n:,}" for n in frame["n"]]
+    shown["baseline %"] = [format_interval(value) for value in frame["baseline_top1"]]
+    shown["top-1 %"] = [format_interval(value) for value in frame["top1"]]
+    shown["Δ top-1"] = _with_interval(frame, "delta", True, 2)
+    shown["p"] = [format_p_value(p) for p in frame["p_value"]]
+    shown["p (Holm)"] = [format_p_value(p) for p in frame["p_holm"]]
+    return shown
+
+
+def _with_interval(frame: pd.DataFrame, column: str, signed: bool, decimals: int) -> list[str]:
+    nothing = [math.nan] * len(frame)
+    low, high = (frame.get(f"{column}_{end}", nothing) for end in ("low", "high"))
+    return [
+        format_interval(value, *ends, signed=signed, decimals=decimals)
+        for value, *ends in zip(frame[column], low, high, strict=True)
+    ]
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    """A frame as a Markdown table; columns that start with a digit or sign are aligned right.
+
+    Example:
+        >>> print(markdown_table(pd.DataFrame({"name": ["fog"], "top-1": ["40.0"]})))
+        | name | top-1 |
+        | :--- | ----: |
+        | fog | 40.0 |
+    """
+    numeric = [all(str(value)[:1] in "+-–<0123456789" for value in frame[column]) for column in frame]
+    rows = [[_escaped(column) for column in frame], ["----:" if right else ":---" for right in numeric]]
+    rows += [[_escaped(value) for value in row] for row in frame.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _escaped(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("*", "\\*").replace("\n", " ")

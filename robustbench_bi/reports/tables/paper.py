@@ -1,0 +1,160 @@
+"""Tables for a paper, as Markdown and as LaTeX with booktabs."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from robustbench_bi.analysis.text import NO_VALUE, format_interval
+from robustbench_bi.reports.content import Report
+from robustbench_bi.reports.tables.display import markdown_table
+
+LEVELS = {0.001: "***", 0.01: "**", 0.05: "*"}
+MARKS = "* p < 0.05, ** p < 0.01, *** p < 0.001 after Holm's correction."
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "Δ": r"$\Delta$", "±": r"$\pm$", "×": r"$\times$",
+    "<": r"$<$", ">": r"$>$", "–": "--", "−": "$-$", "·": r"$\cdot$", "…": r"\dots{}",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class PaperTable:
+    """A table ready to print.
+
+    Attributes:
+        name: "summary" or "delta".
+        title: heading, or first words of a caption.
+        caption: what the numbers are, of how many images, with which intervals and tests.
+        frame: text; the first column names the rows.
+    """
+
+    name: str
+    title: str
+    caption: str
+    frame: pd.DataFrame
+
+
+def significance(p_value: float) -> str:
+    """Stars for a corrected p-value.
+
+    Example:
+        >>> significance(0.004), significance(0.2), significance(float("nan"))
+        ('**', '', '')
+    """
+    return next((stars for level, stars in LEVELS.items() if p_value < level), "")
+
+
+def paper_tables(report: Report, cell: Callable[[str, str], str] = "{}{}".format) -> list[PaperTable]:
+    """The summary of each model, and Δ top-1 over the baseline where there are several.
+
+    Args:
+        report: the runs.
+        cell: puts a number with its interval, "61.3 [59.8, 62.8]", and its stars into the form of a document.
+
+    Returns:
+        One table or two.
+    """
+    tables = [_summary_table(report, cell)]
+    return tables if report.bars is None else [*tables, _delta_table(report, report.bars, cell)]
+
+
+def _summary_table(report: Report, cell: Callable[[str, str], str]) -> PaperTable:
+    summaries = report.summaries
+    kinds = ("clean", "category", "mean", "mce")
+    rows = summaries[summaries["kind"].isin(kinds)]
+    names = [str(name) for kind in kinds for name in rows.loc[rows["kind"] == kind, "name"].unique()]
+    texts: dict[str, list[str]] = {"model": list(report.models)}
+    for name in names:
+        named = rows[rows["name"] == name].set_index("model")
+        column = "corruption_error" if (named["kind"] == "mce").all() else "top1"
+        ends = named[[column, f"{column}_low", f"{column}_high"]]
+        texts[name] = [
+            cell(format_interval(*ends.loc[model]), "") if model in named.index else NO_VALUE for model in report.models
+        ]
+    caption = f"Top-1 accuracy in percent{_mce_words(names)}. {summaries.attrs['caption']}"
+    return PaperTable("summary", "Robustness to corruptions", caption, pd.DataFrame(texts))
+
+
+def _mce_words(names: list[str]) -> str:
+    return ", and mean corruption error relative to AlexNet's" if any("mCE" in name for name in names) else ""
+
+
+def _delta_table(report: Report, bars: pd.DataFrame, cell: Callable[[str, str], str]) -> PaperTable:
+    texts: dict[str, list[str]] = {"corruption": [str(name) for name in bars["name"].unique()]}
+    for model, own in bars.groupby("model", sort=False):
+        rows = {row["name"]: row for row in own.to_dict("records")}
+        texts[str(model)] = [
+            cell(
+                format_interval(*(rows[name][f"delta{end}"] for end in ("", "_low", "_high")), signed=True, decimals=2),
+                significance(rows[name]["p_holm"]),
+            )
+            if name in rows
+            else NO_VALUE
+            for name in texts["corruption"]
+        ]
+    caption = " ".join(
+        [bars.attrs["caption"], bars.attrs["tests"], MARKS, *(f"Note: {n}." for n in bars.attrs["notes"])]
+    )
+    return PaperTable("delta", f"Change of top-1 over {report.models[0]}", caption, pd.DataFrame(texts))
+
+
+def as_markdown(report: Report) -> str:
+    """The tables of a report as Markdown."""
+    parts = []
+    for table in paper_tables(report):
+        parts += [f"## {table.title}", markdown_table(table.frame), table.caption.replace("*", "\\*")]
+    return "\n\n".join(parts) + "\n"
+
+
+def as_latex(report: Report) -> str:
+    r"""The tables of a report as LaTeX, for `\usepackage{booktabs}`; each interval stands below its number."""
+    tables = [_latex_table(table) for table in paper_tables(report, _latex_cell)]
+    return "\n".join(["% Needs \\usepackage{booktabs}.", *tables])
+
+
+def _latex_table(table: PaperTable) -> str:
+    rows = []
+    for name, *cells in table.frame.itertuples(index=False):
+        pairs = [cell.partition("\n")[::2] for cell in cells]
+        rows.append(" & ".join([latex_text(name), *(number for number, _ in pairs)]) + r" \\")
+        rows.append(" & ".join(["", *(f"{{\\scriptsize {ends}}}" if ends else "" for _, ends in pairs)]) + r" \\")
+        rows.append(r"\addlinespace")
+    columns = table.frame.columns
+    # What is too wide for a column of two goes over both.
+    environment = "table*" if len(columns) > 5 else "table"
+    lines = [
+        rf"\begin{{{environment}}}[t]",
+        r"\centering",
+        rf"\caption{{{latex_text(table.title)}. {latex_text(table.caption)}}}",
+        rf"\label{{tab:{table.name}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
+        r"\toprule",
+        " & ".join(map(latex_text, columns)) + r" \\",
+        r"\midrule",
+        *rows[:-1],
+        r"\bottomrule",
+        r"\end{tabular}",
+        rf"\end{{{environment}}}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_cell(text: str, stars: str) -> str:
+    """A number, and in the next line its interval."""
+    if text == NO_VALUE:
+        return latex_text(text)
+    value, _, interval = text.partition(" ")
+    # The stars take no room, so that the digits stand below each other.
+    return f"${value}$" + (rf"\rlap{{$^{{{stars}}}$}}" if stars else "") + (f"\n${interval}$" if interval else "")
+
+
+def latex_text(text: str) -> str:
+    r"""Text with what LaTeX would read as a command escaped.
+
+    Example:
+        >>> latex_text("gaussian_noise 95 %")
+        'gaussian\\_noise 95 \\%'
+    """
+    return re.sub("|".join(map(re.escape, _LATEX)), lambda found: _LATEX[found[0]], text)

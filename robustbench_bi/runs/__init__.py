@@ -1,0 +1,1 @@
+"""What lies on disk: a run's configuration and its records. Evaluation and analysis meet here; no torch."""

@@ -1,0 +1,164 @@
+import numpy as np
+import pytest
+
+from robustbench_bi.analysis.captions import describe_data, describe_means, run_labels
+from robustbench_bi.analysis.summary import cells_frame, summary_frame
+from robustbench_bi.errors import DataError
+from robustbench_bi.metrics import METRICS
+from robustbench_bi.metrics.calibration import expected_calibration_error
+from robustbench_bi.metrics.intervals import Resampling
+from robustbench_bi.metrics.robustness import (
+    corruption_errors,
+    mean_corruption_accuracy,
+    mean_corruption_error,
+    relative_mean_corruption_error,
+)
+from robustbench_bi.runs.records import COLUMNS, cell_file, open_run, write_cell
+
+QUICK = Resampling(repeats=300)
+
+
+def test_values_are_those_of_the_metrics(make_run, imagenet):
+    run = make_run(**imagenet)
+    frame = summary_frame(run, QUICK).set_index("name")
+    cells = run.cells()
+    assert frame.loc["clean", "top1"] == pytest.approx(cells["top1"].iloc[0])
+    assert frame.loc["clean", "top5"] == pytest.approx(cells["top5"].iloc[0])
+    assert frame.loc["mean", "top1"] == pytest.approx(mean_corruption_accuracy(cells))
+    fog = cells[cells["corruption"] == "fog"]
+    assert frame.loc["fog", "top1"] == pytest.approx(fog["top1"].mean())
+    assert frame.loc["fog", "negative_log_likelihood"] == pytest.approx(fog["loss"].mean())
+    assert frame.loc["fog", "delta"] == pytest.approx(fog["top1"].mean() - cells["top1"].iloc[0])
+    assert frame.loc["fog", "corruption_error"] == pytest.approx(corruption_errors(cells)["fog"])
+    assert frame.loc["mCE* (n=150)", "corruption_error"] == pytest.approx(mean_corruption_error(cells))
+    assert frame.loc["relative mCE* (n=150)", "corruption_error"] == pytest.approx(
+        relative_mean_corruption_error(cells)
+    )
+    records = run.records()
+    by_cell = records[records["corruption"] == "fog"].groupby("severity")
+    errors = [expected_calibration_error(own) for _, own in by_cell]
+    assert frame.loc["fog", "expected_calibration_error"] == pytest.approx(np.mean(errors))
+
+
+def test_a_run_folder_gives_the_same(make_run):
+    run = make_run(corruptions=("fog", "snow"))
+    records = run.records()
+    for (corruption, severity), own in records.groupby(["corruption", "severity"], observed=True):
+        for block, (start, rows) in enumerate(((0, 64), (64, 64), (128, 22))):
+            columns = {name: own[name].to_numpy()[start : start + rows] for name in COLUMNS}
+            write_cell(cell_file(run.directory, (corruption, severity), block), columns)
+    assert summary_frame(open_run(run.directory), QUICK).equals(summary_frame(run, QUICK))
+
+
+def test_every_number_has_n_and_an_interval(make_run, imagenet):
+    frame = summary_frame(make_run(**imagenet), QUICK)
+    assert (frame["n"] == 150).all()
+    columns = [metric.name for metric in METRICS if metric.of == "images"] + ["delta", "corruption_error"]
+    for column in columns:
+        own = frame[frame[column].notna()]
+        assert len(own) >= 17
+        assert (own[f"{column}_low"] <= own[column] + 1e-9).all(), column
+        assert (own[column] <= own[f"{column}_high"] + 1e-9).all(), column
+        assert (own[f"{column}_low"] < own[f"{column}_high"]).all(), column
+
+
+def test_order_and_kinds_of_rows(make_run, imagenet):
+    frame = summary_frame(make_run(corruptions=("fog", "gaussian_noise", "spatter"), **imagenet), QUICK)
+    assert list(zip(frame["kind"], frame["name"], frame["cells"], strict=True)) == [
+        ("clean", "clean", 1),
+        ("mean", "mean (2 of 15)", 10),
+        ("category", "noise (1 of 3)", 5),
+        ("category", "weather (1 of 4)", 5),
+        ("corruption", "gaussian_noise", 5),
+        ("corruption", "fog", 5),
+        ("corruption", "spatter", 5),
+        ("mce", "mCE* (over 2 of 15 corruptions, n=150)", 10),
+        ("relative_mce", "relative mCE* (over 2 of 15 corruptions, n=150)", 10),
+    ]
+    assert np.isnan(frame["delta"][0])
+
+
+def test_where_alexnet_says_nothing_no_mean_corruption_error_is_shown(make_run):
+    frame = summary_frame(make_run(), QUICK)
+    assert set(frame["kind"]) == {"clean", "mean", "category", "corruption"}
+    assert frame["corruption_error"].isna().all()
+
+
+def test_without_clean_a_difference_to_it_is_absent_and_not_zero(make_run, imagenet):
+    frame = summary_frame(make_run(clean=False, **imagenet), QUICK)
+    assert "delta" not in frame or frame["delta"].isna().all()
+    assert "clean" not in set(frame["kind"])
+    assert set(frame["kind"]) >= {"mce"}
+    assert "relative_mce" not in set(frame["kind"])
+
+
+def test_the_smaller_n_after_broken_images_is_shown(make_run, imagenet):
+    frame = summary_frame(make_run(n=97, **imagenet), QUICK)
+    assert (frame["n"] == 97).all()
+    assert "mCE* (n=97)" in set(frame["name"])
+
+
+def test_same_seed_same_frame(make_run):
+    run = make_run()
+    assert summary_frame(run, QUICK).equals(summary_frame(run, QUICK))
+    assert not summary_frame(run, QUICK).equals(summary_frame(run, Resampling(repeats=300, seed=1)))
+
+
+def test_a_single_cell_has_wilsons_interval(make_run):
+    frame = summary_frame(make_run(n=40, skill=20.0, severities=(1,)), QUICK)
+    assert frame["top1"].tolist() == pytest.approx([100.0] * len(frame))
+    assert frame.loc[frame["cells"] == 1, "top1_low"].between(91, 91.5).all()
+
+
+def test_a_confidence_that_is_not_a_number_is_refused(make_run, monkeypatch):
+    run = make_run(corruptions=("fog",))
+    records = run.records()
+    records.loc[200, "loss"] = np.inf
+    monkeypatch.setattr(type(run), "records", lambda self: records)
+    with pytest.raises(DataError, match="records of fog severity 1 hold a value that is not finite"):
+        summary_frame(run, QUICK)
+
+
+def test_captions_say_what_and_how(make_run, imagenet):
+    frame = summary_frame(make_run(severities=(1, 3, 5), **imagenet), QUICK)
+    assert frame.attrs["caption"] == (
+        "n = 150 images of folder, 224 px, constants of imagenet-c, JPEG 85. Means over severities 1, 3, 5. "
+        "95 % intervals: percentile bootstrap over images (300 resamples); single cells: Wilson."
+    )
+    files = {"data": "imagenet-c", "input_size": 224, "table": "imagenet-c", "jpeg": None, "generator": "files"}
+    assert describe_data(files, 50_000) == "n = 50,000 images of imagenet-c, 224 px, published files."
+    assert describe_data(files | {"generator": "imagecorruptions"}, 9).endswith("no JPEG, generator imagecorruptions.")
+    assert describe_data(files, 1).startswith("n = 1 image of ")
+    assert describe_means([5]) == "Severity 5 only."
+
+
+def test_cells_of_several_runs(make_run):
+    runs = [make_run("a", corruptions=("fog",)), make_run("b", corruptions=("fog", "snow"), luck=1)]
+    frame = cells_frame(runs)
+    assert frame.groupby("model").size().to_dict() == {"a": 6, "b": 11}
+    assert (frame["top1_low"] < frame["top1"]).all()
+    assert (frame["n"] == 150).all()
+    assert frame.attrs["caption"].count("n = 150") == 1
+
+
+def test_cells_of_different_data_are_told_apart(make_run):
+    runs = [make_run("a", corruptions=("fog",)), make_run("b", corruptions=("fog",), n=70)]
+    assert cells_frame(runs).attrs["caption"].startswith("a: n = 150 images of demo, 64 px")
+    assert "b: n = 70 images" in cells_frame(runs).attrs["caption"]
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(make_run):
+    runs = [make_run("a", corruptions=()), make_run("b", corruptions=()), make_run("a", corruptions=())]
+    assert run_labels(runs) == [runs[0].directory.name, "b", runs[2].directory.name]
+
+
+def test_runs_of_one_network_are_told_apart_by_what_differs(make_run):
+    runs = [
+        make_run("a", corruptions=(), generator="imagecorruptions", seed=0),
+        make_run("a", corruptions=(), seed=1),
+        make_run("b", corruptions=()),
+    ]
+    assert run_labels(runs) == ["a (generator imagecorruptions)", "a (generator bivo-robust)", "b"]
+    seeds = [make_run("a", corruptions=(), seed=seed) for seed in (3, 4)]
+    assert run_labels(seeds) == ["a (seed 3)", "a (seed 4)"]
+    assert run_labels([*runs[:2], seeds[0]])[0] == "a (seed 0)"

@@ -1,0 +1,255 @@
+import io
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+
+from robustbench_bi.analysis.comparison import comparison_frame
+from robustbench_bi.analysis.reliability import reliability_frame
+from robustbench_bi.analysis.summary import cells_frame, summaries_frame
+from robustbench_bi.corruptions import SUITES
+from robustbench_bi.errors import InputError
+from robustbench_bi.metrics.intervals import Resampling
+from robustbench_bi.reports import FIGURES
+from robustbench_bi.reports.figures.accuracy import category_bars, figure_3, severity_curves
+from robustbench_bi.reports.figures.style import LOOKS, look, name_in_lines, wrapped
+from robustbench_bi.reports.figures.summaries import heat_table, reliability_diagram
+
+QUICK = Resampling(repeats=100)
+PAPER = SUITES["paper"].corruptions
+
+
+@pytest.fixture
+def frames(make_run):
+    """Frames of a baseline and of `count` other models."""
+
+    def make(count=2, corruptions=PAPER):
+        runs = [make_run(f"model_{i}", n=40, corruptions=corruptions, luck=i, skill=i / 4) for i in range(count + 1)]
+        comparison = comparison_frame(runs[1:], runs[0], resampling=QUICK)
+        return {
+            "comparison": comparison,
+            "cells": cells_frame(runs),
+            "summaries": summaries_frame(runs, QUICK),
+            "reliability": reliability_frame(runs, QUICK),
+        }
+
+    return make
+
+
+def labels(axes):
+    return [label.get_text().replace("\n", " ").replace("_ ", "_") for label in axes.get_xticklabels()]
+
+
+def overlapping(boxes):
+    return [(a, b) for i, a in enumerate(boxes) for b in boxes[i + 1 :] if a.padded(-1).overlaps(b)]
+
+
+def test_every_figure_has_its_function():
+    assert all(callable(FIGURES.load(name)) for name in FIGURES.names)
+
+
+OF_RUNS = [row.name for row in FIGURES if row.frame in ("comparison", "cells", "summaries", "reliability")]
+
+
+@pytest.mark.parametrize("name", OF_RUNS)
+@pytest.mark.parametrize("count", [1, 7])
+def test_every_figure_draws_from_its_frame_and_holds_all_its_text(frames, name, count):
+    frame = frames(count)[FIGURES[name].frame]
+    settings = dict(matplotlib.rcParams)
+    figure = FIGURES.load(name)(frame)
+    figure.canvas.draw()
+    assert dict(matplotlib.rcParams) == settings
+    page = figure.bbox
+    texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text() and text.get_visible()]
+    assert len(texts) > 8
+    for text in texts:
+        box = text.get_window_extent()
+        if box.width and text.axes is None:
+            assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text
+    models = list(frame["model"].unique())
+    if figure.legends:
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == models
+    else:
+        words = " ".join(text.get_text().replace("\n", "") for text in texts)
+        assert [model for model in models if model not in words] == []
+    assert frame.attrs["caption"].replace(" ", "") in "".join(
+        text.get_text().replace("\n", "").replace(" ", "") for text in figure.texts
+    )
+    areas = [*(legend.get_window_extent() for legend in figure.legends), figure.texts[0].get_window_extent()]
+    assert overlapping([*areas, *(axes.get_tightbbox() for axes in figure.axes)]) == []
+
+
+def test_figure_3_has_the_bars_of_the_paper_in_its_order(frames):
+    frame = frames()["comparison"]
+    (axes,) = figure_3(frame).axes
+    assert labels(axes) == [
+        "clean", "gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise", "blur", "weather", "digital", "mean",
+    ]  # fmt: skip
+    assert "model_0" in axes.get_ylabel()
+    shown = frame[frame["name"] != "noise"].groupby("model", sort=False)
+    for container, (_, own) in zip(_bars(axes), shown, strict=True):
+        assert [bar.get_height() for bar in container] == pytest.approx(own["delta"].tolist())
+
+
+def _bars(axes):
+    return [c for c in axes.containers if isinstance(c, matplotlib.container.BarContainer)]
+
+
+def test_figure_3_has_whiskers_and_a_zero_line(frames):
+    frame = frames(1)["comparison"]
+    (axes,) = figure_3(frame).axes
+    whiskers = [segment for c in axes.collections for segment in c.get_segments()]
+    ends = {(round(low, 6), round(high, 6)) for (_, low), (_, high) in whiskers}
+    shown = frame[frame["name"] != "noise"]
+    assert ends == {
+        (round(low, 6), round(high, 6)) for low, high in zip(shown["delta_low"], shown["delta_high"], strict=True)
+    }
+    assert any(set(line.get_ydata()) == {0} for line in axes.lines)
+
+
+def test_figure_3_leaves_a_gap_where_a_model_lacks_a_bar(make_run):
+    baseline = make_run("a", corruptions=PAPER)
+    runs = [make_run("b", corruptions=PAPER, luck=1), make_run("c", corruptions=PAPER[:-1], luck=2)]
+    (axes,) = figure_3(comparison_frame(runs, baseline, resampling=QUICK)).axes
+    assert [len(container) for container in _bars(axes)] == [9, 8]
+    assert labels(axes).count("speckle_noise") == 1
+
+
+def test_a_partial_category_is_labelled_as_such(frames):
+    (axes,) = figure_3(frames(1, ("snow", "fog"))["comparison"]).axes
+    assert labels(axes) == ["clean", "weather (2 of 4)", "mean (2 of 15)"]
+
+
+@pytest.mark.parametrize(("suite", "panels"), [("imagenet-c", 15), ("all", 19), ("noise", 3)])
+def test_a_panel_for_each_corruption(frames, suite, panels):
+    figure = severity_curves(frames(1, SUITES[suite].corruptions)["cells"])
+    assert [axes.get_title(loc="left") for axes in figure.axes] == list(SUITES[suite].corruptions)
+    assert len(figure.axes) == panels
+
+
+def test_curves_start_at_clean(frames):
+    frame = frames(1, ("fog",))["cells"]
+    (axes,) = severity_curves(frame).axes
+    first = axes.containers[0][0]
+    assert first.get_xdata().tolist() == [0, 1, 2, 3, 4, 5]
+    assert first.get_ydata() == pytest.approx(frame[frame["model"] == "model_0"]["top1"])
+
+
+def test_category_bars_are_the_means_of_the_summary(frames):
+    frame = frames(1)["summaries"]
+    (axes,) = category_bars(frame).axes
+    assert labels(axes) == ["clean", "noise", "blur", "weather", "digital", "mean"]
+    for container, (_, own) in zip(_bars(axes), frame.groupby("model", sort=False), strict=True):
+        top1 = own.set_index("name")["top1"]
+        assert [bar.get_height() for bar in container] == pytest.approx([top1[name] for name in labels(axes)])
+
+
+def test_the_heat_table_holds_every_number_and_is_darkest_at_the_worst(frames):
+    frame = frames(2)["summaries"].query("kind == 'corruption'")
+    (axes,) = heat_table(frame).axes
+    shown = {text.get_position(): text.get_text() for text in axes.texts}
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(PAPER)
+    for row in frame.itertuples():
+        place = int(row.model[-1]), PAPER.index(row.name)
+        assert shown[place] == f"{row.top1:.1f} [{row.top1_low:.1f}, {row.top1_high:.1f}]"
+    (image,) = axes.images
+    colours = [lightness(colour[:3]) for colour in image.cmap(image.norm(image.get_array())).reshape(-1, 4)]
+    assert np.argmin(colours) == np.argmax(image.get_array())
+    # Letters in the figures' ink stand out from the darkest of them: a contrast of at least 4.5 to 1.
+    assert min(colours) > 60
+
+
+def test_reliability_diagrams_hold_ece_and_n(frames):
+    frame = frames(1)["reliability"]
+    figure = reliability_diagram(frame)
+    assert len(figure.axes) == 4
+    for axes, (_, own) in zip(figure.axes, frame.groupby(["model", "part"], sort=False), strict=True):
+        first = own.iloc[0]
+        assert f"ECE {first['ece']:.1f} [{first['ece_low']:.1f}, {first['ece_high']:.1f}] %" in axes.get_title(
+            loc="left"
+        )
+        assert [text.get_text() for text in axes.texts] == [f"{n:,}" for n in own["n"] if n]
+        (points,) = [container[0] for container in axes.containers if hasattr(container[0], "get_ydata")]
+        assert points.get_ydata() == pytest.approx(own["accuracy"].dropna())
+
+
+@pytest.mark.parametrize("name", ["heat_table", "reliability_diagram"])
+def test_long_names_of_models_do_not_run_into_one_another(frames, name):
+    frame = frames(3)[FIGURES[name].frame]
+    frame["model"] = frame["model"].str.replace("model", "binet50_dc_ca_without_sakg_epoch")
+    figure = FIGURES.load(name)(frame)
+    figure.canvas.draw()
+    titles = [
+        text
+        for axes in figure.axes
+        for text in (*axes.get_xticklabels(), axes.title, axes._left_title)
+        if "without" in text.get_text().replace("\n", "")
+    ]
+    boxes = [text.get_window_extent() for text in titles]
+    assert len(boxes) == {"heat_table": 4, "reliability_diagram": 8}[name]
+    assert overlapping(boxes) == []
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+
+
+def test_names_are_broken_where_they_have_joints():
+    assert name_in_lines("binet50", 1.25, 7.5) == "binet50"
+    assert name_in_lines("tf_efficientnet-lite0.in1k, clean", 0.5, 7.5).split("\n") == [
+        "tf_", "efficientnet-", "lite0.", "in1k,", "clean",
+    ]  # fmt: skip
+    assert name_in_lines("averylongnamewithoutanyjoint", 0.5, 7.5) == "averylongnamewithoutanyjoint"
+    assert name_in_lines("", 1, 8) == ""
+
+
+def test_frames_without_the_rows_are_refused(frames):
+    frame = frames(1)
+    with pytest.raises(InputError, match="figure 3 needs rows of comparison_frame"):
+        figure_3(frame["comparison"][:0])
+    with pytest.raises(InputError, match="at least one corruption, got only clean"):
+        severity_curves(frame["cells"].query("corruption == 'none'"))
+    with pytest.raises(InputError, match="a heat table needs at least one corruption"):
+        heat_table(frame["summaries"].query("kind == 'clean'"))
+    with pytest.raises(InputError, match="category bars need the rows clean, mean or category"):
+        category_bars(frame["summaries"].query("kind == 'corruption'"))
+
+
+def lightness(colour):
+    """CIELAB L* of a colour, which is what is left of it in grey print."""
+    rgb = np.array(matplotlib.colors.to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    y = linear @ [0.2126, 0.7152, 0.0722]
+    return 116 * np.cbrt(y) - 16 if y > 0.008856 else 903.3 * y
+
+
+def test_models_can_be_told_apart_in_grey_print():
+    shades = [lightness(style.fill) for style in LOOKS]
+    assert [round(shade) for shade in shades] == [27, 80, 52, 93, 39, 69]
+    assert np.diff(sorted(shades)).min() > 10
+    assert np.abs(np.diff(shades)).min() > 25
+    assert len({(style.hatch, style.fill) for style in LOOKS}) == len(LOOKS) == len({s.marker for s in LOOKS})
+    # Lines must stand out from white paper: a contrast of at least 3 to 1.
+    assert max(lightness(style.line) for style in LOOKS) < 62
+    assert look(6) == look(0)
+
+
+def test_captions_are_broken_between_words():
+    text = "word " * 60
+    assert wrapped(text, 7).replace("\n", " ") == text.strip()
+    assert wrapped("", 7) == ""
+
+
+def test_drawing_leaves_pyplot_alone():
+    code = (
+        "import sys; import robustbench_bi.reports.figures.accuracy, robustbench_bi.reports.write; "
+        "sys.exit('matplotlib.pyplot' in sys.modules or 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    meta = subprocess.run([sys.executable, "-c", f"import matplotlib.pyplot; {code}"], check=False)
+    assert meta.returncode == 1
+
+
+def test_a_figure_can_be_drawn_into_memory(frames):
+    buffer = io.BytesIO()
+    figure_3(frames(1)["comparison"]).savefig(buffer, format="png")
+    assert buffer.getvalue().startswith(b"\x89PNG")

@@ -1,0 +1,112 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robustbench_bi.errors import DataError, InputError, RunMismatchError
+from robustbench_bi.runs.records import COLUMNS, Run, cell_file, is_whole, open_run, write_cell
+
+RANKS = {("none", 0): [0, 0, 1, 7], ("fog", 3): [0, 4, 5, 9]}
+
+
+def columns(ranks):
+    """Record columns of images numbered from 10, with these ranks."""
+    n = len(ranks)
+    return {
+        "image_id": np.arange(10, 10 + n),
+        "label": np.zeros(n, dtype=np.int64),
+        "prediction": np.minimum(ranks, 1),
+        "rank": np.array(ranks),
+        "confidence": np.full(n, 0.5),
+        "loss": np.array(ranks, dtype=np.float64),
+    }
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run of two cells in blocks of three images."""
+    config = {
+        "record_schema": 1,
+        "n": 4,
+        "block_size": 3,
+        "cells": [list(cell) for cell in RANKS],
+        "runtime": {"name": "net"},
+    }
+    (tmp_path / "run.json").write_text(json.dumps(config))
+    for cell, ranks in RANKS.items():
+        write_cell(cell_file(tmp_path, cell, 0), columns(ranks[:3]))
+        write_cell(cell_file(tmp_path, cell, 1), columns(ranks[3:]))
+    return open_run(tmp_path)
+
+
+def test_a_cell_file_is_plain_parquet_of_the_declared_types(run):
+    frame = pd.read_parquet(run.directory / "records" / "fog-3-0000.parquet")
+    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == COLUMNS
+    assert frame["rank"].tolist() == [0, 4, 5]
+
+
+def test_records_of_all_cells_come_in_order(run):
+    records = run.records()
+    assert records.columns.tolist() == ["corruption", "severity", *COLUMNS]
+    assert records["rank"].tolist() == [0, 0, 1, 7, 0, 4, 5, 9]
+    assert records["corruption"].tolist() == ["none"] * 4 + ["fog"] * 4
+
+
+def test_cells_are_percent(run):
+    cells = run.cells()
+    assert cells["corruption"].tolist() == ["none", "fog"]
+    assert cells["n"].tolist() == [4, 4]
+    assert cells["top1"].tolist() == [50.0, 25.0]
+    assert cells["top5"].tolist() == [75.0, 50.0]
+    assert cells["loss"].tolist() == [2.0, 4.5]
+
+
+def test_an_unfinished_run_says_what_is_missing(run):
+    cell_file(run.directory, ("fog", 3), 1).unlink()
+    assert run.missing() == [(("fog", 3), 1)]
+    with pytest.raises(RunMismatchError, match=r"1 of \d cell-blocks are missing, the first is fog severity 3"):
+        run.records()
+
+
+def test_no_flipped_bit_is_read_as_another_record(run):
+    path = cell_file(run.directory, ("fog", 3), 0)
+    whole, expected = path.read_bytes(), Run(run.directory).records()
+    noticed = 0
+    for place in range(0, len(whole), 5):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        if is_whole(path, 3):
+            pd.testing.assert_frame_equal(Run(run.directory).records(), expected)
+        else:
+            noticed += 1
+            with pytest.raises((DataError, RunMismatchError), match=path.name):
+                Run(run.directory).records()
+    assert noticed > len(whole) / 20
+
+
+def test_a_damaged_or_short_file_is_not_whole(run):
+    path = cell_file(run.directory, ("fog", 3), 0)
+    assert is_whole(path, 3)
+    assert not is_whole(path, 2)
+    path.write_bytes(path.read_bytes()[:-10])
+    assert not is_whole(path, 3)
+    assert not is_whole(path.with_name("absent"), 3)
+
+
+def test_wrong_columns_are_refused_and_nothing_is_written(tmp_path):
+    with pytest.raises(InputError, match="records must have the columns image_id, label"):
+        write_cell(tmp_path / "x.parquet", {"image_id": np.zeros(1)})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"record_schema": 99}'])
+def test_a_folder_that_is_no_run_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(DataError, match=str(tmp_path)):
+        open_run(tmp_path)
+
+
+def test_the_name_is_the_one_typed(run):
+    assert isinstance(run, Run)
+    assert run.name == "net"

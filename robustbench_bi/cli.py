@@ -498,7 +498,7 @@ def convert(
     mean: str | None,
     std: str | None,
     force: bool,
-    **geometry: Any,
+    **preprocessing: Any,
 ) -> None:
     """Turn a checkpoint into a .safetensors that also says what network it is of.
 
@@ -516,7 +516,7 @@ def convert(
     if ":" in resolve(model, {})[0]:
         raise OneLineError(f"convert is for rows of `list models`, got {model!r}; eval takes its checkpoint as it is")
     network: Any = create_model(model, weights=weights, **dict(_option(text) for text in options))
-    prepared = preprocessing_of(network, mean=_numbers("--mean", mean), std=_numbers("--std", std), **geometry)
+    prepared = preprocessing_of(network, mean=_numbers("--mean", mean), std=_numbers("--std", std), **preprocessing)
     save_checkpoint(out, network, {**asdict(prepared), "converted_from": Path(weights).name})
     classes = f"{network.num_classes:,} classes" if network.num_classes else "no classifier"
     click.echo(f"Written: {out} ({network.identity['name']}, {classes})")

@@ -558,7 +558,7 @@ def test_heatmaps_prints_and_writes(tmp_path):
 def test_fourier_prints_writes_and_continues(tmp_path):
     options = ["--model", "resnet50", "--limit", 8, "--radius", 4, "--norm", 5, "--out", tmp_path]
     result = invoke("fourier", *options)
-    assert re.search(r"^8/8 cells, \d+ images/s, 0 s left$", result.stderr, flags=re.MULTILINE)
+    assert re.search(r"^8/8 frequencies, \d+ images/s, 0 s left$", result.stderr, flags=re.MULTILINE)
     assert re.search(r"resnet50 +\d+\.\d \[\d+\.\d, \d+\.\d\]", result.stdout)
     assert "of norm 5 at 64 px for pixels in [0, 1]" in result.stdout
     assert {"fourier.csv", "fourier_bands.csv", "fourier.png", "fourier.svg"} < {p.name for p in tmp_path.iterdir()}

@@ -10,12 +10,13 @@ import robustbench_bi
 
 PACKAGE = Path(__file__).parent.parent / "robustbench_bi"
 FLOORS = {
-    "__init__": 9, "__main__": 9,
-    "cli": 8,
-    "commands": 7,
-    "probes": 6, "reports": 6,
-    "evaluation": 5, "corrupted_files": 5, "training": 5, "analysis": 5,
-    "runs": 4,
+    "__init__": 10, "__main__": 10,
+    "cli": 9,
+    "commands": 8,
+    "probes": 7, "reports": 7,
+    "evaluation": 6, "corrupted_files": 6, "training": 6, "analysis": 6,
+    "runs": 5,
+    "tasks": 4,
     "models": 3, "data": 3, "metrics": 3, "corruptions": 3,
     "ops": 2,
     "ground": 1,

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robustbench_bi.ground.cells import SEVERITIES
 from robustbench_bi.metrics.intervals import (
     Resampling,
 )
-from robustbench_bi.metrics.robustness import SEVERITIES
 from robustbench_bi.runs.records import Run
 
 # Settings that make other pictures of the same images; runs of one network mostly differ in one of them.

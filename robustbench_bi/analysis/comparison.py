@@ -9,11 +9,10 @@ import pandas as pd
 from robustbench_bi.analysis.captions import describe_data, describe_means, run_labels
 from robustbench_bi.analysis.groups import Group, bar_groups, cell_groups, corruption_groups, weight_matrix
 from robustbench_bi.errors import InputError, RunMismatchError
-from robustbench_bi.ground.cells import CLEAN, Cell
+from robustbench_bi.ground.cells import CLEAN, Cell, cell_label
 from robustbench_bi.metrics import load_scores
 from robustbench_bi.metrics.intervals import Floats, Grid, Resampling, arrange, bootstrap_interval, image_scores
 from robustbench_bi.metrics.paired import check_paired, holm, mcnemar, paired_t_test
-from robustbench_bi.metrics.robustness import cell_label
 from robustbench_bi.runs.records import Run
 
 ROWS: dict[str, Callable[[Iterable[Cell]], list[Group]]] = {

@@ -20,9 +20,8 @@ from robustbench_bi.analysis.captions import describe_data, describe_means
 from robustbench_bi.analysis.comparison import check_settings
 from robustbench_bi.analysis.groups import summary_groups, weight_matrix
 from robustbench_bi.errors import InputError, RunMismatchError
-from robustbench_bi.ground.cells import CLEAN, Cell
+from robustbench_bi.ground.cells import CLEAN, Cell, cell_label
 from robustbench_bi.metrics.paired import check_paired, paired_t_interval
-from robustbench_bi.metrics.robustness import cell_label
 
 HOLDS, UNPROVEN, REGRESSED = "holds", "drop not proven", "REGRESSED"
 

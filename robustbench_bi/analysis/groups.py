@@ -7,16 +7,9 @@ from typing import Literal
 import numpy as np
 
 from robustbench_bi.corruptions import CORRUPTIONS
-from robustbench_bi.ground.cells import CLEAN, Cell
+from robustbench_bi.ground.cells import CLEAN, MEAN, SEVERITIES, Cell, cell_label, cells_by_corruption
 from robustbench_bi.metrics.intervals import Floats
-from robustbench_bi.metrics.robustness import (
-    MEAN,
-    SEVERITIES,
-    benchmark_corruptions,
-    cell_label,
-    cells_by_corruption,
-    corruption_error_weights,
-)
+from robustbench_bi.metrics.robustness import benchmark_corruptions, corruption_error_weights
 
 CATEGORIES = tuple(dict.fromkeys(CORRUPTIONS[name].category for name in benchmark_corruptions()))
 # Fig. 3 of the Bi-volution paper shows the noises one by one, speckle_noise among them, and the other three as means.

@@ -10,16 +10,9 @@ import pandas as pd
 from robustbench_bi.analysis.groups import Group, error_groups, summary_groups, weighted
 from robustbench_bi.corruptions import CORRUPTIONS
 from robustbench_bi.errors import DataError, UnknownNameError
-from robustbench_bi.ground.cells import CLEAN, Cell
+from robustbench_bi.ground.cells import CLEAN, MEAN, SEVERITIES, Cell, cell_label, cells_by_corruption
 from robustbench_bi.metrics.naming import PUBLISHED_IMAGES, coverage, qualify
-from robustbench_bi.metrics.robustness import (
-    MEAN,
-    SEVERITIES,
-    cell_label,
-    cells_by_corruption,
-    corruption_error_weights,
-    missing_cells,
-)
+from robustbench_bi.metrics.robustness import corruption_error_weights, missing_cells
 
 _NORMALISER = "alexnet"
 

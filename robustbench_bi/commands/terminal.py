@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from robustbench_bi.ground.cells import CellProgress
+    from robustbench_bi.ground.cells import Progress
     from robustbench_bi.training.logs import Progress as TrainingProgress
 
 PLAIN_PROGRESS_SECONDS = 15.0
@@ -20,7 +20,7 @@ NAMES = ("model", "corruption", "architecture")
 
 
 @contextmanager
-def cell_progress(quiet: bool) -> Iterator[Callable[[CellProgress], None] | None]:
+def cell_progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
     """A callback that shows progress on standard error: a bar on a terminal, otherwise a line now and then."""
     if quiet:
         yield None
@@ -32,7 +32,7 @@ def cell_progress(quiet: bool) -> Iterator[Callable[[CellProgress], None] | None
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Callable[[CellProgress], None]]:
+def _progress_bar() -> Iterator[Callable[[Progress], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -41,36 +41,42 @@ def _progress_bar() -> Iterator[Callable[[CellProgress], None]]:
         TextColumn("{task.description:<24}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("cells"),
+        TextColumn("{task.fields[unit]}"),
         TextColumn("{task.fields[rate]:>6} images/s"),
         TimeRemainingColumn(),
     )
     started = time.monotonic()
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("preparing", total=None, rate="")
+        task = bar.add_task("preparing", total=None, unit="cells", rate="")
 
-        def show(progress: CellProgress) -> None:
+        def show(progress: Progress) -> None:
             rate = f"{progress.images / (time.monotonic() - started):.0f}"
-            cell = " ".join(str(part) for part in progress.cell)
-            bar.update(task, description=cell, completed=progress.cells_done, total=progress.cells_total, rate=rate)
+            bar.update(
+                task,
+                description=progress.label,
+                completed=progress.steps_done,
+                total=progress.steps_total,
+                unit=progress.unit,
+                rate=rate,
+            )
 
         yield show
 
 
-def _progress_lines() -> Callable[[CellProgress], None]:
+def _progress_lines() -> Callable[[Progress], None]:
     started = time.monotonic()
     shown = started
 
-    def show(progress: CellProgress) -> None:
+    def show(progress: Progress) -> None:
         nonlocal shown
         now = time.monotonic()
-        if now - shown < PLAIN_PROGRESS_SECONDS and progress.cells_done < progress.cells_total:
+        if now - shown < PLAIN_PROGRESS_SECONDS and progress.steps_done < progress.steps_total:
             return
         shown = now
         left = (now - started) / progress.images * (progress.images_total - progress.images)
         _say(
-            f"{progress.cells_done}/{progress.cells_total} cells, {progress.images / (now - started):.0f} images/s, "
-            f"{left:.0f} s left",
+            f"{progress.steps_done}/{progress.steps_total} {progress.unit}, "
+            f"{progress.images / (now - started):.0f} images/s, {left:.0f} s left",
         )
 
     return show

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustbench_bi.corrupted_files.processes import stop_if_asked
+from robustbench_bi.corrupted_files.worker_pool import stop_if_asked
 from robustbench_bi.corruptions import PIXEL_VERSION
 from robustbench_bi.corruptions.apply import corrupt
 from robustbench_bi.data import Dataset
@@ -78,7 +78,7 @@ class Order:
     Attributes:
         root: the folder.
         dataset: the clean images.
-        geometry: how they are cut.
+        preprocessing: how they are cut.
         cells: corruption -> severities, "none" among them where clean images are wanted.
         names: image id -> name of its file within a cell; None where the images of a corruption are one array.
         table, seed, jpeg: as in `Job`.
@@ -86,7 +86,7 @@ class Order:
 
     root: Path
     dataset: Dataset
-    geometry: Preprocessing
+    preprocessing: Preprocessing
     cells: Mapping[str, Sequence[int]]
     names: Mapping[int, str] | None
     table: str
@@ -102,9 +102,9 @@ class Order:
             "table": self.table,
             "seed": self.seed,
             "jpeg": self.jpeg,
-            "input_size": self.geometry.input_size,
-            "resize_size": self.geometry.resize_size,
-            "interpolation": self.geometry.interpolation,
+            "input_size": self.preprocessing.input_size,
+            "resize_size": self.preprocessing.resize_size,
+            "interpolation": self.preprocessing.interpolation,
             "pixel_version": PIXEL_VERSION,
             "n": len(self.dataset),
             "listing_hash": self.dataset.listing_hash,
@@ -113,7 +113,7 @@ class Order:
     @property
     def blocks(self) -> list[range]:
         """The rows of the dataset in each block; an array is made at once."""
-        n, side = len(self.dataset), self.geometry.input_size
+        n, side = len(self.dataset), self.preprocessing.input_size
         size = n if self.names is None else max(1, min(BLOCK_IMAGES, BLOCK_BYTES // (3 * side * side)))
         return [range(start, min(start + size, n)) for start in range(0, n, size)]
 
@@ -181,7 +181,7 @@ def jobs_of(order: Order, plan: Plan, threads: int) -> Iterator[Job]:
     blocks = order.blocks
     for block, corruptions in plan.items():
         rows = blocks[block]
-        images = order.dataset.read(rows, order.geometry, workers=threads)
+        images = order.dataset.read(rows, order.preprocessing, workers=threads)
         for corruption, lacking in corruptions.items():
             yield Job(
                 root=order.root,

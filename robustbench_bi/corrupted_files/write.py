@@ -28,7 +28,7 @@ from robustbench_bi.corrupted_files.image_files import (
     write_array,
     write_images,
 )
-from robustbench_bi.corrupted_files.processes import in_processes
+from robustbench_bi.corrupted_files.worker_pool import in_processes
 from robustbench_bi.corruptions import resolve_suite, resolve_table
 from robustbench_bi.corruptions.apply import check_seed
 from robustbench_bi.data import Dataset, open_data
@@ -36,7 +36,7 @@ from robustbench_bi.data.broken import without_broken
 from robustbench_bi.data.preprocess import Preprocessing, preprocessing_of
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.atomic import remove_partial_files
-from robustbench_bi.ground.cells import CLEAN, CellProgress, parse_severities
+from robustbench_bi.ground.cells import CLEAN, Progress, cell_label, parse_severities
 from robustbench_bi.ground.cores import available_cores
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -80,7 +80,7 @@ def write_corrupted(
     skip_broken: bool = False,
     verify: bool = False,
     workers: int | None = None,
-    progress: Callable[[CellProgress], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Write corrupted images in the published layouts; files that are there, and whole, are left as they are.
 
@@ -139,14 +139,14 @@ def write_corrupted(
     if arrays and chosen != SEVERITIES:
         raise InputError(f"an array holds all five severities, got {severities!r}; leave them out")
     dataset = everything if limit is None else everything.limited(limit)
-    geometry, quality = _geometry(dataset, size, resize), _jpeg_quality(jpeg, arrays)
+    preprocessing, quality = _preprocessing(dataset, size, resize), _jpeg_quality(jpeg, arrays)
     order = Order(
         root=root,
         dataset=dataset,
-        geometry=geometry,
+        preprocessing=preprocessing,
         cells=cells,
         names=None if arrays else target_names(dataset, ".png" if quality is None else ".JPEG"),
-        table=resolve_table(table, geometry.input_size),
+        table=resolve_table(table, preprocessing.input_size),
         seed=check_seed(seed),
         jpeg=quality,
     )
@@ -190,20 +190,22 @@ def _begin(order: Order, source: str, skip_broken: bool, threads: int) -> tuple[
     return order, len(left_out)
 
 
-def _fill(order: Order, plan: Plan, workers: int, progress: Callable[[CellProgress], None] | None) -> int:
+def _fill(order: Order, plan: Plan, workers: int, progress: Callable[[Progress], None] | None) -> int:
     """Make what is lacking, and return the number of files."""
-    cells_total = len(order.blocks) * order.cell_count
+    steps_total = len(order.blocks) * order.cell_count
+    unit = "cells" if len(order.blocks) == 1 else "cell-blocks"
     lacking = [severities for block in plan.values() for severities in block.values()]
-    cells_done = cells_total - sum(len(severities) for severities in lacking)
+    steps_done = steps_total - sum(len(severities) for severities in lacking)
     images_total = sum(len(rows) for severities in lacking for rows in severities.values())
     images = 0
 
     def finished(job: Job) -> None:
-        nonlocal cells_done, images
-        cells_done += len(job.lacking)
+        nonlocal steps_done, images
+        steps_done += len(job.lacking)
         images += sum(len(rows) for rows in job.lacking.values())
         if progress is not None:
-            progress(CellProgress((job.corruption, max(job.lacking)), cells_done, cells_total, images, images_total))
+            label = cell_label((job.corruption, max(job.lacking)))
+            progress(Progress(label, unit, steps_done, steps_total, images, images_total))
 
     remove_partial_files(order.root)
     remove_partial_files(order.root / MANIFESTS)
@@ -214,7 +216,7 @@ def _fill(order: Order, plan: Plan, workers: int, progress: Callable[[CellProgre
     return len(lacking) if order.names is None else images_total
 
 
-def _geometry(dataset: Dataset, size: int | None, resize: int | None) -> Preprocessing:
+def _preprocessing(dataset: Dataset, size: int | None, resize: int | None) -> Preprocessing:
     """How images are cut; those of a fixed native size are used as they are."""
     if dataset.native_size is None:
         return preprocessing_of(None, input_size=size, resize_size=resize)

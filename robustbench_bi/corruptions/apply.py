@@ -17,7 +17,7 @@ from robustbench_bi.corruptions import CORRUPTIONS, modules_of, resolve_table
 from robustbench_bi.corruptions.draws import Draws
 from robustbench_bi.errors import InputError
 from robustbench_bi.ops.backends import choose_backend, load
-from robustbench_bi.ops.threads import pool
+from robustbench_bi.ops.share_out import pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

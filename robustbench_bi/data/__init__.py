@@ -123,7 +123,7 @@ class Dataset:
             `limit` and `without`, and key its random bits.
         labels: int32 (n,), class numbers.
         class_names: index = class number.
-        load: `(image_ids, geometry, cell, workers) -> uint8 (B, 3, S, S)` with S = `geometry.input_size`.
+        load: `(image_ids, preprocessing, cell, workers) -> uint8 (B, 3, S, S)` with S = `preprocessing.input_size`.
         describe: `(image_ids) -> one line for each image` that says what is read: path, size in bytes, label, or a
             checksum. The hash of a run is made from these lines.
         check: `(image_ids, cells, workers) -> broken images`, or None where an image cannot be broken.
@@ -177,12 +177,14 @@ class Dataset:
             digest.update(f"{image_id}\t{line}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
-    def read(self, rows: ArrayLike, geometry: Preprocessing, cell: Cell = CLEAN, workers: int = 0) -> NDArray[np.uint8]:
+    def read(
+        self, rows: ArrayLike, preprocessing: Preprocessing, cell: Cell = CLEAN, workers: int = 0
+    ) -> NDArray[np.uint8]:
         """Decode images and bring them to the model's side.
 
         Args:
             rows: positions into `image_ids`, in any order.
-            geometry: side, resize and interpolation; its mean and std are not used here.
+            preprocessing: side, resize and interpolation; its mean and std are not used here.
             cell: a stored cell, or the clean images.
             workers: threads that decode; 0 decodes in the calling thread. The result is the same.
 
@@ -195,7 +197,7 @@ class Dataset:
         import numpy as np
 
         self._require_cell(cell)
-        return self.load(self.image_ids[np.asarray(rows, dtype=np.int64)], geometry, cell, workers)
+        return self.load(self.image_ids[np.asarray(rows, dtype=np.int64)], preprocessing, cell, workers)
 
     def find_broken(self, workers: int = 0, cells: Collection[Cell] | None = None) -> tuple[Broken, ...]:
         """Decode every file and name those that cannot be.

@@ -24,7 +24,7 @@ from robustbench_bi.data.containers.folders import EXTENSIONS
 from robustbench_bi.data.containers.image_files import broken_files, decode, file_size
 from robustbench_bi.data.preprocess import Preprocessing, fit_image, preprocessing_of
 from robustbench_bi.errors import DataError, InputError
-from robustbench_bi.ground.cells import CellProgress
+from robustbench_bi.ground.cells import Progress, cell_label
 
 PHOTOGRAPHS = "photographs"
 _AT_ONCE = 64
@@ -66,7 +66,7 @@ def open_pictures(source: str | Path = PHOTOGRAPHS, *, limit: int | None = None)
     return dataset if limit is None else dataset.limited(limit)
 
 
-def picture_geometry(dataset: Dataset, size: int | None = None) -> Preprocessing:
+def picture_preprocessing(dataset: Dataset, size: int | None = None) -> Preprocessing:
     """How pictures are cut where no network says so: 224 pixels from a short side of 256, or their native size.
 
     Args:
@@ -77,9 +77,9 @@ def picture_geometry(dataset: Dataset, size: int | None = None) -> Preprocessing
         InputError: the size is out of range, or another one than that of pictures which are not resized.
 
     Example:
-        >>> picture_geometry(open_pictures("photographs"), 112).resize_size
+        >>> picture_preprocessing(open_pictures("photographs"), 112).resize_size
         128
-        >>> picture_geometry(open_pictures("demo")).input_size
+        >>> picture_preprocessing(open_pictures("demo")).input_size
         64
     """
     native = dataset.native_size
@@ -94,17 +94,17 @@ def picture_geometry(dataset: Dataset, size: int | None = None) -> Preprocessing
 
 def read_cells(
     dataset: Dataset,
-    geometry: Preprocessing,
+    preprocessing: Preprocessing,
     cells: Sequence[Cell],
     corrupted: Callable[..., Iterable[tuple[Cell, NDArray[np.uint8]]]],
     *,
-    progress: Callable[[CellProgress], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[tuple[Cell, NDArray[np.uint8]]]:
     """Read pictures, a few at a time, and yield these in every cell before the next are read.
 
     Args:
         dataset: the pictures.
-        geometry: how they are cut.
+        preprocessing: how they are cut.
         cells: clean and corruptions, in the order in which they are yielded.
         corrupted: makes the cells of a batch, as `robustbench_bi.corruptions.cells.corrupted_cells` does; it is called
             with pictures (B, 3, H, W), cells and ids, unless the source holds the corrupted pictures.
@@ -119,30 +119,31 @@ def read_cells(
     Example:
         >>> pictures, cells = open_pictures("demo", limit=2), [("none", 0), ("fog", 3)]
         >>> unchanged = lambda images, cells, ids: ((cell, images) for cell in cells)
-        >>> [(cell, own.shape) for cell, own in read_cells(pictures, picture_geometry(pictures), cells, unchanged)]
+        >>> [(cell, own.shape) for cell, own in read_cells(pictures, picture_preprocessing(pictures), cells, unchanged)]
         [(('none', 0), (2, 64, 64, 3)), (('fog', 3), (2, 64, 64, 3))]
     """
     starts = range(0, len(dataset), _AT_ONCE)
     done = images = 0
     for start in starts:
         rows = range(len(dataset))[start : start + _AT_ONCE]
-        for cell, own in _cells_of(dataset, rows, geometry, cells, corrupted):
+        for cell, own in _cells_of(dataset, rows, preprocessing, cells, corrupted):
             yield cell, own.transpose(0, 2, 3, 1)
             done, images = done + 1, images + len(rows)
             if progress is not None:
-                progress(CellProgress(cell, done, len(starts) * len(cells), images, len(dataset) * len(cells)))
+                total = len(starts) * len(cells)
+                progress(Progress(cell_label(cell), "cells", done, total, images, len(dataset) * len(cells)))
 
 
 def _cells_of(
     dataset: Dataset,
     rows: range,
-    geometry: Preprocessing,
+    preprocessing: Preprocessing,
     cells: Sequence[Cell],
     corrupted: Callable[..., Iterable[tuple[Cell, NDArray[np.uint8]]]],
 ) -> Iterable[tuple[Cell, NDArray[np.uint8]]]:
     if dataset.stored_cells is not None:
-        return ((cell, dataset.read(rows, geometry, cell, _THREADS)) for cell in cells)
-    clean = dataset.read(rows, geometry, workers=_THREADS)
+        return ((cell, dataset.read(rows, preprocessing, cell, _THREADS)) for cell in cells)
+    clean = dataset.read(rows, preprocessing, workers=_THREADS)
     return corrupted(clean, cells, ids=dataset.image_ids[rows])
 
 
@@ -165,15 +166,17 @@ def _open_files(files: list[Path]) -> Dataset:
         image_ids=np.arange(len(files), dtype=np.int64),
         labels=np.zeros(len(files), dtype=np.int32),
         class_names=("picture",),
-        load=lambda ids, geometry, _, workers: decode([files[image_id] for image_id in ids], geometry, workers),
+        load=lambda ids, preprocessing, _, workers: decode(
+            [files[image_id] for image_id in ids], preprocessing, workers
+        ),
         describe=lambda ids: (f"{files[image_id].name}\t{file_size(files[image_id])}" for image_id in ids),
         check=check,
     )
 
 
 def _open_photographs() -> Dataset:
-    def load(ids: NDArray[np.int64], geometry: Preprocessing, _: Cell, __: int) -> NDArray[np.uint8]:
-        return np.stack([fit_image(_photograph(_NAMES[image_id]), geometry) for image_id in ids])
+    def load(ids: NDArray[np.int64], preprocessing: Preprocessing, _: Cell, __: int) -> NDArray[np.uint8]:
+        return np.stack([fit_image(_photograph(_NAMES[image_id]), preprocessing) for image_id in ids])
 
     return Dataset(
         name="",

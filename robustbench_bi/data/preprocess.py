@@ -33,6 +33,9 @@ SMALLEST_SIDE = 32
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+Cut = tuple[int, int, str]
+"""Input size, resize size and interpolation."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -79,6 +82,16 @@ class Preprocessing:
         if 0.0 in self.std:
             raise InputError(f"std must be three numbers above 0, got {self.std}")
 
+    @property
+    def cut(self) -> Cut:
+        """What decides how an image is cut; models that agree in it see the same pixels.
+
+        Example:
+            >>> Preprocessing(64, 64).cut
+            (64, 64, 'bilinear')
+        """
+        return self.input_size, self.resize_size, self.interpolation
+
 
 def preprocessing_of(model: object, **overrides: Any) -> Preprocessing:
     """Preprocessing from a model's attributes, each of which an override replaces.
@@ -118,7 +131,7 @@ def load_image(path: str | Path, preprocessing: Preprocessing) -> NDArray[np.uin
     Args:
         path: a file that PIL reads. Grey, palette, CMYK, transparent and 16-bit images become RGB by PIL's `convert`,
             as in torchvision; an EXIF rotation is not applied, as there.
-        preprocessing: the geometry; see `fit_image`.
+        preprocessing: the preprocessing; see `fit_image`.
 
     Returns:
         uint8 (3, S, S), S = `preprocessing.input_size`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from robustbench_bi.ground.cells import Cell
 from robustbench_bi.runs.records import Run, cell_file, is_whole
@@ -13,7 +13,7 @@ from robustbench_bi.runs.records import Run, cell_file, is_whole
 if TYPE_CHECKING:
     from torch import nn
 
-    from robustbench_bi.data.preprocess import Preprocessing
+    from robustbench_bi.data.preprocess import Cut, Preprocessing
     from robustbench_bi.runs.identity import EvalConfig
 
 
@@ -28,13 +28,13 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Task:
+class CellBlock:
     """A cell-block to fill: its number and size, its cell, how images are cut, and the models that it is for."""
 
     block: int
     rows: int
     cell: Cell
-    geometry: Preprocessing
+    preprocessing: Preprocessing
     candidates: list[Candidate]
 
     @property
@@ -46,31 +46,33 @@ class Task:
         """Where the records of a model go."""
         return cell_file(candidate.run.directory, self.cell, self.block)
 
-    def lacking(self) -> Task:
+    def lacking(self) -> CellBlock:
         """The same for the models that lack it."""
         return replace(self, candidates=[c for c in self.candidates if not is_whole(self.file(c), self.rows)])
 
 
-def tasks_of(candidates: Sequence[Candidate]) -> Iterator[Task]:
+def cell_blocks_of(candidates: Sequence[Candidate]) -> Iterator[CellBlock]:
     """Every cell-block in the order of work, with the candidates that share its images."""
     for block, rows in candidates[0].run.blocks():
-        for group in _by_geometry(candidates):
+        for group in _by_cut(candidates):
             for cell in candidates[0].config.cells:
-                yield Task(block, rows, cell, group[0].preprocessing, group)
+                yield CellBlock(block, rows, cell, group[0].preprocessing, group)
 
 
-def there_already(tasks: Sequence[Task]) -> set[int]:
-    """Numbers of the tasks whose files are all there, whole or not: one look at each folder, which is cheap."""
-    folders = {task.file(candidate).parent for task in tasks for candidate in task.candidates}
+def there_already(cell_blocks: Sequence[CellBlock]) -> set[int]:
+    """Numbers of the cell_blocks whose files are all there, whole or not: one look at each folder, which is cheap."""
+    folders = {cell_block.file(candidate).parent for cell_block in cell_blocks for candidate in cell_block.candidates}
     files = {path for folder in folders for path in folder.glob("*.parquet")}
-    return {number for number, task in enumerate(tasks) if files.issuperset(map(task.file, task.candidates))}
+    return {
+        number
+        for number, cell_block in enumerate(cell_blocks)
+        if files.issuperset(map(cell_block.file, cell_block.candidates))
+    }
 
 
-def _by_geometry(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
+def _by_cut(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
     """Group candidates whose images are cut in the same way."""
-    groups: dict[tuple[Any, ...], list[Candidate]] = {}
+    groups: dict[Cut, list[Candidate]] = {}
     for candidate in candidates:
-        prepared = candidate.preprocessing
-        key = (prepared.input_size, prepared.resize_size, prepared.interpolation)
-        groups.setdefault(key, []).append(candidate)
+        groups.setdefault(candidate.preprocessing.cut, []).append(candidate)
     yield from groups.values()

@@ -19,9 +19,9 @@ from robustbench_bi.corruptions import resolve_suite
 from robustbench_bi.corruptions.apply import corrupt, jpeg_round_trip
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.data.broken import without_broken
-from robustbench_bi.data.preprocess import Preprocessing
+from robustbench_bi.data.preprocess import Cut
 from robustbench_bi.errors import ModelOutputError
-from robustbench_bi.evaluation.cell_blocks import Candidate, Task, tasks_of, there_already
+from robustbench_bi.evaluation.cell_blocks import Candidate, CellBlock, cell_blocks_of, there_already
 from robustbench_bi.evaluation.configure import configure_run
 from robustbench_bi.evaluation.folders import close_folder, open_folder
 from robustbench_bi.evaluation.networks import (
@@ -35,7 +35,7 @@ from robustbench_bi.evaluation.networks import (
 )
 from robustbench_bi.evaluation.prepare import check_options
 from robustbench_bi.evaluation.sharing import ALONE, Share, owners, wait_until
-from robustbench_bi.ground.cells import CLEAN, Cell, CellProgress, parse_severities
+from robustbench_bi.ground.cells import CLEAN, Cell, Progress, cell_label, parse_severities
 from robustbench_bi.models.inference import score
 from robustbench_bi.runs.identity import BLOCK_SIZE, EvalConfig
 from robustbench_bi.runs.records import Run, write_cell
@@ -89,11 +89,11 @@ def evaluate_models(
     input_size: int | None = None,
     resize_size: int | None = None,
     interpolation: str | None = None,
-    progress: Callable[[CellProgress], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
     block_size: int = BLOCK_SIZE,
     share: Share = ALONE,
 ) -> list[Run]:
-    """Evaluate several models in one pass; models of equal image geometry share every corrupted batch.
+    """Evaluate several models in one pass; models whose images are cut alike share every corrupted batch.
 
     Args:
         models: names or modules, as for `evaluate`.
@@ -148,7 +148,7 @@ def evaluate_models(
     networks = [network_for(model, own, dataset, target, seed) for model, own in zip(models, weights_of, strict=True)]
     given = {"mean": mean, "std": std, "input_size": input_size, "resize_size": resize_size}
     overrides = {name: value for name, value in {**given, "interpolation": interpolation}.items() if value is not None}
-    geometries = [preprocessing_for(network, dataset, overrides) for network in networks]
+    preprocessings = [preprocessing_for(network, dataset, overrides) for network in networks]
 
     def configure(dataset: Dataset, broken: tuple[dict[str, Any], ...] = ()) -> list[EvalConfig]:
         return [
@@ -168,7 +168,7 @@ def evaluate_models(
                 workers=workers,
                 broken=broken,
             )
-            for model, network, prepared in zip(models, networks, geometries, strict=True)
+            for model, network, prepared in zip(models, networks, preprocessings, strict=True)
         ]
 
     configs = configure(dataset)
@@ -179,11 +179,11 @@ def evaluate_models(
         needed = None if dataset.stored_cells is None else configs[0].cells
         dataset, broken = without_broken(dataset, needed, workers, skip_broken)
         configs = configure(dataset, broken)
-        for network, prepared, config in zip(networks, geometries, configs, strict=True):
+        for network, prepared, config in zip(networks, preprocessings, configs, strict=True):
             try_out(network, prepared, config, dataset)
     candidates = [
         Candidate(network, prepared, config, open_folder(Path(out), config, share))
-        for network, prepared, config in zip(networks, geometries, configs, strict=True)
+        for network, prepared, config in zip(networks, preprocessings, configs, strict=True)
     ]
     try:
         _Loop(dataset, candidates, target, batch_size, workers, progress, share).run()
@@ -210,7 +210,7 @@ class _Loop:
         device: torch.device,
         batch_size: int,
         workers: int,
-        progress: Callable[[CellProgress], None] | None,
+        progress: Callable[[Progress], None] | None,
         share: Share,
     ) -> None:
         self.dataset = dataset
@@ -220,11 +220,14 @@ class _Loop:
         self.progress = progress
         self.candidates = candidates
         self.block_size = candidates[0].config.block_size
-        tasks = list(tasks_of(candidates))
-        owned = list(zip(tasks, owners([task.images for task in tasks], share.count), strict=True))
-        self.tasks = [task.lacking() for task, owner in owned if owner == share.rank]
-        self.others = [task for task, owner in owned if owner != share.rank] if share.leads else []
+        cell_blocks = list(cell_blocks_of(candidates))
+        owned = list(
+            zip(cell_blocks, owners([cell_block.images for cell_block in cell_blocks], share.count), strict=True)
+        )
+        self.cell_blocks = [cell_block.lacking() for cell_block, owner in owned if owner == share.rank]
+        self.others = [cell_block for cell_block, owner in owned if owner != share.rank] if share.leads else []
         self.others_before = there_already(self.others)
+        self.unit = "cells" if len({cell_block.block for cell_block in cell_blocks}) == 1 else "cell-blocks"
         self.images = 0
 
     def run(self) -> None:
@@ -234,26 +237,26 @@ class _Loop:
             self._wait()
 
     def _fill(self) -> None:
-        """Fill the own cell-blocks; the images of a block are decoded once for each geometry."""
-        block: tuple[int, Preprocessing] | None = None
+        """Fill the own cell-blocks; the images of a block are decoded once for each way of cutting them."""
+        block: tuple[int, Cut] | None = None
         clean: NDArray[np.uint8] | None = None
         images: NDArray[np.uint8] | None = None
-        for done, task in enumerate(self.tasks, start=1):
-            if not task.candidates:
+        for done, cell_block in enumerate(self.cell_blocks, start=1):
+            if not cell_block.candidates:
                 continue
-            rows = np.arange(task.rows) + task.block * self.block_size
+            rows = np.arange(cell_block.rows) + cell_block.block * self.block_size
             if self.dataset.stored_cells is not None:
                 images = None  # so that the last block's memory is free before the next one is read
-                images = self.dataset.read(rows, task.geometry, cell=task.cell, workers=self.workers)
+                images = self.dataset.read(rows, cell_block.preprocessing, cell=cell_block.cell, workers=self.workers)
             else:
-                if clean is None or block != (task.block, task.geometry):
-                    block, images, clean = (task.block, task.geometry), None, None
-                    clean = self.dataset.read(rows, task.geometry, workers=self.workers)
+                if clean is None or block != (cell_block.block, cell_block.preprocessing.cut):
+                    block, images, clean = (cell_block.block, cell_block.preprocessing.cut), None, None
+                    clean = self.dataset.read(rows, cell_block.preprocessing, workers=self.workers)
                 images = clean
-            for candidate, columns in zip(task.candidates, self._classify(task, images, rows), strict=True):
-                write_cell(task.file(candidate), columns)
-            self.images += task.images
-            self._show(task.cell, done, there_already(self.others))
+            for candidate, columns in zip(cell_block.candidates, self._classify(cell_block, images, rows), strict=True):
+                write_cell(cell_block.file(candidate), columns)
+            self.images += cell_block.images
+            self._show(cell_block.cell, done, there_already(self.others))
 
     def _wait(self) -> None:
         """Wait until the others have done their part, and show how they come on; give up on those that died."""
@@ -263,7 +266,7 @@ class _Loop:
             nonlocal there
             before, there = there, there_already(self.others)
             if new := there - before:
-                self._show(self.others[max(new)].cell, len(self.tasks), there)
+                self._show(self.others[max(new)].cell, len(self.cell_blocks), there)
             return len(there)
 
         def finished() -> bool:
@@ -276,26 +279,30 @@ class _Loop:
         if self.progress is None:
             return
         of_others = sum(self.others[number].images for number in there - self.others_before)
-        still = sum(task.images for number, task in enumerate(self.others) if number not in self.others_before)
-        images_total = sum(task.images for task in self.tasks) + still
-        cells_done, cells_total = done + len(there), len(self.tasks) + len(self.others)
-        self.progress(CellProgress(cell, cells_done, cells_total, self.images + of_others, images_total))
+        still = sum(
+            cell_block.images for number, cell_block in enumerate(self.others) if number not in self.others_before
+        )
+        images_total = sum(cell_block.images for cell_block in self.cell_blocks) + still
+        steps_done, steps_total = done + len(there), len(self.cell_blocks) + len(self.others)
+        self.progress(
+            Progress(cell_label(cell), self.unit, steps_done, steps_total, self.images + of_others, images_total)
+        )
 
     def _classify(
-        self, task: Task, images: NDArray[np.uint8], rows: NDArray[np.int64]
+        self, cell_block: CellBlock, images: NDArray[np.uint8], rows: NDArray[np.int64]
     ) -> list[dict[str, NDArray[Any]]]:
         """Corrupt the images of a cell-block batch by batch and run every candidate on each batch."""
-        made_here = task.cell != CLEAN and self.dataset.stored_cells is None
-        parts: list[list[dict[str, NDArray[Any]]]] = [[] for _ in task.candidates]
+        made_here = cell_block.cell != CLEAN and self.dataset.stored_cells is None
+        parts: list[list[dict[str, NDArray[Any]]]] = [[] for _ in cell_block.candidates]
         for start in range(0, len(images), self.batch_size):
             chosen = rows[start : start + self.batch_size]
             batch = torch.from_numpy(images[start : start + self.batch_size]).to(self.device)
             image_ids = self.dataset.image_ids[chosen]
             if made_here:
-                batch = _corrupted(batch, task.cell, image_ids, task.candidates[0].config)
+                batch = _corrupted(batch, cell_block.cell, image_ids, cell_block.candidates[0].config)
             labels = torch.from_numpy(self.dataset.labels[chosen]).to(self.device)
-            for part, candidate in zip(parts, task.candidates, strict=True):
-                logits = self._logits(candidate, batch, task.cell)
+            for part, candidate in zip(parts, cell_block.candidates, strict=True):
+                logits = self._logits(candidate, batch, cell_block.cell)
                 part.append({"image_id": image_ids, **score(logits, labels)})
         return [{name: np.concatenate([p[name] for p in part]) for name in part[0]} for part in parts]
 

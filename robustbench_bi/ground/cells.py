@@ -5,34 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from robustbench_bi.errors import InputError
 
-if TYPE_CHECKING:
-    pass
-
-CLEAN = ("none", 0)
-
-
 Cell = tuple[str, int]
+
+CLEAN: Cell = ("none", 0)
+SEVERITIES = (1, 2, 3, 4, 5)
+# In published tables, this severity of a corruption stands for its mean over the five.
+MEAN = 0
 
 
 @dataclass(frozen=True)
-class CellProgress:
-    """Where long work over cells and blocks of images stands, after each cell-block.
+class Progress:
+    """Where long work over images stands, after each of its steps.
 
     Attributes:
-        cell: the one just finished.
-        cells_done: cell-blocks that are finished, those of earlier starts included.
-        cells_total: cell-blocks in all.
-        images: images done since this start, counted once for each cell and model.
+        label: the step just finished, in words: "fog severity 3".
+        unit: what the steps are, in the plural: "cells", "frequencies".
+        steps_done: steps that are finished, those of earlier starts included.
+        steps_total: steps in all.
+        images: images done since this start, counted once for each step that they take part in.
         images_total: images to do in this start.
     """
 
-    cell: Cell
-    cells_done: int
-    cells_total: int
+    label: str
+    unit: str
+    steps_done: int
+    steps_total: int
     images: int
     images_total: int
 
@@ -66,3 +66,25 @@ def parse_severities(severities: str | int | Iterable[int]) -> tuple[int, ...]:
     if not chosen:
         raise InputError('severities must name at least one from 1 to 5, as in "1-5" or "1,3,5"')
     return tuple(sorted(set(chosen)))
+
+
+def cell_label(cell: Cell) -> str:
+    """A cell in words.
+
+    Example:
+        >>> cell_label(("fog", 3)), cell_label(("fog", 0)), cell_label(("none", 0))
+        ('fog severity 3', 'fog', 'clean')
+    """
+    corruption, severity = cell
+    if cell == CLEAN:
+        return "clean"
+    return corruption if severity == MEAN else f"{corruption} severity {severity}"
+
+
+def cells_by_corruption(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+    """The cells of each corruption, in the given order, without clean."""
+    grouped: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if cell != CLEAN:
+            grouped.setdefault(cell[0], []).append(cell)
+    return grouped

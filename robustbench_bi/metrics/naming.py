@@ -3,13 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from robustbench_bi.ground.cells import Cell
-from robustbench_bi.metrics.robustness import (
-    MEAN,
-    SEVERITIES,
-    benchmark_corruptions,
-    corruption_error_weights,
-)
+from robustbench_bi.ground.cells import MEAN, SEVERITIES, Cell
+from robustbench_bi.metrics.robustness import benchmark_corruptions, corruption_error_weights
 
 PUBLISHED_IMAGES = 50_000
 # Data of which AlexNet's ImageNet-C errors say nothing, whatever the number of classes.

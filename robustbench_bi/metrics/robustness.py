@@ -13,10 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from robustbench_bi.errors import InputError
-from robustbench_bi.ground.cells import CLEAN, Cell
-
-SEVERITIES = (1, 2, 3, 4, 5)
-MEAN = 0
+from robustbench_bi.ground.cells import CLEAN, MEAN, SEVERITIES, Cell, cell_label, cells_by_corruption
 
 
 @cache
@@ -75,28 +72,6 @@ def cell_errors(cells: pd.DataFrame) -> dict[Cell, float]:
             raise InputError(f"top1 must be from 0 to 100 percent, got {top1} for {cell_label(cell)}")
         errors[cell] = 100.0 - float(top1)
     return errors
-
-
-def cell_label(cell: Cell) -> str:
-    """A cell in words.
-
-    Example:
-        >>> cell_label(("fog", 3)), cell_label(("fog", 0)), cell_label(("none", 0))
-        ('fog severity 3', 'fog', 'clean')
-    """
-    corruption, severity = cell
-    if cell == CLEAN:
-        return "clean"
-    return corruption if severity == MEAN else f"{corruption} severity {severity}"
-
-
-def cells_by_corruption(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
-    """The cells of each corruption, in the given order, without clean."""
-    grouped: dict[str, list[Cell]] = {}
-    for cell in cells:
-        if cell != CLEAN:
-            grouped.setdefault(cell[0], []).append(cell)
-    return grouped
 
 
 def corruption_error_weights(

@@ -21,7 +21,7 @@ from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.errors import DataError, InputError, ModelOutputError, RunMismatchError
 from robustbench_bi.evaluation.networks import logits_of
 from robustbench_bi.ground.atomic import remove_partial_files, replacing
-from robustbench_bi.ground.cells import CellProgress
+from robustbench_bi.ground.cells import Progress
 from robustbench_bi.probes.frequencies import add_frequency, default_norm, frequencies
 from robustbench_bi.probes.subjects import Subject, left_out, open_subjects, unchanged
 from robustbench_bi.runs.identity import BLOCK_SIZE
@@ -51,7 +51,7 @@ def fourier_errors(
     limit: int | None = None,
     classes: str | Path | None = None,
     out: str | Path = "fourier",
-    progress: Callable[[CellProgress], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> pd.DataFrame:
     """Which images each model gets wrong when one frequency is added, for each frequency.
@@ -112,20 +112,22 @@ def fourier_errors(
     return frame
 
 
-def _counter(probes: Sequence[_Probe], progress: Callable[[CellProgress], None] | None) -> Callable[[Cell, int], None]:
+def _counter(probes: Sequence[_Probe], progress: Callable[[Progress], None] | None) -> Callable[[Cell, int], None]:
     """A callback that adds up finished cells and images, and reports them."""
     missing = [(len(rows), len(cells)) for probe in probes for _, rows, cells in probe.missing()]
-    cells_total = sum(len(probe.cells) * -(-len(probe.dataset) // BLOCK_SIZE) for probe in probes)
-    cells_done = cells_total - sum(cells for _, cells in missing)
+    steps_total = sum(len(probe.cells) * -(-len(probe.dataset) // BLOCK_SIZE) for probe in probes)
+    steps_done = steps_total - sum(cells for _, cells in missing)
     images, images_total = 0, sum(rows * cells for rows, cells in missing)
 
     def count(cell: Cell, rows: int) -> None:
-        nonlocal cells_done, images
-        cells_done, images = cells_done + 1, images + rows
+        nonlocal steps_done, images
+        steps_done, images = steps_done + 1, images + rows
         if progress is not None:
             vertical, horizontal, _ = cell
             progress(
-                CellProgress((f"frequency {vertical},", horizontal), cells_done, cells_total, images, images_total)
+                Progress(
+                    f"frequency {vertical}, {horizontal}", "frequencies", steps_done, steps_total, images, images_total
+                )
             )
 
     return count

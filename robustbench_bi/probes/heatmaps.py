@@ -20,7 +20,7 @@ from robustbench_bi.corruptions.apply import check_severity, corrupt, jpeg_round
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.data.pictures import open_pictures
 from robustbench_bi.errors import DataError, InputError
-from robustbench_bi.ground.cells import CLEAN, Cell, CellProgress
+from robustbench_bi.ground.cells import CLEAN, Cell, Progress
 from robustbench_bi.ground.registry import unknown_name
 from robustbench_bi.probes.features import REDUCTIONS, choose_layer, correlation, layer_maps, reduce_maps
 from robustbench_bi.probes.subjects import Subject, left_out, open_subjects, unchanged
@@ -61,7 +61,7 @@ def heat_maps(
     limit: int | None = None,
     classes: str | Path | None = None,
     jpeg: int | str | None = "auto",
-    progress: Callable[[CellProgress], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> HeatMaps:
     """Compare what a layer puts out for corrupted images with what it puts out for the clean ones.
@@ -148,7 +148,7 @@ class _Probe:
             for subject in subjects
         ]
 
-    def correlations(self, dataset: Dataset, progress: Callable[[CellProgress], None] | None) -> pd.DataFrame:
+    def correlations(self, dataset: Dataset, progress: Callable[[Progress], None] | None) -> pd.DataFrame:
         """The first frame of `HeatMaps`, batch by batch."""
         n, batch_size = len(dataset), self.subjects[0].config.batch_size
         clean: list[list[Tensor]] = [[] for _ in self.subjects]
@@ -166,7 +166,7 @@ class _Probe:
                 if progress is not None:
                     images = start * len(self.subjects) + len(rows) * (number + 1)
                     progress(
-                        CellProgress((self.subjects[number].label, 0), done, total, images, n * len(self.subjects))
+                        Progress(self.subjects[number].label, "batches", done, total, images, n * len(self.subjects))
                     )
         # Listings are sorted by class; a third of the set further on is an image of another class, but in small sets.
         for number, parts in enumerate(clean if n > 1 else []):
@@ -201,12 +201,12 @@ class _Probe:
         return pd.DataFrame(rows)
 
     def _passes(self, dataset: Dataset, rows: NDArray[np.int64]) -> Iterator[tuple[int, Maps, Maps]]:
-        """For each subject, its pictures in every cell and its reduced maps of them; equal geometries share pixels."""
+        """For each subject, its pictures in every cell and its reduced maps of them; those cut alike share pixels."""
         made: dict[tuple[int, int, str], Maps] = {}
         for number, (subject, layer) in enumerate(zip(self.subjects, self.layers, strict=True)):
-            if subject.geometry not in made:
-                made[subject.geometry] = _pictures(dataset, rows, subject)
-            pictures = made[subject.geometry]
+            if subject.preprocessing.cut not in made:
+                made[subject.preprocessing.cut] = _pictures(dataset, rows, subject)
+            pictures = made[subject.preprocessing.cut]
             features = {cell: layer_maps(subject, own, layer) for cell, own in pictures.items()}
             maps = {cell: reduce_maps(own, self.reduction, features[CLEAN]) for cell, own in features.items()}
             yield number, pictures, maps

@@ -13,8 +13,8 @@ from robustbench_bi.analysis.groups import FIGURE_3_NOISES
 from robustbench_bi.analysis.spectra import bands_frame, measure_spectra, spectra_frame
 from robustbench_bi.corruptions import resolve_suite, resolve_table
 from robustbench_bi.corruptions.cells import corrupted_cells
-from robustbench_bi.data.pictures import PHOTOGRAPHS, open_pictures, picture_geometry, read_cells
-from robustbench_bi.ground.cells import CLEAN, CellProgress, parse_severities
+from robustbench_bi.data.pictures import PHOTOGRAPHS, open_pictures, picture_preprocessing, read_cells
+from robustbench_bi.ground.cells import CLEAN, Progress, parse_severities
 
 
 def picture_spectra(
@@ -27,7 +27,7 @@ def picture_spectra(
     table: str = "auto",
     jpeg: int | None = None,
     seed: int = 0,
-    progress: Callable[[CellProgress], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measure the spectra of pictures, clean and in each cell; `ring_power` has the formula.
 
@@ -36,7 +36,7 @@ def picture_spectra(
         corruptions: a suite, a category, or names.
         severities: such as "1-5", 3 or [1, 3, 5].
         limit: at most this many pictures, see `Dataset.limited`.
-        size: side of the pictures, see `picture_geometry`.
+        size: side of the pictures, see `picture_preprocessing`.
         table: the severity constants.
         jpeg: quality of a JPEG round trip after each corruption; None for the corruption alone.
         seed: keys every random draw.
@@ -57,10 +57,10 @@ def picture_spectra(
     chosen = parse_severities(severities)
     cells = [CLEAN, *((name, severity) for name in resolve_suite(corruptions) for severity in chosen)]
     dataset = open_pictures(images, limit=limit)
-    geometry = picture_geometry(dataset, size)
-    table = resolve_table(table, geometry.input_size)
+    preprocessing = picture_preprocessing(dataset, size)
+    table = resolve_table(table, preprocessing.input_size)
     corrupted = partial(corrupted_cells, seed=seed, table=table, jpeg=jpeg)
-    measured = measure_spectra(read_cells(dataset, geometry, cells, corrupted, progress=progress))
-    about = {"data": Path(images).resolve().name, "input_size": geometry.input_size, "table": table, "jpeg": jpeg}
+    measured = measure_spectra(read_cells(dataset, preprocessing, cells, corrupted, progress=progress))
+    about = {"data": Path(images).resolve().name, "input_size": preprocessing.input_size, "table": table, "jpeg": jpeg}
     about["generator"] = "bivo-robust" if dataset.stored_cells is None else "files"
     return spectra_frame(measured, describe_data(about, len(dataset))), bands_frame(measured)

@@ -39,11 +39,6 @@ class Subject:
     preprocessing: Preprocessing
     config: EvalConfig
 
-    @property
-    def geometry(self) -> tuple[int, int, str]:
-        """What decides how its images are cut; subjects that agree in it see the same pixels."""
-        return self.preprocessing.input_size, self.preprocessing.resize_size, self.preprocessing.interpolation
-
 
 def open_subjects(
     models: Sequence[str | nn.Module],
@@ -82,7 +77,7 @@ def open_subjects(
     Example:
         >>> from robustbench_bi.data import open_data
         >>> dataset, (subject,) = open_subjects(["resnet50"], open_data("demo", limit=8))
-        >>> subject.label, subject.geometry, subject.config.n
+        >>> subject.label, subject.preprocessing.cut, subject.config.n
         ('resnet50', (64, 64, 'bilinear'), 8)
     """
     workers = min(8, os.cpu_count() or 1) if workers is None else workers

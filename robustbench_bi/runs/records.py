@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from robustbench_bi.errors import DataError, InputError, RunMismatchError
 from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.ground.cells import Cell
+from robustbench_bi.tasks.classification import COLUMNS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,14 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RECORD_SCHEMA = 1
-COLUMNS = {
-    "image_id": "int64",
-    "label": "int32",
-    "prediction": "int32",
-    "rank": "int32",
-    "confidence": "float32",
-    "loss": "float32",
-}
 ARROW_TYPES = {name: dtype.replace("float32", "float") for name, dtype in COLUMNS.items()}
 
 

@@ -44,23 +44,23 @@ class TrainingImages:
 
     Args:
         dataset: the split.
-        geometry: side and resize of the network's images.
+        preprocessing: side and resize of the network's images.
         recipe: its `crop`, `shift`, `flip` and `augment`.
         seed: keys every draw, with the epoch and the image.
         workers: threads that read and augment.
     """
 
-    def __init__(self, dataset: Dataset, geometry: Preprocessing, recipe: Recipe, seed: int, workers: int) -> None:
+    def __init__(self, dataset: Dataset, preprocessing: Preprocessing, recipe: Recipe, seed: int, workers: int) -> None:
         self.dataset = dataset
         self.recipe = recipe
         self.seed = seed
         self.workers = workers
-        self.side = geometry.input_size
+        self.side = preprocessing.input_size
         self.labels = torch.from_numpy(dataset.labels).long()
         self.open_image = dataset.open_image if recipe.crop == "inception" else None
-        whole = geometry.resize_size if recipe.crop == "inception" else geometry.input_size
+        whole = preprocessing.resize_size if recipe.crop == "inception" else preprocessing.input_size
         if self.open_image is None:
-            self.read = reader(dataset, replace(geometry, input_size=whole, resize_size=whole), workers)
+            self.read = reader(dataset, replace(preprocessing, input_size=whole, resize_size=whole), workers)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -118,11 +118,11 @@ class TrainingImages:
         return np.random.default_rng((self.seed, epoch, purpose, image_id))
 
 
-def reader(dataset: Dataset, geometry: Preprocessing, workers: int) -> Reader:
+def reader(dataset: Dataset, preprocessing: Preprocessing, workers: int) -> Reader:
     """Read rows of a dataset: from memory where the whole of it is small, else decoded again each time."""
-    if 3 * geometry.input_size**2 * len(dataset) > IN_MEMORY_BYTES:
-        return lambda rows: torch.from_numpy(dataset.read(rows, geometry, workers=workers))
-    kept = torch.from_numpy(dataset.read(np.arange(len(dataset)), geometry, workers=workers))
+    if 3 * preprocessing.input_size**2 * len(dataset) > IN_MEMORY_BYTES:
+        return lambda rows: torch.from_numpy(dataset.read(rows, preprocessing, workers=workers))
+    kept = torch.from_numpy(dataset.read(np.arange(len(dataset)), preprocessing, workers=workers))
     return lambda rows: kept[torch.from_numpy(rows)]
 
 

@@ -23,10 +23,10 @@ from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.models import MODELS, create_model, resolve
 from robustbench_bi.models.inference import memory_format
 from robustbench_bi.models.weights import source_hash
+from robustbench_bi.training.distributed import Processes, join, losing_others
 from robustbench_bi.training.files import Files
 from robustbench_bi.training.images import TrainingImages, reader
 from robustbench_bi.training.logs import Progress, Watchers, tensorboard
-from robustbench_bi.training.processes import Processes, join, losing_others
 from robustbench_bi.training.recipe import Recipe, resolve_recipe
 from robustbench_bi.training.session import Prepared, Session
 from robustbench_bi.training.state import Position, restore_state
@@ -199,8 +199,8 @@ def _prepare(
     share, normalised_together = share_out(execution, network, recipe.batch_size, processes)
     if workers is None:
         workers = max(1, min(8, (os.cpu_count() or 1) // processes.neighbours))
-    geometry = _geometry(network, evaluation)
-    recipe = replace(recipe, input_size=geometry.input_size)
+    preprocessing = _preprocessing(network, evaluation)
+    recipe = replace(recipe, input_size=preprocessing.input_size)
     named = getattr(network, "identity", {})
     about = {
         "model": named.get("name", model),
@@ -220,10 +220,10 @@ def _prepare(
         "compiled": execution.compiled,
         "device": processes.device.type,
     }
-    images = TrainingImages(training, geometry, recipe, seed, workers)
+    images = TrainingImages(training, preprocessing, recipe, seed, workers)
     evaluation_labels = torch.from_numpy(evaluation.labels).long()
-    read = reader(evaluation, geometry, workers)
-    return Prepared(network, geometry, recipe, execution, processes, images, read, evaluation_labels, share, about)
+    read = reader(evaluation, preprocessing, workers)
+    return Prepared(network, preprocessing, recipe, execution, processes, images, read, evaluation_labels, share, about)
 
 
 def _open_splits(data: str, limit: int | None, classes: str | Path | None) -> tuple[Dataset, Dataset]:
@@ -237,10 +237,10 @@ def _open_splits(data: str, limit: int | None, classes: str | Path | None) -> tu
     if len(training) < 2:
         raise DataError(f"training needs at least 2 images, {data} gives {len(training)}")
     whole = training if limit is None else open_data(data, split="training", classes=classes)
-    rows, geometry = range(min(8, len(evaluation))), Preprocessing(32, 32)
+    rows, preprocessing = range(min(8, len(evaluation))), Preprocessing(32, 32)
     # Sizes of files without compression agree by chance.
     if whole.listing_hash == evaluation.listing_hash and np.array_equal(
-        whole.read(rows, geometry), evaluation.read(rows, geometry)
+        whole.read(rows, preprocessing), evaluation.read(rows, preprocessing)
     ):
         raise DataError(f"{data} has no evaluation split of its own: expected the folders {data}/train and {data}/val")
     return training, evaluation
@@ -259,7 +259,7 @@ def _network(model: str, training: Dataset, recipe: Recipe, options: Mapping[str
     return create_model(model, num_classes=training.num_classes, **options)
 
 
-def _geometry(network: torch.nn.Module, dataset: Dataset) -> Preprocessing:
+def _preprocessing(network: torch.nn.Module, dataset: Dataset) -> Preprocessing:
     """The network's preprocessing; images of a fixed side are used as they are."""
     side = dataset.native_size
     return preprocessing_of(network, input_size=side, resize_size=side)

@@ -15,10 +15,10 @@ from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import ModelOutputError
 from robustbench_bi.models.weights import load_weights, save_checkpoint
 from robustbench_bi.runs.identity import installed_versions
+from robustbench_bi.training.distributed import Processes
 from robustbench_bi.training.files import Files
 from robustbench_bi.training.images import Batch, Reader, TrainingImages, prefetched
 from robustbench_bi.training.logs import Progress, Watchers, write_log
-from robustbench_bi.training.processes import Processes
 from robustbench_bi.training.recipe import Recipe
 from robustbench_bi.training.state import Position, generator_states, save_state
 from robustbench_bi.training.steps import Execution, Learner, Result
@@ -35,7 +35,7 @@ class Prepared:
 
     Attributes:
         network: with its first weights, on its device.
-        geometry: of its images.
+        preprocessing: of its images.
         recipe: what changes the result, with the batch size that the data allow.
         execution: how it is computed.
         processes: that share the batches.
@@ -46,7 +46,7 @@ class Prepared:
     """
 
     network: torch.nn.Module
-    geometry: Preprocessing
+    preprocessing: Preprocessing
     recipe: Recipe
     execution: Execution
     processes: Processes
@@ -93,7 +93,7 @@ class Session:
         self.metadata = {**prepared.about, "versions": installed_versions()}
         self.learner = Learner(
             prepared.network,
-            prepared.geometry,
+            prepared.preprocessing,
             prepared.images.dataset.num_classes,
             prepared.recipe,
             prepared.execution,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from robustbench_bi.errors import RunMismatchError
 from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.models.weights import read_metadata
-from robustbench_bi.training.processes import Processes
+from robustbench_bi.training.distributed import Processes
 
 IDENTITY = {
     "model": "the network",

@@ -19,8 +19,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from robustbench_bi.data.preprocess import Preprocessing, normalise
 from robustbench_bi.errors import BackendUnavailableError, InputError, ModelOutputError
 from robustbench_bi.models.inference import autocast, checked_logits, failing_in_a_line, full_precision
+from robustbench_bi.training.distributed import Processes, is_of_lost_process
 from robustbench_bi.training.images import Batch, Reader
-from robustbench_bi.training.processes import Processes, is_of_lost_process
 from robustbench_bi.training.recipe import Recipe
 
 
@@ -57,7 +57,7 @@ class Learner:
 
     Args:
         network: on its device, in its memory format.
-        geometry: mean and std of its images.
+        preprocessing: mean and std of its images.
         num_classes: of the data.
         recipe: of the optimiser.
         execution: how it is computed.
@@ -67,7 +67,7 @@ class Learner:
     def __init__(
         self,
         network: nn.Module,
-        geometry: Preprocessing,
+        preprocessing: Preprocessing,
         num_classes: int,
         recipe: Recipe,
         execution: Execution,
@@ -76,7 +76,7 @@ class Learner:
         if execution.sync_batch_norm:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         self.network = network
-        self.geometry = geometry
+        self.preprocessing = preprocessing
         self.num_classes = num_classes
         self.name = str(getattr(network, "identity", {}).get("name", "the network"))
         self.recipe = recipe
@@ -169,7 +169,7 @@ class Learner:
         return nullcontext() if last or not isinstance(self.shared, DistributedDataParallel) else self.shared.no_sync()
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
-        prepared = normalise(images, self.geometry).contiguous(memory_format=self.execution.layout)
+        prepared = normalise(images, self.preprocessing).contiguous(memory_format=self.execution.layout)
         try:
             with (
                 autocast(images.device, self.execution.precision),

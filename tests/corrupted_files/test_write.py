@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 
 import robustbench_bi as rb
-from robustbench_bi.corrupted_files import Summary, image_files, processes, write, write_corrupted
+from robustbench_bi.corrupted_files import Summary, image_files, write, write_corrupted
+from robustbench_bi.corrupted_files import worker_pool as processes
 from robustbench_bi.corruptions.apply import corrupt
 from robustbench_bi.data import CLEAN, Dataset, open_data
 from robustbench_bi.data.labels.class_folders import read_classes
@@ -77,9 +78,9 @@ def loaded(data):
     return np.asarray(Image.open(BytesIO(data))).transpose(2, 0, 1)
 
 
-def expected(dataset, geometry, cell, **options):
+def expected(dataset, preprocessing, cell, **options):
     """The pixels that an evaluation makes of a cell, before the JPEG round trip."""
-    images = torch.from_numpy(dataset.read(range(len(dataset)), geometry))
+    images = torch.from_numpy(dataset.read(range(len(dataset)), preprocessing))
     return images if cell == CLEAN else corrupt(images, *cell, ids=dataset.image_ids, **options)
 
 
@@ -134,20 +135,20 @@ def test_cifar_becomes_arrays(cifar, tmp_path):
     array = np.load(tmp_path / "out" / "fog.npy")
     assert array.shape == (35, 32, 32, 3) and array.dtype == np.uint8 and array.flags.c_contiguous
     assert np.load(tmp_path / "out" / "labels.npy").tolist() == [3, 1, 9, 0, 3, 5, 2] * 5
-    clean, files, geometry = open_data(cifar), open_data(summary.source), Preprocessing(32, 32)
+    clean, files, preprocessing = open_data(cifar), open_data(summary.source), Preprocessing(32, 32)
     for cell in [CLEAN, *((name, severity) for name in ("fog", "shot_noise") for severity in range(1, 6))]:
-        made = expected(clean, geometry, cell, table="cifar-10-c")
-        assert np.array_equal(files.read(range(7), geometry, cell), made.numpy())
+        made = expected(clean, preprocessing, cell, table="cifar-10-c")
+        assert np.array_equal(files.read(range(7), preprocessing, cell), made.numpy())
 
 
 def test_a_limited_array_holds_the_chosen_images(cifar, tmp_path, monkeypatch):
     monkeypatch.setattr(image_files, "IMAGES_AT_ONCE", 2)
     summary = write_corrupted(cifar, tmp_path / "out", suite="shot_noise", limit=3, workers=1)
-    chosen, geometry = open_data(cifar, limit=3), Preprocessing(32, 32)
+    chosen, preprocessing = open_data(cifar, limit=3), Preprocessing(32, 32)
     files = open_data(summary.source)
     assert files.labels.tolist() == chosen.labels.tolist()
-    made = expected(chosen, geometry, ("shot_noise", 4), table="cifar-10-c")
-    assert np.array_equal(files.read(range(3), geometry, ("shot_noise", 4)), made.numpy())
+    made = expected(chosen, preprocessing, ("shot_noise", 4), table="cifar-10-c")
+    assert np.array_equal(files.read(range(3), preprocessing, ("shot_noise", 4)), made.numpy())
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:900])])
@@ -253,7 +254,7 @@ def test_a_stopped_run_continues_to_the_same_bytes(photos, tmp_path, monkeypatch
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     after = stamps(tmp_path / "out")
     assert {path: after[path] for path in kept} == kept
-    assert (seen[-1].cells_done, seen[-1].cells_total) == (12, 12)
+    assert (seen[-1].steps_done, seen[-1].steps_total) == (12, 12)
     assert seen[-1].images == seen[-1].images_total == summary.written
 
 
@@ -477,4 +478,4 @@ def test_a_folder_that_cannot_be_filled_is_refused(photos, tmp_path, monkeypatch
 
 
 def test_the_default_size_is_imagenet_s(photos):
-    assert write._geometry(open_data(photos), None, None) == Preprocessing(224, 256)
+    assert write._preprocessing(open_data(photos), None, None) == Preprocessing(224, 256)

@@ -8,7 +8,7 @@ from PIL import Image
 from robustbench_bi.corruptions.apply import corrupt, jpeg_round_trip
 from robustbench_bi.corruptions.cells import corrupted_cells
 from robustbench_bi.data import open_data
-from robustbench_bi.data.pictures import open_pictures, picture_geometry, read_cells
+from robustbench_bi.data.pictures import open_pictures, picture_preprocessing, read_cells
 from robustbench_bi.data.preprocess import Preprocessing, load_image
 from robustbench_bi.errors import DataError, InputError, UnknownNameError
 from robustbench_bi.ground.cells import CLEAN
@@ -33,7 +33,7 @@ def test_photographs_are_ten_different_pictures_that_need_no_files():
     assert (photographs.name, len(photographs), len(set(photographs.describe(photographs.image_ids)))) == (
         "photographs", 10, 10,
     )  # fmt: skip
-    pictures = photographs.read(range(10), picture_geometry(photographs))
+    pictures = photographs.read(range(10), picture_preprocessing(photographs))
     assert (pictures.shape, pictures.dtype) == ((10, 3, 224, 224), np.uint8)
     assert pictures.std(axis=(1, 2, 3)).min() > 20
     assert len({picture.tobytes() for picture in pictures}) == 10
@@ -83,33 +83,33 @@ def test_a_file_that_is_no_picture_is_named(folder):
 
 
 def test_geometry_of_files_and_of_native_sizes(folder):
-    assert picture_geometry(open_pictures(folder)) == Preprocessing(224, 256)
-    assert picture_geometry(open_pictures(folder), 112) == Preprocessing(112, 128)
-    assert picture_geometry(open_pictures("demo"), 64) == Preprocessing(64, 64)
+    assert picture_preprocessing(open_pictures(folder)) == Preprocessing(224, 256)
+    assert picture_preprocessing(open_pictures(folder), 112) == Preprocessing(112, 128)
+    assert picture_preprocessing(open_pictures("demo"), 64) == Preprocessing(64, 64)
     with pytest.raises(InputError, match="demo images are 64 pixels and are not resized, got size 32; leave it out"):
-        picture_geometry(open_pictures("demo"), 32)
+        picture_preprocessing(open_pictures("demo"), 32)
 
 
 def test_cells_are_those_of_corrupt_in_every_batch():
     dataset = open_pictures("demo", limit=70)
-    geometry, cells = picture_geometry(dataset), [CLEAN, ("gaussian_noise", 2), ("pixelate", 5)]
+    preprocessing, cells = picture_preprocessing(dataset), [CLEAN, ("gaussian_noise", 2), ("pixelate", 5)]
     shown = []
     made = {}
-    for cell, own in read_cells(dataset, geometry, cells, corrupted_cells, progress=shown.append):
+    for cell, own in read_cells(dataset, preprocessing, cells, corrupted_cells, progress=shown.append):
         made.setdefault(cell, []).append(own)
     assert [len(part) for part in made[CLEAN]] == [64, 6]
     whole = {cell: np.concatenate(parts) for cell, parts in made.items()}
-    clean = dataset.read(range(70), geometry).transpose(0, 2, 3, 1)
+    clean = dataset.read(range(70), preprocessing).transpose(0, 2, 3, 1)
     assert np.array_equal(whole[CLEAN], clean)
     for cell in cells[1:]:
         assert np.array_equal(whole[cell], corrupt(clean, *cell, ids=dataset.image_ids, table="auto"))
-    assert [(p.cells_done, p.images) for p in shown] == [(1, 64), (2, 128), (3, 192), (4, 198), (5, 204), (6, 210)]
-    assert {(p.cells_total, p.images_total) for p in shown} == {(6, 210)}
+    assert [(p.steps_done, p.images) for p in shown] == [(1, 64), (2, 128), (3, 192), (4, 198), (5, 204), (6, 210)]
+    assert {(p.steps_total, p.images_total) for p in shown} == {(6, 210)}
 
 
 def test_jpeg_comes_after_a_corruption_and_not_after_clean():
     dataset = open_pictures("demo", limit=1)
-    clean = dataset.read([0], picture_geometry(dataset))
+    clean = dataset.read([0], picture_preprocessing(dataset))
     made = dict(corrupted_cells(clean, [CLEAN, ("contrast", 1)], ids=dataset.image_ids, jpeg=30))
     assert np.array_equal(made[CLEAN], clean)
     flat = corrupt(torch.from_numpy(clean), "contrast", 1, table="auto")
@@ -125,10 +125,10 @@ def test_stored_cells_are_read_as_they_are(tmp_path):
         written[cell] = np.random.default_rng(number).integers(0, 256, (40, 40, 3), dtype=np.uint8)
         Image.fromarray(written[cell]).save(path)
     stored = open_pictures(f"imagenet-c:{tmp_path}")
-    read = dict(read_cells(stored, picture_geometry(stored, 40), list(written), corrupted_cells))
+    read = dict(read_cells(stored, picture_preprocessing(stored, 40), list(written), corrupted_cells))
     assert all(np.array_equal(read[cell][0], pixels) for cell, pixels in written.items())
     with pytest.raises(DataError, match="holds no files for snow at severity 1"):
-        list(read_cells(stored, picture_geometry(stored, 40), [("snow", 1)], corrupted_cells))
+        list(read_cells(stored, picture_preprocessing(stored, 40), [("snow", 1)], corrupted_cells))
 
 
 def test_corrupted_pictures_without_the_clean_ones_are_refused(tmp_path):

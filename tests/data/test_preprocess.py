@@ -45,9 +45,9 @@ def torchvision_pixels(image, preprocessing):
 
 
 @pytest.mark.parametrize("size", SHAPES)
-@pytest.mark.parametrize("geometry", [(224, 256), (224, 224), (97, 110), (64, 73)])
-def test_geometry_equals_torchvision(size, geometry):
-    preprocessing = Preprocessing(*geometry)
+@pytest.mark.parametrize("preprocessing", [(224, 256), (224, 224), (97, 110), (64, 73)])
+def test_geometry_equals_torchvision(size, preprocessing):
+    preprocessing = Preprocessing(*preprocessing)
     image = picture(*size)
     assert np.array_equal(fit_image(image, preprocessing), torchvision_pixels(image, preprocessing))
 

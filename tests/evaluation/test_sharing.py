@@ -229,8 +229,8 @@ def test_rank_0_shows_the_progress_of_all_and_ends_last(tmp_path, monkeypatch):
     run = rb.evaluate(Tiny(), share=Share(0, 3, together=True), progress=seen.append, **options)
     assert run.missing() == []
     follower.join()
-    there = [progress.cells_done for progress in seen]
-    assert there == sorted(there) and there[0] > CELL_BLOCKS // 3 and there[-1] == seen[-1].cells_total == CELL_BLOCKS
+    there = [progress.steps_done for progress in seen]
+    assert there == sorted(there) and there[0] > CELL_BLOCKS // 3 and there[-1] == seen[-1].steps_total == CELL_BLOCKS
     left = [progress.images_total - progress.images for progress in seen]
     assert left == sorted(left, reverse=True) and left[-1] == 0
     assert len({progress.images_total for progress in seen}) == 1

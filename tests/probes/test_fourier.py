@@ -87,7 +87,7 @@ def test_a_run_that_was_stopped_continues_to_the_same_result(tmp_path):
     whole = fourier_errors([Patches()], out=tmp_path / "whole", **SMALL)
 
     def stop(progress):
-        if progress.cells_done == 5:
+        if progress.steps_done == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -97,7 +97,7 @@ def test_a_run_that_was_stopped_continues_to_the_same_result(tmp_path):
     seen = []
     again = fourier_errors([Patches()], out=tmp_path / "stopped", progress=seen.append, **SMALL)
     pd.testing.assert_frame_equal(again, whole)
-    assert (seen[0].cells_done, seen[-1].cells_done, seen[-1].cells_total) == (6, 16, 16)
+    assert (seen[0].steps_done, seen[-1].steps_done, seen[-1].steps_total) == (6, 16, 16)
     assert (seen[0].images, seen[-1].images, seen[0].images_total) == (10, 110, 110)
     fourier_errors([Patches()], out=tmp_path / "stopped", progress=seen.append, **SMALL)
     assert len(seen) == 11
@@ -110,7 +110,7 @@ sys.path.insert(0, os.path.dirname(sys.argv[2]))
 from test_fourier import Patches
 fourier._CHECKPOINT_SECONDS = 0.0
 def stop(progress):
-    if progress.cells_done == 7:
+    if progress.steps_done == 7:
         os.kill(os.getpid(), signal.SIGKILL)
 fourier.fourier_errors([Patches()], radius=3, step=1, limit=10, batch_size=4, out=sys.argv[1], progress=stop)
 """

@@ -185,7 +185,7 @@ def test_networks_that_share_a_name_are_told_apart(known):
 def test_progress_counts_images_of_all_models(known):
     seen = []
     heat_maps([known, "resnet50"], limit=10, batch_size=4, progress=seen.append, **CELLS)
-    assert [(step.cells_done, step.cells_total) for step in seen] == [(number, 6) for number in range(1, 7)]
+    assert [(step.steps_done, step.steps_total) for step in seen] == [(number, 6) for number in range(1, 7)]
     assert [step.images for step in seen] == [4, 8, 12, 16, 18, 20]
     assert {step.images_total for step in seen} == {20}
 

@@ -15,7 +15,7 @@ def test_curves_and_bands_of_the_same_pictures():
     assert len(bands) == 4 * 3
     assert set(curves["n"]) == set(bands["n"]) == {3}
     assert curves.attrs["caption"].startswith("n = 3 images of demo, 64 px, constants of tiny-imagenet-c, JPEG 90. ")
-    assert [(step.cell, step.cells_done) for step in seen][-1] == (("contrast", 5), 5)
+    assert [(step.label, step.steps_done) for step in seen][-1] == ("contrast severity 5", 5)
 
 
 def test_a_seed_draws_other_noise():

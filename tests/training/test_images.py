@@ -14,9 +14,9 @@ from robustbench_bi.training.recipe import Recipe
 DEMO = Preprocessing(64, 64)
 
 
-def images(dataset=None, *, geometry=DEMO, workers=0, seed=0, **recipe):
+def images(dataset=None, *, preprocessing=DEMO, workers=0, seed=0, **recipe):
     dataset = open_data("demo", split="training", limit=24) if dataset is None else dataset
-    return TrainingImages(dataset, geometry, Recipe(**{"crop": "shift", "shift": 4, **recipe}), seed, workers)
+    return TrainingImages(dataset, preprocessing, Recipe(**{"crop": "shift", "shift": 4, **recipe}), seed, workers)
 
 
 def epoch(source, number=0, parts=((0, 8), (8, 16), (16, 24))):
@@ -76,20 +76,22 @@ def folder(tmp_path):
 
 
 def test_inception_crops_of_files_are_of_the_whole_picture(folder):
-    geometry = Preprocessing(32, 37)
-    pictures, labels = epoch(images(folder, geometry=geometry, crop="inception"), parts=((0, 12),))
+    preprocessing = Preprocessing(32, 37)
+    pictures, labels = epoch(images(folder, preprocessing=preprocessing, crop="inception"), parts=((0, 12),))
     assert pictures.shape == (12, 3, 32, 32)
     red = pictures[:, 0].flatten(1)
     # The centre square spans 50 to 150.
     assert red.min() < 30
     assert red.max() > 170
-    again, others = epoch(images(folder, geometry=geometry, crop="inception", workers=3), parts=((0, 5), (5, 12)))
+    again, others = epoch(
+        images(folder, preprocessing=preprocessing, crop="inception", workers=3), parts=((0, 5), (5, 12))
+    )
     assert torch.equal(pictures, again)
     assert torch.equal(labels, others)
 
 
 def test_files_without_an_inception_crop_are_brought_to_one_size_first(folder):
-    pictures, _ = epoch(images(folder, geometry=Preprocessing(32, 37), crop="none", flip=False), parts=((0, 12),))
+    pictures, _ = epoch(images(folder, preprocessing=Preprocessing(32, 37), crop="none", flip=False), parts=((0, 12),))
     assert pictures[:, 0].min() > 45
     assert pictures[:, 0].max() < 155
 
@@ -97,11 +99,11 @@ def test_files_without_an_inception_crop_are_brought_to_one_size_first(folder):
 def test_a_broken_file_is_named(folder, tmp_path):
     (tmp_path / "cat" / "3.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"cannot read image .*cat.3\.png"):
-        epoch(images(folder, geometry=Preprocessing(32, 37), crop="inception", workers=2), parts=((0, 12),))
+        epoch(images(folder, preprocessing=Preprocessing(32, 37), crop="inception", workers=2), parts=((0, 12),))
 
 
 def test_without_whole_pictures_the_reader_serves(folder):
-    source = images(replace(folder, open_image=None), geometry=Preprocessing(32, 37), crop="inception")
+    source = images(replace(folder, open_image=None), preprocessing=Preprocessing(32, 37), crop="inception")
     assert epoch(source, parts=((0, 12),))[0].shape == (12, 3, 32, 32)
 
 

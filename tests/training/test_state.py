@@ -6,7 +6,7 @@ from torch import nn
 
 from robustbench_bi.errors import RunMismatchError, WeightsError
 from robustbench_bi.models.weights import read_metadata
-from robustbench_bi.training.processes import Processes
+from robustbench_bi.training.distributed import Processes
 from robustbench_bi.training.state import (
     IDENTITY,
     Position,

@@ -7,7 +7,7 @@ from torch import nn
 
 from robustbench_bi.data.preprocess import Preprocessing, normalise
 from robustbench_bi.errors import BackendUnavailableError, InputError
-from robustbench_bi.training.processes import Processes
+from robustbench_bi.training.distributed import Processes
 from robustbench_bi.training.recipe import Recipe
 from robustbench_bi.training.steps import Execution, Learner, share_out
 

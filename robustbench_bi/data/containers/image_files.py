@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 def decode(
     paths: Sequence[Path],
-    geometry: Preprocessing,
+    preprocessing: Preprocessing,
     workers: int,
     load: Callable[[Path, Preprocessing], NDArray[np.uint8]] = load_image,
 ) -> NDArray[np.uint8]:
@@ -33,7 +33,7 @@ def decode(
 
     Args:
         paths: B image files.
-        geometry: the side S, resize and interpolation.
+        preprocessing: the side S, resize and interpolation.
         workers: threads; 0 and 1 decode in the calling thread.
         load: reads one file, uint8 (3, S, S).
 
@@ -43,10 +43,10 @@ def decode(
     Raises:
         DataError: the first file that cannot be read.
     """
-    images = np.empty((len(paths), 3, geometry.input_size, geometry.input_size), dtype=np.uint8)
+    images = np.empty((len(paths), 3, preprocessing.input_size, preprocessing.input_size), dtype=np.uint8)
 
     def fill(row: int) -> None:
-        images[row] = load(paths[row], geometry)
+        images[row] = load(paths[row], preprocessing)
 
     in_threads(fill, range(len(paths)), workers)
     return images

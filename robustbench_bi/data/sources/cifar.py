@@ -97,8 +97,8 @@ def open_cifar10_c(path: str, *, split: Split = "evaluation", classes: Path | No
 def _dataset(name: str, cells: Mapping[Cell, NDArray[np.uint8]], labels: NDArray[np.int32]) -> Dataset:
     """A dataset over one array (n, 32, 32, 3) for each cell."""
 
-    def load(image_ids: NDArray[np.int64], geometry: Preprocessing, cell: Cell, _: int) -> NDArray[np.uint8]:
-        return fit_images(np.ascontiguousarray(cells[cell][image_ids].transpose(0, 3, 1, 2)), geometry)
+    def load(image_ids: NDArray[np.int64], preprocessing: Preprocessing, cell: Cell, _: int) -> NDArray[np.uint8]:
+        return fit_images(np.ascontiguousarray(cells[cell][image_ids].transpose(0, 3, 1, 2)), preprocessing)
 
     def describe(image_ids: NDArray[np.int64]) -> Iterator[str]:
         # All files of a kind have one size, so the pixels themselves are summed up.

@@ -36,8 +36,8 @@ def open_folder(path: str, *, split: Split = "evaluation", classes: Path | None 
     root = _split_folder(existing_folder(path), split)
     files, labels, names = label_files(list_classes(root), classes)
 
-    def load(image_ids: NDArray[np.int64], geometry: Preprocessing, _: Cell, workers: int) -> NDArray[np.uint8]:
-        return decode([root / files[image_id] for image_id in image_ids], geometry, workers)
+    def load(image_ids: NDArray[np.int64], preprocessing: Preprocessing, _: Cell, workers: int) -> NDArray[np.uint8]:
+        return decode([root / files[image_id] for image_id in image_ids], preprocessing, workers)
 
     def describe(image_ids: NDArray[np.int64]) -> Iterator[str]:
         return (f"{files[image_id]}\t{file_size(root / files[image_id])}\t{labels[image_id]}" for image_id in image_ids)

@@ -35,9 +35,9 @@ def open_imagenet_c(path: str, *, split: Split = "evaluation", classes: Path | N
     folders = _cell_folders(existing_folder(path))
     files, labels, names = label_files(_common_listing(folders), classes)
 
-    def load(image_ids: NDArray[np.int64], geometry: Preprocessing, cell: Cell, workers: int) -> NDArray[np.uint8]:
+    def load(image_ids: NDArray[np.int64], preprocessing: Preprocessing, cell: Cell, workers: int) -> NDArray[np.uint8]:
         read = _load_clean if cell == CLEAN else load_cropped
-        return decode([folders[cell] / files[image_id] for image_id in image_ids], geometry, workers, read)
+        return decode([folders[cell] / files[image_id] for image_id in image_ids], preprocessing, workers, read)
 
     def describe(image_ids: NDArray[np.int64]) -> Iterator[str]:
         def line(image_id: int) -> str:
@@ -55,7 +55,7 @@ def open_imagenet_c(path: str, *, split: Split = "evaluation", classes: Path | N
     return Dataset(path, image_ids, labels, names, load, describe, check, stored_cells=frozenset(folders))
 
 
-def load_cropped(path: Path, geometry: Preprocessing) -> NDArray[np.uint8]:
+def load_cropped(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Read a file that was cropped when it was made: a centre crop at most, never a resize.
 
     Returns:
@@ -64,7 +64,7 @@ def load_cropped(path: Path, geometry: Preprocessing) -> NDArray[np.uint8]:
     Raises:
         DataError: the file cannot be decoded, or is smaller than the model's side.
     """
-    side = geometry.input_size
+    side = preprocessing.input_size
     image = open_rgb(path)
     if min(image.size) < side:
         raise DataError(
@@ -74,14 +74,14 @@ def load_cropped(path: Path, geometry: Preprocessing) -> NDArray[np.uint8]:
     return np.asarray(centre_crop(image, side)).transpose(2, 0, 1)
 
 
-def _load_clean(path: Path, geometry: Preprocessing) -> NDArray[np.uint8]:
+def _load_clean(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     image = open_rgb(path)
     if image.width != image.height:
         raise DataError(
             f"clean files under none/0 must be cropped as their corrupted counterparts are, but {path} has "
             f"{image.width}×{image.height} pixels; cut them first"
         )
-    return load_cropped(path, geometry)
+    return load_cropped(path, preprocessing)
 
 
 def _cell_folders(root: Path) -> dict[Cell, Path]:

@@ -26,7 +26,7 @@ from robustbench_bi.ops.dynamic_filter.loops_numba_kernels import (
     gather_planes,
 )
 from robustbench_bi.ops.dynamic_filter.vectors_numba_kernels import WIDTH
-from robustbench_bi.ops.threads import share_out
+from robustbench_bi.ops.share_out import share_out
 
 _UNIT = 2**17
 """How many numbers of images, filters and outputs a thread takes on at once, about."""

@@ -17,8 +17,7 @@ from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.data.download import data_root
 from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import DataError
-from robustbench_bi.ground.cells import CLEAN, Cell
-from robustbench_bi.metrics.robustness import cells_by_corruption
+from robustbench_bi.ground.cells import CLEAN, Cell, cells_by_corruption
 from robustbench_bi.reports.content import Report
 from robustbench_bi.runs.records import Run
 
@@ -62,11 +61,13 @@ def pictures_of(run: Run, image_ids: Sequence[int] | NDArray[np.int64], cells: S
     config = run.config
     dataset = _same_images(run)
     rows = np.searchsorted(dataset.image_ids, np.asarray(image_ids, dtype=np.int64))
-    geometry = Preprocessing(config["input_size"], config["resize_size"], config["interpolation"])
+    preprocessing = Preprocessing(config["input_size"], config["resize_size"], config["interpolation"])
     if dataset.stored_cells is None:
-        images = _corrupted(dataset.read(rows, geometry).transpose(0, 2, 3, 1), dataset.image_ids[rows], cells, config)
+        images = _corrupted(
+            dataset.read(rows, preprocessing).transpose(0, 2, 3, 1), dataset.image_ids[rows], cells, config
+        )
     else:
-        images = {cell: dataset.read(rows, geometry, cell).transpose(0, 2, 3, 1) for cell in cells}
+        images = {cell: dataset.read(rows, preprocessing, cell).transpose(0, 2, 3, 1) for cell in cells}
     return Pictures(dataset.class_names, images)
 
 

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from robustbench_bi.analysis.text import format_interval, format_p_value
 from robustbench_bi.corruptions import CORRUPTIONS
 from robustbench_bi.errors import BivoRobustError, DataError
-from robustbench_bi.metrics.robustness import cell_label
+from robustbench_bi.ground.cells import cell_label
 from robustbench_bi.reports.content import Report
 from robustbench_bi.reports.figures.accuracy import figure_3_names, panels_across
 from robustbench_bi.reports.page.charts import (

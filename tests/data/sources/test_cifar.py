@@ -57,9 +57,9 @@ def test_the_training_split(batches):
 
 
 def test_a_larger_model_gets_resized_images(batches):
-    geometry = Preprocessing(64, 73, "bicubic")
-    expected = fit_images(pixels(4, 0).transpose(0, 3, 1, 2), geometry)
-    assert np.array_equal(open_data(f"cifar-10:{batches}").read(range(4), geometry), expected)
+    preprocessing = Preprocessing(64, 73, "bicubic")
+    expected = fit_images(pixels(4, 0).transpose(0, 3, 1, 2), preprocessing)
+    assert np.array_equal(open_data(f"cifar-10:{batches}").read(range(4), preprocessing), expected)
 
 
 def test_a_failed_download_is_one_clear_error(batches, capsys):

@@ -4,7 +4,7 @@ import threading
 import pytest
 import torch
 
-from robustbench_bi.ops.threads import pool, share_out
+from robustbench_bi.ops.share_out import pool, share_out
 
 
 @pytest.fixture(params=[1, 3])

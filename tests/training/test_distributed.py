@@ -14,8 +14,8 @@ import torch
 
 from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.models.weights import read_metadata
+from robustbench_bi.training.distributed import Processes, join, losing_others
 from robustbench_bi.training.loop import train
-from robustbench_bi.training.processes import Processes, join, losing_others
 
 RECIPE = ["--preset", "demo", "--limit", "96", "--batch-size", "32", "--epochs", "3", "--recipe", "half=false"]
 

@@ -4,7 +4,7 @@ import os
 import pytest
 import torch
 
-from robustbench_bi.corrupted_files.processes import in_processes, stop_if_asked
+from robustbench_bi.corrupted_files.worker_pool import in_processes, stop_if_asked
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cores import available_cores
 

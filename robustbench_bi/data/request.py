@@ -1,0 +1,56 @@
+"""What images a user asked for, in one object: it opens them, and is written down so that they can be opened again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from robustbench_bi.data import Dataset, Split, open_data
+from robustbench_bi.ground.checks import check_integer
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """A data source with its options.
+
+    Attributes:
+        source: as `bivo-robust list data` has it, or the path of a folder of class folders.
+        classes: a class file, for sources made of class folders.
+        limit: take this many images, chosen by a hash of their ids; None for all.
+
+    Raises:
+        InputError: an option is out of range.
+
+    Example:
+        >>> len(DataRequest("demo", limit=8).open())
+        8
+    """
+
+    source: str = "demo"
+    classes: str | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", str(self.source))
+        object.__setattr__(self, "classes", None if self.classes is None else str(self.classes))
+        if self.limit is not None:
+            check_integer("limit", self.limit, 1)
+
+    def open(self, split: Split = "evaluation") -> Dataset:
+        """Open the images; they are listed but not yet decoded.
+
+        Raises:
+            UnknownNameError, InputError, DataError: as `open_data`.
+        """
+        return open_data(self.source, split=split, limit=self.limit, classes=self.classes)
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, and the source."""
+        stated = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in stated.items() if name == "source" or value is not None}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> DataRequest:
+        """The request that `as_json` wrote; an option that this version does not know is an error."""
+        return cls(**stored)

@@ -1,0 +1,52 @@
+"""Checks of settings: a value that is out of range is refused in one line that says what was expected and what came."""
+
+from __future__ import annotations
+
+from robustbench_bi.errors import InputError
+
+LARGEST_SEED = 2**64 - 1
+
+
+def is_integer(value: object) -> bool:
+    """Whether a value is an integer; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is an integer or a float; True and False are neither."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_integer(name: str, value: object, least: int, most: int | None = None) -> int:
+    """Refuse what is no integer from `least` to `most`.
+
+    Args:
+        name: of the setting, for the message.
+        value: the value.
+        least: the smallest that is accepted.
+        most: the largest; None where there is no bound.
+
+    Raises:
+        InputError: the value is something else.
+
+    Example:
+        >>> check_integer("limit", 0, 1)
+        Traceback (most recent call last):
+        ...
+        robustbench_bi.errors.InputError: limit must be an integer of at least 1, got 0
+    """
+    if not is_integer(value) or value < least or (most is not None and value > most):  # type: ignore[operator]
+        bounds = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
+        raise InputError(f"{name} must be {bounds}, got {value!r}")
+    return value  # type: ignore[return-value]
+
+
+def check_seed(seed: object) -> int:
+    """Refuse what is no seed.
+
+    Raises:
+        InputError: it is no integer from 0 to 2**64 - 1.
+    """
+    if not is_integer(seed) or not 0 <= seed <= LARGEST_SEED:  # type: ignore[operator]
+        raise InputError(f"seed must be an integer from 0 to 2**64 - 1, got {seed!r}")
+    return seed  # type: ignore[return-value]

@@ -23,7 +23,7 @@ from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.ground.cells import Cell
 from robustbench_bi.metrics import load_scores
 from robustbench_bi.metrics.intervals import Grid, arrange
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 
 FORMAT = "bivo-robust baseline"
 SCHEMA = 1

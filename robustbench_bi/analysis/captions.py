@@ -7,7 +7,7 @@ from robustbench_bi.ground.cells import SEVERITIES
 from robustbench_bi.metrics.intervals import (
     Resampling,
 )
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 
 # Settings that make other pictures of the same images; runs of one network mostly differ in one of them.
 _TELLING = ("generator", "table", "jpeg", "seed")

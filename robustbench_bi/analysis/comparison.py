@@ -13,7 +13,7 @@ from robustbench_bi.ground.cells import CLEAN, Cell, cell_label
 from robustbench_bi.metrics import load_scores
 from robustbench_bi.metrics.intervals import Floats, Grid, Resampling, arrange, bootstrap_interval, image_scores
 from robustbench_bi.metrics.paired import check_paired, holm, mcnemar, paired_t_test
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 
 ROWS: dict[str, Callable[[Iterable[Cell]], list[Group]]] = {
     "bars": bar_groups,

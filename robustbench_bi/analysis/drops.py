@@ -16,7 +16,7 @@ from robustbench_bi.metrics.intervals import (
     bootstrap_interval,
     image_scores,
 )
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 
 DROPS = ("model", "corruption", "severity", "n", "clean_top1", "top1", "delta", "delta_low", "delta_high")
 

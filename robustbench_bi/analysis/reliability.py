@@ -15,7 +15,7 @@ from robustbench_bi.metrics.intervals import (
     wilson_interval,
 )
 from robustbench_bi.metrics.robustness import benchmark_corruptions
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 
 
 def reliability_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> pd.DataFrame:

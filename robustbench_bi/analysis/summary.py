@@ -31,7 +31,7 @@ from robustbench_bi.metrics.intervals import (
 )
 from robustbench_bi.metrics.naming import mce_name
 from robustbench_bi.metrics.robustness import corruption_error_weights
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 
 PROPORTIONS = ("top1", "top5")
 

@@ -218,9 +218,9 @@ def _pictures(dataset: Dataset, rows: NDArray[np.int64], subject: Subject) -> Ma
     pictures = {}
     for cell in (CLEAN, *(cell for cell in config.cells if cell != CLEAN)):
         if cell == CLEAN or dataset.stored_cells is not None:
-            read = dataset.read(rows, subject.preprocessing, cell=cell, workers=config.workers)
+            read = dataset.read(rows, subject.preprocessing, cell=cell, workers=config.workers or 0)
             pictures[cell] = torch.from_numpy(read).to(config.device)
             continue
         made = corrupt(pictures[CLEAN], *cell, seed=config.seed, ids=dataset.image_ids[rows], table=config.table)
-        pictures[cell] = made if config.jpeg is None else jpeg_round_trip(made, quality=config.jpeg)
+        pictures[cell] = made if config.jpeg is None else jpeg_round_trip(made, quality=int(config.jpeg))
     return pictures

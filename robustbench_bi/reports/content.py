@@ -12,7 +12,7 @@ from robustbench_bi.analysis.drops import drops_frame
 from robustbench_bi.analysis.reliability import reliability_frame
 from robustbench_bi.analysis.summary import cells_frame, summaries_frame
 from robustbench_bi.metrics.intervals import Resampling
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 
 
 @dataclass(frozen=True, eq=False)

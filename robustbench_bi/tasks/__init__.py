@@ -13,9 +13,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from robustbench_bi.ground.registry import Table
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,29 @@ class Task:
     def load(self, name: str) -> Any:
         """Import and return a function or a constant of the task's module."""
         return getattr(importlib.import_module(self.code), name)
+
+
+class Asked(Protocol):
+    """A network that can be asked: what a task sees of it."""
+
+    @property
+    def network(self) -> nn.Module:
+        """On its device, in evaluation mode."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def precision(self) -> str:
+        """Of the forward pass."""
+
+    @property
+    def num_classes(self) -> int:
+        """Of the data."""
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Uint8 images (B, 3, H, W) as the network wants them: normalised float32."""
 
 
 TASKS = Table(

@@ -14,7 +14,8 @@ from robustbench_bi.errors import DataError, InputError, RunMismatchError
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval
 from robustbench_bi.metrics.paired import paired_t_test
 from robustbench_bi.reports.tables.gate import describe_rows, display_gate
-from robustbench_bi.runs.records import cell_file, open_run, write_cell
+from robustbench_bi.runs.records import cell_file
+from robustbench_bi.runs.run import open_run
 
 CORRUPTIONS = SUITES["imagenet-c"].corruptions
 CELLS = (("none", 0), *((corruption, severity) for corruption in CORRUPTIONS for severity in (1, 2, 3, 4, 5)))
@@ -310,7 +311,7 @@ def write_run(directory, correct, block_size=1200):
             ids = np.arange(start, start + len(right))
             columns = {"image_id": 3 * ids, "label": ids % 10, "prediction": (ids + ~right) % 10}
             floats = {name: np.ones(len(right)) for name in ("confidence", "loss")}
-            write_cell(cell_file(directory, cell, block), {**columns, "rank": 2 * ~right, **floats})
+            open_run(directory).write_block(cell, block, {**columns, "rank": 2 * ~right, **floats}, len(right))
     return open_run(directory)
 
 

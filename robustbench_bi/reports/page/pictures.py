@@ -19,7 +19,7 @@ from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import CLEAN, Cell, cells_by_corruption
 from robustbench_bi.reports.content import Report
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 
 # Fetched where they are missing; a report fetches nothing.
 _FETCHED = {"cifar-10": "cifar-10-batches-py", "imagenette": "imagenette2-320"}

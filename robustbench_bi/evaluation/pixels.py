@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from robustbench_bi.corruptions.apply import corrupt, jpeg_round_trip
 from robustbench_bi.data import Dataset
 from robustbench_bi.data.preprocess import Cut, Preprocessing
 from robustbench_bi.ground.cells import CLEAN, Cell
@@ -51,13 +50,4 @@ class BlockReader:
     ) -> torch.Tensor:
         """A batch of what `read` gave, in a cell, on the device; after the JPEG round trip where there is one."""
         batch = torch.from_numpy(images).to(config.device)
-        if cell == CLEAN or self.dataset.stored_cells is not None:
-            return batch
-        corruption, severity = cell
-        if config.generator == "imagecorruptions":
-            from robustbench_bi.corruptions import original
-
-            batch = original.corrupt(batch, corruption, severity, seed=config.seed, ids=image_ids)
-        else:
-            batch = corrupt(batch, corruption, severity, seed=config.seed, ids=image_ids, table=config.table)
-        return batch if config.jpeg is None else jpeg_round_trip(batch, quality=int(config.jpeg))
+        return batch if self.dataset.stored_cells is not None else config.pixels.of_cell(batch, cell, image_ids)

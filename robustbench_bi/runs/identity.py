@@ -19,6 +19,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.ground.cells import CLEAN, Cell
 from robustbench_bi.runs.settings import Declaration, Settings, declaration_of, identity, recorded
 
@@ -114,6 +115,11 @@ class EvalConfig(Settings, OfTheImages):
         corrupted = [(corruption, severity) for corruption in self.corruptions for severity in self.severities]
         return [CLEAN, *corrupted] if self.clean else corrupted
 
+    @property
+    def pixels(self) -> Pixels:
+        """How the corrupted pixels are made; published files are read instead."""
+        return pixels_of({"table": self.table, "jpeg": self.jpeg, "generator": self.generator, "seed": self.seed})
+
     def as_json(self) -> dict[str, Any]:
         """What `run.json` holds."""
         runtime = {
@@ -121,6 +127,11 @@ class EvalConfig(Settings, OfTheImages):
         }
         cells = [list(cell) for cell in self.cells]
         return {"fingerprint": self.fingerprint, **self.identity, "cells": cells, "runtime": runtime}
+
+
+def pixels_of(config: Mapping[str, Any]) -> Pixels:
+    """How the corrupted pixels of a run were made, from its configuration."""
+    return Pixels(config["table"], config["jpeg"], config["generator"], config["seed"])
 
 
 @cache

@@ -112,7 +112,7 @@ def test_a_damaged_record_file_is_made_again(tmp_path):
 
 
 def test_models_share_corrupted_batches_and_equal_their_single_runs(tmp_path, monkeypatch):
-    module = sys.modules["robustbench_bi.evaluation.pixels"]
+    module = sys.modules["robustbench_bi.corruptions.apply"]
     calls = []
     original = module.corrupt
     monkeypatch.setattr(module, "corrupt", lambda *a, **k: calls.append(a[1:]) or original(*a, **k))

@@ -255,6 +255,7 @@ def _resize_short_side(image: Image.Image, preprocessing: Preprocessing) -> Imag
 
 
 def _side(name: str, value: Any) -> int:
+    # NumPy's integers and tensors of one element are taken as well.
     if isinstance(value, bool) or not hasattr(value, "__index__") or index(value) < SMALLEST_SIDE:
         raise InputError(f"{name} must be an integer of at least {SMALLEST_SIDE} pixels, got {value!r}")
     return index(value)

@@ -1,4 +1,7 @@
-"""The reading and checking of many image files at once."""
+"""The reading and checking of many image files at once.
+
+Pillow's decoders and its resize release the interpreter's lock, so threads do the work of processes here.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from robustbench_bi.data import Broken
+from robustbench_bi.data.dataset import Broken
 from robustbench_bi.data.preprocess import Preprocessing, load_image, reason
 
 Item = TypeVar("Item")
-
-
 Result = TypeVar("Result")
 
 

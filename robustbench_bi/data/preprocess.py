@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from robustbench_bi.errors import DataError, InputError
+from robustbench_bi.ground.checks import is_integer, plain_integer
 
 if TYPE_CHECKING:
     import torch
@@ -255,10 +255,10 @@ def _resize_short_side(image: Image.Image, preprocessing: Preprocessing) -> Imag
 
 
 def _side(name: str, value: Any) -> int:
-    # NumPy's integers and tensors of one element are taken as well.
-    if isinstance(value, bool) or not hasattr(value, "__index__") or index(value) < SMALLEST_SIDE:
+    side = plain_integer(value)
+    if not is_integer(side) or side < SMALLEST_SIDE:  # type: ignore[operator]
         raise InputError(f"{name} must be an integer of at least {SMALLEST_SIDE} pixels, got {value!r}")
-    return index(value)
+    return side  # type: ignore[return-value]
 
 
 def _three(name: str, values: Any) -> tuple[float, float, float]:

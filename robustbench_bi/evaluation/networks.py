@@ -16,6 +16,7 @@ from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.evaluation.sharing import Share
 from robustbench_bi.models import MODELS, create_model, resolve
 from robustbench_bi.models.inference import choose_device, memory_format, run_network
+from robustbench_bi.models.sources import brings_weights
 from robustbench_bi.models.weights import is_file, read_metadata
 from robustbench_bi.runs.identity import EvalConfig
 
@@ -72,19 +73,18 @@ def network_for(
     """The model on the device, in evaluation mode, with the weights that fit the data; random ones come from the seed.
 
     Raises:
-        InputError: a named model on other data than `demo` was given no weights.
+        InputError: a named model was given no weights, and none come with the data, as they do with `demo`.
         WeightsError: the weights are those of another network, or of other classes than the data's.
     """
     if isinstance(model, nn.Module):
         return model.to(device).eval()
-    brings_own = ":" in model and not model.startswith(("timm:", "torchvision:"))
-    if weights is None and not brings_own:
-        if dataset.kind != "demo":
+    if weights is None and not brings_weights(model):
+        weights = dataset.source.weights
+        if weights is None:
             raise InputError(
                 f"{model} on {dataset.kind} needs --weights: a checkpoint file, 'pretrained' or a torchvision weights "
                 "name; 'none' evaluates random weights"
             )
-        weights = "demo"
     # Published weights keep their own classifier: asked for another size, timm would put a random one in its place.
     published = weights is not None and weights != "none" and not is_file(weights)
     own = resolve(model, {})[0] in MODELS

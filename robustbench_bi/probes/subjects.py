@@ -20,6 +20,7 @@ from robustbench_bi.evaluation.networks import name_of, network_for, preprocessi
 from robustbench_bi.evaluation.prepare import check_options
 from robustbench_bi.models import create_model
 from robustbench_bi.models.inference import choose_device, memory_format
+from robustbench_bi.models.sources import brings_weights
 from robustbench_bi.runs.identity import EvalConfig
 
 
@@ -119,8 +120,7 @@ def _network(
     """As `network_for`; for pictures of one nameless class, a network as it comes with its weights."""
     if isinstance(model, nn.Module) or dataset.num_classes > 1:
         return network_for(model, weights, dataset, device, seed)
-    brings_own = ":" in model and not model.startswith(("timm:", "torchvision:"))
-    if weights is None and not brings_own:
+    if weights is None and not brings_weights(model):
         raise InputError(
             f"{model} on pictures without labels needs --weights: a checkpoint file, 'pretrained', a torchvision "
             "weights name, 'demo', or 'none' for random weights"

@@ -10,7 +10,7 @@ import torchvision
 
 from robustbench_bi.errors import InputError, UnknownNameError, WeightsError
 from robustbench_bi.models import create_model
-from robustbench_bi.models.external import register_with_timm
+from robustbench_bi.models.timm_hook import register_with_timm
 from robustbench_bi.models.weights import save_checkpoint, weights_hash
 
 HALF = (0.5, 0.5, 0.5)

@@ -53,6 +53,12 @@ def test_a_folder_of_images_comes_in_the_order_of_names(folder):
     assert open_pictures(folder, limit=2).image_ids.tolist() == pictures.limited(2).image_ids.tolist()
 
 
+def test_pictures_have_names(folder):
+    assert open_pictures(folder).names() == ("a.jpg", "b.png", "c.bmp")
+    assert open_pictures(folder / "b.png").names() == ("b.png",)
+    assert open_pictures().names()[:3] == ("astronaut", "brick", "camera")
+
+
 def test_any_data_source_opens(tmp_path):
     assert open_pictures("demo", limit=7).listing_hash == open_data("demo", limit=7).listing_hash
     (tmp_path / "cats").mkdir()

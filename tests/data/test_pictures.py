@@ -8,8 +8,9 @@ from PIL import Image
 from robustbench_bi.corruptions.apply import corrupt, jpeg_round_trip
 from robustbench_bi.corruptions.cells import corrupted_cells
 from robustbench_bi.data import open_data
+from robustbench_bi.data.containers.image_files import load_image
 from robustbench_bi.data.pictures import open_pictures, picture_preprocessing, read_cells
-from robustbench_bi.data.preprocess import Preprocessing, load_image
+from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import DataError, InputError, UnknownNameError
 from robustbench_bi.ground.cells import CLEAN
 

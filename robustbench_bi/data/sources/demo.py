@@ -178,8 +178,8 @@ def open_demo(path: str | None = None, *, split: Split = "evaluation", classes: 
     if path is not None or classes is not None:
         raise InputError("demo takes neither a path nor a class file: its pictures and classes are built in")
 
-    def load(ids: NDArray[np.int64], geometry: Preprocessing, cell: Cell, workers: int) -> NDArray[np.uint8]:
-        return fit_images(draw(split, ids)[0], geometry)
+    def load(ids: NDArray[np.int64], preprocessing: Preprocessing, cell: Cell, workers: int) -> NDArray[np.uint8]:
+        return fit_images(draw(split, ids)[0], preprocessing)
 
     ids = np.arange(SPLITS[split], dtype=np.int64)
     return Dataset(

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustbench_bi.data.containers.folders import existing_folder, list_classes, subfolders
-from robustbench_bi.data.containers.image_files import broken_files, decode, file_size
+from robustbench_bi.data.containers.image_files import broken_files, decode, file_size, open_rgb
 from robustbench_bi.data.dataset import Broken, Dataset, Split
 from robustbench_bi.data.labels.class_folders import label_files
-from robustbench_bi.data.preprocess import Preprocessing, open_rgb
+from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.ground.cells import Cell
 
 

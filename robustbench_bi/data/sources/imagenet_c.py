@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustbench_bi.data.containers.folders import existing_folder, list_classes, subfolders
-from robustbench_bi.data.containers.image_files import broken_files, decode, file_size, in_threads
+from robustbench_bi.data.containers.image_files import broken_files, decode, file_size, in_threads, open_rgb
 from robustbench_bi.data.dataset import Broken, Dataset, Split
 from robustbench_bi.data.labels.class_folders import label_files
-from robustbench_bi.data.preprocess import Preprocessing, centre_crop, open_rgb
+from robustbench_bi.data.preprocess import Preprocessing, centre_crop
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import CLEAN, Cell
 

@@ -432,9 +432,10 @@ def train(
     more. No corruption is ever shown in training. The same command continues a training that was stopped, exactly.
     Under torchrun several processes share each batch; docs/training.md describes it.
     """
+    from robustbench_bi.data import named_source
     from robustbench_bi.training.loop import train as run_training
 
-    preset = preset or ("demo" if data == "demo" else "paper")
+    preset = preset or named_source(data)[0].preset
     frequent = ("batch_size", "learning_rate", "warmup_epochs", "label_smoothing", "ema", "augment")
     recipe = {name: value for name in frequent if (value := rest.pop(name)) is not None}
     recipe |= dict(_option(text, "--recipe", "weight_decay=5e-5") for text in changes)

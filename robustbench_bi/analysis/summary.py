@@ -18,6 +18,7 @@ from robustbench_bi.analysis.captions import (
     run_labels,
 )
 from robustbench_bi.analysis.groups import Group, error_groups, summary_groups, weight_matrix, weighted
+from robustbench_bi.data.sources import named_source
 from robustbench_bi.metrics import METRICS, load_scores
 from robustbench_bi.metrics.calibration import calibrated_level
 from robustbench_bi.metrics.intervals import (
@@ -112,7 +113,9 @@ def _error_scores(records: pd.DataFrame) -> Floats:
 
 def _error_groups(config: Mapping[str, Any], n: int, cells: Sequence[tuple[str, int]]) -> list[Group]:
     """CE of each corruption, mCE and relative mCE; nothing where AlexNet's errors do not apply."""
-    name = mce_name({**config, "n": n}, cells)
+    source, _ = named_source(str(config["data"]))
+    settings = {**config, "n": n}
+    name = mce_name(settings, cells, applies=source.mce_applies, part_of_imagenet=source.part_of_imagenet)
     if name is None:
         return []
     weights = corruption_error_weights(cells)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from robustbench_bi.corrupted_files.image_files import MANIFESTS
-from robustbench_bi.data import SOURCES, Dataset, expand_user
+from robustbench_bi.data import Dataset, expand_user, named_source
 from robustbench_bi.errors import DataError, InputError, RunMismatchError
 from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.runs.identity import differing, installed_versions
@@ -57,8 +57,7 @@ def check_destination(root: Path, dataset: Dataset) -> None:
 
 def _source_folder(dataset: Dataset) -> Path | None:
     """The folder that a user named as the source, where one was named."""
-    prefix, _, path = dataset.name.partition(":")
-    path = path if prefix in SOURCES else dataset.name
+    path = named_source(dataset.name)[1]
     return Path(os.path.realpath(expand_user(path))) if path else None
 
 
@@ -130,21 +129,6 @@ def _keep_file(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
 
 
-def source_files(dataset: Dataset) -> list[str]:
-    """The path of each image, class folder/file; images that are no files are named by class and image id.
-
-    Example:
-        >>> from robustbench_bi.data import open_data
-        >>> source_files(open_data("demo", limit=2))
-        ['ring/00196', 'triangle/00472']
-    """
-    if dataset.native_size is None:
-        # The line of a file: its path, its size, its label.
-        return [line.rsplit("\t", 2)[0] for line in dataset.describe(dataset.image_ids)]
-    labelled = zip(dataset.image_ids.tolist(), dataset.labels.tolist(), strict=True)
-    return [f"{dataset.class_names[label]}/{image_id:05d}" for image_id, label in labelled]
-
-
 def target_names(dataset: Dataset, suffix: str) -> dict[int, str]:
     """The name of each image's file in the folder of a cell: its own, with another suffix.
 
@@ -160,7 +144,7 @@ def target_names(dataset: Dataset, suffix: str) -> dict[int, str]:
         {196: 'ring/00196.JPEG', 472: 'triangle/00472.JPEG'}
     """
     sources: dict[str, str] = {}
-    for file in source_files(dataset):
+    for file in dataset.names():
         target = file.removesuffix(Path(file).suffix) + suffix
         if target in sources:
             raise DataError(f"{sources[target]} and {file} would both become {target}; rename one of them")
@@ -190,7 +174,7 @@ def write_class_file(root: Path, dataset: Dataset, classes: str | Path | None) -
     elif dataset.class_set == "imagenet-1k":
         return None
     else:
-        folders = (file.partition("/")[0] for file in source_files(dataset))
+        folders = (file.partition("/")[0] for file in dataset.names())
         numbers = dict(zip(folders, dataset.labels.tolist(), strict=True))
         lines = (f"{number}\t{folder}\t{dataset.class_names[number]}\n" for folder, number in numbers.items())
         content = "".join(lines).encode("utf-8", "surrogateescape")

@@ -133,8 +133,8 @@ def write_corrupted(
     root, chosen = full_path(destination), parse_severities(severities)
     cells = ({CLEAN[0]: (CLEAN[1],)} if clean else {}) | dict.fromkeys(resolve_suite(suite), chosen)
     everything = open_data(source, classes=classes)
-    arrays = everything.kind == "cifar-10"
-    if everything.stored_cells is not None:
+    arrays, layout = everything.source.arrays, everything.source.corrupted_as
+    if layout is None:
         raise InputError(f"corruptions are made from clean images, but {source} holds corrupted ones")
     if arrays and chosen != SEVERITIES:
         raise InputError(f"an array holds all five severities, got {severities!r}; leave them out")
@@ -161,7 +161,7 @@ def write_corrupted(
         plan = lacking_images(order, verify)
     written = _fill(order, plan, workers, progress)
     return Summary(
-        source=f"{'cifar-10-c' if arrays else 'imagenet-c'}:{root}",
+        source=f"{layout}:{root}",
         classes=class_file,
         written=written,
         whole=order.file_count - written,

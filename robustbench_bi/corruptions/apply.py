@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import operator
 import tomllib
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +15,8 @@ from torch import Tensor
 from robustbench_bi.corruptions import CORRUPTIONS, modules_of, resolve_table
 from robustbench_bi.corruptions.draws import Draws
 from robustbench_bi.errors import InputError
+from robustbench_bi.ground import checks
+from robustbench_bi.ground.checks import check_integer, plain_integer
 from robustbench_bi.ops.backends import choose_backend, load
 from robustbench_bi.ops.share_out import pool
 
@@ -188,29 +189,13 @@ def severity_constants(name: str, severity: int, table: str) -> dict[str, float]
 
 
 def check_severity(severity: object) -> int:
-    """Return a severity as an int, or raise InputError."""
-    number = _integer(severity)
-    if number is None or not 1 <= number <= 5:
-        raise InputError(f"severity must be an integer from 1 to 5, got {severity!r}")
-    return number
+    """Return a severity as an int, or raise InputError; NumPy's integers are taken as well."""
+    return check_integer("severity", plain_integer(severity), 1, 5)
 
 
 def check_seed(seed: object) -> int:
-    """Return a seed as an int, or raise InputError."""
-    number = _integer(seed)
-    if number is None or not 0 <= number < 2**64:
-        raise InputError(f"seed must be an integer from 0 to 2**64 - 1, got {seed!r}")
-    return number
-
-
-def _integer(value: object) -> int | None:
-    """An integer of Python or NumPy as an int; None for anything else, booleans among them."""
-    if isinstance(value, bool | np.bool_):
-        return None
-    try:
-        return operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        return None
+    """Return a seed as an int, or raise InputError; NumPy's integers are taken as well."""
+    return checks.check_seed(plain_integer(seed))
 
 
 def as_batch(images: Tensor | NDArray[np.uint8]) -> Tensor:

@@ -10,11 +10,10 @@ jdsample and jdcolor for the constants and roundings.
 
 import functools
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_bi.errors import InputError
+from robustbench_bi.ground.checks import check_integer, plain_integer
 
 # T.81, tables K.1 (luminance) and K.2 (chrominance), rows are vertical frequencies.
 _STEPS = torch.tensor(
@@ -98,9 +97,8 @@ def quantisation_steps(quality: int) -> Tensor:
         >>> quantisation_steps(85)[0, 0]
         tensor([ 5,  3,  3,  5,  7, 12, 15, 18])
     """
-    if isinstance(quality, bool) or not isinstance(quality, int | np.integer) or not 1 <= quality <= 100:
-        raise InputError(f"quality must be an integer from 1 to 100, got {quality!r}")
-    percent = 5000 // int(quality) if quality < 50 else 200 - 2 * int(quality)
+    quality = check_integer("quality", plain_integer(quality), 1, 100)
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     return _STEPS.mul(percent).add_(50).floor_divide_(100).clamp_(1, 255)
 
 

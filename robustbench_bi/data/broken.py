@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from robustbench_bi.data import Dataset
+from robustbench_bi.data.dataset import Dataset
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import Cell
 

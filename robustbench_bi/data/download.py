@@ -1,4 +1,4 @@
-"""Public data sets that torchvision fetches, where the user's folder does not hold them yet."""
+"""Public data sets that torchvision fetches: where they are kept, whether they are there, and how they are fetched."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
-from robustbench_bi.data import expand_user
+from robustbench_bi.data.containers.folders import expand_user
+from robustbench_bi.data.sources import named_source
 from robustbench_bi.errors import DataError
 
 TIMEOUT = 30  # seconds without an answer; without it a machine behind a closed network waits for minutes
@@ -18,6 +19,21 @@ TIMEOUT = 30  # seconds without an answer; without it a machine behind a closed 
 def data_root(path: str | None) -> Path:
     """The folder that the user named, or ~/.cache/robustbench_bi."""
     return expand_user(path or "~/.cache/robustbench_bi")
+
+
+def is_at_hand(source: str) -> bool:
+    """Whether a source can be opened without a download.
+
+    Args:
+        source: as it is typed.
+
+    Example:
+        >>> is_at_hand("demo"), is_at_hand("cifar-10:nowhere")
+        (True, False)
+    """
+    row, path = named_source(source)
+    root = data_root(path)
+    return not row.download_folder or any((folder / row.download_folder).is_dir() for folder in (root, root.parent))
 
 
 @contextmanager

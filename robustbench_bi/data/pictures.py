@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustbench_bi.data import CLEAN, Broken, Cell, Dataset, expand_user, open_data
-from robustbench_bi.data.containers.folders import EXTENSIONS
+from robustbench_bi.data import open_data
+from robustbench_bi.data.containers.folders import EXTENSIONS, expand_user
 from robustbench_bi.data.containers.image_files import broken_files, decode, file_size
+from robustbench_bi.data.dataset import Broken, Dataset
 from robustbench_bi.data.preprocess import Preprocessing, fit_image, preprocessing_of
 from robustbench_bi.errors import DataError, InputError
-from robustbench_bi.ground.cells import Progress, cell_label
+from robustbench_bi.ground.cells import CLEAN, Cell, Progress, cell_label
 
 PHOTOGRAPHS = "photographs"
 _AT_ONCE = 64
@@ -174,6 +175,7 @@ def _open_files(files: list[Path]) -> Dataset:
         ),
         describe=lambda ids: (f"{files[image_id].name}\t{file_size(files[image_id])}" for image_id in ids),
         check=check,
+        list_names=lambda ids: (files[image_id].name for image_id in ids),
     )
 
 
@@ -188,6 +190,7 @@ def _open_photographs() -> Dataset:
         class_names=("picture",),
         load=load,
         describe=lambda ids: (f"scikit-image {_NAMES[image_id]}" for image_id in ids),
+        list_names=lambda ids: (_NAMES[image_id] for image_id in ids),
     )
 
 

@@ -1,4 +1,4 @@
-"""From an image file to the uint8 square that a model sees, and from there to its normalised tensor.
+"""From a decoded picture to the uint8 square that a model sees, and from there to its normalised tensor.
 
 Resize and crop give the same bytes as torchvision's `Resize` and `CenterCrop` on PIL images, which the published
 ImageNet-C files and nearly all published accuracies were made with.
@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from operator import index
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from robustbench_bi.errors import DataError, InputError
+from robustbench_bi.errors import InputError
+from robustbench_bi.ground.checks import is_integer, plain_integer
 
 if TYPE_CHECKING:
     import torch
@@ -125,45 +124,6 @@ def preprocessing_of(model: object, **overrides: Any) -> Preprocessing:
     return replace(own, **given)
 
 
-def load_image(path: str | Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Read an image file as RGB and bring it to the model's side.
-
-    Args:
-        path: a file that PIL reads. Grey, palette, CMYK, transparent and 16-bit images become RGB by PIL's `convert`,
-            as in torchvision; an EXIF rotation is not applied, as there.
-        preprocessing: the preprocessing; see `fit_image`.
-
-    Returns:
-        uint8 (3, S, S), S = `preprocessing.input_size`.
-
-    Raises:
-        DataError: the file is missing or cannot be decoded.
-    """
-    return fit_image(open_rgb(path), preprocessing)
-
-
-def open_rgb(path: str | Path) -> Image.Image:
-    """Decode a file to a PIL image in RGB.
-
-    Raises:
-        DataError: the file is missing or cannot be decoded.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except Exception as error:  # damaged files make PIL's decoders raise almost anything
-        raise DataError(f"cannot read image {path}: {reason(error)}") from error
-
-
-def reason(error: Exception) -> str:
-    """Why PIL could not read a file, in words and without the path."""
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image in a format that can be read"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def fit_image(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Resize the short side and crop the centre; an image that already has the model's side is taken as it is.
 
@@ -255,9 +215,10 @@ def _resize_short_side(image: Image.Image, preprocessing: Preprocessing) -> Imag
 
 
 def _side(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or index(value) < SMALLEST_SIDE:
+    side = plain_integer(value)
+    if not is_integer(side) or side < SMALLEST_SIDE:  # type: ignore[operator]
         raise InputError(f"{name} must be an integer of at least {SMALLEST_SIDE} pixels, got {value!r}")
-    return index(value)
+    return side  # type: ignore[return-value]
 
 
 def _three(name: str, values: Any) -> tuple[float, float, float]:

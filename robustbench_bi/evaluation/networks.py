@@ -20,6 +20,7 @@ from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.evaluation.sharing import ALONE, Share
 from robustbench_bi.models import MODELS, create_model, resolve
 from robustbench_bi.models.inference import choose_device, memory_format
+from robustbench_bi.models.sources import brings_weights
 from robustbench_bi.models.weights import is_file, read_metadata
 from robustbench_bi.runs.identity import EvalConfig
 
@@ -193,7 +194,7 @@ def network_for(
         seed: of random weights.
 
     Raises:
-        InputError: a named model on other data than `demo` was given no weights.
+        InputError: a named model was given no weights, and none come with the data, as they do with `demo`.
         WeightsError: the weights are those of another network, or of other classes than the data's.
     """
     if isinstance(model, nn.Module):
@@ -216,25 +217,24 @@ def network_for(
 
 
 def _chosen_weights(model: str, weights: str | None, dataset: Dataset) -> str | None:
-    """The weights that were named; the bundled ones for the demo data; none where a user's function brings its own.
+    """The weights that were named; those that come with the data; none where the network brings its own.
 
     Raises:
         InputError: they must be named, and were not.
     """
-    brings_own = ":" in model and not model.startswith(("timm:", "torchvision:"))
-    if weights is not None or brings_own:
+    if weights is not None or brings_weights(model):
         return weights
     if dataset.num_classes == 1:
         raise InputError(
             f"{model} on pictures without labels needs --weights: a checkpoint file, 'pretrained', a torchvision "
             "weights name, 'demo', or 'none' for random weights"
         )
-    if dataset.kind != "demo":
+    if dataset.source.weights is None:
         raise InputError(
             f"{model} on {dataset.kind} needs --weights: a checkpoint file, 'pretrained' or a torchvision weights "
             "name; 'none' evaluates random weights"
         )
-    return "demo"
+    return dataset.source.weights
 
 
 def _check_class_names(network: nn.Module, weights: str | None, dataset: Dataset) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 from robustbench_bi.errors import InputError
 
 LARGEST_SEED = 2**64 - 1
@@ -15,6 +17,22 @@ def is_integer(value: object) -> bool:
 def is_number(value: object) -> bool:
     """Whether a value is an integer or a float; True and False are neither."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def plain_integer(value: object) -> object:
+    """An integer of NumPy or torch as Python's own; anything else as it came, for the check that follows.
+
+    Example:
+        >>> import numpy as np
+        >>> plain_integer(np.int64(3)), plain_integer(3.0), plain_integer(True)
+        (3, 3.0, True)
+    """
+    if isinstance(value, bool):
+        return value
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return value
 
 
 def check_integer(name: str, value: object, least: int, most: int | None = None) -> int:

@@ -7,8 +7,6 @@ from robustbench_bi.ground.cells import MEAN, SEVERITIES, Cell
 from robustbench_bi.metrics.robustness import benchmark_corruptions, corruption_error_weights
 
 PUBLISHED_IMAGES = 50_000
-# Data of which AlexNet's ImageNet-C errors say nothing, whatever the number of classes.
-_OTHER_DATA = ("demo", "cifar-10", "cifar-10-c")
 
 
 def coverage(cells: Iterable[Cell], normaliser: Mapping[Cell, float] | None = None) -> list[str]:
@@ -39,7 +37,13 @@ def qualify(reasons: Sequence[str]) -> str:
     return f"mCE* ({', '.join(reasons)})" if reasons else "mCE"
 
 
-def mce_name(config: Mapping[str, Any], cells: Iterable[Cell] | None = None) -> str | None:
+def mce_name(
+    config: Mapping[str, Any],
+    cells: Iterable[Cell] | None = None,
+    *,
+    applies: bool = True,
+    part_of_imagenet: str | None = None,
+) -> str | None:
     """The name under which a run's mean corruption error may be printed.
 
     Plain "mCE" needs ImageNet-C as published: 1,000 classes, 50,000 images a cell, the 15 corruptions at five
@@ -47,16 +51,18 @@ def mce_name(config: Mapping[str, Any], cells: Iterable[Cell] | None = None) -> 
     (bilinear), cropped to 224, corrupted, and stored as JPEG of quality 85. Anything else is named in the result.
 
     Args:
-        config: a run's configuration: data, class_set, n, input_size, resize_size, interpolation, table, jpeg,
+        config: a run's configuration: class_set, n, input_size, resize_size, interpolation, table, jpeg,
             corruptions, severities, generator.
         cells: the cells that there are, where they are not corruptions × severities.
+        applies: whether AlexNet's errors can say something of the source of the images.
+        part_of_imagenet: which part of ImageNet's classes the source holds, in words; None for all.
 
     Returns:
-        "mCE", a qualified name, or None where AlexNet's errors do not apply: the data are not the 1,000 ImageNet
-        classes, or there is no corruption that they cover.
+        "mCE", a qualified name, or None where AlexNet's errors do not apply: the classes are not ImageNet's 1,000, the
+        source is of another kind, or there is no corruption that they cover.
 
     Example:
-        >>> config = {"data": "folder", "class_set": "imagenet-1k", "n": 200, "input_size": 224, "resize_size": 256,
+        >>> config = {"class_set": "imagenet-1k", "n": 200, "input_size": 224, "resize_size": 256,
         ...     "interpolation": "bilinear", "table": "imagenet-c", "jpeg": 85, "generator": "bivo-robust",
         ...     "corruptions": benchmark_corruptions(), "severities": [1, 2, 3, 4, 5]}
         >>> mce_name(config)
@@ -64,8 +70,7 @@ def mce_name(config: Mapping[str, Any], cells: Iterable[Cell] | None = None) -> 
         >>> mce_name(config | {"n": 50_000})
         'mCE'
     """
-    data = str(config["data"]).partition(":")[0]
-    if config["class_set"] != "imagenet-1k" or data in _OTHER_DATA:
+    if config["class_set"] != "imagenet-1k" or not applies:
         return None
     if cells is None:
         cells = [(corruption, severity) for corruption in config["corruptions"] for severity in config["severities"]]
@@ -73,8 +78,8 @@ def mce_name(config: Mapping[str, Any], cells: Iterable[Cell] | None = None) -> 
     if not set(corruption_error_weights(cells)) & set(benchmark_corruptions()):
         return None
     reasons = coverage(cells)
-    if data == "imagenette":
-        reasons.append("10 of 1,000 classes")
+    if part_of_imagenet is not None:
+        reasons.append(part_of_imagenet)
     if config["n"] != PUBLISHED_IMAGES:
         reasons.append(f"n={config['n']:,}")
     return qualify(reasons + _pixel_reasons(config))

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.errors import InputError
+from robustbench_bi.ground.checks import is_integer, is_number
 from robustbench_bi.ground.registry import Table, nearest, unknown_name
+from robustbench_bi.models.sources import MODEL_SOURCES as MODEL_SOURCES
+from robustbench_bi.models.sources import split_name
 from robustbench_bi.models.variants import VARIANTS as VARIANTS
 from robustbench_bi.models.variants import resolve as resolve
 
@@ -173,18 +176,20 @@ def create_model(
         >>> network.identity["name"], network.input_size, network.resize_size
         ('binet50_dc_ca', 64, 73)
     """
-    from robustbench_bi.models import external
+    from robustbench_bi.models.named_weights import named_weights
     from robustbench_bi.models.weights import classes_of, load_weights, read_checkpoint
 
     name, options = resolve(name, options)
-    if ":" in name:
-        return external.create_external(name, num_classes, weights, options)
+    if (elsewhere := split_name(name)) is not None:
+        source, name_there = elsewhere
+        network: nn.Module = MODEL_SOURCES.load(source.name)(name_there, num_classes, weights, options)
+        return network
     if name not in MODELS:
         raise unknown_name("model", name, [*MODELS.names, *ALIASES, *VARIANTS.names])
     row = MODELS[name]
     checkpoint = None
     if weights is not None and weights != "none":
-        checkpoint = external.named_weights(row.name, weights) or read_checkpoint(weights)
+        checkpoint = named_weights(row.name, weights) or read_checkpoint(weights)
     # Other people's files have entries of their own; of another network's, `load_weights` says what it is.
     stored = checkpoint.metadata if checkpoint is not None and checkpoint.metadata.get("model") == row.name else {}
     if num_classes is None and checkpoint is not None and "num_classes" not in stored:
@@ -253,7 +258,7 @@ def _check_option(row: Model, name: str, value: object) -> None:
     if isinstance(default, bool):
         fits, expected = isinstance(value, bool), "True or False"
     elif isinstance(default, float):
-        fits, expected = isinstance(value, (int, float)) and not isinstance(value, bool), "a number"
+        fits, expected = is_number(value), "a number"
     elif isinstance(default, int):
         fits, expected = _is_count(value), "a positive integer"
     elif default is None:
@@ -267,4 +272,4 @@ def _check_option(row: Model, name: str, value: object) -> None:
 
 
 def _is_count(value: object, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return is_integer(value) and value >= least  # type: ignore[operator]

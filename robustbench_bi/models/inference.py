@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from robustbench_bi.errors import BivoRobustError, InputError, ModelOutputError
 from robustbench_bi.models import MODELS, VARIANTS
+from robustbench_bi.models.sources import split_name
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -43,8 +44,9 @@ def memory_format(name: str) -> torch.memory_format:
 
     A user's own network may not be written for it.
     """
-    known = name in MODELS or name in VARIANTS or name.startswith(("timm:", "torchvision:"))
-    return torch.channels_last if known else torch.contiguous_format
+    elsewhere = split_name(name)
+    fits = name in MODELS or name in VARIANTS if elsewhere is None else elsewhere[0].channels_last
+    return torch.channels_last if fits else torch.contiguous_format
 
 
 @contextmanager

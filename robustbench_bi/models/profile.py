@@ -10,6 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from robustbench_bi.errors import InputError
+from robustbench_bi.ground.checks import is_integer
 from robustbench_bi.models import create_model
 from robustbench_bi.ops.dynamic_filter import OPERATOR
 
@@ -46,7 +47,7 @@ def profile(model: str | nn.Module, size: int | None = None, **options: Any) -> 
         with torch.device("meta" if ":" not in model else "cpu"):
             model = create_model(model, **options)
     side = int(getattr(model, "input_size", 224)) if size is None else size
-    if isinstance(side, bool) or not isinstance(side, int) or side < 1:
+    if not is_integer(side) or side < 1:
         raise InputError(f"size must be a positive integer, got {size!r}")
     parameter = next(model.parameters(), torch.zeros(0))
     training = [module for module in model.modules() if module.training]

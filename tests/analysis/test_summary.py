@@ -99,6 +99,19 @@ def test_the_smaller_n_after_broken_images_is_shown(make_run, imagenet):
     assert "mCE* (n=97)" in set(frame["name"])
 
 
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        ("imagenette", {"mCE* (10 of 1,000 classes, n=150)", "relative mCE* (10 of 1,000 classes, n=150)"}),
+        ("demo", set()),
+        ("cifar-10-c", set()),
+    ],
+)
+def test_the_source_says_whether_there_is_an_mce_and_of_what(make_run, imagenet, data, names):
+    frame = summary_frame(make_run(**imagenet | {"data": data}), QUICK)
+    assert set(frame["name"][frame["kind"].isin(["mce", "relative_mce"])]) == names
+
+
 def test_same_seed_same_frame(make_run):
     run = make_run()
     assert summary_frame(run, QUICK).equals(summary_frame(run, QUICK))

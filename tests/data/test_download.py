@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from robustbench_bi.data.download import data_root, downloading
+from robustbench_bi.data.download import data_root, downloading, is_at_hand
 from robustbench_bi.errors import DataError
 
 
@@ -41,3 +41,16 @@ def test_the_default_folder_is_in_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert data_root(None) == tmp_path / ".cache" / "robustbench_bi"
     assert data_root("~/sets") == tmp_path / "sets"
+
+
+@pytest.mark.parametrize(("source", "folder"), [("cifar-10", "cifar-10-batches-py"), ("imagenette", "imagenette2-320")])
+def test_what_would_be_fetched_is_not_at_hand(source, folder, tmp_path):
+    assert not is_at_hand(f"{source}:{tmp_path}")
+    (tmp_path / folder).mkdir()
+    assert is_at_hand(f"{source}:{tmp_path}")
+    assert is_at_hand(f"{source}:{tmp_path / folder}")
+    assert not is_at_hand(f"{source}:{tmp_path / folder / 'deeper'}")
+
+
+def test_what_is_never_fetched_is_always_at_hand(tmp_path):
+    assert all(is_at_hand(source) for source in ("demo", f"imagenet-c:{tmp_path}", str(tmp_path / "missing")))

@@ -8,8 +8,9 @@ from PIL import Image
 from robustbench_bi.corruptions.apply import corrupt, jpeg_round_trip
 from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.data import open_data
+from robustbench_bi.data.containers.image_files import load_image
 from robustbench_bi.data.pictures import open_pictures, picture_preprocessing, read_cells
-from robustbench_bi.data.preprocess import Preprocessing, load_image
+from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import DataError, InputError, UnknownNameError
 from robustbench_bi.ground.cells import CLEAN
 
@@ -51,6 +52,12 @@ def test_a_folder_of_images_comes_in_the_order_of_names(folder):
     expected = [load_image(folder / name, GEOMETRY) for name in ("a.jpg", "b.png", "c.bmp")]
     assert np.array_equal(pictures.read([0, 1, 2], GEOMETRY, workers=2), expected)
     assert open_pictures(folder, limit=2).image_ids.tolist() == pictures.limited(2).image_ids.tolist()
+
+
+def test_pictures_have_names(folder):
+    assert open_pictures(folder).names() == ("a.jpg", "b.png", "c.bmp")
+    assert open_pictures(folder / "b.png").names() == ("b.png",)
+    assert open_pictures().names()[:3] == ("astronaut", "brick", "camera")
 
 
 def test_any_data_source_opens(tmp_path):

@@ -8,12 +8,12 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.datasets.folder import pil_loader
 
+from robustbench_bi.data.containers.image_files import load_image
 from robustbench_bi.data.preprocess import (
     INTERPOLATIONS,
     Preprocessing,
     fit_image,
     fit_images,
-    load_image,
     normalise,
     preprocessing_of,
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robustbench_bi.data import SOURCES, Dataset, open_data, splitmix64
+from robustbench_bi.data import SOURCES, Dataset, named_source, open_data, splitmix64
 from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import DataError, InputError, UnknownNameError
 
@@ -45,6 +45,42 @@ def test_splits_and_class_files_belong_where_the_table_says(name, tmp_path):
             open_data(source, classes=tmp_path / "classes.tsv")
     with pytest.raises(InputError, match="split must be 'evaluation' or 'training', got 'test'"):
         open_data(source, split="test")
+
+
+@pytest.mark.parametrize(
+    ("source", "row", "path"),
+    [
+        ("demo", "demo", None),
+        ("cifar-10", "cifar-10", None),
+        ("cifar-10-c:data/c", "cifar-10-c", "data/c"),
+        ("imagenet-c:C:/data", "imagenet-c", "C:/data"),
+        ("folder:photos", "folder", "photos"),
+        ("photos", "folder", "photos"),
+        ("C:/photos", "folder", "C:/photos"),
+        ("./demo", "folder", "./demo"),
+    ],
+)
+def test_a_source_is_a_row_and_a_path(source, row, path):
+    assert named_source(source) == (SOURCES[row], path)
+
+
+def test_what_a_source_is_stands_in_its_row():
+    def names(wanted):
+        return [row.name for row in SOURCES if wanted(row)]
+
+    assert names(lambda row: not row.mce_applies) == ["demo", "cifar-10", "cifar-10-c"]
+    assert names(lambda row: row.part_of_imagenet) == ["imagenette"]
+    assert names(lambda row: row.download_folder) == ["cifar-10", "imagenette"]
+    assert names(lambda row: row.arrays) == ["cifar-10", "cifar-10-c"]
+    assert names(lambda row: row.corrupted_as is None) == ["imagenet-c", "cifar-10-c"]
+    assert names(lambda row: row.weights) == names(lambda row: row.preset != "paper") == ["demo"]
+
+
+@pytest.mark.parametrize("row", SOURCES, ids=lambda row: row.name)
+def test_what_is_written_from_a_source_can_be_opened(row):
+    if row.corrupted_as is not None:
+        reader = SOURCES[row.corrupted_as]
+        assert (reader.corrupted_as, reader.arrays) == (None, row.arrays)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +124,8 @@ def test_the_demo_set_opens():
     assert dataset.kind == "demo"
     assert (len(dataset), dataset.num_classes, dataset.native_size) == (4, 10, 64)
     assert dataset.read([0, 3], Preprocessing(64, 73)).shape == (2, 3, 64, 64)
+    assert dataset.names() == tuple(f"{dataset.class_names[i % 10]}/{i:05d}" for i in dataset.image_ids)
+    assert (dataset.sizes().tolist(), dataset.sizes().dtype) == ([[64, 64]] * 4, np.int32)
     assert dataset.find_broken() == ()
     assert dataset.listing_hash != open_data("demo").listing_hash
 

@@ -2,7 +2,9 @@
 
 import pytest
 
-from robustbench_bi.metrics.naming import coverage, mce_name, qualify
+from robustbench_bi.data import named_source
+from robustbench_bi.metrics import naming
+from robustbench_bi.metrics.naming import coverage, qualify
 from robustbench_bi.metrics.robustness import benchmark_corruptions
 
 PUBLISHED = {
@@ -19,6 +21,12 @@ PUBLISHED = {
     "severities": (1, 2, 3, 4, 5),
 }
 FILES = PUBLISHED | {"data": "imagenet-c", "generator": "files", "jpeg": None}
+
+
+def mce_name(config, cells=None):
+    """The name for a run's configuration, with what the table of sources says of its data."""
+    source, _ = named_source(config["data"])
+    return naming.mce_name(config, cells, applies=source.mce_applies, part_of_imagenet=source.part_of_imagenet)
 
 
 def test_as_published_it_is_mce():

@@ -1,4 +1,4 @@
-"""From the names of class folders to class numbers."""
+"""ImageNet's 1000 classes: wnids, numbers and labels."""
 
 from __future__ import annotations
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from robustbench_bi.data import expand_user
 from robustbench_bi.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+
+def expand_user(path: str | Path) -> Path:
+    """Replace a leading ~; pathlib's own `expanduser` raises where the user is unknown, here the text stays."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def existing_folder(path: str) -> Path:

@@ -1,4 +1,7 @@
-"""The reading and checking of many image files at once."""
+"""Image files: how one is read, and how many are read or checked at once.
+
+Pillow's decoders and its resize release the interpreter's lock, so threads do the work of processes here.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,53 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from robustbench_bi.data import Broken
-from robustbench_bi.data.preprocess import Preprocessing, load_image, reason
+from robustbench_bi.data.dataset import Broken
+from robustbench_bi.data.preprocess import Preprocessing, fit_image
+from robustbench_bi.errors import DataError
 
 Item = TypeVar("Item")
-
-
 Result = TypeVar("Result")
+
+
+def load_image(path: str | Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Read an image file as RGB and bring it to the model's side.
+
+    Args:
+        path: a file that PIL reads. Grey, palette, CMYK, transparent and 16-bit images become RGB by PIL's `convert`,
+            as in torchvision; an EXIF rotation is not applied, as there.
+        preprocessing: the preprocessing; see `fit_image`.
+
+    Returns:
+        uint8 (3, S, S), S = `preprocessing.input_size`.
+
+    Raises:
+        DataError: the file is missing or cannot be decoded.
+    """
+    return fit_image(open_rgb(path), preprocessing)
+
+
+def open_rgb(path: str | Path) -> Image.Image:
+    """Decode a file to a PIL image in RGB.
+
+    Raises:
+        DataError: the file is missing or cannot be decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except Exception as error:  # damaged files make PIL's decoders raise almost anything
+        raise DataError(f"cannot read image {path}: {why_unreadable(error)}") from error
+
+
+def why_unreadable(error: Exception) -> str:
+    """Why PIL could not read a file, in words and without the path."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image in a format that can be read"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def decode(
@@ -74,7 +115,7 @@ def why_broken(path: Path) -> str | None:
             image.draft(image.mode, (1, 1))
             image.convert("RGB")
     except Exception as error:  # damaged files make PIL's decoders raise almost anything
-        return reason(error)
+        return why_unreadable(error)
     return None
 
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from robustbench_bi.data.class_spaces.imagenet import class_names, imagenet_classes
 from robustbench_bi.errors import DataError
 
+LARGEST_NUMBER = 99_999
+
 
 def label_files(
     listing: Mapping[str, Sequence[str]], classes: Path | None
@@ -19,9 +21,6 @@ def label_files(
     numbers, names = number_folders(list(listing), classes)
     files = [f"{folder}/{image}" for folder, images in listing.items() for image in images]
     return files, np.repeat(np.array(numbers, dtype=np.int32), [len(images) for images in listing.values()]), names
-
-
-LARGEST_NUMBER = 99_999
 
 
 def number_folders(folders: Sequence[str], classes: Path | None) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -1,1 +1,120 @@
-"""One file a data source, or a family of them; `robustbench_bi.data.SOURCES` lists them."""
+"""A table of data sources; one file a source, or a family of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from robustbench_bi.ground.registry import Table
+
+
+@dataclass(frozen=True)
+class Source:
+    """A row of `SOURCES`.
+
+    Args:
+        name: what is typed before the colon. A bare path is a `folder`.
+        code: "module:function" of the opener, `(path: str | None, *, split, classes: Path | None) -> Dataset`.
+        path: whether a path follows the colon: "none", "optional" or "required".
+        summary: one line for `bivo-robust list data`.
+        training: whether there is a training split.
+        class_file: whether classes are folders, whose numbers a class file can give.
+        mce_applies: whether AlexNet's errors on ImageNet-C, and so an mCE, can say something of it; not where it never
+            holds ImageNet's classes.
+        part_of_imagenet: where it holds only some of ImageNet's classes: how many, in words.
+        download_folder: what a download unpacks to, in the user's folder; empty where nothing is fetched.
+        arrays: whether its images lie in arrays, and corrupted ones made from them are written as arrays.
+        corrupted_as: the row that reads corrupted images made from it; None where it holds corrupted ones itself.
+        weights: the weights that come with it: a network takes them where none are named. None where there are none.
+        preset: the training recipe that is taken where none is named.
+    """
+
+    name: str
+    code: str
+    path: Literal["none", "optional", "required"]
+    summary: str
+    training: bool = True
+    class_file: bool = False
+    mce_applies: bool = True
+    part_of_imagenet: str | None = None
+    download_folder: str = ""
+    arrays: bool = False
+    corrupted_as: str | None = "imagenet-c"
+    weights: str | None = None
+    preset: str = "paper"
+
+
+SOURCES = Table(
+    "data source",
+    [
+        Source(
+            "demo",
+            "robustbench_bi.data.sources.demo:open_demo",
+            "none",
+            "ten classes of shapes at 64×64, drawn by the program: 500 for evaluation, 10,000 for training",
+            mce_applies=False,
+            weights="demo",
+            preset="demo",
+        ),
+        Source(
+            "folder",
+            "robustbench_bi.data.sources.folder:open_folder",
+            "required",
+            "a folder of class folders; the path alone is enough (its val and train are used where both exist)",
+            class_file=True,
+        ),
+        Source(
+            "imagenet-c",
+            "robustbench_bi.data.sources.imagenet_c:open_imagenet_c",
+            "required",
+            "published corrupted files: PATH/<corruption>/<severity>/<class folder>/<image>",
+            training=False,
+            class_file=True,
+            corrupted_as=None,
+        ),
+        Source(
+            "cifar-10",
+            "robustbench_bi.data.sources.cifar:open_cifar10",
+            "optional",
+            "CIFAR-10 at 32×32, downloaded where PATH does not hold it",
+            mce_applies=False,
+            download_folder="cifar-10-batches-py",
+            arrays=True,
+            corrupted_as="cifar-10-c",
+        ),
+        Source(
+            "cifar-10-c",
+            "robustbench_bi.data.sources.cifar:open_cifar10_c",
+            "required",
+            "published corrupted arrays: PATH/<corruption>.npy and PATH/labels.npy",
+            training=False,
+            mce_applies=False,
+            arrays=True,
+            corrupted_as=None,
+        ),
+        Source(
+            "imagenette",
+            "robustbench_bi.data.sources.imagenette:open_imagenette",
+            "optional",
+            "ten ImageNet classes, short side 320, downloaded where PATH does not hold them",
+            part_of_imagenet="10 of 1,000 classes",
+            download_folder="imagenette2-320",
+        ),
+    ],
+)
+
+
+def named_source(text: str) -> tuple[Source, str | None]:
+    """The row of a source as it is typed, and the path that goes with it, unchecked.
+
+    What begins with no name of a row is the path of a folder.
+
+    Example:
+        >>> row, path = named_source("cifar-10:data")
+        >>> row.name, path
+        ('cifar-10', 'data')
+        >>> named_source("photos:new")[1], named_source("demo")[1]
+        ('photos:new', None)
+    """
+    prefix, _, path = text.partition(":")
+    return (SOURCES[prefix], path or None) if prefix in SOURCES else (SOURCES["folder"], text)

@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustbench_bi.data import CLEAN, Cell, Dataset, Split
 from robustbench_bi.data.containers.folders import existing_folder
+from robustbench_bi.data.dataset import Dataset, Split
 from robustbench_bi.data.download import data_root, downloading
 from robustbench_bi.data.preprocess import Preprocessing, fit_images
+from robustbench_bi.data.sources import SOURCES
 from robustbench_bi.errors import DataError
+from robustbench_bi.ground.cells import CLEAN, Cell
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-FOLDER = "cifar-10-batches-py"
+FOLDER = SOURCES["cifar-10"].download_folder
 SIDE = 32
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 

@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from robustbench_bi.data import Cell, Dataset, Split
+from robustbench_bi.data.dataset import Dataset, Split
 from robustbench_bi.data.preprocess import Preprocessing, fit_images
 from robustbench_bi.errors import InputError
+from robustbench_bi.ground.cells import Cell
+from robustbench_bi.ground.checks import check_seed
 
 Plane = NDArray[np.float32]
 
@@ -140,8 +142,7 @@ def draw(
     """
     if split not in SPLITS:
         raise InputError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
-        raise InputError(f"seed must be an integer from 0 to 2**64 - 1, got {seed!r}")
+    check_seed(seed)
     chosen = np.arange(SPLITS[split], dtype=np.int64) if ids is None else np.asarray(ids, dtype=np.int64).reshape(-1)
     if chosen.size and (chosen.min() < 0 or chosen.max() >= SPLITS[split]):
         raise InputError(
@@ -177,8 +178,8 @@ def open_demo(path: str | None = None, *, split: Split = "evaluation", classes: 
     if path is not None or classes is not None:
         raise InputError("demo takes neither a path nor a class file: its pictures and classes are built in")
 
-    def load(ids: NDArray[np.int64], geometry: Preprocessing, cell: Cell, workers: int) -> NDArray[np.uint8]:
-        return fit_images(draw(split, ids)[0], geometry)
+    def load(ids: NDArray[np.int64], preprocessing: Preprocessing, cell: Cell, workers: int) -> NDArray[np.uint8]:
+        return fit_images(draw(split, ids)[0], preprocessing)
 
     ids = np.arange(SPLITS[split], dtype=np.int64)
     return Dataset(

@@ -1,7 +1,4 @@
-"""Folders of class folders, and the reading and checking of many image files at once.
-
-Pillow's decoders and its resize release the interpreter's lock, so threads do the work of processes here.
-"""
+"""Your own images: a folder of class folders."""
 
 from __future__ import annotations
 
@@ -12,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustbench_bi.data import Broken, Cell, Dataset, Split
 from robustbench_bi.data.containers.folders import existing_folder, list_classes, subfolders
-from robustbench_bi.data.containers.image_files import broken_files, decode, file_size
+from robustbench_bi.data.containers.image_files import broken_files, decode, file_size, open_rgb
+from robustbench_bi.data.dataset import Broken, Dataset, Split
 from robustbench_bi.data.labels.class_folders import label_files
-from robustbench_bi.data.preprocess import Preprocessing, open_rgb
+from robustbench_bi.data.preprocess import Preprocessing
+from robustbench_bi.ground.cells import Cell
 
 
 def open_folder(path: str, *, split: Split = "evaluation", classes: Path | None = None) -> Dataset:
@@ -28,7 +26,7 @@ def open_folder(path: str, *, split: Split = "evaluation", classes: Path | None 
     Args:
         path: the folder.
         split: "evaluation" or "training".
-        classes: a class file, see `robustbench_bi.data.class_spaces.imagenet`.
+        classes: a class file, see `robustbench_bi.data.labels.class_folders.read_classes`.
 
     Raises:
         DataError: the folder is missing, empty or laid out in another way, or does not fit the class file.
@@ -48,8 +46,20 @@ def open_folder(path: str, *, split: Split = "evaluation", classes: Path | None 
     def open_image(image_id: int) -> Image.Image:
         return open_rgb(root / files[image_id])
 
-    image_ids = np.arange(len(files), dtype=np.int64)
-    return Dataset(path, image_ids, labels, names, load, describe, check, open_image=open_image)
+    def list_names(image_ids: NDArray[np.int64]) -> Iterator[str]:
+        return (files[image_id] for image_id in image_ids)
+
+    return Dataset(
+        name=path,
+        image_ids=np.arange(len(files), dtype=np.int64),
+        labels=labels,
+        class_names=names,
+        load=load,
+        describe=describe,
+        check=check,
+        open_image=open_image,
+        list_names=list_names,
+    )
 
 
 def _split_folder(root: Path, split: Split) -> Path:

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from robustbench_bi.data import CLEAN, Broken, Cell, Dataset, Split
 from robustbench_bi.data.containers.folders import existing_folder, list_classes, subfolders
-from robustbench_bi.data.containers.image_files import broken_files, decode, file_size, in_threads
+from robustbench_bi.data.containers.image_files import broken_files, decode, file_size, in_threads, open_rgb
+from robustbench_bi.data.dataset import Broken, Dataset, Split
 from robustbench_bi.data.labels.class_folders import label_files
-from robustbench_bi.data.preprocess import Preprocessing, centre_crop, open_rgb
+from robustbench_bi.data.preprocess import Preprocessing, centre_crop
 from robustbench_bi.errors import DataError
+from robustbench_bi.ground.cells import CLEAN, Cell
 
 LISTING_THREADS = 8  # hides the latency of network file systems; a full set has 75,000 folders
 
@@ -27,7 +28,7 @@ def open_imagenet_c(path: str, *, split: Split = "evaluation", classes: Path | N
     Args:
         path: the folder that holds one folder for each corruption.
         split: "evaluation"; there is no other.
-        classes: a class file, see `robustbench_bi.data.class_spaces.imagenet`.
+        classes: a class file, see `robustbench_bi.data.labels.class_folders.read_classes`.
 
     Raises:
         DataError: no corruption is found, or the cells do not hold the same files.
@@ -51,8 +52,20 @@ def open_imagenet_c(path: str, *, split: Split = "evaluation", classes: Path | N
     def check(image_ids: NDArray[np.int64], cells: Collection[Cell], workers: int) -> list[Broken]:
         return broken_files(image_ids, lambda image_id: (folders[cell] / files[image_id] for cell in cells), workers)
 
-    image_ids = np.arange(len(files), dtype=np.int64)
-    return Dataset(path, image_ids, labels, names, load, describe, check, stored_cells=frozenset(folders))
+    def list_names(image_ids: NDArray[np.int64]) -> Iterator[str]:
+        return (files[image_id] for image_id in image_ids)
+
+    return Dataset(
+        name=path,
+        image_ids=np.arange(len(files), dtype=np.int64),
+        labels=labels,
+        class_names=names,
+        load=load,
+        describe=describe,
+        check=check,
+        stored_cells=frozenset(folders),
+        list_names=list_names,
+    )
 
 
 def load_cropped(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:

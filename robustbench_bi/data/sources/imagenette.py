@@ -5,12 +5,13 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from robustbench_bi.data import Dataset, Split
+from robustbench_bi.data.dataset import Dataset, Split
 from robustbench_bi.data.download import data_root, downloading
+from robustbench_bi.data.sources import SOURCES
 from robustbench_bi.data.sources.folder import open_folder
 
 URL = "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-320.tgz"
-FOLDER = "imagenette2-320"
+FOLDER = SOURCES["imagenette"].download_folder
 
 
 def open_imagenette(path: str | None, *, split: Split = "evaluation", classes: Path | None = None) -> Dataset:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from robustbench_bi.errors import BackendUnavailableError, InputError
+from robustbench_bi.ground.checks import is_integer
 from robustbench_bi.ops.backends import choose_backend, load
 from robustbench_bi.ops.dynamic_filter import reference
 
@@ -101,7 +102,7 @@ def _is_looked_into() -> bool:
 
 def _check_numbers(kernel_size: int, stride: int, dilation: int, combine: str) -> None:
     for name, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if not is_integer(value) or value < 1:
             raise InputError(f"{name} must be a positive integer, got {value!r}")
     if kernel_size % 2 == 0:
         raise InputError(f"kernel_size must be odd, so that the filter has a centre, got {kernel_size}")

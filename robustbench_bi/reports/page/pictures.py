@@ -15,7 +15,7 @@ from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.spectra import spectra_frame
 from robustbench_bi.corruptions import PIXEL_VERSION
 from robustbench_bi.data import Dataset, open_data
-from robustbench_bi.data.download import data_root
+from robustbench_bi.data.download import is_at_hand
 from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import CLEAN, Cell, cells_by_corruption
@@ -23,8 +23,6 @@ from robustbench_bi.metrics.spectra import measure_spectra
 from robustbench_bi.reports.content import Report
 from robustbench_bi.runs.run import Run
 
-# Fetched where they are missing; a report fetches nothing.
-_FETCHED = {"cifar-10": "cifar-10-batches-py", "imagenette": "imagenette2-320"}
 # Up to this side a picture is stored as it is; larger ones as JPEG, scaled down to `_SHOWN`.
 _EXACT = 64
 _SHOWN = 224
@@ -102,9 +100,7 @@ def _through_jpeg(picture: NDArray[np.uint8], quality: int | None) -> NDArray[np
 def _same_images(run: Run) -> Dataset:
     """The dataset of a run, reduced to its images."""
     source = str(run.config["runtime"]["source"])
-    name, _, path = source.partition(":")
-    root = data_root(path)
-    if name in _FETCHED and not any((folder / _FETCHED[name]).is_dir() for folder in (root, root.parent)):
+    if not is_at_hand(source):  # a report fetches nothing
         raise DataError(f"{source} is not on this machine")
     dataset = open_data(source)
     wanted = np.sort(run.records()["image_id"].unique())

@@ -77,6 +77,13 @@ def test_a_failed_download_is_one_clear_error(batches, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_images_of_arrays_are_named_by_class_and_number(batches):
+    dataset = open_data(f"cifar-10:{batches}")
+    assert dataset.names() == ("airplane/00000", "truck/00001", "airplane/00002", "cat/00003")
+    assert dataset.without([0, 2]).names() == ("truck/00001", "cat/00003")
+    assert (dataset.sizes().tolist(), dataset.sizes().dtype) == ([[32, 32]] * 4, np.int32)
+
+
 @pytest.mark.parametrize("place", ["elsewhere", "beside"])
 def test_missing_and_damaged_files_are_fetched_and_nothing_else_is_left(batches, tmp_path, url, monkeypatch, place):
     folder = batches / "cifar-10-batches-py"
@@ -113,6 +120,12 @@ def test_the_fifths_of_an_array_are_the_severities(root):
         assert np.array_equal(found, expected.transpose(0, 3, 1, 2))
     with pytest.raises(DataError, match="holds no files for none at severity 0; it holds fog, snow"):
         dataset.read([0], SMALL)
+
+
+def test_stored_arrays_name_their_images_likewise(root):
+    dataset = open_data(f"cifar-10-c:{root}").without([1, 2, 3, 4])
+    assert dataset.names() == ("cat/00000", "dog/00005")
+    assert dataset.sizes().tolist() == [[32, 32]] * 2
 
 
 def test_clean_images_are_optional_and_a_limit_keeps_the_ids(root):

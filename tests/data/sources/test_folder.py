@@ -49,6 +49,33 @@ def test_classes_and_images_are_sorted(two_classes):
     assert (dataset.native_size, dataset.stored_cells) == (None, None)
 
 
+def test_names_are_paths_inside_the_folder_and_stay_with_their_images(two_classes):
+    dataset = open_data(str(two_classes))
+    assert dataset.names() == tuple(f"{name}/{number}.png" for name in ("cats", "dogs") for number in range(6))
+    assert dataset.without([0, 7]).names() == dataset.names()[1:7] + dataset.names()[8:]
+    few = dataset.limited(3)
+    assert few.names() == tuple(dataset.names()[image_id] for image_id in few.image_ids)
+    assert few.sizes() is None
+
+
+def test_names_are_those_of_the_split(two_classes, tmp_path):
+    make(tmp_path / "splits", "train/cats/a.png", "val/cats/b.png")
+    assert open_data(str(tmp_path / "splits")).names() == ("cats/b.png",)
+    assert open_data(str(tmp_path / "splits"), split="training").names() == ("cats/a.png",)
+
+
+def test_a_name_that_is_no_text_is_kept_byte_by_byte(tmp_path):
+    name = os.fsdecode(b"caf\xe9\t1.png")
+    (tmp_path / "cats").mkdir()
+    try:
+        picture(0).save(tmp_path / "cats" / name)
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes UTF-8 only")
+    (found,) = open_data(str(tmp_path)).names()
+    assert found == f"cats/{name}"
+    assert (tmp_path / found).is_file()
+
+
 def test_read_gives_the_pixels_of_the_rows_that_were_asked_for(two_classes):
     dataset = open_data(str(two_classes))
     images = dataset.read([11, 0, 3], Preprocessing(36, 36))

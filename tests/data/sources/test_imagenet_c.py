@@ -45,6 +45,13 @@ def test_the_listing_is_common_and_the_cells_are_those_that_are_there(root):
         dataset.read([0], GEOMETRY)
 
 
+def test_names_are_paths_inside_a_cell(root):
+    dataset = open_data(f"imagenet-c:{root}")
+    assert dataset.names() == tuple(FILES)
+    assert dataset.without([1]).names() == (FILES[0], FILES[2])
+    assert dataset.sizes() is None
+
+
 def test_files_are_read_from_their_cell_with_a_crop_and_no_resize(root):
     dataset = open_data(f"imagenet-c:{root}")
     for cell in CELLS:

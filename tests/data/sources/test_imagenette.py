@@ -27,6 +27,8 @@ def test_an_extracted_folder_is_used_with_imagenets_numbers(extracted, inside):
     assert (evaluation.labels.tolist(), evaluation.num_classes) == ([491], 1000)
     training = open_data(f"imagenette:{path}", split="training")
     assert training.labels.tolist() == [0, 701, 701]
+    assert evaluation.names() == ("n03000684/3.JPEG",)
+    assert training.names() == ("n01440764/0.JPEG", "n03888257/1.JPEG", "n03888257/2.JPEG")
 
 
 def test_a_missing_folder_is_downloaded_and_unpacked(extracted, tmp_path, url, monkeypatch, capsys):

@@ -1,0 +1,39 @@
+"""The weights of our own rows that go by a name: the bundled ones, and those that torchvision publishes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robustbench_bi.errors import WeightsError
+from robustbench_bi.models.sources.finish import downloaded
+from robustbench_bi.models.sources.from_torchvision import preprocessing_of_entry, weights_entry
+from robustbench_bi.models.weights import Checkpoint, demo_path, is_file, read_checkpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TORCHVISION_NAME = {"resnet50": "resnet50", "resnet101": "resnet101", "resnext50": "resnext50_32x4d"}
+"""Rows of ours that torchvision's published weights fit, and what it calls them."""
+
+
+def named_weights(name: str, weights: str | Path) -> Checkpoint | None:
+    """The weights of a row of ours that go by a name: "demo", "pretrained", or torchvision's; None for a file.
+
+    "pretrained" is IMAGENET1K_V1, the weights behind ImageNet-C's published ResNet-50 numbers.
+
+    Raises:
+        WeightsError: there are none of that name, or they cannot be downloaded.
+    """
+    if weights == "demo":
+        return read_checkpoint(demo_path(name))
+    if is_file(weights):
+        return None
+    if name not in TORCHVISION_NAME:
+        raise WeightsError(
+            f"there are no published weights {str(weights)!r} for {name}; "
+            "give a file (.safetensors, .pth, .pt), 'demo' or 'none'"
+        )
+    entry = weights_entry(TORCHVISION_NAME[name], "IMAGENET1K_V1" if weights == "pretrained" else str(weights))
+    state = downloaded(f"torchvision's {entry}", lambda: entry.get_state_dict(progress=False, check_hash=True))
+    metadata = {**preprocessing_of_entry(entry), "model": name, "num_classes": len(entry.meta["categories"])}
+    return Checkpoint(f"torchvision's {entry}", state, metadata)

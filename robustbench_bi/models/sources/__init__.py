@@ -1,0 +1,95 @@
+"""A table of where networks come from beside our own; one file a source.
+
+Example:
+    >>> [row.written for row in MODEL_SOURCES]
+    ['timm:NAME', 'torchvision:NAME', 'package.module:function']
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robustbench_bi.ground.registry import Table
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A row of `MODEL_SOURCES`.
+
+    Args:
+        name: what stands before the colon; the row "function" is for everything else before a colon.
+        code: "module:function" of the builder, `(name, num_classes, weights, options) -> nn.Module`; the name comes
+            without the prefix, and whole where there is none.
+        written: how a network of it is typed.
+        summary: one line for a list.
+        brings_weights: whether a network may come with its weights, so that none need be named.
+        channels_last: whether its networks run in that memory format, which is faster; a user's own may not be written
+            for it.
+    """
+
+    name: str
+    code: str
+    written: str
+    summary: str
+    brings_weights: bool = False
+    channels_last: bool = True
+
+
+_HOME = "robustbench_bi.models.sources"
+
+MODEL_SOURCES = Table(
+    "source of models",
+    [
+        ModelSource("timm", f"{_HOME}.from_timm:build", "timm:NAME", "the networks of timm"),
+        ModelSource(
+            "torchvision", f"{_HOME}.from_torchvision:build", "torchvision:NAME", "the networks of torchvision"
+        ),
+        ModelSource(
+            "function",
+            f"{_HOME}.from_function:build",
+            "package.module:function",
+            "a function of yours that returns a torch.nn.Module",
+            brings_weights=True,
+            channels_last=False,
+        ),
+    ],
+)
+
+
+def split_name(model: str) -> tuple[ModelSource, str] | None:
+    """The source of a model, and its name there; None for a name without a colon, which is one of ours or none.
+
+    Example:
+        >>> row, name = split_name("timm:resnet18")
+        >>> row.name, name
+        ('timm', 'resnet18')
+        >>> split_name("my_models:build")[1]
+        'my_models:build'
+    """
+    prefix, colon, rest = model.partition(":")
+    if not colon:
+        return None
+    own = MODEL_SOURCES["function"]
+    return (MODEL_SOURCES[prefix], rest) if prefix in MODEL_SOURCES and prefix != own.name else (own, model)
+
+
+def brings_weights(model: str) -> bool:
+    """Whether a model may come with its weights, so that none need be named.
+
+    Example:
+        >>> brings_weights("my_models:build"), brings_weights("timm:resnet18"), brings_weights("resnet50")
+        (True, False, False)
+    """
+    found = split_name(model)
+    return found is not None and found[0].brings_weights
+
+
+def how_to_name_a_model() -> str:
+    """The ways, for whoever named none.
+
+    Example:
+        >>> print(how_to_name_a_model())
+        a model is a name from `bivo-robust list models`, timm:NAME, torchvision:NAME or package.module:function
+    """
+    *first, last = (row.written for row in MODEL_SOURCES)
+    return f"a model is a name from `bivo-robust list models`, {', '.join(first)} or {last}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,7 +36,7 @@ from robustbench_bi.data.preprocess import Preprocessing, preprocessing_of
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.atomic import remove_partial_files
 from robustbench_bi.ground.cells import CLEAN, Progress, cell_label, parse_severities
-from robustbench_bi.ground.checks import check_integer
+from robustbench_bi.ground.checks import check_integer, check_quality
 from robustbench_bi.ground.cores import available_cores
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -232,8 +231,7 @@ def _jpeg_quality(jpeg: int | str | None, arrays: bool) -> int | None:
         return None if arrays else JPEG_QUALITY
     if jpeg is None or jpeg == "none":
         return None
-    if isinstance(jpeg, bool) or not re.fullmatch(r"[0-9]+", str(jpeg)) or not 1 <= int(jpeg) <= 95:
-        raise InputError(f"jpeg must be a quality from 1 to 95 or 'none', got {jpeg!r}")
+    quality = check_quality(jpeg, 95, " or 'none'")
     if arrays:
         raise InputError(f"arrays hold pixels as they are, got jpeg {jpeg!r}; leave it out")
-    return int(jpeg)
+    return quality

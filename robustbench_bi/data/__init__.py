@@ -87,17 +87,3 @@ def _parse(source: str) -> tuple[Source, str | None]:
         except UnknownNameError as error:
             raise UnknownNameError(f"{error} There is no folder {source!r} either.") from None
     return row, path
-
-
-def at_hand(source: str) -> bool:
-    """Whether the data of a source lie on this machine, or would have to be downloaded first.
-
-    Example:
-        >>> at_hand("demo")
-        True
-    """
-    from robustbench_bi.data.download import data_root
-
-    row, path = named_source(source)
-    root = data_root(path)
-    return not row.download_folder or any((folder / row.download_folder).is_dir() for folder in (root, root.parent))

@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from robustbench_bi.data import SOURCES, Dataset, Split, at_hand, expand_user, open_data
+from robustbench_bi.data import SOURCES, Dataset, Split, expand_user, open_data
+from robustbench_bi.data.download import is_at_hand
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.checks import check_integer
 
@@ -50,7 +51,7 @@ class DataRequest:
         Raises:
             UnknownNameError, InputError, DataError: as `open_data`.
         """
-        if not fetch and not at_hand(self.source):
+        if not fetch and not is_at_hand(self.source):
             raise DataError(f"{self.source} is not on this machine")
         return open_data(self.source, split=split, limit=self.limit, classes=self.classes)
 

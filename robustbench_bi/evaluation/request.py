@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -13,7 +12,7 @@ from robustbench_bi.corruptions import resolve_suite, resolve_table
 from robustbench_bi.data.request import DataRequest
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import parse_severities
-from robustbench_bi.ground.checks import check_integer, check_seed
+from robustbench_bi.ground.checks import check_integer, check_quality, check_seed
 from robustbench_bi.ground.cores import default_workers
 from robustbench_bi.ground.registry import nearest
 from robustbench_bi.runs.identity import BLOCK_SIZE
@@ -137,9 +136,7 @@ def _jpeg(jpeg: int | str | None) -> int | str | None:
         return jpeg
     if jpeg is None or jpeg == "none":
         return None
-    if isinstance(jpeg, bool) or not re.fullmatch(r"[0-9]+", str(jpeg)) or not 1 <= int(jpeg) <= 100:
-        raise InputError(f"jpeg must be a quality from 1 to 100, 'none' or 'auto', got {jpeg!r}")
-    return int(jpeg)
+    return check_quality(jpeg, 100, ", 'none' or 'auto'")
 
 
 def is_module(model: object) -> bool:

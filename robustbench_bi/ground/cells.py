@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from robustbench_bi.errors import InputError
+from robustbench_bi.ground.checks import check_integer
 
 Cell = tuple[str, int]
 
@@ -61,8 +62,7 @@ def parse_severities(severities: str | int | Iterable[int]) -> tuple[int, ...]:
     except TypeError:
         raise InputError(f'severities must look like "1-5" or "1,3,5", got {severities!r}') from None
     for severity in chosen:
-        if isinstance(severity, bool) or not isinstance(severity, int) or not 1 <= severity <= 5:
-            raise InputError(f"severity must be an integer from 1 to 5, got {severity!r}")
+        check_integer("severity", severity, 1, 5)
     if not chosen:
         raise InputError('severities must name at least one from 1 to 5, as in "1-5" or "1,3,5"')
     return tuple(sorted(set(chosen)))

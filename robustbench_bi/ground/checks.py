@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 
 from robustbench_bi.errors import InputError
 
@@ -57,6 +58,27 @@ def check_integer(name: str, value: object, least: int, most: int | None = None)
         bounds = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
         raise InputError(f"{name} must be {bounds}, got {value!r}")
     return value  # type: ignore[return-value]
+
+
+def check_quality(value: object, most: int, expected: str) -> int:
+    """A JPEG quality, as a number or as it was typed.
+
+    Args:
+        value: the quality.
+        most: the highest that is accepted.
+        expected: what else is, for the message.
+
+    Raises:
+        InputError: it is no quality from 1 to `most`.
+
+    Example:
+        >>> check_quality("85", 100, " or 'none'")
+        85
+    """
+    text = "" if isinstance(value, bool) else str(value)
+    if not re.fullmatch(r"[0-9]+", text) or not 1 <= int(text) <= most:
+        raise InputError(f"jpeg must be a quality from 1 to {most}{expected}, got {value!r}")
+    return int(text)
 
 
 def check_seed(seed: object) -> int:

@@ -19,10 +19,11 @@ class FigureRow:
 
     Attributes:
         name: its name on the command line and its file name without suffix.
-        code: the function, frame → matplotlib Figure.
-        frame: what it is drawn from. Of finished runs: "comparison" (`comparison_frame`), "cells" (`cells_frame`),
-            "summaries" (`summaries_frame`) or "reliability" (`reliability_frame`); of images or networks, by a command
-            of its own: "spectra", "heat_maps" or "fourier".
+        code: the function, result (a frame and what is said of it) → matplotlib Figure.
+        frame: what it is drawn from. Of finished runs of any task: "comparison" (`comparison_frame`), "cells"
+            (`cells_frame`) or "summaries" (`summaries_frame`), of which it shows the primary number; of tasks that have
+            "reliability", "reliability" (`reliability_frame`); of images or networks, by a command of its own:
+            "spectra", "heat_maps" or "fourier".
         summary: one line for `bivo-robust list figures`.
     """
 

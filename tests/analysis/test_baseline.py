@@ -5,8 +5,10 @@ import zlib
 import numpy as np
 import pytest
 
-from robustbench_bi.analysis.baseline import SETTINGS, Outcomes, _checksum, outcomes_of, read_baseline, write_baseline
+from robustbench_bi.analysis.baseline import Outcomes, _checksum, outcomes_of, read_baseline, write_baseline
+from robustbench_bi.analysis.comparison import MAY_DIFFER, MUST_AGREE, NORMALISATION
 from robustbench_bi.errors import DataError
+from robustbench_bi.tasks.classification import Answers
 
 
 @pytest.fixture
@@ -25,8 +27,8 @@ def test_outcomes_are_those_of_the_records(make_run):
         index="image_id", columns=["corruption", "severity"], values="right"
     )
     assert outcomes.cells == (("none", 0), *(("fog", severity) for severity in (1, 2, 3, 4, 5)))
-    assert (outcomes.correct == wanted[list(outcomes.cells)].to_numpy()).all()
-    assert set(outcomes.settings) == set(SETTINGS)
+    assert (outcomes.kept.correct == wanted[list(outcomes.cells)].to_numpy()).all()
+    assert set(outcomes.settings) == {"data", *MUST_AGREE, *MAY_DIFFER, *NORMALISATION}
     assert not {"weights_hash", "model", "device"} & set(outcomes.settings)
 
 
@@ -34,8 +36,9 @@ def test_what_is_read_is_what_was_written(saved):
     outcomes, path = saved
     kept = read_baseline(path)
     assert (kept.run, kept.settings, kept.cells) == (outcomes.run, outcomes.settings, outcomes.cells)
-    for name in ("image_ids", "labels", "correct"):
-        assert np.array_equal(getattr(kept, name), getattr(outcomes, name))
+    assert np.array_equal(kept.image_ids, outcomes.image_ids)
+    for name in ("labels", "correct"):
+        assert np.array_equal(getattr(kept.kept, name), getattr(outcomes.kept, name))
 
 
 def test_the_same_run_gives_the_same_file_with_readable_counts(saved, tmp_path):
@@ -43,14 +46,14 @@ def test_the_same_run_gives_the_same_file_with_readable_counts(saved, tmp_path):
     write_baseline(outcomes, tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    assert [cell["correct"] for cell in cells] == outcomes.correct.sum(axis=0).tolist()
+    assert [cell["correct"] for cell in cells] == outcomes.kept.correct.sum(axis=0).tolist()
 
 
 def test_the_layout_of_the_file_does_not_matter(saved):
     """A repository may change line ends, an editor the indentation."""
     outcomes, path = saved
     path.write_bytes(json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=4).replace("\n", "\r\n").encode())
-    assert (read_baseline(path).correct == outcomes.correct).all()
+    assert (read_baseline(path).kept.correct == outcomes.kept.correct).all()
 
 
 def test_a_baseline_is_small(tmp_path):
@@ -60,7 +63,7 @@ def test_a_baseline_is_small(tmp_path):
     correct = generator.random((500, 76)) < 0.5
     run = {"name": "net", "fingerprint": "f" * 64}
     ids = np.sort(generator.permutation(50_000)[:500])
-    write_baseline(Outcomes(run, {}, ids, ids % 1000, cells, correct), tmp_path / "baseline.json")
+    write_baseline(Outcomes(run, {}, ids, cells, Answers(ids % 1000, correct)), tmp_path / "baseline.json")
     assert (tmp_path / "baseline.json").stat().st_size < 20_000
 
 

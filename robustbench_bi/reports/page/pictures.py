@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from robustbench_bi.analysis.measured import measured
 from robustbench_bi.analysis.spectra import measure_spectra, spectra_frame
 from robustbench_bi.corruptions import PIXEL_VERSION
 from robustbench_bi.data import Dataset, open_data
@@ -105,7 +106,7 @@ def _same_images(run: Run) -> Dataset:
     if name in _FETCHED and not any((folder / _FETCHED[name]).is_dir() for folder in (root, root.parent)):
         raise DataError(f"{source} is not on this machine")
     dataset = open_data(source)
-    wanted = np.sort(run.records()["image_id"].unique())
+    wanted = measured(run).grid.image_ids
     dataset = dataset.without(np.setdiff1d(dataset.image_ids, wanted))
     if dataset.listing_hash != run.config["listing_hash"]:
         raise DataError(f"{source} does not hold the same images any more")
@@ -218,7 +219,7 @@ def power_spectra(report: Report, open_pictures: OpenPictures) -> pd.DataFrame |
     run = report.runs[0]
     if CLEAN not in run.cell_names:
         return None
-    image_ids = np.sort(run.records()["image_id"].unique())[:SPECTRA_IMAGES]
+    image_ids = measured(run).grid.image_ids[:SPECTRA_IMAGES]
     return spectra_frame(measure_spectra(open_pictures(run, image_ids, middle_cells(run)).cells.items()))
 
 

@@ -567,19 +567,21 @@ def spectra(images: str, out: Path, quiet: bool, as_json: bool, **options: Any) 
     As the right half of the paper's Fig. 4. Prints the ratio in three bands: low (periods longer than 16 pixels),
     middle, and high (up to 4 pixels).
     """
+    from robustbench_bi.analysis.spectra import bands_frame, spectra_frame
     from robustbench_bi.probes.spectra import picture_spectra
-    from robustbench_bi.reports.figures.spectra import write_spectra
     from robustbench_bi.reports.tables.spectra import display_bands
+    from robustbench_bi.reports.write import write_spectra
 
     with cell_progress(quiet) as progress:
-        frame, bands = picture_spectra(images, progress=progress, **options)
-    written = write_spectra(frame, bands, out)
+        measured = picture_spectra(images, progress=progress, **options)
+    bands = bands_frame(measured)
+    written = write_spectra(spectra_frame(measured), bands, out)
     if as_json:
-        _print_json({"bands": bands, "caption": frame.attrs["caption"], "files": written})
+        _print_json({"bands": bands.frame, "caption": bands.caption, "files": written})
         return
-    print_table(display_bands(bands))
+    print_table(display_bands(bands.frame))
     click.echo("Ratio of the power to that of clean: low is below 1/16 cycle per pixel, high from 1/4.")
-    click.echo(frame.attrs["caption"])
+    click.echo(bands.caption)
     click.echo(f"Written to {out}: {', '.join(path.name for path in written)}")
 
 
@@ -651,19 +653,21 @@ def heatmaps(
     As the left half of the paper's Fig. 4. The number is Pearson's correlation of a heat map with that of the clean
     picture: 1 is the same map; what two different pictures have in common is shown beside it.
     """
+    from robustbench_bi.analysis.correlations import correlation_frame
     from robustbench_bi.probes.heatmaps import heat_maps
-    from robustbench_bi.reports.figures.heatmaps import write_heat_maps
     from robustbench_bi.reports.tables.heatmaps import display_correlations
+    from robustbench_bi.reports.write import write_heat_maps
 
     means, stds = _numbers("--mean", mean), _numbers("--std", std)
     with cell_progress(quiet) as progress:
         found = heat_maps(models, weights=weights or None, mean=means, std=stds, progress=progress, **options)
-    summary, written = write_heat_maps(found.correlations, found.grid, out)
+    summary = correlation_frame(found)
+    written = write_heat_maps(found, summary, out)
     if as_json:
-        _print_json({"correlations": summary, "caption": summary.attrs["caption"], "files": written})
+        _print_json({"correlations": summary.frame, "caption": summary.caption, "files": written})
         return
-    print_table(display_correlations(summary))
-    click.echo(summary.attrs["caption"])
+    print_table(display_correlations(summary.frame))
+    click.echo(summary.caption)
     click.echo(f"Written to {out}: {', '.join(path.name for path in written)}")
 
 
@@ -711,22 +715,24 @@ def fourier(
     Every image gets one Fourier basis vector added, of a fixed norm and with random signs; the error rate is drawn
     against its frequency. Takes as many passes over the images as there are frequencies.
     """
+    from robustbench_bi.analysis.fourier import band_frame
     from robustbench_bi.probes.fourier import fourier_errors
-    from robustbench_bi.reports.figures.fourier import write_fourier
     from robustbench_bi.reports.tables.fourier import display_bands
+    from robustbench_bi.reports.write import write_fourier
 
     means, stds = _numbers("--mean", mean), _numbers("--std", std)
     with cell_progress(quiet) as progress:
-        cells = fourier_errors(
+        found = fourier_errors(
             models, weights=weights or None, mean=means, std=stds, out=out, progress=progress, **options
         )
-    bands, written = write_fourier(cells, out)
+    bands = band_frame(found)
+    written = write_fourier(found, bands, out)
     if as_json:
-        _print_json({"bands": bands, "caption": bands.attrs["caption"], "files": written})
+        _print_json({"bands": bands.frame, "caption": bands.caption, "files": written})
         return
-    print_table(display_bands(bands))
+    print_table(display_bands(bands.frame))
     click.echo("Error in percent; bands of frequencies are in cycles per pixel.")
-    click.echo(bands.attrs["caption"])
+    click.echo(bands.caption)
     click.echo(f"Written to {out}: {', '.join(path.name for path in written)}")
 
 

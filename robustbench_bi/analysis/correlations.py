@@ -1,22 +1,43 @@
-"""How much of a clean heat map is left under corruption, over a set of images."""
+"""Summaries of heat maps, with intervals: how much of the clean one is left under corruption, over a set of images."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from robustbench_bi.analysis.result import Result
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.metrics.intervals import Floats, Resampling, bootstrap_means
 
 ANOTHER_IMAGE = ("another_image", 0)
-"""The cell of correlations between clean maps of two different images: the level that says nothing."""
+"""In the place of a cell, for correlations between clean maps of two different images: the level that says nothing."""
 
 
-def correlation_frame(correlations: pd.DataFrame, resampling: Resampling | None = None) -> pd.DataFrame:
+@dataclass(frozen=True, eq=False)
+class HeatMaps:
+    """Heat maps of a layer, compared with those of the clean images.
+
+    Attributes:
+        correlations: one row a model, image and corruption: model, layer, image_id, corruption, severity, correlation
+            (of the heat map with that of the clean image; NaN where one of them is constant). The rows of
+            `ANOTHER_IMAGE`, severity 0, hold the correlation of clean maps of two different images, the level that says
+            nothing.
+        grid: one row a picture shown, model and cell, clean first: picture (its number), model, layer, corruption,
+            severity, image (uint8 (S, S, 3)), heat (float32 (h, w)), correlation.
+        caption: what all are of.
+    """
+
+    correlations: pd.DataFrame
+    grid: pd.DataFrame
+    caption: str = ""
+
+
+def correlation_frame(found: HeatMaps, resampling: Resampling | None = None) -> Result:
     """Mean correlations over a set of images, with intervals, and what each model has over the first.
 
     Args:
-        correlations: one row a model, image and corruption: model, layer, image_id, corruption, severity, correlation,
-            NaN where it is not defined.
+        found: from `heat_maps`.
         resampling: of the intervals; images are resampled, all models and corruptions together.
 
     Returns:
@@ -30,9 +51,11 @@ def correlation_frame(correlations: pd.DataFrame, resampling: Resampling | None 
     Example:
         >>> frame = pd.DataFrame({"model": "a", "layer": "layer3.5", "image_id": range(4), "corruption": "fog",
         ...     "severity": 3, "correlation": [0.5, 0.7, 0.6, np.nan]})
-        >>> correlation_frame(frame)[["n", "undefined", "correlation"]].round(3).values.tolist()
+        >>> summary = correlation_frame(HeatMaps(frame, grid=pd.DataFrame())).frame
+        >>> summary[["n", "undefined", "correlation"]].round(3).values.tolist()
         [[3.0, 1.0, 0.6]]
     """
+    correlations = found.correlations
     if not len(correlations):
         raise InputError("a summary of heat maps needs correlations, got none")
     keys = ["model", "layer", "corruption", "severity"]
@@ -49,11 +72,11 @@ def correlation_frame(correlations: pd.DataFrame, resampling: Resampling | None 
     for name, scores in (("correlation", values), ("delta", delta)):
         frame[name], frame[f"{name}_low"], frame[f"{name}_high"] = _means_of_defined(scores, resampling)
     frame.loc[frame["model"] == first_model, ["delta", "delta_low", "delta_high"]] = np.nan
-    frame.attrs["caption"] = (
-        f"{correlations.attrs.get('caption', '')} {resampling.confidence * 100:g} % intervals: percentile bootstrap "
-        f"over images ({resampling.repeats:,} resamples)."
-    ).strip()
-    return frame
+    caption = (
+        f"{found.caption} {resampling.confidence * 100:g} % intervals: percentile bootstrap over images "
+        f"({resampling.repeats:,} resamples)."
+    )
+    return Result(frame, caption.strip())
 
 
 def _means_of_defined(scores: Floats, resampling: Resampling) -> tuple[Floats, Floats, Floats]:
@@ -73,20 +96,17 @@ def _means_of_defined(scores: Floats, resampling: Resampling) -> tuple[Floats, F
     return mean, low, high
 
 
-def heat_map_frame(grid: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+def heat_map_frame(found: HeatMaps, summary: Result) -> Result:
     """What the figure is drawn from: the maps of a few pictures, each with the mean over the set.
 
     Args:
-        grid: one row a picture, model and cell: picture, model, layer, corruption, severity, image (uint8 (S, S, 3)),
-            heat (float (h, w)), correlation.
-        summary: from `correlation_frame`. A clean map stands beside the correlation of two different images.
+        found: from `heat_maps`.
+        summary: its `correlation_frame`. A clean map stands beside the correlation of two different images.
 
     Returns:
-        `grid` with the columns mean, mean_low, mean_high, n.
+        The grid with the columns mean, mean_low, mean_high, n, and the caption of the summary.
     """
     columns = {"correlation": "mean", "correlation_low": "mean_low", "correlation_high": "mean_high"}
-    means = summary.rename(columns=columns)[["model", "corruption", *columns.values(), "n"]]
+    means = summary.frame.rename(columns=columns)[["model", "corruption", *columns.values(), "n"]]
     means = means.replace({"corruption": {ANOTHER_IMAGE[0]: CLEAN[0]}})
-    joined = grid.merge(means, on=["model", "corruption"], how="left")
-    joined.attrs = dict(summary.attrs)
-    return joined
+    return Result(found.grid.merge(means, on=["model", "corruption"], how="left"), summary.caption)

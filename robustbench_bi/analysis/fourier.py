@@ -1,11 +1,13 @@
-"""Error rates when one frequency is added to the images: of each frequency, and over bands."""
+"""Summaries of errors when one frequency is added to the images, with intervals: of each frequency, and over bands."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from robustbench_bi.analysis.result import Result
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, wilson_interval
 
 OCTAVES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
@@ -15,11 +17,26 @@ RINGS = tuple((number + 0.5) / 32 for number in range(23))
 """Upper edges of narrow bands, 1/32 of a cycle per pixel wide, whose middles are multiples of that."""
 
 
-def error_frame(cells: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+@dataclass(frozen=True, eq=False)
+class FourierErrors:
+    """Which images each model gets wrong when one frequency is added to them.
+
+    Attributes:
+        frame: one row a model and frequency, low ones first and before them the clean images, with norm 0: model, side,
+            vertical, horizontal (cycles per image), norm, n, and wrong, bytes: a bit for each image in the order of the
+            data, the highest bit first, as `numpy.packbits` has it.
+        data: what the images are, the end of a sentence.
+    """
+
+    frame: pd.DataFrame
+    data: str = "the data."
+
+
+def error_frame(errors: FourierErrors, confidence: float = 0.95) -> Result:
     """Error rates of each frequency, with Wilson's intervals.
 
     Args:
-        cells: from `fourier_errors`: model, side, vertical, horizontal, norm, n, wrong.
+        errors: from `fourier_errors`.
         confidence: of the intervals.
 
     Returns:
@@ -28,30 +45,27 @@ def error_frame(cells: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
         error_high. Each row stands for its mirror image (-vertical, -horizontal) too.
 
     Example:
-        >>> cells = pd.DataFrame({"model": ["a"], "side": 32, "vertical": 3, "horizontal": 4, "norm": 4.0, "n": 8,
-        ...     "wrong": [bytes([0b11000000])]})
-        >>> error_frame(cells)[["frequency", "errors", "error"]].values.tolist()
+        >>> errors = FourierErrors(pd.DataFrame({"model": ["a"], "side": 32, "vertical": 3, "horizontal": 4,
+        ...     "norm": 4.0, "n": 8, "wrong": [bytes([0b11000000])]}))
+        >>> error_frame(errors).frame[["frequency", "errors", "error"]].values.tolist()
         [[0.15625, 2.0, 25.0]]
     """
-    frame = cells.drop(columns="wrong")
+    frame = errors.frame.drop(columns="wrong")
     frame.insert(4, "frequency", np.hypot(frame["vertical"], frame["horizontal"]) / frame["side"])
-    frame["errors"] = [int(_bits(*row).sum()) for row in zip(cells["wrong"], cells["n"], strict=True)]
+    frame["errors"] = [int(_bits(*row).sum()) for row in zip(errors.frame["wrong"], frame["n"], strict=True)]
     frame["error"] = 100 * frame["errors"] / frame["n"]
     frame["error_low"], frame["error_high"] = wilson_interval(frame["error"].to_numpy(), frame["n"].iloc[0], confidence)
-    frame.attrs["caption"] = _describe(cells)
-    return frame
+    return Result(frame, _describe(errors))
 
 
-def band_frame(
-    cells: pd.DataFrame, edges: Sequence[float] = OCTAVES, resampling: Resampling | None = None
-) -> pd.DataFrame:
+def band_frame(errors: FourierErrors, edges: Sequence[float] = OCTAVES, resampling: Resampling | None = None) -> Result:
     """Mean error rates over bands of frequencies, with intervals.
 
     Every frequency of the map weighs the same within its band. Intervals are percentile bootstraps over images, which
     keep an image's frequencies together; where all images agree, Wilson's.
 
     Args:
-        cells: from `fourier_errors`.
+        errors: from `fourier_errors`.
         edges: upper edges of the bands, in cycles per pixel, rising; a last band takes what is above them.
         resampling: of the intervals.
 
@@ -61,20 +75,20 @@ def band_frame(
         error_low, error_high.
 
     Example:
-        >>> cells = pd.DataFrame({"model": "a", "side": 32, "vertical": [0, 0, 1, 9], "horizontal": [0, 1, 0, 0],
+        >>> frame = pd.DataFrame({"model": "a", "side": 32, "vertical": [0, 0, 1, 9], "horizontal": [0, 1, 0, 0],
         ...     "norm": [0.0, 4.0, 4.0, 4.0], "n": 2, "wrong": [bytes([bits << 6]) for bits in (0, 1, 0, 3)]})
-        >>> band_frame(cells, [0.25])[["band", "frequencies", "error"]].values.tolist()
+        >>> band_frame(FourierErrors(frame), [0.25]).frame[["band", "frequencies", "error"]].values.tolist()
         [['clean', 1, 0.0], ['0 to 0.25', 2, 25.0], ['0.25 and more', 1, 100.0]]
     """
     resampling = resampling or Resampling()
     frame = pd.concat(
-        [_bands_of(own, edges, resampling) for _, own in cells.groupby("model", sort=False)], ignore_index=True
+        [_bands_of(own, edges, resampling) for _, own in errors.frame.groupby("model", sort=False)], ignore_index=True
     )
-    frame.attrs["caption"] = (
-        f"{_describe(cells)} {resampling.confidence * 100:g} % intervals: percentile bootstrap over images "
+    caption = (
+        f"{_describe(errors)} {resampling.confidence * 100:g} % intervals: percentile bootstrap over images "
         f"({resampling.repeats:,} resamples), and Wilson's for clean images."
     )
-    return frame
+    return Result(frame, caption)
 
 
 def _bands_of(own: pd.DataFrame, edges: Sequence[float], resampling: Resampling) -> pd.DataFrame:
@@ -113,11 +127,12 @@ def _bits(packed: bytes, n: int) -> NDArray[np.uint8]:
     return np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=n)
 
 
-def _describe(cells: pd.DataFrame) -> str:
+def _describe(errors: FourierErrors) -> str:
     """A sentence on the images and on what was added to them."""
-    added = cells[cells["norm"] > 0].drop_duplicates(["side", "norm"])
+    frame = errors.frame
+    added = frame[frame["norm"] > 0].drop_duplicates(["side", "norm"])
     norms = [f"{norm:.3g} at {side} px" for norm, side in zip(added["norm"], added["side"], strict=True)]
     return (
-        f"n = {cells['n'].iloc[0]:,} images of {cells.attrs.get('data', 'the data.')} To each channel a Fourier basis "
-        f"vector is added with a random sign, of norm {' and '.join(norms)} for pixels in [0, 1], then clipped."
+        f"n = {frame['n'].iloc[0]:,} images of {errors.data} To each channel a Fourier basis vector is added with a "
+        f"random sign, of norm {' and '.join(norms)} for pixels in [0, 1], then clipped."
     )

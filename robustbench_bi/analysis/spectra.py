@@ -1,22 +1,19 @@
-"""Power spectra of clean and corrupted pictures: which band of frequencies a corruption touches.
+"""Summaries of power spectra, with intervals: which band of frequencies a corruption touches.
 
 This is the right half of Fig. 4 of the Bi-volution paper, with a scale, intervals and the ratio to clean.
+`robustbench_bi.metrics.spectra` measures what is summarised here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from robustbench_bi.errors import InputError
-from robustbench_bi.ground.cells import CLEAN, Cell
+from robustbench_bi.analysis.result import Result
+from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.metrics.intervals import Floats
-from robustbench_bi.metrics.spectra import LUMINANCE, Rings, ring_power, rings_of
+from robustbench_bi.metrics.spectra import LUMINANCE, Spectra
 
 # Cycles per pixel: periods of more than 16 pixels, of 16 to more than 4, and of 4 or fewer.
 BANDS = {"low": (0.0, 1 / 16), "middle": (1 / 16, 1 / 4), "high": (1 / 4, 1.0)}
@@ -25,53 +22,7 @@ CONFIDENCE = 0.95
 ROUNDING = sum(weight**2 for weight in LUMINANCE) / 12 / 255**2
 
 
-@dataclass(frozen=True, eq=False)
-class Spectra:
-    """The spectrum of every picture in every cell.
-
-    Attributes:
-        rings: those of the pictures' size.
-        power: for each cell, clean among them, (n, R) in the same order of pictures.
-    """
-
-    rings: Rings
-    power: Mapping[Cell, Floats]
-
-
-def measure_spectra(pictures: Iterable[tuple[Cell, NDArray[np.uint8]]]) -> Spectra:
-    """Measure pictures as they come.
-
-    Args:
-        pictures: cells, each with uint8 (B, H, W, 3); the cells of one batch of pictures, then those of the next, so
-            that a large set is never in memory. The clean cell must be among them.
-
-    Raises:
-        InputError: there is no clean cell, or the pictures differ in size or in number between cells.
-
-    Example:
-        >>> noise = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
-        >>> measured = measure_spectra([(("none", 0), noise), (("contrast", 1), noise // 2)])
-        >>> measured.power["contrast", 1].shape
-        (2, 11)
-    """
-    rings: Rings | None = None
-    parts: dict[Cell, list[Floats]] = {}
-    for cell, images in pictures:
-        rings = rings or rings_of(*images.shape[1:3])
-        parts.setdefault(cell, []).append(ring_power(images, rings))
-    if rings is None or CLEAN not in parts:
-        raise InputError("spectra need the clean pictures beside the corrupted ones, got none")
-    power = {cell: np.concatenate(own) for cell, own in parts.items()}
-    for cell, own in power.items():
-        if len(own) != len(power[CLEAN]):
-            raise InputError(
-                f"every cell must hold the same pictures, got {len(power[CLEAN])} of none severity 0 and {len(own)} of "
-                f"{cell[0]} severity {cell[1]}"
-            )
-    return Spectra(rings, power)
-
-
-def spectra_frame(spectra: Spectra, pictures: str = "") -> pd.DataFrame:
+def spectra_frame(spectra: Spectra) -> Result:
     """Power against frequency, and its ratio to clean, as means over pictures with intervals.
 
     The mean over pictures is geometric, because their power differs by orders of magnitude: it is the spectrum of a
@@ -81,17 +32,17 @@ def spectra_frame(spectra: Spectra, pictures: str = "") -> pd.DataFrame:
 
     Args:
         spectra: from `measure_spectra`.
-        pictures: a sentence on what they are, which begins the caption.
 
     Returns:
         A row for each cell and ring but the mean brightness, clean first: corruption, severity, frequency (cycles per
         pixel), power, low, high (the interval of the power), ratio, ratio_low, ratio_high, n. With one picture the ends
-        of intervals are NaN; the ratio of clean is 1. Its `attrs` hold "caption", what the numbers are.
+        of intervals are NaN; the ratio of clean is 1.
 
     Example:
         >>> noise = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-        >>> frame = spectra_frame(measure_spectra([(("none", 0), noise), (("contrast", 1), noise // 2)]))
-        >>> print(frame[["frequency", "ratio", "n"]].tail(1).round(2).to_string(index=False, header=False))
+        >>> from robustbench_bi.metrics.spectra import measure_spectra
+        >>> summary = spectra_frame(measure_spectra([(("none", 0), noise), (("contrast", 1), noise // 2)]))
+        >>> print(summary.frame[["frequency", "ratio", "n"]].tail(1).round(2).to_string(index=False, header=False))
         0.69 0.25 4
     """
     seen = spectra.rings.frequency > 0
@@ -104,9 +55,7 @@ def spectra_frame(spectra: Spectra, pictures: str = "") -> pd.DataFrame:
         columns |= {"power": power, "low": low, "high": high}
         columns |= {"ratio": ratio, "ratio_low": ratio_low, "ratio_high": ratio_high, "n": len(own)}
         frames.append(pd.DataFrame(columns))
-    frame = pd.concat(frames, ignore_index=True)
-    frame.attrs["caption"] = f"{pictures} {describe_spectra(len(spectra.power[CLEAN]))}".strip()
-    return frame
+    return Result(pd.concat(frames, ignore_index=True), _caption(spectra))
 
 
 def describe_spectra(n: int) -> str:
@@ -125,11 +74,11 @@ def describe_spectra(n: int) -> str:
     )
 
 
-def bands_frame(spectra: Spectra) -> pd.DataFrame:
+def bands_frame(spectra: Spectra) -> Result:
     """The ratio of the power to clean in three bands, as means over pictures with intervals.
 
     A picture's power in a band is the mean over all its coefficients there, without the mean brightness, so it is
-    mostly that of the band's lower end. Means and intervals over pictures are those of `spectra_frame`.
+    mostly that of the band's lower end. Means, intervals over pictures and caption are those of `spectra_frame`.
 
     Args:
         spectra: from `measure_spectra`.
@@ -148,7 +97,12 @@ def bands_frame(spectra: Spectra) -> pd.DataFrame:
             own, clean = (_logarithm(values @ weights / weights.sum()) for values in (power, spectra.power[CLEAN]))
             ratio, low, high = _geometric_mean(own - clean)
             rows.append((*cell, band, start, end, float(ratio), float(low), float(high), len(power)))
-    return pd.DataFrame(rows, columns=["corruption", "severity", "band", "from", "to", "ratio", "low", "high", "n"])
+    columns = ["corruption", "severity", "band", "from", "to", "ratio", "low", "high", "n"]
+    return Result(pd.DataFrame(rows, columns=columns), _caption(spectra))
+
+
+def _caption(spectra: Spectra) -> str:
+    return f"{spectra.pictures} {describe_spectra(len(spectra.power[CLEAN]))}".strip()
 
 
 def _logarithm(power: Floats) -> Floats:

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from robustbench_bi.corrupted_files.worker_pool import stop_if_asked
 from robustbench_bi.corruptions import PIXEL_VERSION
-from robustbench_bi.corruptions.apply import corrupt
+from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.data import Dataset
 from robustbench_bi.data.containers.image_files import file_size, in_threads
 from robustbench_bi.data.preprocess import Preprocessing
@@ -243,10 +242,9 @@ def write_array(job: Job) -> None:
 def _pixels(job: Job, severity: int, rows: Sequence[int]) -> NDArray[np.uint8]:
     """Images of a cell, uint8 (B, S, S, 3)."""
     images, ids = job.images[np.asarray(rows)], job.image_ids[np.asarray(rows)]
-    if job.corruption != CLEAN[0]:
-        batch = torch.from_numpy(images)
-        images = corrupt(batch, job.corruption, severity, seed=job.seed, ids=ids, table=job.table).numpy()
-    return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    # The quality of JPEG files is that of `encode`: an image passes through JPEG once.
+    pixels = Pixels(table=job.table, seed=job.seed)
+    return np.ascontiguousarray(pixels.of_cell(images, (job.corruption, severity), ids).transpose(0, 2, 3, 1))
 
 
 def encode(image: NDArray[np.uint8], quality: int | None) -> bytes:

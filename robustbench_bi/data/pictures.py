@@ -10,7 +10,7 @@ Example:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -96,7 +96,7 @@ def read_cells(
     dataset: Dataset,
     preprocessing: Preprocessing,
     cells: Sequence[Cell],
-    corrupted: Callable[..., Iterable[tuple[Cell, NDArray[np.uint8]]]],
+    corrupted: Callable[[NDArray[np.uint8], Cell, NDArray[np.int64]], NDArray[np.uint8]],
     *,
     progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[tuple[Cell, NDArray[np.uint8]]]:
@@ -106,8 +106,8 @@ def read_cells(
         dataset: the pictures.
         preprocessing: how they are cut.
         cells: clean and corruptions, in the order in which they are yielded.
-        corrupted: makes the cells of a batch, as `robustbench_bi.corruptions.cells.corrupted_cells` does; it is called
-            with pictures (B, 3, H, W), cells and ids, unless the source holds the corrupted pictures.
+        corrupted: makes a batch of one cell, as `robustbench_bi.corruptions.pixels.Pixels.of_cell` does; it is called
+            with pictures (B, 3, H, W), a cell and ids, unless the source holds the corrupted pictures.
         progress: called after each cell, once the caller is done with it.
 
     Yields:
@@ -118,8 +118,8 @@ def read_cells(
 
     Example:
         >>> pictures, cells = open_pictures("demo", limit=2), [("none", 0), ("fog", 3)]
-        >>> unchanged = lambda images, cells, ids: ((cell, images) for cell in cells)
-        >>> [(cell, own.shape) for cell, own in read_cells(pictures, picture_preprocessing(pictures), cells, unchanged)]
+        >>> same = lambda images, cell, ids: images
+        >>> [(cell, own.shape) for cell, own in read_cells(pictures, picture_preprocessing(pictures), cells, same)]
         [(('none', 0), (2, 64, 64, 3)), (('fog', 3), (2, 64, 64, 3))]
     """
     starts = range(0, len(dataset), _AT_ONCE)
@@ -139,12 +139,15 @@ def _cells_of(
     rows: range,
     preprocessing: Preprocessing,
     cells: Sequence[Cell],
-    corrupted: Callable[..., Iterable[tuple[Cell, NDArray[np.uint8]]]],
-) -> Iterable[tuple[Cell, NDArray[np.uint8]]]:
+    corrupted: Callable[[NDArray[np.uint8], Cell, NDArray[np.int64]], NDArray[np.uint8]],
+) -> Iterator[tuple[Cell, NDArray[np.uint8]]]:
     if dataset.stored_cells is not None:
-        return ((cell, dataset.read(rows, preprocessing, cell, _THREADS)) for cell in cells)
+        for cell in cells:
+            yield cell, dataset.read(rows, preprocessing, cell, _THREADS)
+        return
     clean = dataset.read(rows, preprocessing, workers=_THREADS)
-    return corrupted(clean, cells, ids=dataset.image_ids[rows])
+    for cell in cells:
+        yield cell, corrupted(clean, cell, dataset.image_ids[rows])
 
 
 def _files(path: Path) -> list[Path]:

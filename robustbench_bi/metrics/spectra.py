@@ -1,7 +1,8 @@
-"""Power spectra of pictures, over rings of equal frequency."""
+"""Power spectra of pictures, measured over rings of equal frequency."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.fft import dctn
 
 from robustbench_bi.errors import InputError
+from robustbench_bi.ground.cells import CLEAN, Cell
 from robustbench_bi.metrics.intervals import Floats
 
 # Of red, green and blue: the luma of ITU-R BT.601, which JPEG and Pillow's grey have too.
@@ -95,3 +97,52 @@ def ring_power(images: NDArray[np.uint8], rings: Rings) -> Floats:
     for own, squared in zip(power, coefficients**2, strict=True):
         own[:] = np.bincount(rings.ring.ravel(), squared.ravel()) / rings.counts
     return power
+
+
+@dataclass(frozen=True, eq=False)
+class Spectra:
+    """The spectrum of every picture in every cell.
+
+    Attributes:
+        rings: those of the pictures' size.
+        power: for each cell, clean among them, (n, R) in the same order of pictures.
+        pictures: a sentence on what they are; empty where nobody has said it.
+    """
+
+    rings: Rings
+    power: Mapping[Cell, Floats]
+    pictures: str = ""
+
+
+def measure_spectra(pictures: Iterable[tuple[Cell, NDArray[np.uint8]]], described: str = "") -> Spectra:
+    """Measure pictures as they come.
+
+    Args:
+        pictures: cells, each with uint8 (B, H, W, 3); the cells of one batch of pictures, then those of the next, so
+            that a large set is never in memory. The clean cell must be among them.
+        described: a sentence on what they are.
+
+    Raises:
+        InputError: there is no clean cell, or the pictures differ in size or in number between cells.
+
+    Example:
+        >>> noise = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+        >>> measured = measure_spectra([(("none", 0), noise), (("contrast", 1), noise // 2)])
+        >>> measured.power["contrast", 1].shape
+        (2, 11)
+    """
+    rings: Rings | None = None
+    parts: dict[Cell, list[Floats]] = {}
+    for cell, images in pictures:
+        rings = rings or rings_of(*images.shape[1:3])
+        parts.setdefault(cell, []).append(ring_power(images, rings))
+    if rings is None or CLEAN not in parts:
+        raise InputError("spectra need the clean pictures beside the corrupted ones, got none")
+    power = {cell: np.concatenate(own) for cell, own in parts.items()}
+    for cell, own in power.items():
+        if len(own) != len(power[CLEAN]):
+            raise InputError(
+                f"every cell must hold the same pictures, got {len(power[CLEAN])} of none severity 0 and {len(own)} of "
+                f"{cell[0]} severity {cell[1]}"
+            )
+    return Spectra(rings, power, described)

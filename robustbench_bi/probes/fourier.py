@@ -1,6 +1,6 @@
-"""Which frequencies mislead a network: the Fourier heat map of Yin et al. (NeurIPS 2019).
+"""Run networks on images with one frequency added, for the Fourier heat map of Yin et al. (NeurIPS 2019).
 
-Each image gets one Fourier basis vector of a fixed norm added, and the error rate is drawn against its frequency.
+Each image gets one Fourier basis vector of a fixed norm added; what is kept is which images a network gets wrong then.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
+from robustbench_bi.analysis.fourier import FourierErrors
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.errors import DataError, InputError, ModelOutputError, RunMismatchError
 from robustbench_bi.evaluation.networks import logits_of
 from robustbench_bi.ground.atomic import remove_partial_files, replacing
 from robustbench_bi.ground.cells import Progress
+from robustbench_bi.ground.checks import check_integer, is_number
 from robustbench_bi.probes.frequencies import add_frequency, default_norm, frequencies
 from robustbench_bi.probes.subjects import Subject, left_out, open_subjects, unchanged
 from robustbench_bi.runs.identity import BLOCK_SIZE
@@ -32,13 +34,24 @@ if TYPE_CHECKING:
 MAP_VERSION = 1
 """Raised with a change that moves a perturbed pixel; kept results of another version are not continued."""
 
-_CELLS_ACROSS = 32
+_FREQUENCIES_ACROSS = 32
 _CHECKPOINT_SECONDS = 20.0
 _METADATA = b"bivo-robust"
 
-# Vertical and horizontal frequency, and the norm of what is added; a norm of 0 is the clean image.
-Cell = tuple[int, int, float]
-_CLEAN: Cell = (0, 0, 0.0)
+
+class Addition(NamedTuple):
+    """What is added to every image: a frequency, in cycles per image, and its norm."""
+
+    vertical: int
+    horizontal: int
+    norm: float
+
+
+NOTHING = Addition(0, 0, 0.0)
+"""The addition of the clean images."""
+
+Key = tuple[int, int, int, float]
+"""Block of images, and what is added to them."""
 
 
 def fourier_errors(
@@ -53,7 +66,7 @@ def fourier_errors(
     out: str | Path = "fourier",
     progress: Callable[[Progress], None] | None = None,
     **options: Any,
-) -> pd.DataFrame:
+) -> FourierErrors:
     """Which images each model gets wrong when one frequency is added, for each frequency.
 
     Results are kept in one Parquet file a model, `<out>/<model>-<fingerprint>.parquet`, replaced every twenty seconds.
@@ -72,9 +85,7 @@ def fourier_errors(
         **options: as for `open_subjects`.
 
     Returns:
-        One row a model and frequency, low ones first and before them the clean images, with norm 0: model, side,
-        vertical, horizontal (cycles per image), norm, n, and wrong, bytes: a bit for each image in the order of the
-        data, the highest bit first, as `numpy.packbits` has it. `attrs["data"]` tells what the images are.
+        What each model gets wrong; `error_frame` and `band_frame` make error rates of it.
 
     Raises:
         InputError: an option is out of range, or the source holds corrupted files.
@@ -82,14 +93,14 @@ def fourier_errors(
 
     Example:
         >>> import tempfile
-        >>> frame = fourier_errors(["resnet50"], radius=2, step=1, limit=4, out=tempfile.mkdtemp())
+        >>> frame = fourier_errors(["resnet50"], radius=2, step=1, limit=4, out=tempfile.mkdtemp()).frame
         >>> len(frame), frame[["vertical", "horizontal", "n"]].iloc[-1].tolist()
         (8, [2, 0, 4])
     """
-    if step is not None and (isinstance(step, bool) or not isinstance(step, int) or step < 1):
-        raise InputError(f"step must be an integer of at least 1, got {step!r}")
+    if step is not None:
+        check_integer("step", step, 1)
     for name, value in (("norm", norm), ("radius", radius)):
-        if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
+        if value is not None and not (is_number(value) and 0 < value < math.inf):
             raise InputError(f"{name} must be a number above 0, got {value!r}")
     dataset = open_data(data, limit=limit, classes=classes)
     if dataset.stored_cells is not None:
@@ -100,70 +111,65 @@ def fourier_errors(
         probes = []
         for subject in subjects:
             side = subject.preprocessing.input_size
-            chosen = frequencies(side, step=step or -(-side // _CELLS_ACROSS), radius=radius)
+            chosen = frequencies(side, step=step or -(-side // _FREQUENCIES_ACROSS), radius=radius)
             added = default_norm(side) if norm is None else float(norm)
-            cells = [_CLEAN, *((vertical, horizontal, added) for vertical, horizontal in chosen)]
-            probes.append(_Probe(subject, dataset, cells, Path(out)))
+            additions = [NOTHING, *(Addition(*frequency, added) for frequency in chosen)]
+            probes.append(_Probe(subject, dataset, additions, Path(out)))
         count = _counter(probes, progress)
         for probe in probes:
             probe.run(count)
     frame = pd.concat([probe.frame() for probe in probes], ignore_index=True)
-    frame.attrs["data"] = f"{dataset.kind}.{left_out(subjects[0])}"
-    return frame
+    return FourierErrors(frame, f"{dataset.kind}.{left_out(subjects[0])}")
 
 
-def _counter(probes: Sequence[_Probe], progress: Callable[[Progress], None] | None) -> Callable[[Cell, int], None]:
-    """A callback that adds up finished cells and images, and reports them."""
-    missing = [(len(rows), len(cells)) for probe in probes for _, rows, cells in probe.missing()]
-    steps_total = sum(len(probe.cells) * -(-len(probe.dataset) // BLOCK_SIZE) for probe in probes)
-    steps_done = steps_total - sum(cells for _, cells in missing)
-    images, images_total = 0, sum(rows * cells for rows, cells in missing)
+def _counter(probes: Sequence[_Probe], progress: Callable[[Progress], None] | None) -> Callable[[Addition, int], None]:
+    """A callback that adds up finished frequencies and images, and reports them."""
+    missing = [(len(rows), len(additions)) for probe in probes for _, rows, additions in probe.missing()]
+    steps_total = sum(len(probe.additions) * -(-len(probe.dataset) // BLOCK_SIZE) for probe in probes)
+    steps_done = steps_total - sum(count for _, count in missing)
+    images, images_total = 0, sum(rows * count for rows, count in missing)
 
-    def count(cell: Cell, rows: int) -> None:
+    def count(addition: Addition, rows: int) -> None:
         nonlocal steps_done, images
         steps_done, images = steps_done + 1, images + rows
         if progress is not None:
-            vertical, horizontal, _ = cell
-            progress(
-                Progress(
-                    f"frequency {vertical}, {horizontal}", "frequencies", steps_done, steps_total, images, images_total
-                )
-            )
+            label = f"frequency {addition.vertical}, {addition.horizontal}"
+            progress(Progress(label, "frequencies", steps_done, steps_total, images, images_total))
 
     return count
 
 
 class _Probe:
-    """One model's map: the cells that it is made of, and what is known of them."""
+    """One model's map: what is added for it, and what is known of that."""
 
-    def __init__(self, subject: Subject, dataset: Dataset, cells: list[Cell], out: Path) -> None:
+    def __init__(self, subject: Subject, dataset: Dataset, additions: list[Addition], out: Path) -> None:
         self.subject = subject
         self.dataset = dataset
-        self.cells = cells
+        self.additions = additions
         self.kept = _Kept(out / f"{subject.config.folder}.parquet", subject.config.as_json())
 
-    def missing(self) -> Iterator[tuple[int, NDArray[np.int64], list[Cell]]]:
-        """Each block of images that lacks cells: its number, its rows and those cells."""
+    def missing(self) -> Iterator[tuple[int, NDArray[np.int64], list[Addition]]]:
+        """Each block of images that lacks additions: its number, its rows and those additions."""
         for block, start in enumerate(range(0, len(self.dataset), BLOCK_SIZE)):
-            lacking = [cell for cell in self.cells if (block, *cell) not in self.kept.wrong]
+            lacking = [addition for addition in self.additions if (block, *addition) not in self.kept.wrong]
             if lacking:
                 yield block, np.arange(start, min(start + BLOCK_SIZE, len(self.dataset))), lacking
 
-    def run(self, on_cell: Callable[[Cell, int], None]) -> None:
+    def run(self, on_addition: Callable[[Addition, int], None]) -> None:
         """Fill what is missing; what is known when it ends, for whatever reason, is kept."""
         try:
-            for block, rows, cells in self.missing():
+            for block, rows, additions in self.missing():
                 images = self.dataset.read(rows, self.subject.preprocessing, workers=self.subject.config.workers)
-                for cell in cells:
-                    self.kept.add((block, *cell), self._wrong(images, rows, cell))
-                    on_cell(cell, len(rows))
+                for addition in additions:
+                    self.kept.add((block, *addition), self._wrong(images, rows, addition))
+                    on_addition(addition, len(rows))
         finally:
             self.kept.write()
 
-    def _wrong(self, images: NDArray[np.uint8], rows: NDArray[np.int64], cell: Cell) -> NDArray[np.bool_]:
-        """Which of the images (B, 3, S, S) the network gets wrong in a cell."""
+    def _wrong(self, images: NDArray[np.uint8], rows: NDArray[np.int64], addition: Addition) -> NDArray[np.bool_]:
+        """Which of the images (B, 3, S, S) the network gets wrong with an addition."""
         subject, config = self.subject, self.subject.config
-        vertical, horizontal, norm = cell
+        vertical, horizontal, norm = addition
         parts = []
         for start in range(0, len(images), config.batch_size):
             chosen = rows[start : start + config.batch_size]
@@ -180,10 +186,12 @@ class _Probe:
         return np.concatenate(parts)
 
     def frame(self) -> pd.DataFrame:
-        """The rows of this model, as `fourier_errors` returns them."""
+        """The rows of this model, as `FourierErrors` has them."""
         blocks = range(-(-len(self.dataset) // BLOCK_SIZE))
-        wrong = [np.concatenate([self.kept.wrong[(block, *cell)] for block in blocks]) for cell in self.cells]
-        frame = pd.DataFrame(self.cells, columns=["vertical", "horizontal", "norm"])
+        wrong = [
+            np.concatenate([self.kept.wrong[(block, *addition)] for block in blocks]) for addition in self.additions
+        ]
+        frame = pd.DataFrame(self.additions, columns=Addition._fields)
         frame.insert(0, "model", self.subject.label)
         frame.insert(1, "side", self.subject.preprocessing.input_size)
         frame["n"] = len(self.dataset)
@@ -192,17 +200,17 @@ class _Probe:
 
 
 class _Kept:
-    """What is known of each block and cell, in one file that is replaced as a whole now and then."""
+    """What is known of each block and addition, in one file that is replaced as a whole now and then."""
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self.path = path
         self.settings = {"map_version": MAP_VERSION, **config}
-        self.wrong: dict[tuple[int, int, int, float], NDArray[np.bool_]] = self._read() if path.exists() else {}
+        self.wrong: dict[Key, NDArray[np.bool_]] = self._read() if path.exists() else {}
         self.unwritten = 0
         self.written_at = time.monotonic()
 
-    def add(self, key: tuple[int, int, int, float], wrong: NDArray[np.bool_]) -> None:
-        """Take note of a cell of a block."""
+    def add(self, key: Key, wrong: NDArray[np.bool_]) -> None:
+        """Take note of an addition to a block."""
         self.wrong[key] = wrong
         self.unwritten += 1
         if time.monotonic() - self.written_at >= _CHECKPOINT_SECONDS:
@@ -229,7 +237,7 @@ class _Kept:
             pq.write_table(table, partial, compression="zstd")
         self.unwritten, self.written_at = 0, time.monotonic()
 
-    def _read(self) -> dict[tuple[int, int, int, float], NDArray[np.bool_]]:
+    def _read(self) -> dict[Key, NDArray[np.bool_]]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 

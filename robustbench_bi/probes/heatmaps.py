@@ -1,9 +1,8 @@
-"""What features keep of a picture under corruption: Fig. 4 (left) of the Bi-volution paper, with a number to it."""
+"""Run networks for heat maps of their features, clean and corrupted: Fig. 4 (left) of the Bi-volution paper."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_bi.analysis.captions import describe_data
-from robustbench_bi.analysis.correlations import ANOTHER_IMAGE
+from robustbench_bi.analysis.correlations import ANOTHER_IMAGE, HeatMaps
 from robustbench_bi.analysis.groups import FIGURE_3_NOISES
 from robustbench_bi.corruptions import resolve_suite
-from robustbench_bi.corruptions.apply import check_severity, corrupt, jpeg_round_trip
+from robustbench_bi.corruptions.apply import check_severity
+from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.data.pictures import open_pictures
-from robustbench_bi.errors import DataError, InputError
+from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import CLEAN, Cell, Progress
+from robustbench_bi.ground.checks import check_integer
 from robustbench_bi.ground.registry import unknown_name
 from robustbench_bi.probes.features import REDUCTIONS, choose_layer, correlation, layer_maps, reduce_maps
 from robustbench_bi.probes.subjects import Subject, left_out, open_subjects, unchanged
@@ -29,23 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Maps = dict[Cell, Tensor]
-
-
-@dataclass(frozen=True)
-class HeatMaps:
-    """What `heat_maps` found.
-
-    Attributes:
-        correlations: one row a model, image and corruption: model, layer, image_id, corruption, severity, correlation
-            (of the heat map with that of the clean image; NaN where one of them is constant). The rows of
-            `ANOTHER_IMAGE`, severity 0, hold the correlation of clean maps of two different images, the level that says
-            nothing. Its caption says what all are of.
-        grid: one row a picture shown, model and cell, clean first: picture (its number), model, layer, corruption,
-            severity, image (uint8 (S, S, 3)), heat (float32 (h, w)), correlation.
-    """
-
-    correlations: pd.DataFrame
-    grid: pd.DataFrame
 
 
 def heat_maps(
@@ -102,8 +86,7 @@ def heat_maps(
     chosen, severity = resolve_suite(corruptions), check_severity(severity)
     if reduce not in REDUCTIONS:
         raise unknown_name("reduction", reduce, REDUCTIONS)
-    if isinstance(show, bool) or not isinstance(show, int) or show < 1:
-        raise InputError(f"show must be an integer of at least 1, got {show!r}")
+    show = check_integer("show", show, 1)
     if data is None and images is not None:
         dataset = open_pictures(images, limit=limit)
     else:
@@ -119,14 +102,18 @@ def heat_maps(
         probe = _Probe(subjects, layer, reduce, shown)
         correlations = probe.correlations(dataset, progress)
         grid = probe.grid(shown, min(show, len(shown)))
+    return HeatMaps(correlations, grid, _describe(subjects, dataset, severity, reduce, grid))
+
+
+def _describe(subjects: list[Subject], dataset: Dataset, severity: int, reduction: str, grid: pd.DataFrame) -> str:
+    """The caption: the images, the corruption, and what the maps are of."""
     # Pictures without labels have no kind that says anything.
     source = dataset.kind if dataset.num_classes > 1 else Path(dataset.name).resolve().name
     about = [describe_data({**subject.config.as_json(), "data": source}, len(dataset)) for subject in subjects]
     described = " ".join(dict.fromkeys(about)) + left_out(subjects[0])
     layers = {name: "×".join(map(str, heat.shape)) for name, heat in zip(grid["layer"], grid["heat"], strict=True)}
     places = ", ".join(f"{name} ({size} positions)" for name, size in layers.items())
-    correlations.attrs["caption"] = f"{described} Severity {severity}. {_REDUCED[reduce]} of {places}."
-    return HeatMaps(correlations, grid)
+    return f"{described} Severity {severity}. {_REDUCED[reduction]} of {places}."
 
 
 _REDUCED = {
@@ -149,7 +136,7 @@ class _Probe:
         ]
 
     def correlations(self, dataset: Dataset, progress: Callable[[Progress], None] | None) -> pd.DataFrame:
-        """The first frame of `HeatMaps`, batch by batch."""
+        """`HeatMaps.correlations`, batch by batch."""
         n, batch_size = len(dataset), self.subjects[0].config.batch_size
         clean: list[list[Tensor]] = [[] for _ in self.subjects]
         frames, done, total = [], 0, -(-n // batch_size) * len(self.subjects)
@@ -182,7 +169,7 @@ class _Probe:
         return pd.DataFrame({**own, "corruption": corruption, "severity": severity, "correlation": values})
 
     def grid(self, dataset: Dataset, count: int) -> pd.DataFrame:
-        """The second frame of `HeatMaps`."""
+        """`HeatMaps.grid`."""
         rows = [
             {
                 "picture": picture,
@@ -215,12 +202,12 @@ class _Probe:
 def _pictures(dataset: Dataset, rows: NDArray[np.int64], subject: Subject) -> Maps:
     """uint8 (B, 3, S, S) of each cell on the device, clean first: stored files, or pixels as `eval` makes them."""
     config = subject.config
+    made_here = Pixels(config.table, config.jpeg, seed=config.seed)
     pictures = {}
     for cell in (CLEAN, *(cell for cell in config.cells if cell != CLEAN)):
         if cell == CLEAN or dataset.stored_cells is not None:
             read = dataset.read(rows, subject.preprocessing, cell=cell, workers=config.workers)
             pictures[cell] = torch.from_numpy(read).to(config.device)
-            continue
-        made = corrupt(pictures[CLEAN], *cell, seed=config.seed, ids=dataset.image_ids[rows], table=config.table)
-        pictures[cell] = made if config.jpeg is None else jpeg_round_trip(made, quality=config.jpeg)
+        else:
+            pictures[cell] = made_here.of_cell(pictures[CLEAN], cell, dataset.image_ids[rows])
     return pictures

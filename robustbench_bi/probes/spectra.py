@@ -1,20 +1,17 @@
-"""Power spectra of pictures, clean and corrupted: Fig. 4 (right) of the Bi-volution paper."""
+"""Measure power spectra of pictures, clean and corrupted: Fig. 4 (right) of the Bi-volution paper."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-
-import pandas as pd
 
 from robustbench_bi.analysis.captions import describe_data
 from robustbench_bi.analysis.groups import FIGURE_3_NOISES
-from robustbench_bi.analysis.spectra import bands_frame, measure_spectra, spectra_frame
 from robustbench_bi.corruptions import resolve_suite, resolve_table
-from robustbench_bi.corruptions.cells import corrupted_cells
+from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.data.pictures import PHOTOGRAPHS, open_pictures, picture_preprocessing, read_cells
 from robustbench_bi.ground.cells import CLEAN, Progress, parse_severities
+from robustbench_bi.metrics.spectra import Spectra, measure_spectra
 
 
 def picture_spectra(
@@ -28,7 +25,7 @@ def picture_spectra(
     jpeg: int | None = None,
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> Spectra:
     """Measure the spectra of pictures, clean and in each cell; `ring_power` has the formula.
 
     Args:
@@ -43,24 +40,24 @@ def picture_spectra(
         progress: called after each cell of each batch of pictures.
 
     Returns:
-        `spectra_frame`, the curves, and `bands_frame`, three bands of frequencies.
+        The spectra, of which `spectra_frame` makes curves, and `bands_frame` three bands of frequencies.
 
     Raises:
         InputError: an option is out of range.
         UnknownNameError, DataError: as `open_pictures`, or a corruption or a table is unknown.
 
     Example:
-        >>> curves, bands = picture_spectra("demo", corruptions="contrast", limit=4)
-        >>> len(curves["frequency"].unique()), bands["ratio"].round(2).tolist()
-        (89, [0.04, 0.04, 0.04])
+        >>> measured = picture_spectra("demo", corruptions="contrast", limit=4)
+        >>> list(measured.power), measured.power["contrast", 3].shape
+        ([('none', 0), ('contrast', 3)], (4, 90))
     """
     chosen = parse_severities(severities)
     cells = [CLEAN, *((name, severity) for name in resolve_suite(corruptions) for severity in chosen)]
     dataset = open_pictures(images, limit=limit)
     preprocessing = picture_preprocessing(dataset, size)
     table = resolve_table(table, preprocessing.input_size)
-    corrupted = partial(corrupted_cells, seed=seed, table=table, jpeg=jpeg)
-    measured = measure_spectra(read_cells(dataset, preprocessing, cells, corrupted, progress=progress))
     about = {"data": Path(images).resolve().name, "input_size": preprocessing.input_size, "table": table, "jpeg": jpeg}
     about["generator"] = "bivo-robust" if dataset.stored_cells is None else "files"
-    return spectra_frame(measured, describe_data(about, len(dataset))), bands_frame(measured)
+    corrupted = Pixels(table, jpeg, seed=seed).of_cell
+    read = read_cells(dataset, preprocessing, cells, corrupted, progress=progress)
+    return measure_spectra(read, describe_data(about, len(dataset)))

@@ -1,7 +1,7 @@
 """Files of reports: CSV, Markdown and figures; each appears whole or not at all."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from robustbench_bi.analysis.comparison import Comparison, comparison_frame
+from robustbench_bi.analysis.correlations import HeatMaps, heat_map_frame
+from robustbench_bi.analysis.fourier import FourierErrors, error_frame
 from robustbench_bi.analysis.reliability import reliability_frame
+from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.summary import cells_frame, summaries_frame
 from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.reports import FIGURES
@@ -162,3 +165,68 @@ def write_comparison(
     for figure in (row for row in FIGURES if row.frame in results):
         written += write_figure(FIGURES.load(figure.name)(results[figure.frame]), out / figure.name)
     return written
+
+
+def write_spectra(curves: Result, bands: Result, out: Path) -> list[Path]:
+    """Write spectra.csv, spectra_bands.csv, and the figure as spectra.png and spectra.svg.
+
+    Args:
+        curves: from `spectra_frame`.
+        bands: from `bands_frame`.
+        out: the folder.
+
+    Returns:
+        The paths that were written.
+
+    Raises:
+        InputError: there is no corruption.
+        DataError: a file cannot be written.
+    """
+    return _write_all({"spectra": curves.frame, "spectra_bands": bands.frame}, "spectra", curves, out)
+
+
+def write_heat_maps(found: HeatMaps, summary: Result, out: Path) -> list[Path]:
+    """Write the tables and the figure of heat maps.
+
+    Args:
+        found: from `heat_maps`.
+        summary: its `correlation_frame`.
+        out: folder for heatmaps.csv (means over the set), heatmaps_images.csv (each image), heatmaps.png and .svg.
+
+    Returns:
+        The paths that were written.
+
+    Raises:
+        InputError: there is no heat map.
+        DataError: a file cannot be written.
+    """
+    tables = {"heatmaps": summary.frame, "heatmaps_images": found.correlations}
+    return _write_all(tables, "heatmaps", heat_map_frame(found, summary), out)
+
+
+def write_fourier(found: FourierErrors, bands: Result, out: Path) -> list[Path]:
+    """Write the tables and the figure of Fourier heat maps.
+
+    Args:
+        found: from `fourier_errors`.
+        bands: its `band_frame`.
+        out: folder for fourier.csv (each frequency), fourier_bands.csv (octaves), fourier.png and .svg.
+
+    Returns:
+        The paths that were written.
+
+    Raises:
+        InputError: no frequency was added.
+        DataError: a file cannot be written.
+    """
+    tables = {"fourier": error_frame(found).frame, "fourier_bands": bands.frame}
+    return _write_all(tables, "fourier", found, out)
+
+
+def _write_all(tables: Mapping[str, pd.DataFrame], figure: str, drawn: Any, out: Path) -> list[Path]:
+    """Draw a row of `FIGURES`, and when that has gone well write the tables and the figure."""
+    made = FIGURES.load(figure)(drawn)
+    paths = {name: out / f"{name}.csv" for name in tables}
+    for name, path in paths.items():
+        write_csv(tables[name], path)
+    return [*paths.values(), *write_figure(made, out / figure)]

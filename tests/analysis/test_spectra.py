@@ -8,13 +8,14 @@ import pytest
 import scipy.stats
 from matplotlib.colors import to_hex
 
-from robustbench_bi.analysis.spectra import BANDS, ROUNDING, Spectra, bands_frame, measure_spectra, spectra_frame
+from robustbench_bi.analysis.spectra import BANDS, ROUNDING, bands_frame, spectra_frame
 from robustbench_bi.corruptions.apply import corrupt
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import CLEAN
-from robustbench_bi.metrics.spectra import LUMINANCE, Rings, ring_power, rings_of
-from robustbench_bi.reports.figures.spectra import spectra, write_spectra
+from robustbench_bi.metrics.spectra import LUMINANCE, Rings, Spectra, measure_spectra, ring_power, rings_of
+from robustbench_bi.reports.figures.spectra import spectra
 from robustbench_bi.reports.tables.spectra import display_bands
+from robustbench_bi.reports.write import write_spectra
 
 SIZES = [(32, 32), (33, 47), (48, 31), (1, 6), (5, 700)]
 
@@ -137,18 +138,18 @@ def test_pictures_that_cannot_be_compared_are_refused():
         measure_spectra([(CLEAN, coloured(2, 8, 8)), (("fog", 1), coloured(2, 9, 8))])
 
 
-def simulated(cells, n, rings=30, spread=1.0, seed=0):
+def simulated(cells, n, rings=30, spread=1.0, seed=0, pictures=""):
     """Spectra whose logarithms are normal: around 0 where clean, and around a corruption's shift."""
     random = np.random.default_rng(seed)
     roughness = random.normal(0, 2, (n, 1))
     power = {cell: np.exp(roughness + random.normal(shift, spread, (n, rings + 1))) for cell, shift in cells.items()}
     frequency = np.arange(rings + 1) / rings * 0.7
-    return Spectra(Rings(frequency, np.arange(rings + 1) + 1, np.zeros((1, 1), dtype=np.int64)), power)
+    return Spectra(Rings(frequency, np.arange(rings + 1) + 1, np.zeros((1, 1), dtype=np.int64)), power, pictures)
 
 
 def test_means_are_geometric_and_intervals_students_paired_by_picture():
     measured = simulated({CLEAN: 0.0, ("fog", 2): 1.0}, n=7)
-    frame = spectra_frame(measured)
+    frame = spectra_frame(measured).frame
     assert frame["n"].eq(7).all()
     fog = frame[frame["corruption"] == "fog"]
     np.testing.assert_allclose(fog["frequency"], measured.rings.frequency[1:])
@@ -165,7 +166,7 @@ def test_means_are_geometric_and_intervals_students_paired_by_picture():
 
 
 def test_ninety_five_intervals_of_a_hundred_hold_the_truth():
-    frame = spectra_frame(simulated({CLEAN: 0.0, ("fog", 2): 1.0}, n=6, rings=5000, spread=0.5))
+    frame = spectra_frame(simulated({CLEAN: 0.0, ("fog", 2): 1.0}, n=6, rings=5000, spread=0.5)).frame
     fog = frame[frame["corruption"] == "fog"]
     held = ((fog["ratio_low"] < np.e) & (np.e < fog["ratio_high"])).mean()
     assert held == pytest.approx(0.95, abs=0.012)
@@ -174,18 +175,19 @@ def test_ninety_five_intervals_of_a_hundred_hold_the_truth():
 def test_one_picture_has_no_interval_and_a_blank_one_does_no_harm():
     blank, noisy = np.full((1, 32, 32, 3), 77, dtype=np.uint8), coloured(1, 32, 32)
     measured = measure_spectra([(CLEAN, blank), (("fog", 1), noisy)])
-    frame = spectra_frame(measured)
+    curves = spectra_frame(measured)
+    frame = curves.frame
     assert frame[["low", "high", "ratio_low", "ratio_high"]].isna().all(axis=None)
     assert np.isfinite(frame[["power", "ratio"]]).all(axis=None)
     np.testing.assert_allclose(frame[frame["corruption"] == "none"]["power"], ROUNDING)
-    assert "Student" not in frame.attrs["caption"]
-    assert "nan" not in display_bands(bands_frame(measured)).to_string().lower()
+    assert "Student" not in curves.caption
+    assert "nan" not in display_bands(bands_frame(measured).frame).to_string().lower()
 
 
 def test_bands_are_means_over_their_coefficients():
     clean, other = coloured(4, 40, 56), coloured(4, 40, 56, seed=1) // 3
     measured = measure_spectra([(CLEAN, clean), (("fog", 1), other)])
-    frame = bands_frame(measured)
+    frame = bands_frame(measured).frame
     assert frame["band"].tolist() == list(BANDS)
     every = {cell: power[:, measured.rings.ring.ravel()] for cell, power in measured.power.items()}
     middles = measured.rings.frequency[measured.rings.ring.ravel()]
@@ -213,7 +215,9 @@ def test_gaussian_noise_adds_its_variance_to_every_ring():
 
 
 def test_the_table_has_a_row_a_cell_and_three_digits():
-    table = display_bands(bands_frame(simulated({CLEAN: 0, ("fog", 2): 8.0, ("fog", 3): -8.0}, n=1200, spread=0.1)))
+    table = display_bands(
+        bands_frame(simulated({CLEAN: 0, ("fog", 2): 8.0, ("fog", 3): -8.0}, n=1200, spread=0.1)).frame
+    )
     assert table.columns.tolist() == ["corruption", "severity", "n", "low", "middle", "high"]
     assert table["severity"].tolist() == [2, 3] and table["n"].tolist() == ["1,200"] * 2
     strong, weak = table["high"]
@@ -226,9 +230,9 @@ def test_the_table_has_a_row_a_cell_and_three_digits():
 def test_the_figure_shows_every_corruption_and_holds_its_text(count, severities, n):
     names = [f"corruption_{number}" for number in range(count)]
     cells = {CLEAN: 0.0} | {(name, severity): severity - 2.0 for name in names for severity in severities}
-    frame = spectra_frame(simulated(cells, n), "n = 9 images of a folder.")
+    curves = spectra_frame(simulated(cells, n, pictures="n = 9 images of a folder."))
     settings = dict(matplotlib.rcParams)
-    figure = spectra(frame)
+    figure = spectra(curves)
     figure.canvas.draw()
     assert dict(matplotlib.rcParams) == settings
     assert len(figure.axes) == 2 * count
@@ -239,7 +243,7 @@ def test_the_figure_shows_every_corruption_and_holds_its_text(count, severities,
     page = figure.bbox
     assert all(page.x0 <= b.x0 and b.x1 <= page.x1 and page.y0 <= b.y0 and b.y1 <= page.y1 for b in boxes)
     assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[i + 1 :] if a.padded(-1).overlaps(b)]
-    assert "".join(frame.attrs["caption"].split()) in "".join("".join(t.get_text().split()) for t in figure.texts)
+    assert "".join(curves.caption.split()) in "".join("".join(t.get_text().split()) for t in figure.texts)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "clean", *(f"severity {severity}" for severity in severities),
     ]  # fmt: skip
@@ -254,9 +258,10 @@ def test_the_figure_shows_every_corruption_and_holds_its_text(count, severities,
 
 
 def test_the_curves_are_those_of_the_frame():
-    frame = spectra_frame(simulated({CLEAN: 0.0, ("fog", 1): 1.0, ("fog", 4): 2.0}, n=5))
+    curves = spectra_frame(simulated({CLEAN: 0.0, ("fog", 1): 1.0, ("fog", 4): 2.0}, n=5))
+    frame = curves.frame
     shown = frame[frame["frequency"] <= 0.65]
-    power, ratio = spectra(frame).axes
+    power, ratio = spectra(curves).axes
     assert (power.get_xscale(), power.get_yscale(), ratio.get_yscale()) == ("log", "log", "log")
     for severity in (1, 4):
         own = shown[shown["severity"] == severity]
@@ -272,9 +277,10 @@ def test_the_curves_are_those_of_the_frame():
 
 
 def test_panels_of_a_kind_share_a_scale_that_holds_all():
-    frame = spectra_frame(simulated({CLEAN: 0.0, ("fog", 1): 6.0, ("snow", 1): -6.0}, n=5))
+    curves = spectra_frame(simulated({CLEAN: 0.0, ("fog", 1): 6.0, ("snow", 1): -6.0}, n=5))
+    frame = curves.frame
     shown = frame[frame["frequency"] <= 0.65]
-    panels = spectra(frame).axes
+    panels = spectra(curves).axes
     for label, columns in (("power", ["power", "low"]), ("ratio to clean", ["ratio", "ratio_low", "ratio_high"])):
         number = [axes.get_ylabel() for axes in panels].index(label)
         (low, high), other = panels[number].get_ylim(), panels[number + 2].get_ylim()
@@ -284,8 +290,8 @@ def test_panels_of_a_kind_share_a_scale_that_holds_all():
 
 
 def test_severities_grow_darker_in_grey():
-    frame = spectra_frame(simulated({CLEAN: 0.0} | {("fog", severity): 1.0 for severity in range(1, 6)}, n=5))
-    lines = {line.get_label(): to_hex(line.get_color()) for line in spectra(frame).axes[0].lines}
+    curves = spectra_frame(simulated({CLEAN: 0.0} | {("fog", severity): 1.0 for severity in range(1, 6)}, n=5))
+    lines = {line.get_label(): to_hex(line.get_color()) for line in spectra(curves).axes[0].lines}
     grey_levels = [
         sum(
             weight * int(lines[f"severity {severity}"][1 + 2 * i : 3 + 2 * i], 16) for i, weight in enumerate(LUMINANCE)
@@ -302,12 +308,12 @@ def test_clean_alone_is_refused():
 
 def test_files_hold_the_frames_and_are_the_same_each_time(tmp_path):
     measured = simulated({CLEAN: 0.0, ("fog", 2): 1.0}, n=4)
-    frame, bands = spectra_frame(measured), bands_frame(measured)
-    first, second = (write_spectra(frame, bands, tmp_path / name) for name in ("a", "b"))
+    curves, bands = spectra_frame(measured), bands_frame(measured)
+    first, second = (write_spectra(curves, bands, tmp_path / name) for name in ("a", "b"))
     assert [path.name for path in first] == ["spectra.csv", "spectra_bands.csv", "spectra.png", "spectra.svg"]
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
-    pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(first[0].read_bytes())), frame, check_dtype=False)
-    assert list(frame) == [
+    pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(first[0].read_bytes())), curves.frame, check_dtype=False)
+    assert list(curves.frame) == [
         "corruption", "severity", "frequency", "power", "low", "high", "ratio", "ratio_low", "ratio_high", "n",
     ]  # fmt: skip

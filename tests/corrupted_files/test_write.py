@@ -19,6 +19,7 @@ import robustbench_bi as rb
 from robustbench_bi.corrupted_files import Summary, image_files, write, write_corrupted
 from robustbench_bi.corrupted_files import worker_pool as processes
 from robustbench_bi.corruptions.apply import corrupt
+from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.data import CLEAN, Dataset, open_data
 from robustbench_bi.data.labels.class_folders import read_classes
 from robustbench_bi.data.preprocess import Preprocessing
@@ -139,6 +140,20 @@ def test_cifar_becomes_arrays(cifar, tmp_path):
     for cell in [CLEAN, *((name, severity) for name in ("fog", "shot_noise") for severity in range(1, 6))]:
         made = expected(clean, preprocessing, cell, table="cifar-10-c")
         assert np.array_equal(files.read(range(7), preprocessing, cell), made.numpy())
+
+
+@pytest.mark.parametrize("planted", [{}, {"seed": 1}, {"table": "cifar-10-c"}, {"jpeg": 30}, {"jpeg": None}], ids=str)
+def test_files_hold_the_pixels_of_the_recipe(tmp_path, planted):
+    """Byte for byte what `eval` sees, after its JPEG round trip where the files are JPEG."""
+    cell = ("gaussian_noise", 2)
+    options = {"suite": cell[0], "severities": cell[1], "limit": 4, "workers": 1}
+    summary = write_corrupted("demo", tmp_path / "out", **options, **planted)
+    files, dataset = open_data(summary.source, classes=summary.classes), open_data("demo", limit=4)
+    order = np.argsort([path.name for path in sorted((tmp_path / "out" / "gaussian_noise" / "2").rglob("*.*"))])
+    read = files.read(range(4), Preprocessing(64, 64), cell)[order]
+    clean = dataset.read(range(4), Preprocessing(64, 64))
+    assert np.array_equal(read, Pixels(**{"jpeg": 85, **planted}).of_cell(clean, cell, dataset.image_ids))
+    assert bool(planted) != np.array_equal(read, Pixels(jpeg=85).of_cell(clean, cell, dataset.image_ids))
 
 
 def test_a_limited_array_holds_the_chosen_images(cifar, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from robustbench_bi.corruptions.apply import corrupt, jpeg_round_trip
-from robustbench_bi.corruptions.cells import corrupted_cells
+from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.data import open_data
 from robustbench_bi.data.pictures import open_pictures, picture_preprocessing, read_cells
 from robustbench_bi.data.preprocess import Preprocessing, load_image
@@ -95,7 +95,7 @@ def test_cells_are_those_of_corrupt_in_every_batch():
     preprocessing, cells = picture_preprocessing(dataset), [CLEAN, ("gaussian_noise", 2), ("pixelate", 5)]
     shown = []
     made = {}
-    for cell, own in read_cells(dataset, preprocessing, cells, corrupted_cells, progress=shown.append):
+    for cell, own in read_cells(dataset, preprocessing, cells, Pixels().of_cell, progress=shown.append):
         made.setdefault(cell, []).append(own)
     assert [len(part) for part in made[CLEAN]] == [64, 6]
     whole = {cell: np.concatenate(parts) for cell, parts in made.items()}
@@ -110,7 +110,8 @@ def test_cells_are_those_of_corrupt_in_every_batch():
 def test_jpeg_comes_after_a_corruption_and_not_after_clean():
     dataset = open_pictures("demo", limit=1)
     clean = dataset.read([0], picture_preprocessing(dataset))
-    made = dict(corrupted_cells(clean, [CLEAN, ("contrast", 1)], ids=dataset.image_ids, jpeg=30))
+    cells = [CLEAN, ("contrast", 1)]
+    made = {cell: Pixels(jpeg=30).of_cell(clean, cell, dataset.image_ids) for cell in cells}
     assert np.array_equal(made[CLEAN], clean)
     flat = corrupt(torch.from_numpy(clean), "contrast", 1, table="auto")
     assert np.array_equal(made["contrast", 1], jpeg_round_trip(flat, quality=30))
@@ -125,10 +126,10 @@ def test_stored_cells_are_read_as_they_are(tmp_path):
         written[cell] = np.random.default_rng(number).integers(0, 256, (40, 40, 3), dtype=np.uint8)
         Image.fromarray(written[cell]).save(path)
     stored = open_pictures(f"imagenet-c:{tmp_path}")
-    read = dict(read_cells(stored, picture_preprocessing(stored, 40), list(written), corrupted_cells))
+    read = dict(read_cells(stored, picture_preprocessing(stored, 40), list(written), Pixels().of_cell))
     assert all(np.array_equal(read[cell][0], pixels) for cell, pixels in written.items())
     with pytest.raises(DataError, match="holds no files for snow at severity 1"):
-        list(read_cells(stored, picture_preprocessing(stored, 40), [("snow", 1)], corrupted_cells))
+        list(read_cells(stored, picture_preprocessing(stored, 40), [("snow", 1)], Pixels().of_cell))
 
 
 def test_corrupted_pictures_without_the_clean_ones_are_refused(tmp_path):

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -5,6 +6,8 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -13,7 +16,7 @@ import robustbench_bi as rb
 from robustbench_bi.errors import DataError, InputError, ModelOutputError, RunMismatchError
 from robustbench_bi.probes import fourier
 from robustbench_bi.probes.fourier import fourier_errors
-from robustbench_bi.probes.frequencies import fourier_basis
+from robustbench_bi.probes.frequencies import default_norm, fourier_basis
 
 SMALL = {"radius": 3, "step": 1, "limit": 10, "batch_size": 4}
 
@@ -68,7 +71,7 @@ def errors_of(frame):
 
 @pytest.mark.parametrize("frequency", [(3, 5), (0, 7), (4, -2), (16, 16), (5, 16)])
 def test_a_network_that_listens_to_one_frequency_errs_there_alone(shades, tmp_path, frequency):
-    frame = fourier_errors([Tone(*frequency)], shades, norm=4.0, out=tmp_path / "out")
+    frame = fourier_errors([Tone(*frequency)], shades, norm=4.0, out=tmp_path / "out").frame
     errors = errors_of(frame)
     assert len(errors) == 515
     assert errors.pop((*frequency, 4.0)) == 4
@@ -76,7 +79,7 @@ def test_a_network_that_listens_to_one_frequency_errs_there_alone(shades, tmp_pa
 
 
 def test_clean_errors_are_those_of_evaluation(tmp_path):
-    frame = fourier_errors(["resnet50"], limit=40, radius=1, out=tmp_path / "out")
+    frame = fourier_errors(["resnet50"], limit=40, radius=1, out=tmp_path / "out").frame
     run = rb.evaluate("resnet50", suite="contrast", severities=1, limit=40, out=tmp_path / "runs")
     assert errors_of(frame)[0, 0, 0.0] == round(40 * (1 - run.cells()["top1"][0] / 100))
     assert frame[["vertical", "horizontal"]].values.tolist() == [[0, 0], [0, 0]]
@@ -84,7 +87,7 @@ def test_clean_errors_are_those_of_evaluation(tmp_path):
 
 
 def test_a_run_that_was_stopped_continues_to_the_same_result(tmp_path):
-    whole = fourier_errors([Patches()], out=tmp_path / "whole", **SMALL)
+    whole = fourier_errors([Patches()], out=tmp_path / "whole", **SMALL).frame
 
     def stop(progress):
         if progress.steps_done == 5:
@@ -95,7 +98,7 @@ def test_a_run_that_was_stopped_continues_to_the_same_result(tmp_path):
     (path,) = (tmp_path / "stopped").iterdir()
     assert len(pd.read_parquet(path)) == 5
     seen = []
-    again = fourier_errors([Patches()], out=tmp_path / "stopped", progress=seen.append, **SMALL)
+    again = fourier_errors([Patches()], out=tmp_path / "stopped", progress=seen.append, **SMALL).frame
     pd.testing.assert_frame_equal(again, whole)
     assert (seen[0].steps_done, seen[-1].steps_done, seen[-1].steps_total) == (6, 16, 16)
     assert (seen[0].images, seen[-1].images, seen[0].images_total) == (10, 110, 110)
@@ -122,15 +125,43 @@ def test_a_killed_process_leaves_a_whole_file_to_continue_from(tmp_path):
     assert done.returncode == -signal.SIGKILL
     (path,) = (tmp_path / "killed").iterdir()
     assert len(pd.read_parquet(path)) == 7
-    again = fourier_errors([Patches()], out=tmp_path / "killed", **SMALL)
-    pd.testing.assert_frame_equal(again, fourier_errors([Patches()], out=tmp_path / "whole", **SMALL))
+    again = fourier_errors([Patches()], out=tmp_path / "killed", **SMALL).frame
+    pd.testing.assert_frame_equal(again, fourier_errors([Patches()], out=tmp_path / "whole", **SMALL).frame)
+
+
+def test_a_file_of_an_earlier_version_is_continued(tmp_path):
+    """The file as it has been written since map version 1: columns, types and metadata."""
+    whole = fourier_errors([Patches()], out=tmp_path, **SMALL).frame
+    (path,) = tmp_path.iterdir()
+    written = pq.read_table(path)
+    assert [(field.name, str(field.type)) for field in written.schema] == [
+        ("block", "int32"),
+        ("vertical", "int32"),
+        ("horizontal", "int32"),
+        ("norm", "double"),
+        ("n", "int32"),
+        ("wrong", "binary"),
+    ]
+    settings = json.loads(written.schema.metadata[b"bivo-robust"])
+    assert (settings["map_version"], settings["data"], settings["n"]) == (1, "demo", 10)
+    assert written.slice(0, 2).drop_columns("wrong").to_pylist() == [
+        {"block": 0, "vertical": 0, "horizontal": 0, "norm": norm, "n": 10} for norm in (0.0, default_norm(64))
+    ]
+    # All images wrong at the first three: an answer that no network here gives.
+    rows = [{**row, "wrong": np.packbits(np.ones(10, bool)).tobytes()} for row in written.slice(0, 3).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, written.schema), path)
+    seen = []
+    again = fourier_errors([Patches()], out=tmp_path, progress=seen.append, **SMALL).frame
+    assert [(step.unit, step.steps_done) for step in seen] == [("frequencies", number) for number in range(4, 17)]
+    assert list(errors_of(again).values())[:3] == [10, 10, 10]
+    assert list(errors_of(again).values())[3:] == list(errors_of(whole).values())[3:]
 
 
 def test_more_frequencies_and_other_norms_are_added_and_another_seed_is_apart(tmp_path):
-    first = fourier_errors([Patches()], out=tmp_path, **SMALL)
+    first = fourier_errors([Patches()], out=tmp_path, **SMALL).frame
     (path,) = tmp_path.iterdir()
-    wider = fourier_errors([Patches()], out=tmp_path, **{**SMALL, "radius": 4})
-    weak = fourier_errors([Patches()], out=tmp_path, norm=0.01, **SMALL)
+    wider = fourier_errors([Patches()], out=tmp_path, **{**SMALL, "radius": 4}).frame
+    weak = fourier_errors([Patches()], out=tmp_path, norm=0.01, **SMALL).frame
     assert list(tmp_path.iterdir()) == [path]
     assert len(pd.read_parquet(path)) == len(wider) + len(weak) - 1
     assert errors_of(first).items() <= errors_of(wider).items()
@@ -141,17 +172,17 @@ def test_more_frequencies_and_other_norms_are_added_and_another_seed_is_apart(tm
 
 
 def test_neither_batches_nor_blocks_change_the_result(tmp_path, monkeypatch):
-    whole = fourier_errors([Patches()], out=tmp_path / "a", **SMALL)
+    whole = fourier_errors([Patches()], out=tmp_path / "a", **SMALL).frame
     monkeypatch.setattr(fourier, "BLOCK_SIZE", 3)
-    parts = fourier_errors([Patches()], out=tmp_path / "b", **{**SMALL, "batch_size": 2})
+    parts = fourier_errors([Patches()], out=tmp_path / "b", **{**SMALL, "batch_size": 2}).frame
     pd.testing.assert_frame_equal(whole, parts)
 
 
 def test_several_models_each_have_their_rows_and_file(tmp_path):
-    frame = fourier_errors([Patches(), "resnet50"], out=tmp_path, **SMALL)
-    assert frame.groupby("model", sort=False).size().to_dict() == {"Patches": 16, "resnet50": 16}
+    found = fourier_errors([Patches(), "resnet50"], out=tmp_path, **SMALL)
+    assert found.frame.groupby("model", sort=False).size().to_dict() == {"Patches": 16, "resnet50": 16}
     assert sorted(path.name[:8] for path in tmp_path.iterdir()) == ["Patches-", "resnet50"]
-    assert frame.attrs["data"] == "demo."
+    assert found.data == "demo."
 
 
 def test_what_does_not_fit_is_refused(tmp_path, shades):
@@ -172,6 +203,7 @@ def test_what_does_not_fit_is_refused(tmp_path, shades):
         fourier_errors([Tone(1, 1)], f"imagenet-c:{tmp_path / 'c'}", out=tmp_path / "new")
     for options, message in (
         ({"norm": 0}, "norm must be a number above 0, got 0"),
+        ({"norm": True}, "norm must be a number above 0, got True"),
         ({"norm": float("nan")}, "norm must be a number above 0, got nan"),
         ({"radius": -1.0}, "radius must be a number above 0"),
         ({"step": 0}, "step must be an integer of at least 1, got 0"),

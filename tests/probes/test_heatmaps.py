@@ -10,6 +10,7 @@ from torch import nn
 import robustbench_bi as rb
 from robustbench_bi.analysis.correlations import ANOTHER_IMAGE
 from robustbench_bi.corruptions.apply import jpeg_round_trip
+from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.data import open_data
 from robustbench_bi.errors import DataError, InputError, UnknownNameError, WeightsError
 from robustbench_bi.probes.heatmaps import heat_maps
@@ -35,7 +36,8 @@ def of(frame, corruption, model="Known"):
 def test_correlations_are_those_of_known_maps(known):
     dataset = open_data("demo", limit=10)
     clean = dataset.read(range(10), rb.data.preprocess.Preprocessing(64, 64))
-    frame = heat_maps([known], limit=10, seed=5, **CELLS).correlations
+    found = heat_maps([known], limit=10, seed=5, **CELLS)
+    frame = found.correlations
     assert frame.columns.tolist() == ["model", "layer", "image_id", "corruption", "severity", "correlation"]
     for name in ("gaussian_noise", "contrast"):
         made = rb.corrupt(torch.from_numpy(clean), name, 4, seed=5, ids=dataset.image_ids, table="tiny-imagenet-c")
@@ -44,7 +46,7 @@ def test_correlations_are_those_of_known_maps(known):
         of(frame, ANOTHER_IMAGE[0]), pearson(patches(clean), np.roll(patches(clean), -3, axis=0)), atol=1e-5
     )
     assert set(frame["layer"]) == {"layer3.1"}
-    caption = frame.attrs["caption"]
+    caption = found.caption
     assert caption.startswith("n = 10 images of demo, 64 px, constants of tiny-imagenet-c, no JPEG. Severity 4. Mean ")
     assert caption.endswith("layer3.1 (8×8 positions).")
 
@@ -100,7 +102,7 @@ def test_the_grid_shows_the_first_pictures_in_every_cell(known):
     assert own.loc["none", "correlation"] == pytest.approx(1)
     for name in ("gaussian_noise", "contrast"):
         assert own.loc[name, "correlation"] == pytest.approx(of(found.correlations, name)[1], abs=1e-5)
-    assert "layer3.1 (8×8 positions), layer3.5 (4×4 positions)" in found.correlations.attrs["caption"]
+    assert "layer3.1 (8×8 positions), layer3.5 (4×4 positions)" in found.caption
 
 
 def picture(path, seed=0, width=340, height=300):
@@ -116,7 +118,7 @@ def test_pictures_without_labels_are_both_drawn_and_measured(known, tmp_path, mo
     found = heat_maps([known], images=tmp_path / "photographs", show=5, **CELLS)
     assert found.grid["picture"].unique().tolist() == [0, 1]
     assert found.grid["image"][0].shape == (224, 224, 3)
-    caption = found.correlations.attrs["caption"]
+    caption = found.caption
     assert caption.startswith("n = 2 images of photographs, 224 px, constants of imagenet-c, JPEG 85.")
     (tmp_path / "own_network.py").write_text(
         "import torch\n\ndef build(num_classes=4):\n    network = torch.nn.Sequential(torch.nn.AvgPool2d(32),\n"
@@ -139,7 +141,7 @@ def test_broken_pictures_stop_it_or_are_left_out_and_counted(known, tmp_path):
         heat_maps([known], images=tmp_path, **CELLS)
     found = heat_maps([known], images=tmp_path, skip_broken=True, **CELLS)
     assert found.correlations["image_id"].unique().tolist() == [1, 2]
-    assert "Left out, because they cannot be decoded: 1 image." in found.correlations.attrs["caption"]
+    assert "Left out, because they cannot be decoded: 1 image." in found.caption
 
 
 def test_jpeg_comes_after_the_corruption_as_in_evaluation(known, tmp_path):
@@ -153,10 +155,21 @@ def test_jpeg_comes_after_the_corruption_as_in_evaluation(known, tmp_path):
     assert np.array_equal(plain[1], expected)
 
 
+@pytest.mark.parametrize("planted", [{}, {"seed": 1}, {"table": "cifar-10-c"}, {"jpeg": 30}], ids=str)
+def test_pixels_are_those_of_the_recipe(known, planted):
+    grid = heat_maps([known], corruptions="gaussian_noise", limit=2, show=2, **planted).grid
+    dataset = open_data("demo", limit=2)
+    clean = dataset.read([0, 1], rb.data.preprocess.Preprocessing(64, 64))
+    drawn = np.stack(list(grid.loc[grid["corruption"] == "gaussian_noise", "image"])).transpose(0, 3, 1, 2)
+    cell = ("gaussian_noise", 3)
+    assert np.array_equal(drawn, Pixels(**planted).of_cell(clean, cell, dataset.image_ids))
+    assert bool(planted) != np.array_equal(drawn, Pixels().of_cell(clean, cell, dataset.image_ids))
+
+
 def test_the_pictures_drawn_may_be_others_than_those_measured(known, tmp_path):
     found = heat_maps([known], "demo", images=picture(tmp_path / "a.png"), limit=4, input_size=None, **CELLS)
     assert found.correlations["image_id"].nunique() == 4
-    assert found.correlations.attrs["caption"].startswith("n = 4 images of demo")
+    assert found.caption.startswith("n = 4 images of demo")
     assert len(found.grid) == 3
 
 
@@ -188,6 +201,8 @@ def test_progress_counts_images_of_all_models(known):
     assert [(step.steps_done, step.steps_total) for step in seen] == [(number, 6) for number in range(1, 7)]
     assert [step.images for step in seen] == [4, 8, 12, 16, 18, 20]
     assert {step.images_total for step in seen} == {20}
+    assert {step.unit for step in seen} == {"batches"}
+    assert [step.label for step in seen] == ["Known", "resnet50"] * 3
 
 
 @pytest.mark.parametrize(
@@ -197,6 +212,7 @@ def test_progress_counts_images_of_all_models(known):
         ({"corruptions": "fogg"}, UnknownNameError, "Did you mean 'fog'"),
         ({"reduce": "sum"}, UnknownNameError, "unknown reduction 'sum'"),
         ({"show": 0}, InputError, "show must be an integer of at least 1, got 0"),
+        ({"show": True}, InputError, "show must be an integer of at least 1, got True"),
         ({"layer": "layer9"}, UnknownNameError, "unknown layer of resnet50: 'layer9'"),
         ({"images": "/no/such/picture.png"}, LookupError, "picture"),
         ({"weights": "no.pth"}, WeightsError, "no.pth"),

@@ -1,10 +1,6 @@
-"""Fourier heat maps: error rates when one frequency is added to the images, as tables and as a figure.
-
-What is summarised here comes from `robustbench_bi.probes.fourier`, which runs the networks.
-"""
+"""Draw Fourier heat maps: error rates when one frequency is added to the images."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,76 +8,81 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from robustbench_bi.analysis.fourier import RINGS, band_frame, error_frame
+from robustbench_bi.analysis.fourier import RINGS, FourierErrors, band_frame, error_frame
 from robustbench_bi.errors import InputError
 from robustbench_bi.reports.figures.style import (
-    CAPTION_SIZE,
     INK,
+    WIDTH,
+    add_caption,
     add_grid,
+    caption_height,
     draw_curve,
     name_in_lines,
     new_figure,
     styled,
     wrapped,
 )
-from robustbench_bi.reports.write import write_csv, write_figure
 
-_WIDTH = 7.2
 _CURVES = 2.2  # inches, the height of the lower panel
 _CLEAN_PLACE = -0.06  # where the clean error stands on the axis of frequencies
 _TICKS = (-0.5, 0, 0.5)
 _COLOURS = "magma_r"
 
 
-def fourier_figure(cells: pd.DataFrame) -> Figure:
+def fourier_figure(found: FourierErrors) -> Figure:
     """Fourier heat maps (Yin et al. 2019, Figs. 3 and 4), and the error against the length of the frequency.
 
     In a map, low frequencies are in the centre, and the axes are vertical and horizontal frequency in cycles per pixel;
     what was not measured stays white. The curves are means over rings, 1/32 of a cycle per pixel wide, with intervals.
 
     Args:
-        cells: from `fourier_errors`.
+        found: from `fourier_errors`.
 
     Returns:
         A figure 7.2 inches wide, with a map for each model, up to four in a row, and the curves below; those of a
         single model stand beside its map.
 
     Raises:
-        InputError: the frame holds no frequency.
+        InputError: no frequency was added.
     """
-    if not (cells["norm"] > 0).any():
+    if not (found.frame["norm"] > 0).any():
         raise InputError("a Fourier heat map needs at least one frequency, got none")
-    errors, rings = error_frame(cells), band_frame(cells, RINGS)
+    errors, curves = error_frame(found).frame, band_frame(found, RINGS)
     models = list(errors["model"].unique())
     # One scale for all, up to the next ten.
-    top = 10 * np.ceil(max(errors["error"].max(), rings["error_high"].max(), 10) / 10)
+    top = 10 * np.ceil(max(errors["error"].max(), curves.frame["error_high"].max(), 10) / 10)
     across = min(4, max(2, len(models)))
     down = -(-len(models) // across)
-    caption = wrapped(rings.attrs["caption"], _WIDTH - 0.2)
-    bottom = 0.12 + 0.115 * (caption.count("\n") + 1)
-    map_heights = down * ((_WIDTH - 0.9) / across + 0.3)
+    caption = wrapped(curves.caption, WIDTH - 0.2)
+    bottom = 0.12 + caption_height(caption)
+    map_heights = down * ((WIDTH - 0.9) / across + 0.3)
     alone = len(models) == 1
     height = map_heights + (0 if alone else _CURVES) + bottom
     with styled():
-        figure = new_figure(_WIDTH, height)
+        figure = new_figure(WIDTH, height)
         if alone:
             grid = figure.add_gridspec(1, 2)
         else:
             grid = figure.add_gridspec(down + 1, across, height_ratios=[map_heights / down] * down + [_CURVES])
         panels = [figure.add_subplot(grid[number // across, number % across]) for number in range(len(models))]
-        for axes, model in zip(panels, models, strict=True):
-            image = _draw_map(axes, errors[(errors["model"] == model) & (errors["norm"] > 0)], top)
-            axes.set_title(name_in_lines(model, 0.85 * _WIDTH / across, 8), pad=3)
-        for axes in panels[::across]:
-            axes.set_ylabel("vertical", labelpad=0)
-            axes.tick_params(labelleft=True)
-        bar = figure.colorbar(image, ax=panels, fraction=0.02, pad=0.01)
-        bar.set_label("error (%)")
-        bar.outline.set_linewidth(0.6)
-        _draw_curves(figure.add_subplot(grid[0, 1] if alone else grid[down, :]), rings, models, top)
-        figure.text(0.1 / _WIDTH, 0.06 / height, caption, fontsize=CAPTION_SIZE, va="bottom", linespacing=1.15)
+        _draw_maps(figure, panels, across, errors, top)
+        _draw_curves(figure.add_subplot(grid[0, 1] if alone else grid[down, :]), curves.frame, models, top)
+        add_caption(figure, caption, bottom=0.06)
         figure.set_layout_engine("constrained", rect=(0, bottom / height, 1, 1 - bottom / height))
     return figure
+
+
+def _draw_maps(figure: Figure, panels: Sequence[Axes], across: int, errors: pd.DataFrame, top: float) -> None:
+    """A map for each model, `across` in a row, and the scale that all share, up to `top`."""
+    for axes, (model, own) in zip(panels, errors[errors["norm"] > 0].groupby("model", sort=False), strict=True):
+        image = _draw_map(axes, own, top)
+        axes.set_title(name_in_lines(str(model), 0.85 * WIDTH / across, 8), pad=3)
+    for axes in panels[::across]:
+        axes.set_ylabel("vertical", labelpad=0)
+        axes.tick_params(labelleft=True)
+    bar = figure.colorbar(image, ax=panels, fraction=0.02, pad=0.01)
+    bar.set_label("error (%)")
+    bar.outline.set_linewidth(0.6)
 
 
 def _draw_map(axes: Axes, own: pd.DataFrame, top: float) -> AxesImage:
@@ -127,23 +128,3 @@ def _draw_curves(axes: Axes, rings: pd.DataFrame, models: Sequence[str], top: fl
     axes.set_xticks([_CLEAN_PLACE, *ticks], ["clean", *(f"{tick:g}" for tick in ticks)])
     axes.set(xlabel="frequency (cycles per pixel)", ylabel="error (%)", ylim=(0, top))
     axes.legend(ncols=2, loc="best")
-
-
-def write_fourier(cells: pd.DataFrame, out: Path) -> tuple[pd.DataFrame, list[Path]]:
-    """Write the tables and the figure of Fourier heat maps.
-
-    Args:
-        cells: from `fourier_errors`.
-        out: folder for fourier.csv (each frequency), fourier_bands.csv (octaves), fourier.png and .svg.
-
-    Returns:
-        `band_frame`, and the paths that were written.
-
-    Raises:
-        DataError: a file cannot be written.
-    """
-    bands = band_frame(cells)
-    tables = {out / "fourier.csv": error_frame(cells), out / "fourier_bands.csv": bands}
-    for path, table in tables.items():
-        write_csv(table, path)
-    return bands, [*tables, *write_figure(fourier_figure(cells), out / "fourier")]

@@ -1,4 +1,4 @@
-"""A sheet of pictures: what each corruption does at each severity."""
+"""Draw a sheet of pictures: what each corruption does at each severity."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,10 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from robustbench_bi.reports.figures.style import CAPTION_SIZE, new_figure, styled
+from robustbench_bi.reports.figures.style import CAPTION_SIZE, WIDTH, new_figure, styled
 
 SEVERITIES = tuple(f"severity {severity}" for severity in range(1, 6))
-_WIDTH = 7.2
 _LABEL = 0.24  # inches, for a name beside its row or a heading above its column
 
 
@@ -32,24 +31,24 @@ def gallery_sheet(
         5
     """
     columns, height, width, _ = next(iter(pictures.values())).shape
-    cell_width = (_WIDTH - _LABEL) / columns
+    cell_width = (WIDTH - _LABEL) / columns
     cell_height = cell_width * height / width
     total = 2 * _LABEL + cell_height * len(pictures)
     with styled():
-        figure = new_figure(_WIDTH, total)
+        figure = new_figure(WIDTH, total)
         for row, (name, own) in enumerate(pictures.items()):
             bottom = total - _LABEL - (row + 1) * cell_height
             figure.text(
-                _LABEL / 2 / _WIDTH, (bottom + cell_height / 2) / total, name, rotation=90, ha="center", va="center"
+                _LABEL / 2 / WIDTH, (bottom + cell_height / 2) / total, name, rotation=90, ha="center", va="center"
             )
             for column, picture in enumerate(own):
                 left = _LABEL + column * cell_width
-                place = (left / _WIDTH, bottom / total, 0.98 * cell_width / _WIDTH, 0.98 * cell_height / total)
+                place = (left / WIDTH, bottom / total, 0.98 * cell_width / WIDTH, 0.98 * cell_height / total)
                 axes = figure.add_axes(place)
                 axes.imshow(picture, aspect="auto", interpolation="nearest")
                 axes.set_axis_off()
         for column, heading in enumerate(headings):
             middle = _LABEL + (column + 0.49) * cell_width
-            figure.text(middle / _WIDTH, 1 - _LABEL / 2 / total, heading, ha="center", va="center")
-        figure.text(_LABEL / _WIDTH, _LABEL / 2 / total, caption, fontsize=CAPTION_SIZE, va="center")
+            figure.text(middle / WIDTH, 1 - _LABEL / 2 / total, heading, ha="center", va="center")
+        figure.text(_LABEL / WIDTH, _LABEL / 2 / total, caption, fontsize=CAPTION_SIZE, va="center")
     return figure

@@ -1,9 +1,6 @@
-"""Heat maps of features: how much of the clean one is left, over a set of images, and the figure of a few.
+"""Draw heat maps of features over a few pictures, each with how much of the clean one is left over a set of images."""
 
-What is drawn here comes from `robustbench_bi.probes.heatmaps`, which runs the networks; this file needs no torch.
-"""
-
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,18 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from robustbench_bi.analysis.correlations import correlation_frame, heat_map_frame
+from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.text import format_interval
 from robustbench_bi.errors import InputError
-from robustbench_bi.ground.cells import CLEAN
-from robustbench_bi.reports.figures.style import CAPTION_SIZE, new_figure, styled, wrapped
-from robustbench_bi.reports.write import write_csv, write_figure
+from robustbench_bi.ground.cells import CLEAN, Cell
+from robustbench_bi.metrics.spectra import LUMINANCE
+from robustbench_bi.reports.figures.style import WIDTH, add_caption, caption_height, new_figure, styled, wrapped
 
-_WIDTH = 7.2
 _SIDES = (0.95, 1.38)  # inches; bounds of a picture's side
 _LABEL = 0.2  # inches, for a line of text beside or above a picture
 _NUMBER_SIZE = 6.0
-_LUMINANCE = (0.299, 0.587, 0.114)
 _COLOURS, _OPACITY = "inferno", 0.65
 _WHITE = 350  # shown as white, so that a bright picture does not wash out the colours laid over it
 _NUMBERS = 0.27  # inches, for the two lines below a heat map
@@ -34,30 +29,31 @@ _READING = (
 )
 
 
-def heat_maps_figure(frame: pd.DataFrame) -> Figure:
+def heat_maps_figure(shown: Result) -> Figure:
     """Heat maps laid over their pictures, as Fig. 4 (left) of the Bi-volution paper, with their correlations.
 
     A block of rows a picture: the picture, then a row for each model; a column for each cell, clean first. Every map
     has its own colour scale, from its least to its greatest value, since a correlation does not see the scale either.
 
     Args:
-        frame: from `heat_map_frame`; its caption is printed below.
+        shown: from `heat_map_frame`; the caption is printed below.
 
     Returns:
         A figure, 7.2 inches wide for up to six cells.
 
     Raises:
-        InputError: the frame is empty.
+        InputError: there is no heat map.
     """
+    frame = shown.frame
     if not len(frame):
         raise InputError("the figure needs at least one heat map, got none")
     cells = list(dict.fromkeys(zip(frame["corruption"], frame["severity"], strict=True)))
     models = list(frame["model"].unique())
     blocks = [block for _, block in frame.groupby("picture", sort=False)]
-    side = float(np.clip((_WIDTH - _LABEL) / len(cells), *_SIDES))
-    width = max(_LABEL + side * len(cells), _WIDTH)
-    caption = wrapped(f"{frame.attrs.get('caption', '')} {_READING}".strip(), width - 0.2)
-    bottom = 0.12 + 0.115 * (caption.count("\n") + 1)
+    side = float(np.clip((WIDTH - _LABEL) / len(cells), *_SIDES))
+    width = max(_LABEL + side * len(cells), WIDTH)
+    caption = wrapped(f"{shown.caption} {_READING}".strip(), width - 0.2)
+    bottom = 0.12 + caption_height(caption)
     height = bottom + len(blocks) * (_LABEL + side + (side + _NUMBERS) * len(models))
     with styled():
         figure = new_figure(width, height)
@@ -68,17 +64,22 @@ def heat_maps_figure(frame: pd.DataFrame) -> Figure:
         for (corruption, _), axes in zip(cells, panels[0], strict=True):
             axes.set_title("clean" if corruption == CLEAN[0] else corruption, pad=2)
         for block, rows in zip(blocks, np.split(panels, len(blocks)), strict=True):
-            for column, (corruption, severity) in enumerate(cells):
-                own = block[(block["corruption"] == corruption) & (block["severity"] == severity)]
-                _draw_column(own.set_index("model").loc[models], rows[:, column])
-            for model, axes in zip(models, rows[1:, 0], strict=True):
-                axes.set_ylabel(model.replace(":", ":\n"), labelpad=2)
-        figure.text(0.1 / width, 0.06 / height, caption, fontsize=CAPTION_SIZE, va="bottom", linespacing=1.15)
+            _draw_block(block, cells, models, rows)
+        add_caption(figure, caption, bottom=0.06)
         above = (height - bottom - 0.03) / height
         figure.set_layout_engine(
             "compressed", rect=(0, bottom / height, 1, above), w_pad=0.02, h_pad=0.01, wspace=0, hspace=0
         )
     return figure
+
+
+def _draw_block(block: pd.DataFrame, cells: Sequence[Cell], models: list[str], rows: NDArray[Any]) -> None:
+    """A picture in every cell, and below it the heat maps of each model."""
+    for column, (corruption, severity) in enumerate(cells):
+        own = block[(block["corruption"] == corruption) & (block["severity"] == severity)]
+        _draw_column(own.set_index("model").loc[models], rows[:, column])
+    for model, axes in zip(models, rows[1:, 0], strict=True):
+        axes.set_ylabel(model.replace(":", ":\n"), labelpad=2)
 
 
 def _draw_column(own: pd.DataFrame, column: NDArray[Any]) -> None:
@@ -96,27 +97,5 @@ def _draw_map(axes: Axes, image: NDArray[np.uint8], heat: NDArray[np.float32]) -
     """A heat map over the grey picture, interpolated linearly between the middles of its cells."""
     height, width, _ = image.shape
     extent = (0, width, height, 0)
-    axes.imshow(image @ np.array(_LUMINANCE), cmap="gray", vmin=0, vmax=_WHITE, extent=extent)
+    axes.imshow(image @ np.array(LUMINANCE), cmap="gray", vmin=0, vmax=_WHITE, extent=extent)
     axes.imshow(heat, cmap=_COLOURS, alpha=_OPACITY, interpolation="bilinear", extent=extent)
-
-
-def write_heat_maps(correlations: pd.DataFrame, grid: pd.DataFrame, out: Path) -> tuple[pd.DataFrame, list[Path]]:
-    """Write the tables and the figure of heat maps.
-
-    Args:
-        correlations: one row a model, image and corruption, see `correlation_frame`.
-        grid: the maps of a few pictures, see `heat_map_frame`.
-        out: folder for heatmaps.csv (means over the set), heatmaps_images.csv (each image), heatmaps.png and .svg.
-
-    Returns:
-        `correlation_frame`, and the paths that were written.
-
-    Raises:
-        DataError: a file cannot be written.
-    """
-    summary = correlation_frame(correlations)
-    tables = {out / "heatmaps.csv": summary, out / "heatmaps_images.csv": correlations}
-    for path, table in tables.items():
-        write_csv(table, path)
-    figure = heat_maps_figure(heat_map_frame(grid, summary))
-    return summary, [*tables, *write_figure(figure, out / "heatmaps")]

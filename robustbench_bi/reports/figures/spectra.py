@@ -1,7 +1,6 @@
-"""Power spectra drawn: the curves of clean and corrupted pictures, and their ratios."""
+"""Draw power spectra: the curves of clean and corrupted pictures, and their ratios."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.spectra import BANDS
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import CLEAN
-from robustbench_bi.reports.figures.style import CAPTION_SIZE, INK, add_grid, new_figure, styled, wrapped
-from robustbench_bi.reports.write import write_csv, write_figure
+from robustbench_bi.reports.figures.style import (
+    INK,
+    WIDTH,
+    add_caption,
+    add_grid,
+    caption_height,
+    new_figure,
+    styled,
+    wrapped,
+)
 
-# In inches: the figure, the legend, a title, a panel, what lies between panels, and a pair of panels with its labels.
-WIDTH = 7.2
+# In inches: the legend, a title, a panel, what lies between panels, and a pair of panels with its labels.
 _LEGEND = 0.27
 _TITLE = 0.2
 _PANEL = 0.98
@@ -32,7 +39,7 @@ _CLEAN = (0, (4, 1.2))
 _SEVERITY_COLOURS = ("#e0a93b", "#d9822b", "#c2503a", "#93305a", "#541f66")
 
 
-def spectra(frame: pd.DataFrame) -> Figure:
+def spectra(curves: Result) -> Figure:
     """Power against frequency, clean against each corruption, and below each the ratio to clean.
 
     Both axes are logarithmic. Dotted lines part low, middle and high frequencies as `BANDS` does. The bands around the
@@ -40,7 +47,7 @@ def spectra(frame: pd.DataFrame) -> Figure:
     neighbours, is in the frame alone. So are the last rings, of a few coefficients in the corner.
 
     Args:
-        frame: from `spectra_frame`; its caption is printed below.
+        curves: from `spectra_frame`; the caption is printed below.
 
     Returns:
         A figure 7.2 inches wide, two panels a corruption, at most five corruptions across.
@@ -48,15 +55,15 @@ def spectra(frame: pd.DataFrame) -> Figure:
     Raises:
         InputError: the frame holds no corruption.
     """
-    shown = frame[frame["frequency"] <= _LAST_FREQUENCY]
+    shown = curves.frame[curves.frame["frequency"] <= _LAST_FREQUENCY]
     corruptions = [name for name in shown["corruption"].unique() if name != CLEAN[0]]
     count = len(corruptions)
     if not count:
         raise InputError("spectra need at least one corruption, got only clean")
     # As few gaps in the last row as four or five across leave.
     across = min(count, min((4, 5), key=lambda number: -count % number))
-    caption = wrapped(str(frame.attrs.get("caption", "")), WIDTH - 0.2)
-    bottom = 0.2 + 0.115 * (caption.count("\n") + 1)
+    caption = wrapped(curves.caption, WIDTH - 0.2)
+    bottom = 0.2 + caption_height(caption)
     height = _LEGEND + _PAIR * -(-count // across) + bottom
     with styled():
         figure = new_figure(WIDTH, height)
@@ -69,7 +76,7 @@ def spectra(frame: pd.DataFrame) -> Figure:
             ratio.set_xlabel("cycles per pixel", labelpad=1)
         legend = pairs[0][0].get_legend_handles_labels()
         figure.legend(*legend, loc="upper center", ncols=6, bbox_to_anchor=(0.5, 1))
-        figure.text(0.1 / WIDTH, 0.05 / height, caption, fontsize=CAPTION_SIZE, va="bottom", linespacing=1.15)
+        add_caption(figure, caption, bottom=0.05)
     return figure
 
 
@@ -132,25 +139,3 @@ def _share_scale(panels: Sequence[Axes], across: int, label: str) -> None:
             place = axes.get_position()
             axes.set_ylabel(label)
             axes.yaxis.set_label_coords((0.17 / WIDTH - place.x0) / place.width, 0.5)
-
-
-def write_spectra(frame: pd.DataFrame, bands: pd.DataFrame, out: Path) -> list[Path]:
-    """Write spectra.csv, spectra_bands.csv, and the figure as spectra.png and spectra.svg.
-
-    Args:
-        frame: from `spectra_frame`.
-        bands: from `bands_frame`.
-        out: the folder.
-
-    Returns:
-        The paths that were written.
-
-    Raises:
-        InputError: the frame holds no corruption.
-        DataError: a file cannot be written.
-    """
-    figure = spectra(frame)
-    tables = {"spectra.csv": frame, "spectra_bands.csv": bands}
-    for name, table in tables.items():
-        write_csv(table, out / name)
-    return [*(out / name for name in tables), *write_figure(figure, out / "spectra")]

@@ -14,9 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+WIDTH = 7.2
+"""Of a figure, in inches: both columns of a paper."""
+
 INK = "#222222"
 GRID = "#d9d9d9"
 CAPTION_SIZE = 6.5
+_CAPTION_LINE = 0.115  # inches
 _SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.0,
@@ -116,6 +120,22 @@ def draw_curve(axes: Axes, points: pd.DataFrame, x: str, y: str, number: int, la
 def wrapped(caption: str, width: float) -> str:
     """The caption broken into lines that fit a width in inches at the caption's size."""
     return "\n".join(textwrap.wrap(caption, width=int(width * 72 / (CAPTION_SIZE * 0.53))))
+
+
+def caption_height(caption: str) -> float:
+    """Inches that the lines of a wrapped caption take.
+
+    Example:
+        >>> caption_height("Two lines\\nof text.")
+        0.23
+    """
+    return _CAPTION_LINE * (caption.count("\n") + 1)
+
+
+def add_caption(figure: Figure, caption: str, bottom: float) -> None:
+    """Print a wrapped caption at the lower left, so many inches above the figure's edge."""
+    width, height = figure.get_size_inches()
+    figure.text(0.1 / width, bottom / height, caption, fontsize=CAPTION_SIZE, va="bottom", linespacing=1.15)
 
 
 def name_in_lines(name: str, width: float, size: float) -> str:

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustbench_bi.analysis.measured import measured
-from robustbench_bi.analysis.spectra import measure_spectra, spectra_frame
+from robustbench_bi.analysis.result import Result
+from robustbench_bi.analysis.spectra import spectra_frame
 from robustbench_bi.corruptions import PIXEL_VERSION
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.data.download import data_root
 from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import CLEAN, Cell, cells_by_corruption
+from robustbench_bi.metrics.spectra import measure_spectra
 from robustbench_bi.reports.content import Report
 from robustbench_bi.runs.records import Run
 
@@ -206,7 +208,7 @@ def _answer(number: int, record: Mapping[Any, Any], class_names: Sequence[str]) 
     return Answer(number, class_names[record["prediction"]], 100 * record["confidence"], record["rank"] < 1)
 
 
-def power_spectra(report: Report, open_pictures: OpenPictures) -> pd.DataFrame | None:
+def power_spectra(report: Report, open_pictures: OpenPictures) -> Result | None:
     """`spectra_frame` of the first images of the first run, clean and under every corruption; None without clean.
 
     Args:

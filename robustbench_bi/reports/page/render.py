@@ -301,6 +301,6 @@ def _pictures(report: Report, open_pictures: OpenPictures | None) -> Row:
     except BivoRobustError as error:
         raise DataError(f"the page cannot show pictures: {error}; leave out --pictures") from error
     if spectra is not None:
-        panels = [(name, Markup(svg)) for name, svg in spectrum_panels(spectra)]
-        shown["spectra"] = {"panels": panels, "caption": spectra.attrs["caption"], "n": spectra["n"].iloc[0]}
+        panels = [(name, Markup(svg)) for name, svg in spectrum_panels(spectra.frame)]
+        shown["spectra"] = {"panels": panels, "caption": spectra.caption, "n": spectra.frame["n"].iloc[0]}
     return shown

@@ -1,4 +1,4 @@
-"""Bands of a Fourier heat map as text."""
+"""Show bands of a Fourier heat map as text."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Correlations of heat maps as text."""
+"""Show correlations of heat maps as text."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Bands of power spectra as text."""
+"""Show bands of power spectra as text."""
 
 from __future__ import annotations
 

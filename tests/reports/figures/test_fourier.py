@@ -2,16 +2,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustbench_bi.analysis.fourier import OCTAVES, band_frame, error_frame
+from robustbench_bi.analysis.fourier import OCTAVES, FourierErrors, band_frame, error_frame
 from robustbench_bi.errors import InputError
 from robustbench_bi.metrics.intervals import Resampling, wilson_interval
-from robustbench_bi.reports.figures.fourier import fourier_figure, write_fourier
+from robustbench_bi.reports.figures.fourier import fourier_figure
 from robustbench_bi.reports.tables.fourier import display_bands
+from robustbench_bi.reports.write import write_fourier
 
 N = 40
 
 
-def cells(models=("a", "b"), side=32, step=4, chance=lambda length: 0.1 + length / 2):
+def simulated(models=("a", "b"), side=32, step=4, chance=lambda length: 0.1 + length / 2):
     """Simulated results: the chance of an error is a function of the frequency's length in cycles per pixel."""
     random = np.random.default_rng(0)
     half = side // 2
@@ -35,9 +36,11 @@ def cells(models=("a", "b"), side=32, step=4, chance=lambda length: 0.1 + length
         for model in models
         for vertical, horizontal, norm in [(0, 0, 0.0), *((*pair, 4.0) for pair in pairs)]
     ]
-    frame = pd.DataFrame(rows)
-    frame.attrs["data"] = "demo."
-    return frame
+    return pd.DataFrame(rows)
+
+
+def found(frame):
+    return FourierErrors(frame, "demo.")
 
 
 def bits(wrong):
@@ -45,20 +48,21 @@ def bits(wrong):
 
 
 def test_error_rates_have_wilsons_intervals():
-    own = cells()
-    frame = error_frame(own)
+    own = simulated()
+    result = error_frame(found(own))
+    frame = result.frame
     assert frame["errors"].tolist() == [bits(wrong).sum() for wrong in own["wrong"]]
     np.testing.assert_allclose(frame["error"], 100 * frame["errors"] / N)
     low, high = wilson_interval(frame["error"].to_numpy(), N)
     np.testing.assert_allclose(frame[["error_low", "error_high"]], np.stack([low, high], axis=1))
     np.testing.assert_allclose(frame["frequency"], np.hypot(own["vertical"], own["horizontal"]) / 32)
-    assert frame.attrs["caption"].startswith("n = 40 images of demo. To each channel a Fourier basis vector is added")
-    assert "of norm 4 at 32 px for pixels in [0, 1]" in frame.attrs["caption"]
+    assert result.caption.startswith("n = 40 images of demo. To each channel a Fourier basis vector is added")
+    assert "of norm 4 at 32 px for pixels in [0, 1]" in result.caption
 
 
 def test_bands_are_means_over_their_frequencies_with_intervals_over_images():
-    own = cells(models=["a"])
-    frame = band_frame(own).set_index("band")
+    own = simulated(models=["a"])
+    frame = band_frame(found(own)).frame.set_index("band")
     assert list(frame.index) == [
         "clean",
         "0 to 0.0625",
@@ -82,15 +86,15 @@ def test_bands_are_means_over_their_frequencies_with_intervals_over_images():
 
 
 def test_images_that_all_agree_still_leave_a_width():
-    frame = band_frame(cells(chance=lambda length: 0.0), resampling=Resampling(repeats=100))
+    frame = band_frame(found(simulated(chance=lambda length: 0.0)), resampling=Resampling(repeats=100)).frame
     assert (frame["error"] == 0).all() and (frame["error_low"] == 0).all()
     assert (frame["error_high"] > 5).all()
 
 
 def test_the_map_has_low_frequencies_in_the_centre_and_is_its_own_mirror_image():
-    own = cells(models=["a"])
-    errors = error_frame(own)
-    figure = fourier_figure(own)
+    own = simulated(models=["a"])
+    errors = error_frame(found(own)).frame
+    figure = fourier_figure(found(own))
     drawn = np.ma.getdata(figure.axes[0].images[0].get_array())
     assert drawn.shape == (9, 9)
     np.testing.assert_array_equal(drawn, drawn[::-1, ::-1])
@@ -104,9 +108,9 @@ def test_the_map_has_low_frequencies_in_the_centre_and_is_its_own_mirror_image()
 
 
 def test_what_was_not_measured_is_left_out():
-    own = cells(models=["a"])
+    own = simulated(models=["a"])
     length = np.hypot(own["vertical"], own["horizontal"])
-    drawn = fourier_figure(own[length <= 8]).axes[0].images[0].get_array()
+    drawn = fourier_figure(found(own[length <= 8])).axes[0].images[0].get_array()
     assert drawn.shape == (5, 5)
     measured = ~np.ma.getmaskarray(np.ma.masked_invalid(drawn))
     rows, columns = np.mgrid[-2:3, -2:3]
@@ -115,8 +119,8 @@ def test_what_was_not_measured_is_left_out():
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_map_for_each_model_on_one_scale_and_a_curve_for_each(count):
-    own = cells(models=[f"network_{number}" for number in range(count)])
-    figure = fourier_figure(own)
+    own = simulated(models=[f"network_{number}" for number in range(count)])
+    figure = fourier_figure(found(own))
     maps = [axes for axes in figure.axes if axes.images]
     assert [axes.get_title() for axes in maps] == [f"network_{number}" for number in range(count)]
     assert len({axes.images[0].get_clim() for axes in maps}) == 1
@@ -126,7 +130,7 @@ def test_a_map_for_each_model_on_one_scale_and_a_curve_for_each(count):
     ]
     line = curves.containers[0].lines[0]
     assert len(line.get_xdata()) > 5
-    np.testing.assert_allclose(line.get_ydata()[0], error_frame(own)["error"][1])
+    np.testing.assert_allclose(line.get_ydata()[0], error_frame(found(own)).frame["error"][1])
     figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer()
     caption = figure.texts[-1].get_window_extent(renderer)
@@ -137,15 +141,17 @@ def test_a_map_for_each_model_on_one_scale_and_a_curve_for_each(count):
 
 
 def test_a_single_frequency_can_be_drawn():
-    own = cells(models=["a"])
-    figure = fourier_figure(own[(own["vertical"] == 0) & (own["horizontal"] == 0)])
+    own = simulated(models=["a"])
+    figure = fourier_figure(found(own[(own["vertical"] == 0) & (own["horizontal"] == 0)]))
     assert figure.axes[0].images[0].get_array().shape == (1, 1)
     with pytest.raises(InputError, match="at least one frequency, got none"):
-        fourier_figure(own[own["norm"] == 0])
+        fourier_figure(found(own[own["norm"] == 0]))
 
 
 def test_files_are_written(tmp_path):
-    bands, written = write_fourier(cells(), tmp_path / "new")
+    errors = found(simulated())
+    written = write_fourier(errors, band_frame(errors), tmp_path / "new")
+    bands = band_frame(errors).frame
     assert [path.name for path in written] == ["fourier.csv", "fourier_bands.csv", "fourier.png", "fourier.svg"]
     assert pd.read_csv(written[1])["error"].tolist() == pytest.approx(bands["error"].tolist())
     assert "wrong" not in pd.read_csv(written[0])

@@ -3,11 +3,13 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from robustbench_bi.analysis.correlations import ANOTHER_IMAGE, correlation_frame, heat_map_frame
+from robustbench_bi.analysis.correlations import ANOTHER_IMAGE, HeatMaps, correlation_frame, heat_map_frame
+from robustbench_bi.analysis.result import Result
 from robustbench_bi.errors import InputError
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval
-from robustbench_bi.reports.figures.heatmaps import heat_maps_figure, write_heat_maps
+from robustbench_bi.reports.figures.heatmaps import heat_maps_figure
 from robustbench_bi.reports.tables.heatmaps import display_correlations
+from robustbench_bi.reports.write import write_heat_maps
 
 CORRUPTIONS = (("fog", 3), ("snow", 3))
 
@@ -28,9 +30,7 @@ def correlations(models=("a", "b"), n=60, cells=(*CORRUPTIONS, ANOTHER_IMAGE)):
         for corruption, severity in cells
         for model in models
     ]
-    frame = pd.concat(frames, ignore_index=True)
-    frame.attrs["caption"] = f"n = {n} images of demo."
-    return frame
+    return pd.concat(frames, ignore_index=True)
 
 
 def grid(models=("a", "b"), pictures=2):
@@ -53,9 +53,13 @@ def grid(models=("a", "b"), pictures=2):
     return pd.DataFrame(rows)
 
 
+def found(correlations, grid=None, n=60):
+    return HeatMaps(correlations, grid, f"n = {n} images of demo.")
+
+
 def test_means_and_intervals_resample_images():
     frame = correlations()
-    summary = correlation_frame(frame, Resampling(seed=4))
+    summary = correlation_frame(found(frame), Resampling(seed=4)).frame
     table = frame.pivot(index="image_id", columns=["model", "corruption"], values="correlation")
     assert summary["corruption"].tolist() == ["fog", "fog", "snow", "snow", "another_image", "another_image"]
     names = list(zip(summary["model"], summary["corruption"], strict=True))
@@ -71,7 +75,7 @@ def test_differences_to_the_first_model_are_paired():
     # Model b is 0.1 better on every image: unpaired, the interval would be as wide as that of the mean.
     paired = frame["model"] == "b"
     frame.loc[paired, "correlation"] = frame.loc[frame["model"] == "a", "correlation"].to_numpy() + 0.1
-    summary = correlation_frame(frame).set_index(["model", "corruption"])
+    summary = correlation_frame(found(frame)).frame.set_index(["model", "corruption"])
     for name in ("fog", "snow"):
         np.testing.assert_allclose(summary.loc[("b", name), ["delta", "delta_low", "delta_high"]].astype(float), 0.1)
     assert summary.loc["a", ["delta", "delta_low", "delta_high"]].isna().all(axis=None)
@@ -82,25 +86,26 @@ def test_undefined_correlations_are_left_out_and_counted():
     own = frame.index[(frame["model"] == "b") & (frame["corruption"] == "fog")]
     frame.loc[own[:20], "correlation"] = np.nan
     rest = frame.loc[own[20:], "correlation"].to_numpy()
-    row = correlation_frame(frame).set_index(["model", "corruption"]).loc[("b", "fog")]
+    row = correlation_frame(found(frame)).frame.set_index(["model", "corruption"]).loc[("b", "fog")]
     assert (row["n"], row["undefined"]) == (40, 20)
     assert row["correlation"] == pytest.approx(rest.mean())
     error = rest.std() / 40**0.5
     assert row["correlation_high"] - row["correlation_low"] == pytest.approx(2 * 1.96 * error, rel=0.15)
     frame["correlation"] = np.nan
-    assert correlation_frame(frame)[["correlation", "correlation_low", "delta"]].isna().all(axis=None)
+    assert correlation_frame(found(frame)).frame[["correlation", "correlation_low", "delta"]].isna().all(axis=None)
 
 
 def test_a_single_image_has_no_interval():
-    summary = correlation_frame(correlations(n=1, cells=CORRUPTIONS))
+    summary = correlation_frame(found(correlations(n=1, cells=CORRUPTIONS), n=1)).frame
     assert summary["correlation"].notna().all()
     assert summary[["correlation_low", "correlation_high"]].isna().all(axis=None)
 
 
 def test_the_figure_shows_each_map_over_its_picture_with_its_numbers():
     own = grid()
-    summary = correlation_frame(correlations())
-    figure = heat_maps_figure(heat_map_frame(own, summary))
+    result = correlation_frame(found(correlations()))
+    summary = result.frame
+    figure = heat_maps_figure(heat_map_frame(found(correlations(), own), result))
     panels = np.array(figure.axes).reshape(2, 3, 3)
     for (picture, row, column), axes in np.ndenumerate(panels):
         corruption = ("none", "fog", "snow")[column]
@@ -138,15 +143,17 @@ def overlaps(figure: Figure) -> bool:
 @pytest.mark.parametrize(("models", "pictures"), [(1, 1), (4, 1), (2, 3)])
 def test_everything_has_its_room(models, pictures):
     names = [f"package.module:network_{number}" for number in range(models)]
-    frame = heat_map_frame(grid(names, pictures), correlation_frame(correlations(names)))
-    figure = heat_maps_figure(frame)
+    maps = found(correlations(names), grid(names, pictures))
+    figure = heat_maps_figure(heat_map_frame(maps, correlation_frame(maps)))
     assert not overlaps(figure)
     figure.texts[-1].set_y(0.5)
     assert overlaps(figure)
 
 
 def test_files_are_written(tmp_path):
-    summary, written = write_heat_maps(correlations(), grid(), tmp_path / "new")
+    maps = found(correlations(), grid())
+    result = correlation_frame(maps)
+    written, summary = write_heat_maps(maps, result, tmp_path / "new"), result.frame
     assert [path.name for path in written] == ["heatmaps.csv", "heatmaps_images.csv", "heatmaps.png", "heatmaps.svg"]
     assert pd.read_csv(written[0])["correlation"].tolist() == pytest.approx(summary["correlation"].tolist())
     assert len(pd.read_csv(written[1])) == 2 * 3 * 60
@@ -159,6 +166,6 @@ def test_files_are_written(tmp_path):
 
 def test_nothing_to_draw_is_an_error():
     with pytest.raises(InputError, match="needs correlations, got none"):
-        correlation_frame(correlations().iloc[:0])
+        correlation_frame(found(correlations().iloc[:0]))
     with pytest.raises(InputError, match="at least one heat map, got none"):
-        heat_maps_figure(grid().iloc[:0])
+        heat_maps_figure(Result(grid().iloc[:0]))

@@ -153,7 +153,7 @@ def test_examples_hold_what_each_model_said(make_run):
 
 def test_spectra_are_of_the_runs_own_images(demo_run):
     make, _ = demo_run
-    frame = power_spectra(Report([make()], Resampling(repeats=100)), pictures_of)
+    frame = power_spectra(Report([make()], Resampling(repeats=100)), pictures_of).frame
     assert frame["n"].unique().tolist() == [30]
     assert frame["corruption"].unique().tolist() == ["none", "fog", "gaussian_noise"]
     high = frame[frame["frequency"] > 0.4].groupby("corruption")["ratio"].mean()

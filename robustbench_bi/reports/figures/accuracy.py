@@ -13,9 +13,11 @@ from robustbench_bi.analysis.measured import Measurements
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.reports.figures.style import (
-    CAPTION_SIZE,
     INK,
+    WIDTH,
+    add_caption,
     add_grid,
+    caption_height,
     draw_curve,
     look,
     new_figure,
@@ -23,7 +25,6 @@ from robustbench_bi.reports.figures.style import (
     wrapped,
 )
 
-WIDTH = 7.2
 # The paper's bars; clean and the mean over all stand beside them, set apart by a line.
 _FIGURE_3 = ("clean", *FIGURE_3_NOISES, *(name for name in CATEGORIES if name != "noise"), "mean")
 # In inches, of a legend: its sign and gaps, and a letter of its label.
@@ -212,13 +213,12 @@ def finish(figure: Figure, axes: Axes, words: str) -> None:
     caption = wrapped(words, WIDTH - 0.2)
     across = max(1, int((WIDTH - 0.2) / (_SIGN + _LETTER * max(map(len, labels), default=1))))
     legend_rows = -(-len(labels) // across)
-    caption_lines = caption.count("\n") + 1 if caption else 0
     _, height = figure.get_size_inches()
-    top, bottom = 0.06 + 0.17 * legend_rows, 0.05 + 0.115 * caption_lines
+    top, bottom = 0.06 + 0.17 * legend_rows, 0.05 + (caption_height(caption) if caption else 0)
     figure.set_size_inches(WIDTH, height + top + bottom)
     height += top + bottom
     if labels:
         columns = -(-len(labels) // legend_rows)
         figure.legend(handles, labels, loc="upper center", ncols=columns, bbox_to_anchor=(0.5, 1.0))
-    figure.text(0.1 / WIDTH, 0.05 / height, caption, fontsize=CAPTION_SIZE, va="bottom", linespacing=1.15)
+    add_caption(figure, caption, bottom=0.05)
     figure.set_layout_engine("constrained", rect=(0, bottom / height, 1, 1 - (top + bottom) / height))

@@ -15,6 +15,7 @@ from robustbench_bi.analysis.measured import measured
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.spectra import spectra_frame
 from robustbench_bi.corruptions import PIXEL_VERSION
+from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.data.download import data_root
 from robustbench_bi.data.preprocess import Preprocessing
@@ -66,12 +67,10 @@ def pictures_of(run: Run, image_ids: Sequence[int] | NDArray[np.int64], cells: S
     rows = np.searchsorted(dataset.image_ids, np.asarray(image_ids, dtype=np.int64))
     preprocessing = Preprocessing(config["input_size"], config["resize_size"], config["interpolation"])
     if dataset.stored_cells is None:
-        images = _corrupted(
-            dataset.read(rows, preprocessing).transpose(0, 2, 3, 1), dataset.image_ids[rows], cells, config
-        )
+        images = _corrupted(dataset.read(rows, preprocessing), dataset.image_ids[rows], cells, config)
     else:
-        images = {cell: dataset.read(rows, preprocessing, cell).transpose(0, 2, 3, 1) for cell in cells}
-    return Pictures(dataset.class_names, images)
+        images = {cell: dataset.read(rows, preprocessing, cell) for cell in cells}
+    return Pictures(dataset.class_names, {cell: own.transpose(0, 2, 3, 1) for cell, own in images.items()})
 
 
 def _corrupted(
@@ -81,23 +80,9 @@ def _corrupted(
         raise DataError(f"the corrupted pixels were made by {config['generator']}; only our own are drawn")
     if (version := config.get("pixel_version")) != PIXEL_VERSION:
         raise DataError(f"the run saw version {version} of the corruptions, and this program makes {PIXEL_VERSION}")
-    from robustbench_bi.corruptions.apply import corrupt
-
-    images = {CLEAN: clean}
-    for cell in cells:
-        if cell != CLEAN:
-            # A few pictures are made sooner by plain torch than compiled kernels are loaded.
-            own = corrupt(clean, *cell, ids=image_ids, seed=config["seed"], table=config["table"], backend="reference")
-            images[cell] = np.stack([_through_jpeg(picture, config["jpeg"]) for picture in own])
-    return {cell: images[cell] for cell in cells}
-
-
-def _through_jpeg(picture: NDArray[np.uint8], quality: int | None) -> NDArray[np.uint8]:
-    if quality is None:
-        return picture
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
+    recipe = Pixels(config["table"], config["jpeg"], config["generator"], config["seed"])
+    # A few pictures are made sooner by plain torch than compiled kernels are loaded.
+    return {cell: recipe.of_cell(clean, cell, image_ids, backend="reference") for cell in cells}
 
 
 def _same_images(run: Run) -> Dataset:

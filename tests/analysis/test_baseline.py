@@ -1,13 +1,14 @@
 import base64
 import json
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from robustbench_bi.analysis.baseline import Outcomes, _checksum, outcomes_of, read_baseline, write_baseline
 from robustbench_bi.analysis.comparison import MAY_DIFFER, MUST_AGREE, NORMALISATION
-from robustbench_bi.errors import DataError
+from robustbench_bi.errors import DataError, UnknownNameError
 from robustbench_bi.tasks.classification import Answers
 
 
@@ -47,6 +48,34 @@ def test_the_same_run_gives_the_same_file_with_readable_counts(saved, tmp_path):
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     assert [cell["correct"] for cell in cells] == outcomes.kept.correct.sum(axis=0).tolist()
+
+
+def test_the_committed_baseline_is_written_again_byte_by_byte(tmp_path):
+    committed = Path(__file__).parents[2] / "reports" / "gate" / "baseline.json"
+    write_baseline(read_baseline(committed), tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == committed.read_bytes()
+
+
+def test_a_baseline_of_before_or_after_a_setting_was_added_is_read(saved, tmp_path):
+    _, path = saved
+    contents = json.loads(path.read_text(encoding="utf-8"))
+    del contents["checksum"], contents["settings"]["precision"]
+    contents["settings"]["of_later"] = 7
+    path.write_text(json.dumps({**contents, "checksum": _checksum(contents)}), encoding="utf-8")
+    kept = read_baseline(path)
+    assert "precision" not in kept.settings and kept.settings["of_later"] == 7
+    write_baseline(kept, tmp_path / "again.json")
+    assert json.loads((tmp_path / "again.json").read_text(encoding="utf-8"))["settings"] == contents["settings"]
+
+
+def test_a_baseline_of_an_unknown_task_is_refused(saved):
+    _, path = saved
+    contents = json.loads(path.read_text(encoding="utf-8"))
+    del contents["checksum"]
+    contents["settings"]["task"] = "juggling"
+    path.write_text(json.dumps({**contents, "checksum": _checksum(contents)}), encoding="utf-8")
+    with pytest.raises(UnknownNameError, match="unknown task 'juggling'"):
+        read_baseline(path)
 
 
 def test_the_layout_of_the_file_does_not_matter(saved):

@@ -21,11 +21,11 @@ from machine import append, machine
 
 from robustbench_bi.corruptions import PIXEL_VERSION, resolve_suite
 from robustbench_bi.ground.cells import CLEAN, Cell
-from robustbench_bi.runs.records import RECORD_SCHEMA, cell_file, write_cell
+from robustbench_bi.runs.identity import BLOCK_SIZE, RECORD_SCHEMA
+from robustbench_bi.runs.run import open_run
 
 REPEATS = 3
 CLASSES = 1000
-BLOCK_SIZE = 2048  # as in robustbench_bi.runs.identity
 MODELS = ("resnet50", "resnext50", "ddf_resnet50", "binet50")
 SETTINGS = {
     "data": "folder", "listing_hash": "0" * 64, "num_classes": CLASSES, "class_set": "imagenet-1k",
@@ -61,7 +61,7 @@ def write_run(out: Path, name: str, n: int, suite: str) -> Path:
         }
         for block, start in enumerate(range(0, n, BLOCK_SIZE)):
             part = {column: values[start : start + BLOCK_SIZE] for column, values in columns.items()}
-            write_cell(cell_file(directory, cell, block), part)
+            open_run(directory).write_block(cell, block, part, len(part["label"]))
     return directory
 
 

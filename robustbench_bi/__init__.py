@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from robustbench_bi.evaluation.loop import evaluate as evaluate
     from robustbench_bi.evaluation.loop import evaluate_models as evaluate_models
     from robustbench_bi.models import create_model as create_model
-    from robustbench_bi.runs.records import Run as Run
-    from robustbench_bi.runs.records import open_run as open_run
+    from robustbench_bi.runs.run import Run as Run
+    from robustbench_bi.runs.run import open_run as open_run
 
 __version__ = "0.1.0"
 
@@ -25,8 +25,8 @@ _HOME = {
     "create_model": "robustbench_bi.models",
     "evaluate": "robustbench_bi.evaluation.loop",
     "evaluate_models": "robustbench_bi.evaluation.loop",
-    "Run": "robustbench_bi.runs.records",
-    "open_run": "robustbench_bi.runs.records",
+    "Run": "robustbench_bi.runs.run",
+    "open_run": "robustbench_bi.runs.run",
     "write_corrupted": "robustbench_bi.corrupted_files",
 }
 

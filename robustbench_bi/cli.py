@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from robustbench_bi.analysis.measured import Measurements
     from robustbench_bi.evaluation.sharing import Share
-    from robustbench_bi.runs.records import Run
+    from robustbench_bi.runs.run import Run
 
 
 class OneLineError(click.ClickException):
@@ -192,7 +192,7 @@ def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str
     from robustbench_bi.analysis.comparison import comparison_frame
     from robustbench_bi.reports.tables.display import display_comparison
     from robustbench_bi.reports.write import write_comparison
-    from robustbench_bi.runs.records import open_run
+    from robustbench_bi.runs.run import open_run
 
     baseline_run = open_run(baseline)
     others = [open_run(run) for run in dict.fromkeys(run.resolve() for run in runs) if run != baseline.resolve()]
@@ -241,7 +241,7 @@ def report(runs: tuple[Path, ...], baseline: Path | None, out: Path, form: Any, 
     """
     from robustbench_bi.reports.page.pictures import pictures_of
     from robustbench_bi.reports.report import write_report
-    from robustbench_bi.runs.records import open_run
+    from robustbench_bi.runs.run import open_run
 
     named = {run.resolve(): run for run in ([*runs] if baseline is None else [baseline, *runs])}
     if baseline is not None and len(named) == 1:
@@ -838,7 +838,7 @@ def _check_gate(run: Path, baseline: Path, junit: Path | None, options: dict[str
     from robustbench_bi.analysis.gate import gate_frame
     from robustbench_bi.reports.ci.verdicts import markdown_summary, publish, trouble, verdicts_of
     from robustbench_bi.reports.tables.gate import display_gate
-    from robustbench_bi.runs.records import open_run
+    from robustbench_bi.runs.run import open_run
 
     try:
         found = gate_frame(outcomes_of(open_run(run)), read_baseline(baseline), **options)
@@ -856,7 +856,7 @@ def _check_gate(run: Path, baseline: Path, junit: Path | None, options: dict[str
 
 def _save_baseline(run: Path, path: Path, options: list[str]) -> None:
     from robustbench_bi.analysis.baseline import outcomes_of, write_baseline
-    from robustbench_bi.runs.records import open_run
+    from robustbench_bi.runs.run import open_run
 
     if options:
         raise OneLineError(f"--{options[0].replace('_', '-')} belongs to --baseline; a saved baseline does not hold it")

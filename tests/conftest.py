@@ -22,7 +22,8 @@ import pytest
 import torch  # it reads the variable when it is imported
 
 from robustbench_bi.corruptions import PIXEL_VERSION, SUITES
-from robustbench_bi.runs.records import COLUMNS, Run
+from robustbench_bi.runs.run import Run
+from robustbench_bi.tasks.classification import COLUMNS
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"

@@ -25,7 +25,7 @@ from robustbench_bi.evaluation.loop import evaluate_models
 from robustbench_bi.evaluation.sharing import share_of_environment
 from robustbench_bi.reports.tables.display import markdown_table
 from robustbench_bi.reports.write import write_comparison, write_csv
-from robustbench_bi.runs.records import Run, open_run
+from robustbench_bi.runs.run import Run, open_run
 from robustbench_bi.training.loop import train
 
 RECIPE: Mapping[str, Any] = {"preset": "cifar", "epochs": 5}

@@ -22,7 +22,7 @@ from robustbench_bi.errors import BivoRobustError, DataError
 from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.ground.cells import Cell
 from robustbench_bi.metrics.intervals import Grid, grid_of
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Kept, Task, task_of
 from robustbench_bi.tasks.packing import pack, unpack
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from robustbench_bi.ground.cells import SEVERITIES
 from robustbench_bi.metrics.intervals import Resampling
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Measure
 
 # Settings that make other pictures of the same images; runs of one network mostly differ in one of them.

@@ -16,8 +16,9 @@ from robustbench_bi.metrics.intervals import Grid, Resampling, bootstrap_interva
 from robustbench_bi.metrics.paired import check_paired, holm
 from robustbench_bi.metrics.pairing import PAIRINGS, Pairing
 from robustbench_bi.metrics.statistics import Statistic
-from robustbench_bi.runs.records import Run
-from robustbench_bi.tasks import DEFAULT, Measure, Task, task_of
+from robustbench_bi.runs.identity import fields_compared, value_of
+from robustbench_bi.runs.run import Run
+from robustbench_bi.tasks import Measure, Task
 
 ROWS: dict[str, Callable[[Iterable[Cell]], list[Group]]] = {
     "bars": bar_groups,
@@ -25,23 +26,7 @@ ROWS: dict[str, Callable[[Iterable[Cell]], list[Group]]] = {
     "cells": cell_groups,
 }
 # Where these differ, the same image id is not the same picture.
-MUST_AGREE = {
-    "listing_hash": "the list of images",
-    "num_classes": "the number of classes",
-    "table": "the table of constants",
-    "jpeg": "the JPEG quality",
-    "generator": "the generator of the corruptions",
-    "pixel_version": "the version of the corruptions",
-    "seed": "the seed",
-}
-# Of these, a user may ask to compare across: other pictures, but of the same images.
-ACROSS = ("table", "jpeg", "generator", "seed")
-# Published files do not depend on these.
-_OF_MADE_PICTURES = ("table", "seed", "pixel_version")
-# Where these differ, the models may be compared, and the report says so.
-MAY_DIFFER = ("input_size", "resize_size", "interpolation", "precision")
-# These belong to the network; the gate notes where they differ.
-NORMALISATION = ("mean", "std")
+_MUST_AGREE = fields_compared("must agree")
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,9 +112,15 @@ def comparison_frame(
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run that another one is compared by: what a baseline keeps of its configuration."""
-    kept = {field: config.get(field) for field in ("data", *MUST_AGREE, *MAY_DIFFER, *NORMALISATION)}
-    return kept if task_of(config).name == DEFAULT else {"task": config["task"], **kept}
+    """The settings of a run that another one is compared by: what a baseline keeps of its configuration.
+
+    What was added later and has its default is left out, so that the same run gives the same baseline as ever.
+    """
+    fields = {**_MUST_AGREE, **fields_compared("noted"), **fields_compared("normalisation")}
+    kept = {"data": config.get("data"), **{field: value_of(config, field) for field in fields}}
+    return {
+        name: value for name, value in kept.items() if name in config or name not in fields or not fields[name].added
+    }
 
 
 def check_settings(
@@ -145,29 +136,32 @@ def check_settings(
         Notes on settings that may differ and do.
 
     Raises:
-        InputError: `across` names a setting that is not one of `ACROSS`.
+        InputError: `across` names a setting that a comparison cannot be across.
         RunMismatchError: a setting differs that makes other pictures; the message names it and both values.
     """
-    unknown = [field for field in across if field not in ACROSS]
+    may = [field for field, declared in _MUST_AGREE.items() if declared.across]
+    unknown = [field for field in across if field not in may]
     if unknown:
-        raise InputError(f"a comparison can be across {', '.join(ACROSS)}, got {unknown[0]!r}")
-    own, other = task_of(config).name, task_of(baseline).name
-    if own != other:
-        raise RunMismatchError(
-            f"{name} and {baseline_name} cannot be compared: the task (task) is {own} against {other}"
-        )
-    free = {*across, *(_OF_MADE_PICTURES if config.get("generator") == "files" else ())}
-    for field, words in MUST_AGREE.items():
-        if config.get(field) != baseline.get(field) and field not in free:
-            values = f"{_shown(config.get(field))} against {_shown(baseline.get(field))}"
+        raise InputError(f"a comparison can be across {', '.join(may)}, got {unknown[0]!r}")
+    files = config.get("generator") == "files"
+    for field, declared in _MUST_AGREE.items():
+        own, other = value_of(config, field), value_of(baseline, field)
+        if own != other and field not in across and not (files and declared.of_made_pictures):
             raise RunMismatchError(
-                f"{name} and {baseline_name} cannot be compared: {words} ({field}) is {values}; "
-                "evaluate both in the same way"
+                f"{name} and {baseline_name} cannot be compared: {declared.words} ({field}) is {_shown(own)} against "
+                f"{_shown(other)}; evaluate both in the same way"
             )
+    return differences(config, baseline, name, baseline_name, [*fields_compared("noted"), *across])
+
+
+def differences(
+    config: Mapping[str, Any], baseline: Mapping[str, Any], name: str, baseline_name: str, fields: Iterable[str]
+) -> list[str]:
+    """A note on each of these fields in which two configurations differ."""
     return [
-        f"{field} of {name} is {config.get(field)}, of {baseline_name} {baseline.get(field)}"
-        for field in (*MAY_DIFFER, *across)
-        if config.get(field) != baseline.get(field)
+        f"{field} of {name} is {value_of(config, field)}, of {baseline_name} {value_of(baseline, field)}"
+        for field in fields
+        if value_of(config, field) != value_of(baseline, field)
     ]
 
 

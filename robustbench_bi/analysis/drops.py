@@ -11,7 +11,7 @@ from robustbench_bi.analysis.measured import Measurements, common_task, measured
 from robustbench_bi.ground.cells import CLEAN, Cell
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval
 from robustbench_bi.metrics.statistics import Statistic, changes_from_first, chosen
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Measure
 
 

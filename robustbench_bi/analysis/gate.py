@@ -19,12 +19,13 @@ import pandas as pd
 
 from robustbench_bi.analysis.baseline import Outcomes
 from robustbench_bi.analysis.captions import describe_data, describe_means
-from robustbench_bi.analysis.comparison import NORMALISATION, check_settings
+from robustbench_bi.analysis.comparison import check_settings, differences
 from robustbench_bi.analysis.groups import summary_groups, weight_matrix
 from robustbench_bi.errors import InputError, RunMismatchError
 from robustbench_bi.ground.cells import CLEAN, Cell, cell_label
 from robustbench_bi.metrics.paired import check_paired
 from robustbench_bi.metrics.pairing import PAIRINGS
+from robustbench_bi.runs.identity import fields_compared
 from robustbench_bi.tasks import Task
 
 HOLDS, UNPROVEN, REGRESSED = "holds", "drop not proven", "REGRESSED"
@@ -143,11 +144,9 @@ def _check_comparable(run: Outcomes, baseline: Outcomes, skip_new_cells: bool) -
             f"the run lacks {len(missing)} of the baseline's {len(baseline.cells)} cells: {_some(missing)}; "
             "evaluate it with the same --suite and --severities"
         )
-    notes = [
-        f"{field} of the run is {run.settings.get(field)}, of the baseline {baseline.settings.get(field)}"
-        for field in NORMALISATION
-        if run.settings.get(field) != baseline.settings.get(field)
-    ]
+    # These belong to the network, which is what is compared.
+    normalisation = fields_compared("normalisation")
+    notes = differences(run.settings, baseline.settings, "the run", "the baseline", normalisation)
     new = [cell for cell in run.cells if cell not in baseline.cells]
     if new and not skip_new_cells:
         raise RunMismatchError(

@@ -9,7 +9,7 @@ from robustbench_bi.analysis.groups import Group, weight_matrix
 from robustbench_bi.errors import RunMismatchError
 from robustbench_bi.metrics.intervals import Grid
 from robustbench_bi.metrics.statistics import Statistic
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Measure, Task, task_of
 
 
@@ -70,15 +70,9 @@ def measured(run: Run) -> Measured:
         RunMismatchError: the run is not finished.
         DataError: the records do not hold what the task wants of every image in every cell.
     """
-    task, records = task_of(run.config), run.records()
-    grid = task.load("arrange")(records, lambda: _images(run), run.cell_names)
+    task, records = run.task, run.records()
+    grid = task.load("arrange")(records, run.images, run.cell_names)
     return Measured(task, records, grid)
-
-
-def _images(run: Run) -> pd.DataFrame:
-    """The run's list of images, which only tasks need whose images have any number of records."""
-    images: pd.DataFrame = run.images()  # type: ignore[attr-defined]
-    return images
 
 
 def common_task(runs: Sequence[Run]) -> Task:

@@ -12,7 +12,7 @@ from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.metrics.calibration import BINS, calibration_scores
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, wilson_interval
 from robustbench_bi.metrics.robustness import benchmark_corruptions
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 
 
 def reliability_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> Result:

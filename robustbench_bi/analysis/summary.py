@@ -23,7 +23,7 @@ from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, wil
 from robustbench_bi.metrics.naming import mce_name
 from robustbench_bi.metrics.robustness import corruption_error_weights
 from robustbench_bi.metrics.statistics import Statistic, changes_from_first, joined
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 
 
 def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurements:

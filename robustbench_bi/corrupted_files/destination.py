@@ -16,7 +16,7 @@ from robustbench_bi.corrupted_files.image_files import MANIFESTS
 from robustbench_bi.data import SOURCES, Dataset, expand_user
 from robustbench_bi.errors import DataError, InputError, RunMismatchError
 from robustbench_bi.ground.atomic import replacing
-from robustbench_bi.runs.identity import installed_versions
+from robustbench_bi.runs.identity import differing, installed_versions
 
 DESCRIPTION = "bivo-robust.json"
 CLASS_FILE = "classes.tsv"
@@ -107,12 +107,11 @@ def check_same(root: Path, held: Mapping[str, Any], identity: Mapping[str, Any],
     Raises:
         RunMismatchError: the two differ.
     """
-    for key, value in identity.items():
-        if held.get(key) != value:
-            raise RunMismatchError(
-                f"{root} holds files of other images or settings: {key} is {str(held.get(key))[:SHOWN]} there and "
-                f"{str(value)[:SHOWN]} here. {advice}"
-            )
+    for key in differing({name: held.get(name) for name in identity}, identity):
+        raise RunMismatchError(
+            f"{root} holds files of other images or settings: {key} is {str(held.get(key))[:SHOWN]} there and "
+            f"{str(identity[key])[:SHOWN]} here. {advice}"
+        )
 
 
 def full_path(path: str | Path) -> Path:

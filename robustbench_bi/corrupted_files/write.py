@@ -37,6 +37,7 @@ from robustbench_bi.data.preprocess import Preprocessing, preprocessing_of
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.atomic import remove_partial_files
 from robustbench_bi.ground.cells import CLEAN, Progress, cell_label, parse_severities
+from robustbench_bi.ground.checks import check_integer
 from robustbench_bi.ground.cores import available_cores
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -128,8 +129,7 @@ def write_corrupted(
         4
     """
     workers = available_cores() if workers is None else workers
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise InputError(f"workers must be an integer of at least 1, got {workers!r}")
+    check_integer("workers", workers, 1)
     root, chosen = full_path(destination), parse_severities(severities)
     cells = ({CLEAN[0]: (CLEAN[1],)} if clean else {}) | dict.fromkeys(resolve_suite(suite), chosen)
     everything = open_data(source, classes=classes)

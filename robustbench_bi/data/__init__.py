@@ -199,6 +199,19 @@ class Dataset:
         self._require_cell(cell)
         return self.load(self.image_ids[np.asarray(rows, dtype=np.int64)], preprocessing, cell, workers)
 
+    def names(self) -> tuple[str, ...]:
+        """The path of each image inside its source; what is no file is named by class and image id."""
+        if self.native_size is None:
+            return tuple(line.rsplit("\t", 2)[0] for line in self.describe(self.image_ids))
+        labelled = zip(self.image_ids.tolist(), self.labels.tolist(), strict=True)
+        return tuple(f"{self.class_names[label]}/{image_id:05d}" for image_id, label in labelled)
+
+    def sizes(self) -> NDArray[np.int32] | None:
+        """Width and height of each image, (n, 2), where they are known without decoding."""
+        import numpy as np
+
+        return None if self.native_size is None else np.full((len(self), 2), self.native_size, np.int32)
+
     def find_broken(self, workers: int = 0, cells: Collection[Cell] | None = None) -> tuple[Broken, ...]:
         """Decode every file and name those that cannot be.
 
@@ -283,7 +296,7 @@ def open_data(
     """
     if split not in ("evaluation", "training"):
         raise InputError(f"split must be 'evaluation' or 'training', got {split!r}")
-    name, path = _parse(str(source))
+    name, path = split_source(str(source))
     row = SOURCES[name]
     if split == "training" and not row.training:
         raise InputError(f"{name} has no training split: it is for evaluation only")
@@ -296,7 +309,7 @@ def open_data(
     return dataset if limit is None else dataset.limited(limit)
 
 
-def _parse(source: str) -> tuple[str, str | None]:
+def split_source(source: str) -> tuple[str, str | None]:
     """Split "name:path" into a row of `SOURCES` and its path; what is no name is the path of a folder."""
     if not source:
         raise InputError(f"data must be a folder or one of {', '.join(SOURCES.names)}, got an empty text")
@@ -315,6 +328,16 @@ def _parse(source: str) -> tuple[str, str | None]:
         except UnknownNameError as error:
             raise UnknownNameError(f"{error} There is no folder {source!r} either.") from None
     return "folder", source
+
+
+def at_hand(source: str) -> bool:
+    """Whether a source lies on this machine, or would have to be fetched first."""
+    from robustbench_bi.data.download import data_root
+
+    name, path = split_source(source)
+    unpacked = {"cifar-10": "cifar-10-batches-py", "imagenette": "imagenette2-320"}.get(name)
+    root = data_root(path)
+    return unpacked is None or any((folder / unpacked).is_dir() for folder in (root, root.parent))
 
 
 def expand_user(path: str | Path) -> Path:

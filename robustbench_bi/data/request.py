@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
-from robustbench_bi.data import Dataset, Split, open_data
+from robustbench_bi.data import SOURCES, Dataset, Split, at_hand, expand_user, open_data
+from robustbench_bi.errors import DataError
 from robustbench_bi.ground.checks import check_integer
 
 
@@ -37,13 +40,33 @@ class DataRequest:
         if self.limit is not None:
             check_integer("limit", self.limit, 1)
 
-    def open(self, split: Split = "evaluation") -> Dataset:
+    def open(self, split: Split = "evaluation", *, fetch: bool = True) -> Dataset:
         """Open the images; they are listed but not yet decoded.
+
+        Args:
+            split: "evaluation" or "training".
+            fetch: whether a public data set is downloaded where it is missing.
 
         Raises:
             UnknownNameError, InputError, DataError: as `open_data`.
         """
+        if not fetch and not at_hand(self.source):
+            raise DataError(f"{self.source} is not on this machine")
         return open_data(self.source, split=split, limit=self.limit, classes=self.classes)
+
+    def found_from(self, folder: str) -> DataRequest:
+        """The same, with relative paths that lead nowhere from here taken from another folder.
+
+        Example:
+            >>> DataRequest("demo", classes="classes.tsv").found_from("/data").classes
+            'classes.tsv'
+        """
+        prefix, _, path = self.source.partition(":")
+        if prefix in SOURCES:
+            source = f"{prefix}:{_from(folder, path)}" if path else self.source
+        else:
+            source = _from(folder, self.source) or self.source
+        return replace(self, source=source, classes=_from(folder, self.classes))
 
     def as_json(self) -> dict[str, Any]:
         """The fields that differ from their defaults, and the source."""
@@ -54,3 +77,15 @@ class DataRequest:
     def from_json(cls, stored: Mapping[str, Any]) -> DataRequest:
         """The request that `as_json` wrote; an option that this version does not know is an error."""
         return cls(**stored)
+
+
+def _from(folder: str, path: str | None) -> str | None:
+    """A path, or where it lies in a folder if it is only there."""
+    if not path or not folder or _exists(path):
+        return path
+    elsewhere = str(Path(folder, path))
+    return elsewhere if _exists(elsewhere) else path
+
+
+def _exists(path: str) -> bool:
+    return os.path.exists(expand_user(path))  # noqa: PTH110 - pathlib's raises where a name is too long

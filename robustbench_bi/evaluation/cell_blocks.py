@@ -8,22 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustbench_bi.ground.cells import Cell
-from robustbench_bi.runs.records import Run, cell_file, is_whole
+from robustbench_bi.runs.records import cell_file
+from robustbench_bi.runs.run import Run
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from robustbench_bi.data.preprocess import Cut, Preprocessing
-    from robustbench_bi.runs.identity import EvalConfig
+    from robustbench_bi.evaluation.networks import Subject
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model ready to run: the network, how its images are prepared, and the run it fills."""
+    """A network ready to run, and the run that it fills."""
 
-    network: nn.Module
-    preprocessing: Preprocessing
-    config: EvalConfig
+    subject: Subject
     run: Run
 
 
@@ -48,15 +45,17 @@ class CellBlock:
 
     def lacking(self) -> CellBlock:
         """The same for the models that lack it."""
-        return replace(self, candidates=[c for c in self.candidates if not is_whole(self.file(c), self.rows)])
+        return replace(
+            self, candidates=[c for c in self.candidates if not c.run.has_whole(self.cell, self.block, self.rows)]
+        )
 
 
 def cell_blocks_of(candidates: Sequence[Candidate]) -> Iterator[CellBlock]:
     """Every cell-block in the order of work, with the candidates that share its images."""
     for block, rows in candidates[0].run.blocks():
         for group in _by_cut(candidates):
-            for cell in candidates[0].config.cells:
-                yield CellBlock(block, rows, cell, group[0].preprocessing, group)
+            for cell in candidates[0].subject.config.cells:
+                yield CellBlock(block, rows, cell, group[0].subject.preprocessing, group)
 
 
 def there_already(cell_blocks: Sequence[CellBlock]) -> set[int]:
@@ -74,5 +73,5 @@ def _by_cut(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
     """Group candidates whose images are cut in the same way."""
     groups: dict[Cut, list[Candidate]] = {}
     for candidate in candidates:
-        groups.setdefault(candidate.preprocessing.cut, []).append(candidate)
+        groups.setdefault(candidate.subject.preprocessing.cut, []).append(candidate)
     yield from groups.values()

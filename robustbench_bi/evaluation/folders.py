@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.errors import DataError, RunMismatchError
 from robustbench_bi.evaluation.sharing import ALONE, Share, wait_until
 from robustbench_bi.ground.atomic import remove_partial_files, replacing
-from robustbench_bi.runs.identity import EvalConfig
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.identity import EvalConfig, differing
+from robustbench_bi.runs.images import FILE as IMAGES
+from robustbench_bi.runs.images import write_images
+from robustbench_bi.runs.run import Run
+
+if TYPE_CHECKING:
+    from robustbench_bi.data import Dataset
 
 
-def open_folder(out: Path, config: EvalConfig, share: Share = ALONE) -> Run:
+def open_folder(out: Path, config: EvalConfig, dataset: Dataset, share: Share = ALONE) -> Run:
     """The run's folder: made with its `run.json` when new; when it is there, checked and noted as started again.
+
+    It holds the list of its images, also where an older version began it without.
 
     Of several processes only rank 0 notes that. Where they were started together, the others wait for its folder.
 
@@ -28,29 +37,45 @@ def open_folder(out: Path, config: EvalConfig, share: Share = ALONE) -> Run:
     if share.follows and not wait_until(path.exists):
         raise DataError(f"rank 0 has not made {path}; see what it says, and start all processes with the same options")
     if path.exists():
-        try:
-            found = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise RunMismatchError(
-                f"{path} cannot be read ({error}). Move {run.directory} away or choose another --out"
-            ) from error
-        expected = json.loads(json.dumps({key: value for key, value in content.items() if key != "runtime"}))
-        differing = [key for key, value in expected.items() if found.get(key) != value]
-        if differing:
-            first = differing[0]
-            raise RunMismatchError(
-                f"{run.directory} holds another configuration: {first} is {found.get(first)!r} there and "
-                f"{expected[first]!r} here. Move it away or choose another --out"
-            )
+        found = _read_same(run, content)
         remove_partial_files(run.directory / "records")
+        write_images(run.directory, dataset)
         if share.rank > 0 or not run.missing():
             return run
         again = {key: content["runtime"][key] for key in ("started", "device", "batch_size", "workers", "versions")}
         found["runtime"]["resumed"] = [*found["runtime"].get("resumed", []), again]
         content = found
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    try:
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_images(run.directory, dataset)
+    except BaseException:
+        close_folder(run, share)
+        raise
     return Run(run.directory)
+
+
+def _read_same(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration that a run's folder holds.
+
+    Raises:
+        RunMismatchError: it cannot be read, or is another than `content`.
+    """
+    path = run.directory / "run.json"
+    try:
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunMismatchError(
+            f"{path} cannot be read ({error}). Move {run.directory} away or choose another --out"
+        ) from error
+    differ = differing(found, {name: value for name, value in content.items() if name != "runtime"})
+    if differ:
+        here = json.loads(json.dumps(content[differ[0]])) if differ[0] in content else None
+        raise RunMismatchError(
+            f"{run.directory} holds another configuration: {differ[0]} is {found.get(differ[0])!r} there and "
+            f"{here!r} here. Move it away or choose another --out"
+        )
+    return found
 
 
 def close_folder(run: Run, share: Share = ALONE) -> None:
@@ -64,6 +89,7 @@ def close_folder(run: Run, share: Share = ALONE) -> None:
         return
     with suppress(OSError):
         (run.directory / "run.json").unlink()
+        (run.directory / IMAGES).unlink(missing_ok=True)
         if records.exists():
             records.rmdir()
         run.directory.rmdir()

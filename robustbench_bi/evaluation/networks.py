@@ -1,23 +1,167 @@
-"""The networks of an evaluation: loaded with the weights that fit the data, on their device, and tried out."""
+"""The networks of an evaluation: loaded with the weights that fit the data, on their device, and configured."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustbench_bi.data import Dataset
+from robustbench_bi.data.broken import without_broken
 from robustbench_bi.data.preprocess import Preprocessing, normalise, preprocessing_of
 from robustbench_bi.errors import InputError, WeightsError
-from robustbench_bi.evaluation.sharing import Share
+from robustbench_bi.evaluation.configure import configure_run
+from robustbench_bi.evaluation.request import EvalRequest
+from robustbench_bi.evaluation.sharing import ALONE, Share
 from robustbench_bi.models import MODELS, create_model, resolve
-from robustbench_bi.models.inference import choose_device, memory_format, run_network
+from robustbench_bi.models.inference import choose_device, memory_format
 from robustbench_bi.models.weights import is_file, read_metadata
 from robustbench_bi.runs.identity import EvalConfig
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network that is ready to run.
+
+    Attributes:
+        label: its name in frames and figures; where two share one, the fingerprint is added.
+        network: on its device, in evaluation mode.
+        preprocessing: how its images are cut and normalised.
+        config: what it is and on what; its device, batch size and workers are those to use.
+    """
+
+    label: str
+    network: nn.Module
+    preprocessing: Preprocessing
+    config: EvalConfig
+
+    @property
+    def name(self) -> str:
+        """The model as it was typed."""
+        return self.config.name
+
+    @property
+    def precision(self) -> str:
+        """Of the forward pass."""
+        return self.config.precision
+
+    @property
+    def num_classes(self) -> int:
+        """Of the data."""
+        return self.config.num_classes
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Uint8 images (B, 3, H, W) as the network wants them: normalised, on its device, in its memory format."""
+        normalised = normalise(images.to(self.config.device), self.preprocessing)
+        return normalised.contiguous(memory_format=memory_format(self.name))
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of a request, loaded once; they are configured for a dataset, and again when images are left out.
+
+    Attributes:
+        request: what was asked for.
+        device: where they are.
+        loaded: the networks, in the order of the request.
+        preprocessings: theirs.
+    """
+
+    request: EvalRequest
+    device: torch.device
+    loaded: tuple[nn.Module, ...]
+    preprocessings: tuple[Preprocessing, ...]
+
+    def configured(self, dataset: Dataset, broken: tuple[dict[str, Any], ...] = ()) -> list[Subject]:
+        """The networks on a dataset.
+
+        Raises:
+            InputError, DataError: as `configure_run`; or two models are the same network with the same weights.
+        """
+        names = [name_of(model) for model in self.request.models]
+        configs = [
+            configure_run(self.request, *parts, dataset, self.device, broken)
+            for parts in zip(names, self.loaded, self.preprocessings, strict=True)
+        ]
+        labels = [config.name if names.count(config.name) == 1 else config.folder for config in configs]
+        if len(set(labels)) < len(labels):
+            raise InputError("each model must be given once, but two are the same network with the same weights")
+        return [Subject(*parts) for parts in zip(labels, self.loaded, self.preprocessings, configs, strict=True)]
+
+
+def load_networks(request: EvalRequest, dataset: Dataset, share: Share = ALONE) -> Networks:
+    """Load the networks of a request for its images.
+
+    Raises:
+        InputError: the device cannot be used, weights are missing, or the preprocessing does not go with the images.
+        UnknownNameError, WeightsError: as `create_model`; or the weights are of other classes than the data's.
+    """
+    device = device_for(request.device, share)
+    loaded = tuple(
+        network_for(model, own, dataset, device, request.seed)
+        for model, own in zip(request.models, request.weights or (), strict=True)
+    )
+    preprocessings = tuple(preprocessing_for(network, dataset, request.preprocessing) for network in loaded)
+    return Networks(request, device, loaded, preprocessings)
+
+
+def open_subjects(request: EvalRequest, dataset: Dataset) -> tuple[Dataset, list[Subject]]:
+    """Load the networks of a request for images, without the images that cannot be decoded.
+
+    Args:
+        request: what was asked for; its own data are not opened.
+        dataset: images with labels, or pictures without: then a network has as many outputs as its weights say.
+
+    Returns:
+        The dataset without broken images, and the networks in order.
+
+    Raises:
+        InputError: two models are the same, or as `load_networks`.
+        UnknownNameError, DataError, WeightsError: as `load_networks`, or an image cannot be decoded.
+
+    Example:
+        >>> request = EvalRequest.of(["resnet50"], limit=8)
+        >>> dataset, (subject,) = open_subjects(request, request.data.open())
+        >>> subject.label, subject.preprocessing.cut, subject.config.n
+        ('resnet50', (64, 64, 'bilinear'), 8)
+    """
+    networks = load_networks(request, dataset)
+    dataset, broken = without_broken(dataset, None, request.workers or 0, request.skip_broken)
+    return dataset, networks.configured(dataset, broken)
+
+
+@contextmanager
+def unchanged(models: Sequence[str | nn.Module]) -> Iterator[None]:
+    """Leave the modules among the models in the modes, and on the device, in which they came.
+
+    Example:
+        >>> block = nn.Sequential(nn.Dropout().eval(), nn.ReLU())
+        >>> with unchanged([block]):
+        ...     _ = block.eval()
+        >>> [module.training for module in block.modules()]
+        [True, False, True]
+    """
+    states = [
+        (
+            model,
+            next((parameter.device for parameter in model.parameters()), torch.device("cpu")),
+            [module for module in model.modules() if module.training],
+        )
+        for model in models
+        if isinstance(model, nn.Module)
+    ]
+    try:
+        yield
+    finally:
+        for model, device, training in states:
+            model.eval().to(device)
+            for module in training:
+                module.training = True
 
 
 def device_for(name: str, share: Share) -> torch.device:
@@ -36,40 +180,17 @@ def name_of(model: str | nn.Module) -> str:
     return model if isinstance(model, str) else type(model).__name__
 
 
-def weights_for(models: Sequence[str | nn.Module], weights: str | Sequence[str] | None) -> list[str | None]:
-    """The weights of each model: one for all, one for each, or none given.
-
-    Raises:
-        InputError: there is no model, a model is given twice, or the numbers do not fit.
-
-    Example:
-        >>> weights_for(["resnet50", "binet50"], "none")
-        ['none', 'none']
-    """
-    if isinstance(models, str) or not models:
-        raise InputError(f"models must be a sequence of at least one, got {models!r}")
-    for model in models:
-        if not isinstance(model, (str, nn.Module)):
-            raise InputError(f"a model must be a name or a torch module, got {type(model).__name__}")
-    given: list[str | None] = [weights] if weights is None or isinstance(weights, (str, Path)) else list(weights)
-    if len(given) == 1:
-        given *= len(models)
-    if len(given) != len(models):
-        raise InputError(f"weights must be given once, or once for each of the {len(models)} models, got {len(given)}")
-    pairs = [
-        (model if isinstance(model, str) else id(model), str(own)) for model, own in zip(models, given, strict=True)
-    ]
-    if len(set(pairs)) < len(pairs):
-        raise InputError("each model must be given once, but two are the same")
-    if any(isinstance(model, nn.Module) and own is not None for model, own in zip(models, given, strict=True)):
-        raise InputError("a module brings its own weights; leave weights out")
-    return given
-
-
 def network_for(
     model: str | nn.Module, weights: str | None, dataset: Dataset, device: torch.device, seed: int = 0
 ) -> nn.Module:
     """The model on the device, in evaluation mode, with the weights that fit the data; random ones come from the seed.
+
+    Args:
+        model: a name, or a module.
+        weights: as in `EvalRequest`.
+        dataset: images with labels; or pictures of one nameless class, which any network may look at.
+        device: where it shall be.
+        seed: of random weights.
 
     Raises:
         InputError: a named model on other data than `demo` was given no weights.
@@ -77,27 +198,43 @@ def network_for(
     """
     if isinstance(model, nn.Module):
         return model.to(device).eval()
-    brings_own = ":" in model and not model.startswith(("timm:", "torchvision:"))
-    if weights is None and not brings_own:
-        if dataset.kind != "demo":
-            raise InputError(
-                f"{model} on {dataset.kind} needs --weights: a checkpoint file, 'pretrained' or a torchvision weights "
-                "name; 'none' evaluates random weights"
-            )
-        weights = "demo"
+    weights = _chosen_weights(model, weights, dataset)
+    own, labelled = resolve(model, {})[0] in MODELS, dataset.num_classes > 1
     # Published weights keep their own classifier: asked for another size, timm would put a random one in its place.
     published = weights is not None and weights != "none" and not is_file(weights)
-    own = resolve(model, {})[0] in MODELS
-    if own and weights is not None and Path(weights).suffix == ".safetensors":
+    if own and labelled and weights is not None and Path(weights).suffix == ".safetensors":
         classes = read_metadata(weights).get("num_classes", dataset.num_classes)
         if classes != dataset.num_classes:
             raise WeightsError(f"{weights} is for {classes} classes, and the data have {dataset.num_classes}")
+    asked_for = {} if not labelled else {"num_classes": None if published else dataset.num_classes}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed % 2**63)
-        network = create_model(model, num_classes=None if published else dataset.num_classes, weights=weights)
-    if own:
+        network = create_model(model, weights=weights, **asked_for)
+    if own and labelled:
         _check_class_names(network, weights, dataset)
     return network.to(device).to(memory_format=memory_format(model)).eval()
+
+
+def _chosen_weights(model: str, weights: str | None, dataset: Dataset) -> str | None:
+    """The weights that were named; the bundled ones for the demo data; none where a user's function brings its own.
+
+    Raises:
+        InputError: they must be named, and were not.
+    """
+    brings_own = ":" in model and not model.startswith(("timm:", "torchvision:"))
+    if weights is not None or brings_own:
+        return weights
+    if dataset.num_classes == 1:
+        raise InputError(
+            f"{model} on pictures without labels needs --weights: a checkpoint file, 'pretrained', a torchvision "
+            "weights name, 'demo', or 'none' for random weights"
+        )
+    if dataset.kind != "demo":
+        raise InputError(
+            f"{model} on {dataset.kind} needs --weights: a checkpoint file, 'pretrained' or a torchvision weights "
+            "name; 'none' evaluates random weights"
+        )
+    return "demo"
 
 
 def _check_class_names(network: nn.Module, weights: str | None, dataset: Dataset) -> None:
@@ -135,20 +272,3 @@ def preprocessing_for(network: nn.Module, dataset: Dataset, overrides: dict[str,
             "give --resize-size to evaluate it on centre crops"
         )
     return preprocessing_of(network, **overrides)
-
-
-def try_out(network: nn.Module, prepared: Preprocessing, config: EvalConfig, dataset: Dataset) -> None:
-    """Run the network on one image, so that a size or a number of classes that does not fit is found at once.
-
-    Raises:
-        DataError: the image cannot be brought to the network's size.
-        ModelOutputError: the network fails on it, or returns another shape than the data's classes ask for.
-    """
-    image = dataset.read([0], prepared, cell=config.cells[0])
-    logits_of(network, torch.from_numpy(image).to(config.device), prepared, config)
-
-
-def logits_of(network: nn.Module, batch: torch.Tensor, prepared: Preprocessing, config: EvalConfig) -> torch.Tensor:
-    """Float32 logits (B, K) of uint8 images (B, 3, H, W) on the network's device."""
-    images = normalise(batch, prepared).contiguous(memory_format=memory_format(config.name))
-    return run_network(network, images, config.name, config.precision, config.num_classes)

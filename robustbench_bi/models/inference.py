@@ -79,6 +79,21 @@ def run_network(network: nn.Module, images: Tensor, name: str, precision: str, n
     return checked_logits(logits, images, name, num_classes)
 
 
+def finite_logits(
+    network: nn.Module, images: Tensor, name: str, precision: str, num_classes: int, *, place: str
+) -> Tensor:
+    """`run_network`, refusing logits that are not finite; a place says where: "on fog severity 3".
+
+    Raises:
+        ModelOutputError: they are not, or as `run_network`.
+    """
+    logits = run_network(network, images, name, precision, num_classes)
+    if not torch.isfinite(logits).all():
+        advice = "" if precision == "fp32" else "; try --precision fp32"
+        raise ModelOutputError(f"{name} returned logits that are not finite {place}{advice}")
+    return logits
+
+
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Operations in a narrower precision where torch holds that safe; for "fp32" it changes nothing."""
     dtype = AUTOCAST.get(precision)

@@ -19,11 +19,11 @@ from torch import nn
 
 from robustbench_bi.analysis.fourier import FourierErrors
 from robustbench_bi.data import Dataset, open_data
-from robustbench_bi.errors import DataError, InputError, ModelOutputError, RunMismatchError
-from robustbench_bi.evaluation.networks import logits_of
+from robustbench_bi.errors import DataError, InputError, RunMismatchError
 from robustbench_bi.ground.atomic import remove_partial_files, replacing
 from robustbench_bi.ground.cells import Progress
 from robustbench_bi.ground.checks import check_integer, is_number
+from robustbench_bi.models.inference import finite_logits
 from robustbench_bi.probes.frequencies import add_frequency, default_norm, frequencies
 from robustbench_bi.probes.subjects import Subject, left_out, open_subjects, unchanged
 from robustbench_bi.runs.identity import BLOCK_SIZE
@@ -159,7 +159,7 @@ class _Probe:
         """Fill what is missing; what is known when it ends, for whatever reason, is kept."""
         try:
             for block, rows, additions in self.missing():
-                images = self.dataset.read(rows, self.subject.preprocessing, workers=self.subject.config.workers)
+                images = self.dataset.read(rows, self.subject.preprocessing, workers=self.subject.config.workers or 0)
                 for addition in additions:
                     self.kept.add((block, *addition), self._wrong(images, rows, addition))
                     on_addition(addition, len(rows))
@@ -177,11 +177,11 @@ class _Probe:
             if norm:
                 ids = torch.from_numpy(self.dataset.image_ids[chosen]).to(config.device)
                 batch = add_frequency(batch, ids, vertical, horizontal, norm=norm, seed=config.seed)
-            logits = logits_of(subject.network, batch, subject.preprocessing, config)
-            if not torch.isfinite(logits).all():
-                advice = "" if config.precision == "fp32" else "; try --precision fp32"
-                place = f"frequency ({vertical}, {horizontal})"
-                raise ModelOutputError(f"{subject.label} returned logits that are not finite at {place}{advice}")
+            place = f"at frequency ({vertical}, {horizontal})"
+            prepared = subject.prepared(batch)
+            logits = finite_logits(
+                subject.network, prepared, subject.label, config.precision, config.num_classes, place=place
+            )
             parts.append(logits.argmax(dim=1).cpu().numpy() != self.dataset.labels[chosen])
         return np.concatenate(parts)
 

@@ -16,7 +16,6 @@ from robustbench_bi.analysis.correlations import ANOTHER_IMAGE, HeatMaps
 from robustbench_bi.analysis.groups import FIGURE_3_NOISES
 from robustbench_bi.corruptions import resolve_suite
 from robustbench_bi.corruptions.apply import check_severity
-from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.data.pictures import open_pictures
 from robustbench_bi.errors import DataError
@@ -202,11 +201,11 @@ class _Probe:
 def _pictures(dataset: Dataset, rows: NDArray[np.int64], subject: Subject) -> Maps:
     """uint8 (B, 3, S, S) of each cell on the device, clean first: stored files, or pixels as `eval` makes them."""
     config = subject.config
-    made_here = Pixels(config.table, config.jpeg, seed=config.seed)
+    made_here = config.pixels
     pictures = {}
     for cell in (CLEAN, *(cell for cell in config.cells if cell != CLEAN)):
         if cell == CLEAN or dataset.stored_cells is not None:
-            read = dataset.read(rows, subject.preprocessing, cell=cell, workers=config.workers)
+            read = dataset.read(rows, subject.preprocessing, cell=cell, workers=config.workers or 0)
             pictures[cell] = torch.from_numpy(read).to(config.device)
         else:
             pictures[cell] = made_here.of_cell(pictures[CLEAN], cell, dataset.image_ids[rows])

@@ -12,7 +12,7 @@ from robustbench_bi.analysis.reliability import reliability_frame
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.summary import cells_frame, summaries_frame
 from robustbench_bi.metrics.intervals import Resampling
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Task
 
 

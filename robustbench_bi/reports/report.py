@@ -11,7 +11,7 @@ from robustbench_bi.reports.content import Report
 from robustbench_bi.reports.page.pictures import OpenPictures
 from robustbench_bi.reports.page.render import render_page
 from robustbench_bi.reports.tables.paper import as_latex, as_markdown
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 
 Form = Literal["html", "markdown", "latex"]
 FORMS: tuple[Form, ...] = get_args(Form)

@@ -19,7 +19,7 @@ from robustbench_bi.analysis.summary import cells_frame, summaries_frame
 from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.reports import FIGURES
 from robustbench_bi.reports.tables.display import display_comparison, markdown_table
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 
 # The ids inside an SVG are hashes salted with this, so the same figure is the same file.
 _SALT = "robustbench_bi"

@@ -1,68 +1,70 @@
-"""The configuration of an evaluation: which fields make a run what it is, and which only describe how it ran.
+"""The configuration of a run: which fields make it what it is, and which only describe how it ran.
 
-The fingerprint is the SHA-256 of the identity fields; it names the run's folder. Runtime fields are written down
+The fingerprint is the SHA-256 of the identity fields; it names the run's folder. Recorded fields are written down
 beside them and do not enter it, so another batch size or device continues the same run.
+
+A run's identity may grow: a field that is added later is declared so (see `Declaration.added`), and then old runs are
+as if they had its default. Run folders and saved baselines keep their fingerprints and stay comparable.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import platform
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields
+from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.ground.cells import CLEAN, Cell
-from robustbench_bi.runs.records import RECORD_SCHEMA
+from robustbench_bi.runs.settings import Declaration, Settings, declaration_of, identity, recorded
 
-if TYPE_CHECKING:
-    pass
-
-PRECISIONS = ("fp32", "bf16", "fp16")
-GENERATORS = ("bivo-robust", "imagecorruptions", "files")
 BLOCK_SIZE = 2048
+RECORD_SCHEMA = 1
+"""Part of every fingerprint, so it stays; how record files are laid out is `LAYOUT`."""
+LAYOUT = 2
+"""Of record files: 1 has the columns of the task alone; 2 has corruption and severity in front, and counts images."""
 
 
-def identity(**options: Any) -> Any:
-    """A field that changes what is measured: it enters the fingerprint."""
-    return dataclasses.field(metadata={"role": "identity"}, **options)
-
-
-def runtime(**options: Any) -> Any:
-    """A field that changes only how it is computed or shown: recorded, not part of the fingerprint."""
-    return dataclasses.field(metadata={"role": "runtime"}, **options)
-
-
-@dataclass(frozen=True)
-class EvalConfig:
-    """Everything that determines one run of one model.
+@dataclass(frozen=True, kw_only=True)
+class OfTheImages:
+    """What a run's images are.
 
     Attributes:
-        model: the model's name and options, as `create_model` reports them, and the hash of a user's own code.
-        weights_hash: SHA-256 of the state dict.
-        data: the kind of source ("demo", "folder", "imagenet-c", …); where it lies is a runtime field.
+        data: the kind of source ("demo", "folder", "imagenet-c", …); where it lies is a recorded field.
         listing_hash: SHA-256 of the evaluated images' listing.
         n: images a cell.
         num_classes: classes of the data.
         class_set: "imagenet-1k" where these are ImageNet's 1000, else "other".
+    """
+
+    data: str = identity()
+    listing_hash: str = identity(compared="must agree", words="the list of images")
+    n: int = identity()
+    num_classes: int = identity(compared="must agree", words="the number of classes")
+    class_set: str = identity()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig(Settings, OfTheImages):
+    """Everything that determines one run of one model, settled, and what is recorded of how it ran.
+
+    Attributes:
+        model: the model's name and options, as `create_model` reports them, and the hash of a user's own code.
+        weights_hash: SHA-256 of the state dict.
         corruptions: names, in table order.
-        severities: integers from 1 to 5.
-        table: the table of severity constants.
-        jpeg: quality of the JPEG round trip after a corruption, or None.
-        generator: who makes the corrupted pixels: "bivo-robust", "imagecorruptions", or "files" (published).
-        pixel_version: of the code that makes the corrupted pixels.
-        seed: keys every random draw, together with corruption, severity and image id.
-        input_size, resize_size: pixels; interpolation, mean, std: as in `Preprocessing`.
-        precision: of the forward pass: "fp32", "bf16" or "fp16".
         clean: whether the clean cell is part of the run (a folder of published files may lack it).
         block_size: images a record file.
         record_schema: version of the record columns.
         name: the model as the user typed it.
         source: the data source as the user typed it.
-        device, batch_size, workers: as chosen.
+        data_request: the source with its options, as `DataRequest.as_json` writes it.
+        started_in: the folder that relative paths were typed in.
+        layout: of the record files, see `LAYOUT`.
         broken: images left out because they cannot be decoded, as {image_id, path, reason}.
         command: the command line or call to repeat the run.
         versions: of Python and of the libraries that make numbers.
@@ -71,41 +73,34 @@ class EvalConfig:
 
     model: dict[str, Any] = identity()
     weights_hash: str = identity()
-    data: str = identity()
-    listing_hash: str = identity()
-    n: int = identity()
-    num_classes: int = identity()
-    class_set: str = identity()
     corruptions: tuple[str, ...] = identity()
-    severities: tuple[int, ...] = identity()
-    table: str = identity()
-    jpeg: int | None = identity()
-    generator: str = identity()
-    pixel_version: int = identity()
-    seed: int = identity()
-    input_size: int = identity()
-    resize_size: int = identity()
-    interpolation: str = identity()
-    mean: tuple[float, ...] = identity()
-    std: tuple[float, ...] = identity()
-    precision: str = identity()
     clean: bool = identity()
     block_size: int = identity(default=BLOCK_SIZE)
     record_schema: int = identity(default=RECORD_SCHEMA)
-    name: str = runtime(default="")
-    source: str = runtime(default="")
-    device: str = runtime(default="cpu")
-    batch_size: int = runtime(default=0)
-    workers: int = runtime(default=0)
-    broken: tuple[dict[str, Any], ...] = runtime(default=())
-    command: str = runtime(default="")
-    versions: dict[str, str] = runtime(default_factory=dict)
-    started: str = runtime(default="")
+    name: str = recorded(default="")
+    source: str = recorded(default="")
+    data_request: Mapping[str, Any] = recorded(default_factory=dict)
+    started_in: str = recorded(default="")
+    layout: int = recorded(default=LAYOUT)
+    broken: tuple[dict[str, Any], ...] = recorded(default=())
+    command: str = recorded(default="")
+    versions: dict[str, str] = recorded(default_factory=dict)
+    started: str = recorded(default="")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The identity fields, but for later additions that have their default."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if declaration_of(field).role == "identity"
+            and not (declaration_of(field).added and getattr(self, field.name) == field.default)
+        }
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the identity fields."""
-        text = json.dumps(self._fields("identity"), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -120,21 +115,72 @@ class EvalConfig:
         corrupted = [(corruption, severity) for corruption in self.corruptions for severity in self.severities]
         return [CLEAN, *corrupted] if self.clean else corrupted
 
+    @property
+    def pixels(self) -> Pixels:
+        """How the corrupted pixels are made; published files are read instead."""
+        return pixels_of({"table": self.table, "jpeg": self.jpeg, "generator": self.generator, "seed": self.seed})
+
     def as_json(self) -> dict[str, Any]:
         """What `run.json` holds."""
-        return {
-            "fingerprint": self.fingerprint,
-            **self._fields("identity"),
-            "cells": [list(cell) for cell in self.cells],
-            "runtime": self._fields("runtime"),
+        runtime = {
+            field.name: getattr(self, field.name) for field in fields(self) if declaration_of(field).role == "recorded"
         }
+        cells = [list(cell) for cell in self.cells]
+        return {"fingerprint": self.fingerprint, **self.identity, "cells": cells, "runtime": runtime}
 
-    def _fields(self, role: str) -> dict[str, Any]:
-        return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.metadata.get("role") == role
-        }
+
+def pixels_of(config: Mapping[str, Any]) -> Pixels:
+    """How the corrupted pixels of a run were made, from its configuration."""
+    return Pixels(config["table"], config["jpeg"], config["generator"], config["seed"])
+
+
+@cache
+def declared() -> Mapping[str, Field[Any]]:
+    """The fields of a run's configuration by name; `declaration_of` tells what each is."""
+    return {field.name: field for field in fields(EvalConfig)}
+
+
+@cache
+def fields_compared(compared: str) -> Mapping[str, Declaration]:
+    """The fields that a comparison treats in one way, see `Declaration.compared`.
+
+    Example:
+        >>> list(fields_compared("normalisation"))
+        ['mean', 'std']
+    """
+    declarations = {name: declaration_of(field) for name, field in declared().items()}
+    return {name: own for name, own in declarations.items() if own.compared == compared}
+
+
+def value_of(config: Mapping[str, Any], name: str) -> Any:
+    """A field of a run's configuration; where an older run lacks one that was added later, its default.
+
+    Example:
+        >>> value_of({}, "task"), value_of({"seed": 3}, "seed")
+        ('classification', 3)
+    """
+    field = declared().get(name)
+    later = field is not None and declaration_of(field).added
+    return config.get(name, field.default if field is not None and later else None)
+
+
+def differing(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """The names of the fields in which two identities differ; the one home of "is this the same work?".
+
+    Args:
+        found: as it was read from a file.
+        expected: as it is needed. Compared as JSON, since that is how the other was kept.
+
+    Example:
+        >>> differing({"seed": 0, "mean": [0.5]}, {"seed": 1, "mean": (0.5,)})
+        ['seed']
+    """
+    plain = json.loads(json.dumps(dict(expected)))
+    return [
+        name
+        for name in dict.fromkeys([*plain, *(name for name in found if name in declared())])
+        if value_of(found, name) != value_of(plain, name)
+    ]
 
 
 def installed_versions() -> dict[str, str]:

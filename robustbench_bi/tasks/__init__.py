@@ -5,7 +5,8 @@ differs stands in the task's module, and everything that needs it takes it from 
 row, and its functions in `metrics`; `robustbench_bi.tasks.classification` is an example. A task's module has:
 
 - `COLUMNS`: the columns of a record file and their dtypes. An image may have any number of rows in it, also none.
-- `ask`: a network and images → these columns.
+- `try_out(asked, images)`, which fails where a network does not fit; `ask(asked, images, image_ids, labels, place)` →
+  these columns.
 - `MEASURES`: the numbers that the records give, `Measure`s. The first is the primary one, which comparisons, the gate
   and figures are about. It is in percent, from 0 to 100, and the higher the better.
 - `PAIRING`: how two runs are told apart, a key of `metrics.pairing.PAIRINGS`: "scores" where the primary number is a
@@ -40,6 +41,7 @@ from robustbench_bi.ground.registry import Table
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor, nn
 
     from robustbench_bi.metrics.statistics import Floats, Statistic
 
@@ -142,6 +144,29 @@ class Task:
                 example picture: they have `label` and `prediction` too.
         """
         return extra in self.load("EXTRAS")
+
+
+class Asked(Protocol):
+    """A network that can be asked: what a task sees of it."""
+
+    @property
+    def network(self) -> nn.Module:
+        """On its device, in evaluation mode."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def precision(self) -> str:
+        """Of the forward pass."""
+
+    @property
+    def num_classes(self) -> int:
+        """Of the data."""
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Uint8 images (B, 3, H, W) as the network wants them: normalised float32."""
 
 
 TASKS = Table(

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from robustbench_bi.ground.cells import Cell
     from robustbench_bi.metrics.intervals import Grid
     from robustbench_bi.metrics.statistics import Floats, Statistic
+    from robustbench_bi.tasks import Asked
 
 COLUMNS = {
     "image_id": "int64",
@@ -60,6 +62,45 @@ PAIRING = "scores"
 EXTRAS = ("corruption_error", "reliability", "answers")
 
 
+def try_out(asked: Asked, images: Tensor) -> None:
+    """Ask a network about a few images, so that what does not fit is found before anything is written.
+
+    Raises:
+        ModelOutputError: the network fails, or returns another shape than the data's classes ask for.
+    """
+    from robustbench_bi.models.inference import run_network
+
+    run_network(asked.network, asked.prepared(images), asked.name, asked.precision, asked.num_classes)
+
+
+def ask(
+    asked: Asked, images: Tensor, image_ids: NDArray[np.int64], labels: NDArray[np.int32], place: str
+) -> dict[str, NDArray[Any]]:
+    """Ask a network about a batch.
+
+    Args:
+        asked: the network.
+        images: uint8 (B, 3, H, W), on its device.
+        image_ids: int64 (B,).
+        labels: int32 (B,).
+        place: where the images are from, for messages: "on fog severity 3".
+
+    Returns:
+        The record columns.
+
+    Raises:
+        ModelOutputError: logits of a wrong shape, or not finite.
+    """
+    import torch
+
+    from robustbench_bi.models.inference import finite_logits, score
+
+    logits = finite_logits(
+        asked.network, asked.prepared(images), asked.name, asked.precision, asked.num_classes, place=place
+    )
+    return {"image_id": image_ids, **score(logits, torch.from_numpy(labels).to(images.device))}
+
+
 def arrange(records: pd.DataFrame, images: Callable[[], pd.DataFrame], cells: Sequence[Cell]) -> Grid:
     """The images and cells of a run; the records alone tell them. See `metrics.intervals.arrange`."""
     from robustbench_bi.metrics.intervals import arrange as arrange_rows
@@ -88,7 +129,7 @@ def _means(records: pd.DataFrame, grid: Grid, scores: Callable[[pd.DataFrame], F
     return ImageMeans(image_scores(records, grid, scores, weights))
 
 
-def cells(records: pd.DataFrame, images: pd.DataFrame | None = None, names: Sequence[Cell] = ()) -> pd.DataFrame:
+def cells(records: pd.DataFrame, images: pd.DataFrame, names: Sequence[Cell]) -> pd.DataFrame:
     """One row a cell, in the order of the records.
 
     Args:

@@ -6,7 +6,6 @@ equal weights, and so does one that was interrupted. No corruption of the benchm
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -20,6 +19,8 @@ import torch
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.data.preprocess import Preprocessing, preprocessing_of
 from robustbench_bi.errors import DataError, InputError
+from robustbench_bi.ground.checks import check_integer, is_integer
+from robustbench_bi.ground.cores import default_workers
 from robustbench_bi.models import MODELS, create_model, resolve
 from robustbench_bi.models.inference import memory_format
 from robustbench_bi.models.weights import source_hash
@@ -165,16 +166,15 @@ def _fitting(images: int) -> Iterator[None]:
 
 
 def _check(seed: int, precision: str, accumulate: int, save_every: float, workers: int | None) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+    if not is_integer(seed) or not 0 <= seed < 2**63:
         raise InputError(f"seed must be an integer from 0 to 2**63 - 1, got {seed!r}")
     if precision not in ("fp32", "bf16"):
         raise InputError(f"precision must be fp32 or bf16, got {precision!r}")
-    if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
-        raise InputError(f"accumulate must be a positive integer, got {accumulate!r}")
+    check_integer("accumulate", accumulate, 1)
     if not save_every >= 0:
         raise InputError(f"save_every must be a number of seconds of at least 0, got {save_every!r}")
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
-        raise InputError(f"workers must be an integer of at least 0, got {workers!r}")
+    if workers is not None:
+        check_integer("workers", workers, 0)
 
 
 def _prepare(
@@ -197,8 +197,7 @@ def _prepare(
         torch.manual_seed((seed + processes.rank) % 2**63)
     network.to(processes.device).to(memory_format=execution.layout)
     share, normalised_together = share_out(execution, network, recipe.batch_size, processes)
-    if workers is None:
-        workers = max(1, min(8, (os.cpu_count() or 1) // processes.neighbours))
+    workers = default_workers(processes.neighbours) if workers is None else workers
     preprocessing = _preprocessing(network, evaluation)
     recipe = replace(recipe, input_size=preprocessing.input_size)
     named = getattr(network, "identity", {})

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from robustbench_bi.errors import InputError
+from robustbench_bi.ground.checks import is_number
 from robustbench_bi.ground.registry import unknown_name
 from robustbench_bi.training.augment import AUGMENTATIONS
 
@@ -84,7 +85,7 @@ class Recipe:
 
     def _require(self, name: str, expected: str, fits: Callable[[Any], bool]) -> None:
         value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not fits(value):
+        if not is_number(value) or not fits(value):
             raise InputError(f"{name} must be {expected}, got {value!r}")
 
     def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:

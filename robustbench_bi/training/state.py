@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from robustbench_bi.errors import RunMismatchError
 from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.models.weights import read_metadata
+from robustbench_bi.runs.identity import differing
 from robustbench_bi.training.distributed import Processes
 
 IDENTITY = {
@@ -79,10 +80,8 @@ another --out, or remove that file to begin anew
     """
     wanted = json.loads(json.dumps(wanted))
     found: list[str] = []
-    for name, words in IDENTITY.items():
-        before, now = stored.get(name), wanted.get(name)
-        if before == now:
-            continue
+    for name in differing({n: stored.get(n) for n in IDENTITY}, {n: wanted.get(n) for n in IDENTITY}):
+        before, now, words = stored.get(name), wanted.get(name), IDENTITY[name]
         if name in ("recipe", "options") and isinstance(before, dict) and isinstance(now, dict):
             keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
             found += [f"{key} was {before.get(key)}, now {now.get(key)}" for key in keys]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from robustbench_bi.analysis.baseline import Outcomes, _checksum, outcomes_of, read_baseline, write_baseline
-from robustbench_bi.analysis.comparison import MAY_DIFFER, MUST_AGREE, NORMALISATION
 from robustbench_bi.errors import DataError, UnknownNameError
+from robustbench_bi.runs.identity import fields_compared
 from robustbench_bi.tasks.classification import Answers
 
 
@@ -29,7 +29,8 @@ def test_outcomes_are_those_of_the_records(make_run):
     )
     assert outcomes.cells == (("none", 0), *(("fog", severity) for severity in (1, 2, 3, 4, 5)))
     assert (outcomes.kept.correct == wanted[list(outcomes.cells)].to_numpy()).all()
-    assert set(outcomes.settings) == {"data", *MUST_AGREE, *MAY_DIFFER, *NORMALISATION}
+    compared = [name for how in ("must agree", "noted", "normalisation") for name in fields_compared(how)]
+    assert set(outcomes.settings) == {"data", *compared} - {"task"}, "what was added later is not there by default"
     assert not {"weights_hash", "model", "device"} & set(outcomes.settings)
 
 

@@ -6,7 +6,6 @@ import pytest
 from scipy.stats import norm
 
 from robustbench_bi.analysis.baseline import Outcomes, outcomes_of, read_baseline, write_baseline
-from robustbench_bi.analysis.comparison import MAY_DIFFER, MUST_AGREE
 from robustbench_bi.analysis.gate import REGRESSED, UNPROVEN, gate_frame
 from robustbench_bi.analysis.groups import summary_groups, weight_matrix
 from robustbench_bi.corruptions import SUITES
@@ -14,7 +13,9 @@ from robustbench_bi.errors import DataError, InputError, RunMismatchError
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval
 from robustbench_bi.metrics.paired import paired_t_test
 from robustbench_bi.reports.tables.gate import describe_rows, display_gate
-from robustbench_bi.runs.records import cell_file, open_run, write_cell
+from robustbench_bi.runs.identity import fields_compared
+from robustbench_bi.runs.records import cell_file
+from robustbench_bi.runs.run import open_run
 from robustbench_bi.tasks.classification import Answers
 
 CORRUPTIONS = SUITES["imagenet-c"].corruptions
@@ -228,7 +229,7 @@ def test_order_of_cells_does_not_matter(pair):
     assert gate_frame(turned, baseline).frame.equals(gate_frame(run, baseline).frame)
 
 
-@pytest.mark.parametrize("field", [*MUST_AGREE, *MAY_DIFFER])
+@pytest.mark.parametrize("field", [*fields_compared("must agree"), *fields_compared("noted")])
 def test_other_settings_are_never_compared(pair, field):
     run, baseline = pair
     changed = replace(run, settings={**run.settings, field: "other"})
@@ -314,7 +315,7 @@ def write_run(directory, correct, block_size=1200):
             ids = np.arange(start, start + len(right))
             columns = {"image_id": 3 * ids, "label": ids % 10, "prediction": (ids + ~right) % 10}
             floats = {name: np.ones(len(right)) for name in ("confidence", "loss")}
-            write_cell(cell_file(directory, cell, block), {**columns, "rank": 2 * ~right, **floats})
+            open_run(directory).write_block(cell, block, {**columns, "rank": 2 * ~right, **floats}, len(right))
     return open_run(directory)
 
 

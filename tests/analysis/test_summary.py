@@ -13,7 +13,8 @@ from robustbench_bi.metrics.robustness import (
     mean_corruption_error,
     relative_mean_corruption_error,
 )
-from robustbench_bi.runs.records import COLUMNS, cell_file, open_run, write_cell
+from robustbench_bi.runs.run import open_run
+from robustbench_bi.tasks.classification import COLUMNS
 
 QUICK = Resampling(repeats=300)
 
@@ -46,7 +47,7 @@ def test_a_run_folder_gives_the_same(make_run):
     for (corruption, severity), own in records.groupby(["corruption", "severity"], observed=True):
         for block, (start, rows) in enumerate(((0, 64), (64, 64), (128, 22))):
             columns = {name: own[name].to_numpy()[start : start + rows] for name in COLUMNS}
-            write_cell(cell_file(run.directory, (corruption, severity), block), columns)
+            open_run(run.directory).write_block((corruption, severity), block, columns, len(own))
     assert summary_frame(open_run(run.directory), QUICK).frame.equals(summary_frame(run, QUICK).frame)
 
 

@@ -27,7 +27,7 @@ from robustbench_bi.reports.report import write_report
 from robustbench_bi.reports.tables.display import display_comparison, display_summary
 from robustbench_bi.reports.tables.gate import display_gate
 from robustbench_bi.reports.write import write_comparison
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import TASKS
 
 QUICK = Resampling(repeats=200)
@@ -41,14 +41,11 @@ class CountingRun(Run):
     frame: pd.DataFrame
     listed: tuple[int, ...]
 
-    def records(self):
+    def records(self, names=False):
         return self.frame.copy()
 
     def images(self):
         return pd.DataFrame({"image_id": self.listed, "name": [f"{image}.png" for image in self.listed]})
-
-    def cells(self):
-        return counting_task.cells(self.records(), self.images(), self.cell_names)
 
 
 @pytest.fixture(autouse=True)

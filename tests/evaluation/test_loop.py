@@ -112,7 +112,7 @@ def test_a_damaged_record_file_is_made_again(tmp_path):
 
 
 def test_models_share_corrupted_batches_and_equal_their_single_runs(tmp_path, monkeypatch):
-    module = sys.modules["robustbench_bi.evaluation.loop"]  # the package attribute of that name is the function
+    module = sys.modules["robustbench_bi.corruptions.apply"]
     calls = []
     original = module.corrupt
     monkeypatch.setattr(module, "corrupt", lambda *a, **k: calls.append(a[1:]) or original(*a, **k))
@@ -234,15 +234,21 @@ def test_damaged_pages_are_found_and_mended(tmp_path):
     assert contents(rb.evaluate(Tiny(), out=tmp_path, **SMALL)) == before
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, monkeypatch):
+@pytest.mark.parametrize("file", ["images", "none-0-0000"])
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, monkeypatch, file):
     import pyarrow.parquet
 
+    write = pyarrow.parquet.write_table
+
     def full(table, where, **options):
+        if not where.name.startswith(f".{file}"):
+            write(table, where, **options)
+            return
         where.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(pyarrow.parquet, "write_table", full)
-    with pytest.raises(DataError, match=r"cannot write .*none-0-0000\.parquet: No space left on device"):
+    with pytest.raises(DataError, match=rf"cannot write .*{file}\.parquet: No space left on device"):
         rb.evaluate(Tiny(), out=tmp_path, **SMALL)
     assert list(tmp_path.iterdir()) == []
 
@@ -319,3 +325,34 @@ def test_published_files_are_read_as_cells(tmp_path):
     assert losses[1] == losses[2]
     with pytest.raises(DataError, match=r"lacks 1 of the 3 cells asked for, the first is fog severity 3"):
         rb.evaluate(Tiny(outputs=3), f"imagenet-c:{tmp_path / 'data'}", severities="1-3", **options)
+
+
+class Frozen(Tiny):
+    """A network whose batch norm a user has frozen."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm2d(3)
+
+    def forward(self, images):
+        return super().forward(self.norm(images))
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({}, None),
+        ({"input_size": 128}, InputError),
+        ({"generator": "imagecorruptions", "table": "cifar-10-c"}, InputError),
+    ],
+)
+def test_every_module_of_the_callers_network_stays_in_its_mode(tmp_path, options, error):
+    model = Frozen().train()
+    model.norm.eval()
+    before = [module.training for module in model.modules()]
+    if error is None:
+        rb.evaluate(model, out=tmp_path, **SMALL)
+    else:
+        with pytest.raises(error):
+            rb.evaluate(model, out=tmp_path, **{**SMALL, **options})
+    assert [module.training for module in model.modules()] == before == [True, True, False]

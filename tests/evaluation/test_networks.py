@@ -11,7 +11,8 @@ import robustbench_bi as rb
 from robustbench_bi.data import open_data
 from robustbench_bi.errors import InputError, ModelOutputError, WeightsError
 from robustbench_bi.evaluation.loop import evaluate_models
-from robustbench_bi.evaluation.networks import network_for, preprocessing_for, weights_for
+from robustbench_bi.evaluation.networks import network_for, preprocessing_for
+from robustbench_bi.evaluation.request import weights_for
 from robustbench_bi.models import create_model
 from robustbench_bi.models.weights import save_checkpoint
 

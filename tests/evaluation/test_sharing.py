@@ -21,7 +21,7 @@ from robustbench_bi.errors import DataError, InputError, ModelOutputError
 from robustbench_bi.evaluation import sharing as ranks
 from robustbench_bi.evaluation.networks import device_for
 from robustbench_bi.evaluation.sharing import ALONE, Share, owners, share_of_environment, wait_until
-from robustbench_bi.runs.records import open_run
+from robustbench_bi.runs.run import open_run
 
 SMALL = {"suite": "gaussian_noise,contrast", "severities": "1,5", "limit": 20, "block_size": 8, "batch_size": 4}
 CELL_BLOCKS = 5 * 3

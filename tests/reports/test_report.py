@@ -15,7 +15,7 @@ from robustbench_bi.reports.page import render as report_page
 from robustbench_bi.reports.page.pictures import Pictures
 from robustbench_bi.reports.page.render import render_page
 from robustbench_bi.reports.report import form_of, write_report
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.run import Run
 
 QUICK = Resampling(repeats=100)
 PAPER = SUITES["paper"].corruptions

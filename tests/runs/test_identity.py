@@ -5,6 +5,7 @@ import pytest
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import parse_severities
 from robustbench_bi.runs.identity import EvalConfig
+from robustbench_bi.runs.settings import declaration_of
 
 
 def config(**changes):
@@ -20,16 +21,19 @@ def config(**changes):
 
 
 def undeclared(cls):
-    return [f.name for f in dataclasses.fields(cls) if f.metadata.get("role") not in ("identity", "runtime")]
+    return [f.name for f in dataclasses.fields(cls) if "declaration" not in f.metadata]
 
 
-def test_every_field_is_declared_identity_or_runtime():
+def test_every_field_is_declared_identity_or_recorded():
     assert undeclared(EvalConfig) == []
+    assert {declaration_of(field).role for field in dataclasses.fields(EvalConfig)} == {"identity", "recorded"}
 
 
 def test_an_undeclared_field_is_found():
     extended = dataclasses.make_dataclass("Extended", [("new", int, 0)], bases=(EvalConfig,), frozen=True)
     assert undeclared(extended) == ["new"]
+    with pytest.raises(TypeError, match="the field new must be declared"):
+        declaration_of(dataclasses.fields(extended)[-1])
 
 
 OTHER = {"model": {"name": "x"}, "jpeg": 85, "clean": False, "mean": (0.4,) * 3, "std": (0.4,) * 3}
@@ -45,7 +49,7 @@ def test_identity_fields_alone_change_the_fingerprint(field):
     if field.name == "clean":
         other = False
     changed = dataclasses.replace(base, **{field.name: other})
-    assert (changed.fingerprint != base.fingerprint) == (field.metadata["role"] == "identity")
+    assert (changed.fingerprint != base.fingerprint) == (declaration_of(field).role == "identity")
 
 
 def test_the_folder_is_the_model_and_the_fingerprint():

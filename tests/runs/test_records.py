@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from robustbench_bi.errors import DataError, InputError, RunMismatchError
-from robustbench_bi.runs.records import COLUMNS, Run, cell_file, is_whole, open_run, write_cell
+from robustbench_bi.runs.records import cell_file, is_whole, write_cell
+from robustbench_bi.runs.run import Run, open_run
+from robustbench_bi.tasks.classification import COLUMNS
 
 RANKS = {("none", 0): [0, 0, 1, 7], ("fog", 3): [0, 4, 5, 9]}
 
@@ -35,14 +37,16 @@ def run(tmp_path):
     }
     (tmp_path / "run.json").write_text(json.dumps(config))
     for cell, ranks in RANKS.items():
-        write_cell(cell_file(tmp_path, cell, 0), columns(ranks[:3]))
-        write_cell(cell_file(tmp_path, cell, 1), columns(ranks[3:]))
+        write_cell(cell_file(tmp_path, cell, 0), columns(ranks[:3]), COLUMNS, cell, 3)
+        write_cell(cell_file(tmp_path, cell, 1), columns(ranks[3:]), COLUMNS, cell, 1)
     return open_run(tmp_path)
 
 
 def test_a_cell_file_is_plain_parquet_of_the_declared_types(run):
     frame = pd.read_parquet(run.directory / "records" / "fog-3-0000.parquet")
-    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == COLUMNS
+    cell = {"corruption": "category", "severity": "int8"}
+    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == cell | COLUMNS
+    assert set(zip(frame["corruption"], frame["severity"], strict=True)) == {("fog", 3)}
     assert frame["rank"].tolist() == [0, 4, 5]
 
 
@@ -75,7 +79,7 @@ def test_no_flipped_bit_is_read_as_another_record(run):
     noticed = 0
     for place in range(0, len(whole), 5):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
-        if is_whole(path, 3):
+        if is_whole(path, 3, COLUMNS):
             pd.testing.assert_frame_equal(Run(run.directory).records(), expected)
         else:
             noticed += 1
@@ -86,16 +90,16 @@ def test_no_flipped_bit_is_read_as_another_record(run):
 
 def test_a_damaged_or_short_file_is_not_whole(run):
     path = cell_file(run.directory, ("fog", 3), 0)
-    assert is_whole(path, 3)
-    assert not is_whole(path, 2)
+    assert is_whole(path, 3, COLUMNS)
+    assert not is_whole(path, 2, COLUMNS)
     path.write_bytes(path.read_bytes()[:-10])
-    assert not is_whole(path, 3)
-    assert not is_whole(path.with_name("absent"), 3)
+    assert not is_whole(path, 3, COLUMNS)
+    assert not is_whole(path.with_name("absent"), 3, COLUMNS)
 
 
 def test_wrong_columns_are_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(InputError, match="records must have the columns image_id, label"):
-        write_cell(tmp_path / "x.parquet", {"image_id": np.zeros(1)})
+        write_cell(tmp_path / "x.parquet", {"image_id": np.zeros(1)}, COLUMNS, ("fog", 3), 1)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,18 +15,14 @@ from robustbench_bi.analysis.measured import measured
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.spectra import spectra_frame
 from robustbench_bi.corruptions import PIXEL_VERSION
-from robustbench_bi.corruptions.pixels import Pixels
-from robustbench_bi.data import Dataset, open_data
-from robustbench_bi.data.download import data_root
 from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import CLEAN, Cell, cells_by_corruption
 from robustbench_bi.metrics.spectra import measure_spectra
 from robustbench_bi.reports.content import Report
-from robustbench_bi.runs.records import Run
+from robustbench_bi.runs.identity import pixels_of
+from robustbench_bi.runs.run import Run
 
-# Fetched where they are missing; a report fetches nothing.
-_FETCHED = {"cifar-10": "cifar-10-batches-py", "imagenette": "imagenette2-320"}
 # Up to this side a picture is stored as it is; larger ones as JPEG, scaled down to `_SHOWN`.
 _EXACT = 64
 _SHOWN = 224
@@ -63,7 +59,7 @@ def pictures_of(run: Run, image_ids: Sequence[int] | NDArray[np.int64], cells: S
             another package, or by another version of the corruptions.
     """
     config = run.config
-    dataset = _same_images(run)
+    dataset = run.open_data()
     rows = np.searchsorted(dataset.image_ids, np.asarray(image_ids, dtype=np.int64))
     preprocessing = Preprocessing(config["input_size"], config["resize_size"], config["interpolation"])
     if dataset.stored_cells is None:
@@ -80,24 +76,9 @@ def _corrupted(
         raise DataError(f"the corrupted pixels were made by {config['generator']}; only our own are drawn")
     if (version := config.get("pixel_version")) != PIXEL_VERSION:
         raise DataError(f"the run saw version {version} of the corruptions, and this program makes {PIXEL_VERSION}")
-    recipe = Pixels(config["table"], config["jpeg"], config["generator"], config["seed"])
+    recipe = pixels_of(config)
     # A few pictures are made sooner by plain torch than compiled kernels are loaded.
     return {cell: recipe.of_cell(clean, cell, image_ids, backend="reference") for cell in cells}
-
-
-def _same_images(run: Run) -> Dataset:
-    """The dataset of a run, reduced to its images."""
-    source = str(run.config["runtime"]["source"])
-    name, _, path = source.partition(":")
-    root = data_root(path)
-    if name in _FETCHED and not any((folder / _FETCHED[name]).is_dir() for folder in (root, root.parent)):
-        raise DataError(f"{source} is not on this machine")
-    dataset = open_data(source)
-    wanted = measured(run).grid.image_ids
-    dataset = dataset.without(np.setdiff1d(dataset.image_ids, wanted))
-    if dataset.listing_hash != run.config["listing_hash"]:
-        raise DataError(f"{source} does not hold the same images any more")
-    return dataset
 
 
 @dataclass(frozen=True)

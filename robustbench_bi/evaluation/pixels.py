@@ -1,0 +1,53 @@
+"""The pixels that networks see: images of a block, read once, and each of its cells made from them batch by batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from robustbench_bi.data import Dataset
+from robustbench_bi.data.preprocess import Cut, Preprocessing
+from robustbench_bi.ground.cells import CLEAN, Cell
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from robustbench_bi.runs.identity import EvalConfig
+
+
+class BlockReader:
+    """Reads blocks of images, and keeps the clean ones of the last block for its other cells.
+
+    Args:
+        dataset: the images.
+        workers: threads that decode.
+    """
+
+    def __init__(self, dataset: Dataset, workers: int) -> None:
+        self.dataset = dataset
+        self.workers = workers
+        self._kept: tuple[int, Cut] | None = None
+        self._images: NDArray[np.uint8] | None = None
+
+    def read(self, block: int, rows: NDArray[np.int64], preprocessing: Preprocessing, cell: Cell) -> NDArray[np.uint8]:
+        """Images uint8 (B, 3, S, S) of a block: the stored ones of the cell, or the clean ones to make it from.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        stored = self.dataset.stored_cells is not None
+        wanted = None if stored else (block, preprocessing.cut)
+        if self._images is None or wanted is None or self._kept != wanted:
+            self._images = None  # so that the last block's memory is free before the next one is read
+            self._images = self.dataset.read(rows, preprocessing, cell=cell if stored else CLEAN, workers=self.workers)
+            self._kept = wanted
+        return self._images
+
+    def batch(
+        self, images: NDArray[np.uint8], cell: Cell, image_ids: NDArray[np.int64], config: EvalConfig
+    ) -> torch.Tensor:
+        """A batch of what `read` gave, in a cell, on the device; after the JPEG round trip where there is one."""
+        batch = torch.from_numpy(images).to(config.device)
+        return batch if self.dataset.stored_cells is not None else config.pixels.of_cell(batch, cell, image_ids)

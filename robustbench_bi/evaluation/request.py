@@ -1,0 +1,178 @@
+"""What a user asked to be evaluated, in one frozen and checked object that goes down all layers."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robustbench_bi.corruptions import resolve_suite, resolve_table
+from robustbench_bi.data.request import DataRequest
+from robustbench_bi.errors import InputError
+from robustbench_bi.ground.cells import parse_severities
+from robustbench_bi.ground.checks import check_integer, check_seed
+from robustbench_bi.ground.cores import default_workers
+from robustbench_bi.ground.registry import nearest
+from robustbench_bi.runs.identity import BLOCK_SIZE
+from robustbench_bi.runs.settings import GENERATORS, PRECISIONS, Option, Settings, requested
+from robustbench_bi.tasks import TASKS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalRequest(Settings):
+    """An evaluation: which networks, on which images, under what, and how. Its settings are those of `Settings`.
+
+    Attributes:
+        models: names as for `create_model`, or modules that map normalised float images (B,3,H,W) to logits (B,K). A
+            module's attributes `mean`, `std`, `input_size` are its preprocessing, where it has them.
+        weights: for models given by name: a file, a torchvision weights name, "pretrained", "none" or "demo"; one for
+            all, or one for each. Without it the `demo` source takes the bundled demo weights, and a user's own factory
+            brings its own.
+        data: the images.
+        suite: a suite, a category, or corruption names with commas, or a sequence of names.
+        out: folder of runs; each run is a folder in it.
+        skip_broken: leave out images that cannot be decoded and list them in the run, instead of stopping.
+        block_size: images a block; part of the run's identity, because it sets the record files.
+
+    Raises:
+        InputError: an option is out of range.
+        UnknownNameError: a name is in no table.
+
+    Example:
+        >>> request = EvalRequest(models=["resnet50"], suite="fog,snow", severities="1,5")
+        >>> request.corruptions, request.severities, request.data.source
+        (('snow', 'fog'), (1, 5), 'demo')
+    """
+
+    models: Sequence[str | nn.Module] = requested()
+    weights: str | Sequence[str | None] | None = requested(default=None)
+    data: DataRequest = field(default_factory=DataRequest, metadata=requested().metadata)
+    suite: str | Sequence[str] = requested(
+        default="imagenet-c",
+        option=Option("A suite, a category, or corruption names with commas; see `bivo-robust list suites`."),
+    )
+    out: str | Path = requested(default="runs", option=Option("Folder of runs.", "path"))
+    skip_broken: bool = requested(
+        default=False, option=Option("Leave out images that cannot be decoded, and say so.", "flag")
+    )
+    block_size: int = requested(default=BLOCK_SIZE)
+
+    def __post_init__(self) -> None:
+        settled: dict[str, Any] = {
+            "severities": () if self.suite == () else parse_severities(self.severities),
+            "jpeg": _jpeg(self.jpeg),
+            "workers": default_workers() if self.workers is None else check_integer("workers", self.workers, 0),
+            "out": Path(self.out),
+        }
+        _check_choice("precision", self.precision, PRECISIONS)
+        _check_choice("generator", self.generator, GENERATORS[:2])
+        check_seed(self.seed)
+        check_integer("batch_size", self.batch_size, 1)
+        check_integer("block_size", self.block_size, 1)
+        resolve_table(self.table, 224)
+        self.corruptions, TASKS[self.task]
+        settled["weights"] = tuple(weights_for(self.models, self.weights))
+        settled["models"] = tuple(self.models)
+        for name, value in settled.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of(
+        cls, models: Sequence[str | nn.Module], data: str | Path | DataRequest = "demo", **options: Any
+    ) -> EvalRequest:
+        """A request from the keyword arguments of the public functions; the options of the images are among them.
+
+        Raises:
+            InputError: there is no such option, or as for the class.
+
+        Example:
+            >>> EvalRequest.of(["resnet50"], limit=8).data.limit
+            8
+            >>> EvalRequest.of(["resnet50"], limits=8)
+            Traceback (most recent call last):
+            ...
+            robustbench_bi.errors.InputError: unknown option of an evaluation, got limits. Did you mean 'limit'?
+        """
+        of_data = {own.name for own in fields(DataRequest)} - {"source"}
+        of_request = {own.name for own in fields(cls)} - {"models", "data"}
+        for name in options:
+            if name not in of_data | of_request:
+                known = sorted(of_data | of_request)
+                raise InputError(f"unknown option of an evaluation, got {name}. {nearest(name, known)}")
+        images = {name: value for name, value in options.items() if name in of_data}
+        if not isinstance(data, DataRequest):
+            data = DataRequest(str(data), **images)
+        elif images:
+            raise InputError(f"a DataRequest holds the options of its images; leave out {', '.join(images)}")
+        return cls(models=models, data=data, **{n: value for n, value in options.items() if n in of_request})
+
+    @property
+    def corruptions(self) -> tuple[str, ...]:
+        """The names of the corruptions, in table order; none for clean images only, which an empty tuple asks for."""
+        return () if self.suite == () else resolve_suite(self.suite)
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """What overrides the networks' own preprocessing."""
+        stated = {name: getattr(self, name) for name in PREPROCESSING}
+        return {name: value for name, value in stated.items() if value is not None}
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def _jpeg(jpeg: int | str | None) -> int | str | None:
+    """A quality, None for no round trip, or "auto"."""
+    if jpeg == "auto":
+        return jpeg
+    if jpeg is None or jpeg == "none":
+        return None
+    if isinstance(jpeg, bool) or not re.fullmatch(r"[0-9]+", str(jpeg)) or not 1 <= int(jpeg) <= 100:
+        raise InputError(f"jpeg must be a quality from 1 to 100, 'none' or 'auto', got {jpeg!r}")
+    return int(jpeg)
+
+
+def is_module(model: object) -> bool:
+    """Whether a model is a torch module; where torch has not been loaded there is none."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)
+
+
+def weights_for(models: Sequence[str | nn.Module], weights: str | Sequence[str | None] | None) -> list[str | None]:
+    """The weights of each model: one for all, one for each, or none given.
+
+    Raises:
+        InputError: there is no model, a model is given twice, or the numbers do not fit.
+
+    Example:
+        >>> weights_for(["resnet50", "binet50"], "none")
+        ['none', 'none']
+    """
+    if isinstance(models, str) or not models:
+        raise InputError(f"models must be a sequence of at least one, got {models!r}")
+    for model in models:
+        if not isinstance(model, str) and not is_module(model):
+            raise InputError(f"a model must be a name or a torch module, got {type(model).__name__}")
+    given: list[str | None] = [weights] if weights is None or isinstance(weights, str | Path) else list(weights)
+    if len(given) == 1:
+        given *= len(models)
+    if len(given) != len(models):
+        raise InputError(f"weights must be given once, or once for each of the {len(models)} models, got {len(given)}")
+    pairs = [
+        (model if isinstance(model, str) else id(model), str(own)) for model, own in zip(models, given, strict=True)
+    ]
+    if len(set(pairs)) < len(pairs):
+        raise InputError("each model must be given once, but two are the same")
+    if any(is_module(model) and own is not None for model, own in zip(models, given, strict=True)):
+        raise InputError("a module brings its own weights; leave weights out")
+    return given

@@ -1,0 +1,237 @@
+"""A run: the folder that an evaluation fills.
+
+It holds `run.json`, the configuration; `images.parquet`, one row an image; and `records/`, one file a cell-block.
+Everything a report needs is derived from these, without torch and without images.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robustbench_bi.errors import DataError, RunMismatchError
+from robustbench_bi.ground.cells import Cell
+from robustbench_bi.runs.identity import RECORD_SCHEMA
+from robustbench_bi.runs.images import read_images
+from robustbench_bi.runs.records import cell_file, has_images, is_whole, read_cell, write_cell, write_first_layout
+from robustbench_bi.tasks import Task, task_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from robustbench_bi.data import Dataset
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder: what was evaluated, how, and every prediction.
+
+    Attributes:
+        directory: the folder, `<out>/<model>-<fingerprint>`.
+    """
+
+    directory: Path
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The configuration in `run.json`: identity fields, runtime fields, broken images."""
+        loaded: dict[str, Any] = json.loads((self.directory / "run.json").read_text(encoding="utf-8"))
+        return loaded
+
+    @property
+    def name(self) -> str:
+        """The model as it was named on the command line."""
+        return str(self.config["runtime"]["name"])
+
+    @property
+    def cell_names(self) -> list[Cell]:
+        """The cells of the run, clean first, in the order of evaluation."""
+        return [(str(corruption), int(severity)) for corruption, severity in self.config["cells"]]
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """Yield (block number, images in it)."""
+        size, n = self.config["block_size"], self.config["n"]
+        for number, start in enumerate(range(0, n, size)):
+            yield number, min(size, n - start)
+
+    @property
+    def layout(self) -> int:
+        """How its record files are laid out, see `robustbench_bi.runs.identity.LAYOUT`."""
+        return int(self.config["runtime"].get("layout", 1))
+
+    def write_block(self, cell: Cell, block: int, columns: Mapping[str, NDArray[np.generic]], images: int) -> None:
+        """Write the records of one cell-block, in the layout that the run was begun with.
+
+        Raises:
+            InputError: the columns are not those of the task.
+            DataError: the file cannot be written.
+        """
+        path, types = cell_file(self.directory, cell, block), self.task.load("COLUMNS")
+        if self.layout == 1:
+            write_first_layout(path, columns, types)
+        else:
+            write_cell(path, columns, types, cell, images)
+
+    def has_whole(self, cell: Cell, block: int, images: int) -> bool:
+        """Whether a cell-block's file is there and whole, see `is_whole`."""
+        return is_whole(cell_file(self.directory, cell, block), images, self.task.load("COLUMNS"))
+
+    def missing(self) -> list[tuple[Cell, int]]:
+        """The cell-blocks that have no whole file yet; empty when the run is finished."""
+        blocks = list(self.blocks())
+        return [
+            (cell, number)
+            for cell in self.cell_names
+            for number, images in blocks
+            if not has_images(cell_file(self.directory, cell, number), images)
+        ]
+
+    @property
+    def task(self) -> Task:
+        """What the network was asked."""
+        return task_of(self.config)
+
+    def images(self) -> pd.DataFrame:
+        """The images of the run, in the order of their ids.
+
+        Returns:
+            A frame with image_id, name (the path inside its source, as listed), label, width and height (pixels, or
+            missing where they are not known). Runs of before images.parquet was kept have ids and labels alone.
+
+        Raises:
+            DataError: images.parquet is damaged.
+            RunMismatchError: the run is of that time, and not finished.
+        """
+        found = read_images(self.directory)
+        if found is not None:
+            return found
+        labelled = self.records().drop_duplicates("image_id")[["image_id", "label"]]
+        return labelled.sort_values("image_id", ignore_index=True)
+
+    def records(self, names: bool = False) -> pd.DataFrame:
+        """Every record of the run.
+
+        Args:
+            names: also say which image a record is of, in the column `name`, see `images`.
+
+        Returns:
+            A frame with `corruption` (categorical), `severity` and the columns of the task. For classification one row
+            an image and cell: `rank` counts the classes scored above the label, `confidence` is the softmax of the
+            prediction, `loss` the cross-entropy in nats.
+
+        Raises:
+            RunMismatchError: the run is not finished.
+            DataError: a file is damaged; or names are asked for, and the run is of before they were kept.
+        """
+        frame = self._records.copy()
+        if not names:
+            return frame
+        images = self.images()
+        if "name" not in images:
+            raise DataError(
+                f"{self.directory} does not hold the names of its images; run the same eval command again to add them"
+            )
+        frame["name"] = images.set_index("image_id")["name"].reindex(frame["image_id"]).to_numpy()
+        return frame
+
+    @cached_property
+    def _records(self) -> pd.DataFrame:
+        import numpy as np
+        import pandas as pd
+        import pyarrow as pa
+
+        missing = self.missing()
+        if missing:
+            (corruption, severity), number = missing[0]
+            total = len(self.cell_names) * len(list(self.blocks()))
+            raise RunMismatchError(
+                f"{self.directory} is not finished: {len(missing)} of {total} cell-blocks are missing, the first is "
+                f"{corruption} severity {severity}{self._damage((corruption, severity), number)}. Run the same eval "
+                "command again to finish it"
+            )
+        blocks = [(cell, number) for cell in self.cell_names for number, _ in self.blocks()]
+        types = self.task.load("COLUMNS")
+        tables = [read_cell(cell_file(self.directory, cell, number), types) for cell, number in blocks]
+        rows = [len(table) for table in tables]
+        names = list(dict.fromkeys(corruption for corruption, _ in self.cell_names))
+        codes = np.repeat([names.index(corruption) for (corruption, _), _ in blocks], rows)
+        frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+        frame.insert(0, "severity", np.repeat([severity for (_, severity), _ in blocks], rows))
+        frame.insert(0, "corruption", pd.Series(pd.Categorical.from_codes(codes, categories=pd.Index(names))))
+        return frame
+
+    def open_data(self) -> Dataset:
+        """Open the images that the run was evaluated on, with the options that it was evaluated with.
+
+        Relative paths are looked for from here, and then from the folder that the run was started in.
+
+        Raises:
+            DataError: the source is not there any more, or holds other images now; or it would have to be fetched.
+        """
+        import numpy as np
+
+        from robustbench_bi.data.request import DataRequest
+
+        runtime = self.config["runtime"]
+        # Older runs kept the source alone.
+        request = DataRequest.from_json(runtime.get("data_request") or {"source": runtime["source"]})
+        try:
+            dataset = request.found_from(runtime.get("started_in", "")).open(fetch=False)
+        except DataError as error:
+            raise DataError(f"the images of {self.directory.name} were {request.source}, and now: {error}") from error
+        dataset = dataset.without(np.setdiff1d(dataset.image_ids, self.images()["image_id"].to_numpy()))
+        if dataset.listing_hash != self.config["listing_hash"]:
+            raise DataError(f"{request.source} does not hold the same images any more")
+        return dataset
+
+    def _damage(self, cell: Cell, number: int) -> str:
+        """In words that the file of a missing cell-block is there, but cannot be used."""
+        path = cell_file(self.directory, cell, number)
+        return f" ({path.name} is damaged)" if path.exists() else ""
+
+    def cells(self) -> pd.DataFrame:
+        """One row a cell, in the order of evaluation.
+
+        Returns:
+            A frame with corruption, severity, n (images) and the task's numbers: for classification top1 and top5
+            (percent) and loss (mean, nats).
+
+        Raises:
+            RunMismatchError: the run is not finished.
+        """
+        cells: pd.DataFrame = self.task.load("cells")(self.records(), self.images(), self.cell_names)
+        return cells
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run folder that `eval` wrote.
+
+    Args:
+        path: the folder that holds `run.json`.
+
+    Raises:
+        DataError: there is no run, or its `run.json` cannot be read or is of another record schema.
+
+    Example:
+        >>> open_run("no/such/run")
+        Traceback (most recent call last):
+        ...
+        robustbench_bi.errors.DataError: no run in no/such/run: expected a folder with run.json, as eval writes it
+    """
+    run = Run(Path(path).absolute())
+    try:
+        schema = run.config["record_schema"]
+        list(run.blocks()), run.cell_names, run.name
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"no run in {path}: expected a folder with run.json, as eval writes it") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{Path(path) / 'run.json'} is not a run's configuration ({error})") from error
+    if schema != RECORD_SCHEMA:
+        raise DataError(f"{path} has record schema {schema}; this version reads {RECORD_SCHEMA}")
+    return run

@@ -117,10 +117,8 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     What was added later and has its default is left out, so that the same run gives the same baseline as ever.
     """
     fields = {**_MUST_AGREE, **fields_compared("noted"), **fields_compared("normalisation")}
-    kept = {"data": config.get("data"), **{field: value_of(config, field) for field in fields}}
-    return {
-        name: value for name, value in kept.items() if name in config or name not in fields or not fields[name].added
-    }
+    stated = [name for name, declared in fields.items() if name in config or not declared.added]
+    return {"data": config.get("data"), **{name: value_of(config, name) for name in stated}}
 
 
 def check_settings(

@@ -10,6 +10,7 @@ import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from robustbench_bi.errors import BivoRobustError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from robustbench_bi.analysis.measured import Measurements
     from robustbench_bi.evaluation.sharing import Share
     from robustbench_bi.runs.run import Run
 
@@ -155,12 +157,12 @@ def evaluate(
         return
     summaries = [(run, summary_frame(run)) for run in runs]
     if as_json:
-        _print_json([{**_about(run), "summary": frame, "cells": run.cells()} for run, frame in summaries])
+        _print_json([{**_about(run), "summary": summary.frame, "cells": run.cells()} for run, summary in summaries])
         return
-    for number, (run, frame) in enumerate(summaries):
+    for number, (run, summary) in enumerate(summaries):
         if number:
             click.echo()
-        _print_summary(run, frame)
+        _print_summary(run, summary)
 
 
 @cli.command()
@@ -197,10 +199,10 @@ def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str
     bars = comparison_frame(others, baseline_run, across=across)
     written = write_comparison(others, baseline_run, bars, out, across)
     if as_json:
-        _print_json({"baseline": _about(baseline_run), "bars": bars, "notes": bars.attrs["notes"], "files": written})
+        _print_json({"baseline": _about(baseline_run), "bars": bars.frame, "notes": bars.notes, "files": written})
         return
-    print_table(display_comparison(bars).drop(columns=["baseline %", "top-1 %", "p"]))
-    for note in [bars.attrs["caption"], bars.attrs["tests"], *bars.attrs["notes"]]:
+    print_table(display_comparison(bars).drop(columns=["baseline %", bars.task.primary.heading, "p"]))
+    for note in [bars.caption, bars.tests, *bars.notes]:
         click.echo(note)
     click.echo(f"Written to {out}: {', '.join(path.name for path in written)}")
 
@@ -248,7 +250,7 @@ def report(runs: tuple[Path, ...], baseline: Path | None, out: Path, form: Any, 
     made = write_report(opened, out, form=form, open_pictures=pictures_of if pictures else None)
     if made.bars is not None:
         click.echo(f"Compared with {made.models[0]}: {', '.join(made.models[1:])}")
-        for note in made.bars.attrs["notes"]:
+        for note in made.bars.notes:
             click.echo(note)
     click.echo(f"Written: {out} ({out.stat().st_size / 1000:,.0f} kB)")
 
@@ -313,11 +315,12 @@ def score(cells: Path, normalizer: Path | None, as_json: bool) -> None:
 
     scores = score_cells(read_cells(cells), None if normalizer is None else read_cells(normalizer))
     if as_json:
-        _print_json({"scores": scores, "notes": scores.attrs["notes"]})
+        _print_json({"scores": scores.frame, "notes": scores.notes})
         return
-    for model, own in scores.groupby("model", sort=False):
-        print_table(display_summary(own).drop(columns="model"), title=str(model), rule_after=_last_category(own))
-    for note in [*scores.attrs["notes"], scores.attrs["caption"]]:
+    for model, own in scores.frame.groupby("model", sort=False):
+        shown = display_summary(replace(scores, frame=own)).drop(columns="model")
+        print_table(shown, title=str(model), rule_after=_last_category(own))
+    for note in [*scores.notes, scores.caption]:
         click.echo(note)
 
 
@@ -833,23 +836,23 @@ def _only_a_regression_is_1() -> Iterator[None]:
 def _check_gate(run: Path, baseline: Path, junit: Path | None, options: dict[str, Any]) -> bool:
     """Print the verdicts, and tell whether there is a regression."""
     from robustbench_bi.analysis.baseline import outcomes_of, read_baseline
-    from robustbench_bi.analysis.gate import REGRESSED, gate_frame
+    from robustbench_bi.analysis.gate import gate_frame
     from robustbench_bi.reports.ci.verdicts import markdown_summary, publish, trouble, verdicts_of
     from robustbench_bi.reports.tables.gate import display_gate
     from robustbench_bi.runs.run import open_run
 
     try:
-        frame = gate_frame(outcomes_of(open_run(run)), read_baseline(baseline), **options)
+        found = gate_frame(outcomes_of(open_run(run)), read_baseline(baseline), **options)
     except BivoRobustError as error:
         for line in publish(trouble(str(error)), str(error), junit, os.environ):
             click.echo(line)
         raise
-    print_table(display_gate(frame), rule_after=_last_category(frame))
-    for text in (frame.attrs["headline"], *frame.attrs["notes"], frame.attrs["caption"]):
+    print_table(display_gate(found), rule_after=_last_category(found.frame))
+    for text in (found.headline, *found.notes, found.caption):
         click.echo(text)
-    for line in publish(verdicts_of(frame), markdown_summary(frame), junit, os.environ):
+    for line in publish(verdicts_of(found), markdown_summary(found), junit, os.environ):
         click.echo(line)
-    return REGRESSED in set(frame["verdict"])
+    return found.regressed
 
 
 def _save_baseline(run: Path, path: Path, options: list[str]) -> None:
@@ -860,7 +863,7 @@ def _save_baseline(run: Path, path: Path, options: list[str]) -> None:
         raise OneLineError(f"--{options[0].replace('_', '-')} belongs to --baseline; a saved baseline does not hold it")
     outcomes = outcomes_of(open_run(run))
     write_baseline(outcomes, path)
-    n, cells = outcomes.correct.shape
+    n, cells = len(outcomes.image_ids), len(outcomes.cells)
     click.echo(f"Written: {path}, the baseline of {outcomes.run['name']}: {n:,} images × {cells} cells.")
 
 
@@ -895,23 +898,27 @@ def _about(run: Run) -> dict[str, Any]:
     return {"name": run.name, "directory": run.directory, **{key: run.config[key] for key in keys}}
 
 
-def _print_summary(run: Run, frame: pd.DataFrame) -> None:
+def _print_summary(run: Run, summary: Measurements) -> None:
     """The table of one run, and below it what it is of and where its records lie."""
     from robustbench_bi.analysis.text import format_interval
     from robustbench_bi.reports.tables.display import display_summary
 
+    frame, (primary, *others) = summary.frame, summary.task.measures
     scores = frame["kind"].isin(["mce", "relative_mce"])
-    shown = display_summary(frame[~scores])
-    wanted = [column for column in ("corruption", "n", "top-1 %", "Δ to clean", "CE / mCE %") if column in shown]
+    shown = display_summary(replace(summary, frame=frame[~scores]))
+    wanted = [column for column in ("corruption", "n", primary.heading, "Δ to clean", "CE / mCE %") if column in shown]
     print_table(shown[wanted], title=run.name, rule_after=_last_category(frame))
     for _, row in frame[scores].iterrows():
         ends = row[["corruption_error", "corruption_error_low", "corruption_error_high"]]
         click.echo(f"{row['name']}: {format_interval(*ends, decimals=2)}")
     for _, row in frame[frame["kind"].isin(["clean", "mean"])].iterrows():
-        columns = (("top5", "top-5 %"), ("expected_calibration_error", "ECE %"), ("negative_log_likelihood", "NLL"))
-        parts = [f"{label} {format_interval(*row[[name, f'{name}_low', f'{name}_high']])}" for name, label in columns]
-        click.echo(f"{row['name']}: {', '.join(parts)}")
-    click.echo(frame.attrs["caption"])
+        parts = [
+            f"{measure.heading} {format_interval(*row[[measure.name, f'{measure.name}_low', f'{measure.name}_high']])}"
+            for measure in others
+        ]
+        if parts:
+            click.echo(f"{row['name']}: {', '.join(parts)}")
+    click.echo(summary.caption)
     broken = run.config["runtime"]["broken"]
     if broken:
         click.echo(f"Left out, because they cannot be decoded: {len(broken)} images; run.json lists them.")

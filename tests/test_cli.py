@@ -332,7 +332,8 @@ def flawless(path, changed):
     from robustbench_bi.analysis.baseline import read_baseline, write_baseline
 
     kept = read_baseline(path)
-    write_baseline(replace(kept, correct=kept.correct | True), changed)
+    answers = replace(kept.kept, correct=kept.kept.correct | True)
+    write_baseline(replace(kept, kept=answers), changed)
     return changed
 
 

@@ -159,7 +159,7 @@ def claims_frame(runs: Mapping[int, Mapping[str, Run]]) -> pd.DataFrame:
         for seed, of_seed in runs.items():
             if not {claim.model, claim.baseline} <= of_seed.keys():
                 continue
-            frame = comparison_frame([of_seed[claim.model]], of_seed[claim.baseline])
+            frame = comparison_frame([of_seed[claim.model]], of_seed[claim.baseline]).frame
             row = frame[frame["name"] == claim.name].iloc[0]
             rows.append(
                 claim._asdict()

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustbench_bi.ground.cells import SEVERITIES
-from robustbench_bi.metrics.intervals import (
-    Resampling,
-)
+from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.runs.run import Run
+from robustbench_bi.tasks import Measure
 
 # Settings that make other pictures of the same images; runs of one network mostly differ in one of them.
 _TELLING = ("generator", "table", "jpeg", "seed")
@@ -59,20 +58,31 @@ def describe_means(severities: Sequence[int]) -> str:
     return f"Means over severities {', '.join(map(str, severities))}."
 
 
-def describe_intervals(resampling: Resampling) -> str:
-    """A sentence on how the intervals were made.
+def describe_bootstrap(resampling: Resampling) -> str:
+    """The words on intervals by resampling, with no full stop.
 
     Example:
-        >>> describe_intervals(Resampling())
-        '95 % intervals: percentile bootstrap over images (2,000 resamples); single cells: Wilson.'
+        >>> describe_bootstrap(Resampling())
+        '95 % intervals: percentile bootstrap over images (2,000 resamples)'
     """
     return (
         f"{resampling.confidence * 100:g} % intervals: percentile bootstrap over images "
-        f"({resampling.repeats:,} resamples); single cells: Wilson."
+        f"({resampling.repeats:,} resamples)"
     )
 
 
-def _joined_captions(captions: dict[str, list[str]]) -> str:
+def describe_intervals(resampling: Resampling, measure: Measure) -> str:
+    """A sentence on how the intervals of a measure were made.
+
+    Example:
+        >>> describe_intervals(Resampling(), Measure("top1", "top-1", "top-1 accuracy", "%", proportion=True))
+        '95 % intervals: percentile bootstrap over images (2,000 resamples); single cells: Wilson.'
+    """
+    return f"{describe_bootstrap(resampling)}{'; single cells: Wilson' if measure.proportion else ''}."
+
+
+def joined_captions(captions: Mapping[str, Sequence[str]]) -> str:
+    """One caption for several models, from those of each: caption → models; they are named where theirs differ."""
     if len(captions) == 1:
         return next(iter(captions))
     return " ".join(f"{', '.join(models)}: {text}" for text, models in captions.items())

@@ -1,19 +1,24 @@
 """Runs against a baseline run, paired by image."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from robustbench_bi.analysis.captions import describe_data, describe_means, run_labels
-from robustbench_bi.analysis.groups import Group, bar_groups, cell_groups, corruption_groups, weight_matrix
+from robustbench_bi.analysis.captions import describe_bootstrap, describe_data, describe_means, run_labels
+from robustbench_bi.analysis.groups import Group, bar_groups, cell_groups, corruption_groups
+from robustbench_bi.analysis.measured import measured
 from robustbench_bi.errors import InputError, RunMismatchError
 from robustbench_bi.ground.cells import CLEAN, Cell, cell_label
-from robustbench_bi.metrics import load_scores
-from robustbench_bi.metrics.intervals import Floats, Grid, Resampling, arrange, bootstrap_interval, image_scores
-from robustbench_bi.metrics.paired import check_paired, holm, mcnemar, paired_t_test
+from robustbench_bi.metrics.intervals import Grid, Resampling, bootstrap_interval
+from robustbench_bi.metrics.paired import check_paired, holm
+from robustbench_bi.metrics.pairing import PAIRINGS, Pairing
+from robustbench_bi.metrics.statistics import Statistic
+from robustbench_bi.runs.identity import fields_compared, value_of
 from robustbench_bi.runs.run import Run
+from robustbench_bi.tasks import Measure, Task
 
 ROWS: dict[str, Callable[[Iterable[Cell]], list[Group]]] = {
     "bars": bar_groups,
@@ -21,21 +26,26 @@ ROWS: dict[str, Callable[[Iterable[Cell]], list[Group]]] = {
     "cells": cell_groups,
 }
 # Where these differ, the same image id is not the same picture.
-MUST_AGREE = {
-    "listing_hash": "the list of images",
-    "num_classes": "the number of classes",
-    "table": "the table of constants",
-    "jpeg": "the JPEG quality",
-    "generator": "the generator of the corruptions",
-    "pixel_version": "the version of the corruptions",
-    "seed": "the seed",
-}
-# Of these, a user may ask to compare across: other pictures, but of the same images.
-ACROSS = ("table", "jpeg", "generator", "seed")
-# Published files do not depend on these.
-_OF_MADE_PICTURES = ("table", "seed", "pixel_version")
-# Where these differ, the models may be compared, and the report says so.
-MAY_DIFFER = ("input_size", "resize_size", "interpolation", "precision")
+_MUST_AGREE = fields_compared("must agree")
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What a comparison found, and the sentences that belong to it.
+
+    Attributes:
+        frame: a row for each run and group of cells; see `comparison_frame`.
+        task: what the runs were asked; its primary measure is what is compared.
+        caption: what the numbers are, and how their intervals were made.
+        tests: which tests the p-values are of, and for how many they are corrected.
+        notes: what was not compared and which settings differ, a sentence each.
+    """
+
+    frame: pd.DataFrame
+    task: Task
+    caption: str = ""
+    tests: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def comparison_frame(
@@ -44,12 +54,13 @@ def comparison_frame(
     rows: Literal["bars", "corruptions", "cells"] = "bars",
     resampling: Resampling | None = None,
     across: Sequence[str] = (),
-) -> pd.DataFrame:
-    """Δ top-1 of runs over a baseline, with paired intervals and tests.
+) -> Comparison:
+    """Δ top-1 of runs over a baseline, or Δ of their task's primary number, with paired intervals and tests.
 
     Intervals are percentile bootstraps of the difference, over images. The p-value of a single cell is McNemar's
     (mid-p). That of a mean over cells is from a paired t-test with the image as the unit, because McNemar's test would
-    count an image several times.
+    count an image several times. A task whose number is no mean of per-image scores has a test of its own; see
+    `metrics.pairing`.
 
     Args:
         runs: finished runs, at least one.
@@ -63,8 +74,7 @@ def comparison_frame(
     Returns:
         A row for each run and group of cells that the run shares with the baseline: model, baseline, kind, name, n,
         cells, baseline_top1, top1 (percent), delta, delta_low, delta_high (points), p_value, test ("McNemar" or
-        "paired t"), p_holm (corrected over all rows of the frame). Its `attrs` hold "caption" and "tests", sentences on
-        what the numbers are, and "notes", a list of what was not compared and which settings differ.
+        "paired t"), p_holm (corrected over all rows of the frame).
 
     Raises:
         InputError: no runs, or an unknown kind of rows.
@@ -76,35 +86,39 @@ def comparison_frame(
         raise InputError(f"rows must be one of {', '.join(ROWS)}, got {rows!r}")
     resampling = resampling or Resampling()
     *labels, baseline_label = run_labels([*runs, baseline])
-    baseline_records = baseline.records()
-    baseline_grid = arrange(baseline_records)
-    frames, notes = [], []
+    of_baseline = measured(baseline)
+    task = of_baseline.task
+    pairing = PAIRINGS[task.load("PAIRING")]
+    frames: list[pd.DataFrame] = []
+    notes: list[str] = []
     severities: set[tuple[int, ...]] = set()
     for label, run in zip(labels, runs, strict=True):
         notes += check_settings(run.config, baseline.config, label, baseline_label, across)
-        records = run.records()
-        grid = arrange(records)
-        check_paired(grid, baseline_grid, label, baseline_label)
-        shared = [cell for cell in baseline_grid.cells if cell in grid.cells]
-        if not set(shared) - {CLEAN}:
-            raise RunMismatchError(
-                f"{label} and {baseline_label} share no corrupted cell; evaluate them on the same corruptions"
-            )
-        notes += _unshared(grid, baseline_grid, label, baseline_label)
+        found = measured(run)
+        check_paired(found.grid, of_baseline.grid, label, baseline_label)
+        shared = _shared(found.grid, of_baseline.grid, label, baseline_label)
+        notes += _unshared(found.grid, of_baseline.grid, label, baseline_label)
         severities.add(tuple(sorted({severity for _, severity in shared} - {CLEAN[1]})))
         groups = ROWS[rows](shared)
-        own = _top1_of_images(records, grid, groups)
-        other = _top1_of_images(baseline_records, baseline_grid, groups)
-        frame = _compare(own, other, groups, resampling)
+        pair = found.statistic(groups), of_baseline.statistic(groups)
+        frame = _compare(*pair, groups, task.primary, pairing, resampling)
         frame.insert(0, "model", label)
         frame.insert(1, "baseline", baseline_label)
         frames.append(frame)
     joined = pd.concat(frames, ignore_index=True)
     joined["p_holm"] = holm(joined["p_value"])
-    joined.attrs["caption"] = _describe_comparison(joined, baseline.config, severities, resampling)
-    joined.attrs["tests"] = _describe_tests(joined["p_value"])
-    joined.attrs["notes"] = notes
-    return joined
+    caption = _describe_comparison(joined, task.primary, baseline.config, severities, resampling)
+    return Comparison(joined, task, caption, _describe_tests(joined["p_value"], pairing), tuple(notes))
+
+
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run that another one is compared by: what a baseline keeps of its configuration.
+
+    What was added later and has its default is left out, so that the same run gives the same baseline as ever.
+    """
+    fields = {**_MUST_AGREE, **fields_compared("noted"), **fields_compared("normalisation")}
+    stated = [name for name, declared in fields.items() if name in config or not declared.added]
+    return {"data": config.get("data"), **{name: value_of(config, name) for name in stated}}
 
 
 def check_settings(
@@ -120,30 +134,48 @@ def check_settings(
         Notes on settings that may differ and do.
 
     Raises:
-        InputError: `across` names a setting that is not one of `ACROSS`.
+        InputError: `across` names a setting that a comparison cannot be across.
         RunMismatchError: a setting differs that makes other pictures; the message names it and both values.
     """
-    unknown = [field for field in across if field not in ACROSS]
+    may = [field for field, declared in _MUST_AGREE.items() if declared.across]
+    unknown = [field for field in across if field not in may]
     if unknown:
-        raise InputError(f"a comparison can be across {', '.join(ACROSS)}, got {unknown[0]!r}")
-    free = {*across, *(_OF_MADE_PICTURES if config.get("generator") == "files" else ())}
-    for field, words in MUST_AGREE.items():
-        if config.get(field) != baseline.get(field) and field not in free:
-            values = f"{_shown(config.get(field))} against {_shown(baseline.get(field))}"
+        raise InputError(f"a comparison can be across {', '.join(may)}, got {unknown[0]!r}")
+    files = config.get("generator") == "files"
+    for field, declared in _MUST_AGREE.items():
+        own, other = value_of(config, field), value_of(baseline, field)
+        if own != other and field not in across and not (files and declared.of_made_pictures):
             raise RunMismatchError(
-                f"{name} and {baseline_name} cannot be compared: {words} ({field}) is {values}; "
-                "evaluate both in the same way"
+                f"{name} and {baseline_name} cannot be compared: {declared.words} ({field}) is {_shown(own)} against "
+                f"{_shown(other)}; evaluate both in the same way"
             )
+    return differences(config, baseline, name, baseline_name, [*fields_compared("noted"), *across])
+
+
+def differences(
+    config: Mapping[str, Any], baseline: Mapping[str, Any], name: str, baseline_name: str, fields: Iterable[str]
+) -> list[str]:
+    """A note on each of these fields in which two configurations differ."""
     return [
-        f"{field} of {name} is {config.get(field)}, of {baseline_name} {baseline.get(field)}"
-        for field in (*MAY_DIFFER, *across)
-        if config.get(field) != baseline.get(field)
+        f"{field} of {name} is {value_of(config, field)}, of {baseline_name} {value_of(baseline, field)}"
+        for field in fields
+        if value_of(config, field) != value_of(baseline, field)
     ]
 
 
 def _shown(value: Any) -> str:
     text = str(value)
     return f"{text[:12]}…" if len(text) == 64 else text
+
+
+def _shared(grid: Grid, baseline: Grid, name: str, baseline_name: str) -> list[Cell]:
+    """The cells that two runs have in common, as many as a comparison needs."""
+    shared = [cell for cell in baseline.cells if cell in grid.cells]
+    if not set(shared) - {CLEAN}:
+        raise RunMismatchError(
+            f"{name} and {baseline_name} share no corrupted cell; evaluate them on the same corruptions"
+        )
+    return shared
 
 
 def _unshared(grid: Grid, baseline: Grid, name: str, baseline_name: str) -> list[str]:
@@ -157,49 +189,51 @@ def _unshared(grid: Grid, baseline: Grid, name: str, baseline_name: str) -> list
     return notes
 
 
-def _top1_of_images(records: pd.DataFrame, grid: Grid, groups: Sequence[Group]) -> Floats:
-    return image_scores(records, grid, load_scores("top1"), weight_matrix(groups, grid.cells))
-
-
-def _compare(own: Floats, other: Floats, groups: Sequence[Group], resampling: Resampling) -> pd.DataFrame:
-    """One row a group, from per-image top-1 scores (n, S) of a run and of the baseline."""
-    differences = own - other
-    low, high = bootstrap_interval(differences, resampling)
-    single = np.array([group.size == 1 for group in groups])
-    exact = mcnemar((differences < 0).sum(axis=0), (differences > 0).sum(axis=0))
+def _compare(
+    own: Statistic,
+    other: Statistic,
+    groups: Sequence[Group],
+    measure: Measure,
+    pairing: Pairing,
+    resampling: Resampling,
+) -> pd.DataFrame:
+    """One row a group, from the numbers of a run and of the baseline."""
+    difference = own.minus(other)
+    low, high = bootstrap_interval(difference, resampling)
+    p_values, tests = pairing.test(difference, np.array([group.size == 1 for group in groups]), resampling)
     return pd.DataFrame(
         {
             "kind": [group.kind for group in groups],
             "name": [group.name for group in groups],
-            "n": len(own),
+            "n": own.n,
             "cells": [group.size for group in groups],
-            "baseline_top1": other.mean(axis=0),
-            "top1": own.mean(axis=0),
-            "delta": differences.mean(axis=0),
+            f"baseline_{measure.name}": other.value(),
+            measure.name: own.value(),
+            "delta": difference.value(),
             "delta_low": low,
             "delta_high": high,
-            "p_value": np.where(single, exact, paired_t_test(differences)),
-            "test": np.where(single, "McNemar", "paired t"),
+            "p_value": p_values,
+            "test": tests,
         }
     )
 
 
-def _describe_tests(p_values: pd.Series) -> str:
+def _describe_tests(p_values: pd.Series, pairing: Pairing) -> str:
     number = int(p_values.notna().sum())
-    return (
-        "p: McNemar's test (mid-p) for a single cell, paired t-test over images for a mean; "
-        f"p (Holm) is corrected for the {number} tests of this table."
-    )
+    return f"p: {pairing.test_words}; p (Holm) is corrected for the {number} tests of this table."
 
 
 def _describe_comparison(
-    frame: pd.DataFrame, config: Mapping[str, Any], severities: set[tuple[int, ...]], resampling: Resampling
+    frame: pd.DataFrame,
+    measure: Measure,
+    config: Mapping[str, Any],
+    severities: set[tuple[int, ...]],
+    resampling: Resampling,
 ) -> str:
     means = "Means over the severities that each run shares with the baseline."
     if len(severities) == 1:
         means = describe_means(next(iter(severities)))
     return (
-        f"Δ top-1 in points over {frame['baseline'].iloc[0]}, paired by image. "
-        f"{describe_data(config, int(frame['n'].iloc[0]))} {means} {resampling.confidence * 100:g} % intervals: "
-        f"percentile bootstrap over images ({resampling.repeats:,} resamples)."
+        f"Δ {measure.short} in points over {frame['baseline'].iloc[0]}, paired by image. "
+        f"{describe_data(config, int(frame['n'].iloc[0]))} {means} {describe_bootstrap(resampling)}."
     )

@@ -1,29 +1,58 @@
 """The gate: whether a run has become worse than a baseline, image by image.
 
-A row (clean, the mean, a category, a corruption) regresses where its top-1 dropped by more than a given number of
-points and its paired interval lies below zero. The unit is the image: an image's score in a row is the mean of its
-outcomes over the row's cells, so cells that share an image are never taken for separate samples.
+A row (clean, the mean, a category, a corruption) regresses where its top-1, or its task's primary number, dropped by
+more than a given number of points and its paired interval lies below zero. The unit is the image: an image's score in a
+row is the mean of its outcomes over the row's cells, so cells that share an image are never taken for separate samples.
 
 All rows are tested at once. So each interval is at 1 − (1 − confidence) / rows (Bonferroni), and together they hold at
 the confidence that was asked for. That far out a bootstrap would rest on a handful of its resamples. The interval is
 that of the paired t-test instead: a bootstrap with enough resamples agrees with it, and it draws nothing at random, so
-the same two runs always get the same verdict.
+the same two runs always get the same verdict. `metrics.pairing` says what stands in for it where a task's number is no
+mean of per-image scores.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from robustbench_bi.analysis.baseline import NORMALISATION, Outcomes
+from robustbench_bi.analysis.baseline import Outcomes
 from robustbench_bi.analysis.captions import describe_data, describe_means
-from robustbench_bi.analysis.comparison import check_settings
+from robustbench_bi.analysis.comparison import check_settings, differences
 from robustbench_bi.analysis.groups import summary_groups, weight_matrix
 from robustbench_bi.errors import InputError, RunMismatchError
 from robustbench_bi.ground.cells import CLEAN, Cell, cell_label
-from robustbench_bi.metrics.paired import check_paired, paired_t_interval
+from robustbench_bi.metrics.paired import check_paired
+from robustbench_bi.metrics.pairing import PAIRINGS
+from robustbench_bi.runs.identity import fields_compared
+from robustbench_bi.tasks import Task
 
 HOLDS, UNPROVEN, REGRESSED = "holds", "drop not proven", "REGRESSED"
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """What the gate found, and the sentences that belong to it.
+
+    Attributes:
+        frame: a row each for clean, the mean, every category and every corruption; see `gate_frame`.
+        task: what the runs were asked; its primary measure is what is compared.
+        headline: what was found, in a sentence or two.
+        caption: what the numbers are, and how their intervals were made.
+        notes: what was not compared or differs, a sentence each.
+    """
+
+    frame: pd.DataFrame
+    task: Task
+    headline: str = ""
+    caption: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def regressed(self) -> bool:
+        """Whether any row did."""
+        return REGRESSED in set(self.frame["verdict"])
 
 
 def gate_frame(
@@ -33,7 +62,7 @@ def gate_frame(
     max_drop: float = 1.0,
     confidence: float = 0.95,
     skip_new_cells: bool = False,
-) -> pd.DataFrame:
+) -> Gate:
     """Compare a run with a baseline, row by row.
 
     Args:
@@ -47,25 +76,27 @@ def gate_frame(
         A row each for clean, the mean over ImageNet-C's corruptions, every category and every corruption, as far as the
         baseline has them: kind, name, n, cells, baseline_top1, top1 (percent), delta, delta_low, delta_high (points),
         verdict. The verdict is "REGRESSED"; or "drop not proven", where the drop is too large but the interval reaches
-        zero; or "holds". Its `attrs` hold "headline" and "caption", what was found and what the numbers are, and
-        "notes", a list of what was not compared or differs.
+        zero; or "holds".
 
     Raises:
         InputError: an option is out of range, or there are fewer than two images.
         RunMismatchError: the two differ in images, labels, settings or cells; the message says in what.
 
     Example:
+        >>> from robustbench_bi.tasks.classification import Answers
         >>> def outcomes(wrong):
         ...     correct = np.ones((100, 2), dtype=bool)
         ...     correct[:wrong, 1] = False
         ...     settings = {"data": "demo", "input_size": 64, "generator": "files"}
         ...     cells = (("none", 0), ("fog", 1))
-        ...     return Outcomes({"name": "net"}, settings, np.arange(100), np.zeros(100, dtype=int), cells, correct)
-        >>> gate_frame(outcomes(30), outcomes(10))[["name", "delta", "verdict"]].values.tolist()[-1]
+        ...     answers = Answers(np.zeros(100, dtype=int), correct)
+        ...     return Outcomes({"name": "net"}, settings, np.arange(100), cells, answers)
+        >>> gate_frame(outcomes(30), outcomes(10)).frame[["name", "delta", "verdict"]].values.tolist()[-1]
         ['fog', -20.0, 'REGRESSED']
     """
+    task = baseline.task
     if not 0 <= max_drop <= 100:
-        raise InputError(f"max-drop must be points of top-1 from 0 to 100, got {max_drop:g}")
+        raise InputError(f"max-drop must be points of {task.primary.short} from 0 to 100, got {max_drop:g}")
     if not 0 < confidence < 1:
         raise InputError(f"confidence must be between 0 and 1, got {confidence:g}")
     notes = _check_comparable(run, baseline, skip_new_cells)
@@ -74,10 +105,12 @@ def gate_frame(
         raise InputError(f"a gate needs at least two images, got {n}")
     groups = summary_groups(cells)
     weights = weight_matrix(groups, cells)
-    own = run.correct[:, [run.cells.index(cell) for cell in cells]]
-    changes = 100.0 * ((own.astype(np.int8) - baseline.correct) @ weights)
-    low, high = paired_t_interval(changes, 1 - (1 - confidence) / len(groups))
-    delta = changes.mean(axis=0)
+    own = run.kept.statistic([run.cells.index(cell) for cell in cells], weights)
+    other = baseline.kept.statistic(range(len(cells)), weights)
+    change = own.minus(other)
+    pairing = PAIRINGS[task.load("PAIRING")]
+    low, high = pairing.interval(change, 1 - (1 - confidence) / len(groups))
+    delta = change.value()
     # A sum of weights may miss a drop of exactly the allowed size by its last bits.
     dropped = np.round(-delta, 9) > max_drop
     frame = pd.DataFrame(
@@ -86,18 +119,16 @@ def gate_frame(
             "name": [group.name for group in groups],
             "n": n,
             "cells": [group.size for group in groups],
-            "baseline_top1": 100.0 * (baseline.correct.mean(axis=0) @ weights),
-            "top1": 100.0 * (own.mean(axis=0) @ weights),
+            f"baseline_{task.primary.name}": other.value(),
+            task.primary.name: own.value(),
             "delta": delta,
             "delta_low": low,
             "delta_high": high,
             "verdict": np.select([dropped & (high < 0), dropped], [REGRESSED, UNPROVEN], HOLDS),
         }
     )
-    frame.attrs["headline"] = _headline(frame, max_drop)
-    frame.attrs["caption"] = _caption(run, baseline, frame, max_drop, confidence)
-    frame.attrs["notes"] = notes
-    return frame
+    caption = _caption(run, baseline, frame, pairing.interval_words, max_drop, confidence)
+    return Gate(frame, task, _headline(frame, max_drop), caption, tuple(notes))
 
 
 def _check_comparable(run: Outcomes, baseline: Outcomes, skip_new_cells: bool) -> list[str]:
@@ -113,11 +144,9 @@ def _check_comparable(run: Outcomes, baseline: Outcomes, skip_new_cells: bool) -
             f"the run lacks {len(missing)} of the baseline's {len(baseline.cells)} cells: {_some(missing)}; "
             "evaluate it with the same --suite and --severities"
         )
-    notes = [
-        f"{field} of the run is {run.settings.get(field)}, of the baseline {baseline.settings.get(field)}"
-        for field in NORMALISATION
-        if run.settings.get(field) != baseline.settings.get(field)
-    ]
+    # These belong to the network, which is what is compared.
+    normalisation = fields_compared("normalisation")
+    notes = differences(run.settings, baseline.settings, "the run", "the baseline", normalisation)
     new = [cell for cell in run.cells if cell not in baseline.cells]
     if new and not skip_new_cells:
         raise RunMismatchError(
@@ -150,14 +179,16 @@ def _count(number: float, noun: str) -> str:
     return f"{number:g} {noun}{'' if number == 1 else 's'}"
 
 
-def _caption(run: Outcomes, baseline: Outcomes, frame: pd.DataFrame, max_drop: float, confidence: float) -> str:
+def _caption(
+    run: Outcomes, baseline: Outcomes, frame: pd.DataFrame, intervals: str, max_drop: float, confidence: float
+) -> str:
     names = [f"{one.run['name']} ({one.run.get('fingerprint', '')[:12]})" for one in (run, baseline)]
     severities = sorted({severity for _, severity in baseline.cells} - {CLEAN[1]})
     each = 100 * (1 - (1 - confidence) / len(frame))
     text = (
         f"{names[0]} against the baseline {names[1]}, paired by image. "
-        f"{describe_data(baseline.settings, len(baseline.image_ids))} {describe_means(severities)} Intervals: paired t "
-        f"over images, together at {confidence * 100:g} % (Bonferroni: each of {len(frame)} at {each:.6g} %). A row "
+        f"{describe_data(baseline.settings, len(baseline.image_ids))} {describe_means(severities)} Intervals: "
+        f"{intervals}, together at {confidence * 100:g} % (Bonferroni: each of {len(frame)} at {each:.6g} %). A row "
         f"regresses where it drops by more than {_count(max_drop, 'point')} and its interval lies below zero."
     )
     half = ((frame["delta_high"] - frame["delta_low"]) / 2).to_numpy()

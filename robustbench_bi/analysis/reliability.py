@@ -1,4 +1,4 @@
-"""Frames of the report page: several runs' summaries, their calibration by confidence, and their worst cells."""
+"""Calibration of several runs by confidence, of tasks that have "reliability"."""
 
 from collections.abc import Sequence
 
@@ -6,19 +6,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustbench_bi.analysis.captions import _joined_captions, describe_data, run_labels
+from robustbench_bi.analysis.captions import describe_data, joined_captions, run_labels
+from robustbench_bi.analysis.result import Result
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.metrics.calibration import BINS, calibration_scores
-from robustbench_bi.metrics.intervals import (
-    Resampling,
-    bootstrap_interval,
-    wilson_interval,
-)
+from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, wilson_interval
 from robustbench_bi.metrics.robustness import benchmark_corruptions
 from robustbench_bi.runs.run import Run
 
 
-def reliability_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> pd.DataFrame:
+def reliability_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> Result:
     """Accuracy by confidence in 15 bins of equal width, on clean images and on corrupted ones.
 
     The corrupted cells (those of ImageNet-C's corruptions where there are any) are pooled, so each image comes several
@@ -52,12 +49,12 @@ def reliability_frame(runs: Sequence[Run], resampling: Resampling | None = None)
                 frames.append(frame)
         captions.setdefault(describe_data(run.config, int(run.config["n"])), []).append(label)
     joined = pd.concat(frames, ignore_index=True)
-    joined.attrs["caption"] = (
-        f"{_joined_captions(captions)} {BINS} bins of equal width; corrupted cells are pooled. "
+    caption = (
+        f"{joined_captions(captions)} {BINS} bins of equal width; corrupted cells are pooled. "
         f"{resampling.confidence * 100:g} % intervals: Wilson with the effective number of images; "
         f"ECE: percentile bootstrap over images ({resampling.repeats:,} resamples)."
     )
-    return joined
+    return Result(joined, caption)
 
 
 def _reliability(records: pd.DataFrame, resampling: Resampling) -> pd.DataFrame:

@@ -8,11 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from robustbench_bi.analysis.groups import Group, error_groups, summary_groups, weighted
+from robustbench_bi.analysis.measured import Measurements
 from robustbench_bi.corruptions import CORRUPTIONS
 from robustbench_bi.errors import DataError, UnknownNameError
 from robustbench_bi.ground.cells import CLEAN, MEAN, SEVERITIES, Cell, cell_label, cells_by_corruption
 from robustbench_bi.metrics.naming import PUBLISHED_IMAGES, coverage, qualify
 from robustbench_bi.metrics.robustness import corruption_error_weights, missing_cells
+from robustbench_bi.tasks import TASKS
 
 _NORMALISER = "alexnet"
 
@@ -123,7 +125,7 @@ def _check_model(label: str, own: pd.DataFrame) -> None:
         )
 
 
-def score(cells: pd.DataFrame, normaliser: pd.DataFrame | None = None) -> pd.DataFrame:
+def score(cells: pd.DataFrame, normaliser: pd.DataFrame | None = None) -> Measurements:
     """Means, corruption errors, mCE and relative mCE of every model of a table.
 
     Args:
@@ -135,7 +137,7 @@ def score(cells: pd.DataFrame, normaliser: pd.DataFrame | None = None) -> pd.Dat
         A row for each model and each of clean, the mean over ImageNet-C's corruptions, categories, corruptions, mCE and
         relative mCE: model, kind, name, n (NaN where the table does not tell), cells, top1, delta (to clean),
         corruption_error. mCE bears a qualified name unless all 15 corruptions are there at five severities, over 50,000
-        images where the table tells n, relative to AlexNet. `attrs["notes"]` lists what is missing.
+        images where the table tells n, relative to AlexNet. Its notes list what is missing.
 
     Raises:
         DataError: the normaliser holds several models, none of them AlexNet.
@@ -143,7 +145,7 @@ def score(cells: pd.DataFrame, normaliser: pd.DataFrame | None = None) -> pd.Dat
     Example:
         >>> frame = pd.DataFrame({"model": "net", "corruption": ["none", "fog", "snow"], "severity": 0, "n": math.nan,
         ...     "top1": [76.0, 45.8, 32.5]})
-        >>> score(frame)[["name", "top1"]].dropna().values.tolist()[:2]
+        >>> score(frame).frame[["name", "top1"]].dropna().values.tolist()[:2]
         [['clean', 76.0], ['mean (2 of 15)', 39.15]]
     """
     divisors, reference = (None, "AlexNet") if normaliser is None else _one_normaliser(normaliser)
@@ -155,12 +157,11 @@ def score(cells: pd.DataFrame, normaliser: pd.DataFrame | None = None) -> pd.Dat
         notes += [f"{model}: {remark}" for remark in remarks]
     joined = pd.concat(frames, ignore_index=True)
     source = "AlexNet's published errors on ImageNet-C" if divisors is None else f"the errors of {reference} as given"
-    joined.attrs["caption"] = (
+    caption = (
         f"Accuracies as given, in percent, without intervals: these need records of single images. "
         f"Corruption errors are relative to {source}."
     )
-    joined.attrs["notes"] = notes
-    return joined
+    return Measurements(joined, TASKS["classification"], caption, tuple(notes))
 
 
 def _one_normaliser(normaliser: pd.DataFrame) -> tuple[dict[Cell, float], str]:

@@ -1,7 +1,6 @@
-"""Frames of one run or several: what `eval` prints, and what figures are drawn from.
+"""Summaries of one run or several: what `eval` prints, and what figures are drawn from.
 
-Accuracies are in percent, their differences in points. `frame.attrs["caption"]` says what the numbers are of and how
-the intervals were made; figures and Markdown files print it below.
+Accuracies are in percent, their differences in points.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,33 +10,24 @@ import numpy as np
 import pandas as pd
 
 from robustbench_bi.analysis.captions import (
-    _joined_captions,
+    describe_bootstrap,
     describe_data,
     describe_intervals,
     describe_means,
+    joined_captions,
     run_labels,
 )
-from robustbench_bi.analysis.groups import Group, error_groups, summary_groups, weight_matrix, weighted
+from robustbench_bi.analysis.groups import Group, cell_groups, error_groups, summary_groups, weighted
+from robustbench_bi.analysis.measured import Measured, Measurements, common_task, measured
 from robustbench_bi.data.sources import named_source
-from robustbench_bi.metrics import METRICS, load_scores
-from robustbench_bi.metrics.calibration import calibrated_level
-from robustbench_bi.metrics.intervals import (
-    Floats,
-    Grid,
-    Resampling,
-    arrange,
-    bootstrap_interval,
-    image_scores,
-    wilson_interval,
-)
+from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, wilson_interval
 from robustbench_bi.metrics.naming import mce_name
 from robustbench_bi.metrics.robustness import corruption_error_weights
+from robustbench_bi.metrics.statistics import Statistic, changes_from_first, joined
 from robustbench_bi.runs.run import Run
 
-PROPORTIONS = ("top1", "top5")
 
-
-def summary_frame(run: Run, resampling: Resampling | None = None) -> pd.DataFrame:
+def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurements:
     """The summary of a run with intervals.
 
     A mean weighs severities equally within a corruption, and corruptions equally within a category. Intervals are
@@ -53,9 +43,10 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> pd.DataFram
 
         - kind: "clean", "mean", "category", "corruption", "mce" or "relative_mce"; name: the row's label
         - n: images; cells: cells in the mean
-        - top1, top5, expected_calibration_error (percent), negative_log_likelihood (nats): a column for each metric of
-          images
-        - delta: top-1 minus clean top-1, paired by image; absent (NaN) where the run has no clean cell
+        - a column for each measure of the run's task. Of classification, for each metric of images: top1, top5,
+          expected_calibration_error (percent), negative_log_likelihood (nats)
+        - delta: the task's primary number (top-1) minus its clean value, paired by image; absent (NaN) where the run
+          has no clean cell
         - corruption_error: CE of a corruption, or the row's mCE, in percent; NaN where AlexNet's errors do not apply
         - each of these with _low and _high, the ends of its interval; the lower end of a calibration error is lowered
           by the error that a calibrated network would show, since the estimate is biased upwards by up to that
@@ -64,57 +55,60 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> pd.DataFram
         DataError: the records do not hold every image once in every cell, or hold values that are not finite.
     """
     resampling = resampling or Resampling()
-    records = run.records()
-    grid = arrange(records)
-    n = len(grid.image_ids)
-    groups = summary_groups(grid.cells)
-    weights = weight_matrix(groups, grid.cells)
-    columns = {
-        metric.name: (groups, image_scores(records, grid, load_scores(metric.name), weights))
-        for metric in METRICS
-        if metric.of == "images"
+    found = measured(run)
+    groups = summary_groups(found.grid.cells)
+    columns: dict[str, tuple[list[Group], Statistic]] = {
+        measure.name: (groups, found.statistic(groups, measure)) for measure in found.task.measures
     }
-    top1 = columns["top1"][1]
     if groups[0].kind == "clean":
-        columns["delta"] = groups[1:], top1[:, 1:] - top1[:, :1]
-    errors = _error_groups(run.config, n, grid.cells)
-    errors_of_images = image_scores(records, grid, _error_scores, weight_matrix(errors, grid.cells))
-    columns["corruption_error"] = errors, errors_of_images
+        columns["delta"] = groups[1:], changes_from_first(columns[found.task.primary.name][1])
+    errors = _error_groups(run.config, found)
+    if found.task.has("corruption_error"):
+        columns["corruption_error"] = errors, found.errors(errors)
 
-    frame = _estimates(columns, n, resampling)
+    frame = _estimates(columns, resampling)
     sizes = {(group.kind, group.name): group.size for group in [*groups, *errors]}
-    frame.insert(2, "n", n)
+    frame.insert(2, "n", found.n)
     frame.insert(3, "cells", [sizes[kind, name] for kind, name in zip(frame["kind"], frame["name"], strict=True)])
-    for metric_name in PROPORTIONS:
+    _replace_intervals_of_cells(frame, found, resampling)
+    _lower_by_chance(frame, found, groups)
+    caption = (
+        describe_data(run.config, found.n),
+        describe_means(run.config["severities"]),
+        describe_intervals(resampling, found.task.primary),
+    )
+    return Measurements(frame, found.task, " ".join(caption))
+
+
+def _replace_intervals_of_cells(frame: pd.DataFrame, found: Measured, resampling: Resampling) -> None:
+    """Give proportions of single cells Wilson's interval."""
+    for name in (measure.name for measure in found.task.measures if measure.proportion):
         # Where every image scores alike a bootstrap has no width, which would claim too much.
-        alike = (frame[f"{metric_name}_low"] == frame[f"{metric_name}_high"]) & frame[metric_name].isin([0.0, 100.0])
-        single = ((frame["cells"] == 1) | alike) & frame[metric_name].notna()
-        low, high = wilson_interval(frame.loc[single, metric_name].to_numpy(), n, resampling.confidence)
-        frame.loc[single, f"{metric_name}_low"], frame.loc[single, f"{metric_name}_high"] = low, high
-    _lower_calibration_ends(frame, records, grid, groups)
-    sentences = (describe_data(run.config, n), describe_means(run.config["severities"]), describe_intervals(resampling))
-    frame.attrs["caption"] = " ".join(sentences)
-    return frame
+        alike = (frame[f"{name}_low"] == frame[f"{name}_high"]) & frame[name].isin([0.0, 100.0])
+        single = ((frame["cells"] == 1) | alike) & frame[name].notna()
+        low, high = wilson_interval(frame.loc[single, name].to_numpy(), found.n, resampling.confidence)
+        frame.loc[single, f"{name}_low"], frame.loc[single, f"{name}_high"] = low, high
 
 
-def _lower_calibration_ends(frame: pd.DataFrame, records: pd.DataFrame, grid: Grid, groups: Sequence[Group]) -> None:
-    """Lower the lower ends of calibration errors by the part that may be bias: what a calibrated network would show."""
-    confidence = records[["confidence"]]
-    levels = {cell: calibrated_level(confidence.take(grid.rows[:, place])) for place, cell in enumerate(grid.cells)}
-    bias = {(group.kind, group.name): weighted(group, levels) for group in groups}
-    lowered = [bias.get(key, np.nan) for key in zip(frame["kind"], frame["name"], strict=True)]
-    column = "expected_calibration_error_low"
-    frame[column] = (frame[column] - lowered).clip(lower=0)
+def _lower_by_chance(frame: pd.DataFrame, found: Measured, groups: Sequence[Group]) -> None:
+    """Lower the lower ends of what is biased by the part that may be chance: for ECE, that of a calibrated network."""
+    numbers = found.records.drop(columns=["corruption", "severity"])
+    for measure in (measure for measure in found.task.measures if measure.chance):
+        chance = measure.load_chance()
+        levels = {cell: chance(numbers.take(found.grid.rows[:, place])) for place, cell in enumerate(found.grid.cells)}
+        bias = {(group.kind, group.name): weighted(group, levels) for group in groups}
+        lowered = [bias.get(key, np.nan) for key in zip(frame["kind"], frame["name"], strict=True)]
+        column = f"{measure.name}_low"
+        frame[column] = (frame[column] - lowered).clip(lower=0)
 
 
-def _error_scores(records: pd.DataFrame) -> Floats:
-    return 100.0 - load_scores("top1")(records)
-
-
-def _error_groups(config: Mapping[str, Any], n: int, cells: Sequence[tuple[str, int]]) -> list[Group]:
+def _error_groups(config: Mapping[str, Any], found: Measured) -> list[Group]:
     """CE of each corruption, mCE and relative mCE; nothing where AlexNet's errors do not apply."""
+    cells = found.grid.cells
+    if not found.task.has("corruption_error"):
+        return []
     source, _ = named_source(str(config["data"]))
-    settings = {**config, "n": n}
+    settings = {**config, "n": found.n}
     name = mce_name(settings, cells, applies=source.mce_applies, part_of_imagenet=source.part_of_imagenet)
     if name is None:
         return []
@@ -122,63 +116,75 @@ def _error_groups(config: Mapping[str, Any], n: int, cells: Sequence[tuple[str, 
     return [*(Group("corruption", corruption, own) for corruption, own in weights.items()), *error_groups(cells, name)]
 
 
-def _estimates(columns: Mapping[str, tuple[list[Group], Floats]], n: int, resampling: Resampling) -> pd.DataFrame:
+def _estimates(columns: Mapping[str, tuple[list[Group], Statistic]], resampling: Resampling) -> pd.DataFrame:
     """A frame of kind, name, and of each column with its interval; all are resampled together."""
-    low, high = bootstrap_interval(np.hstack([scores for _, scores in columns.values()]), resampling)
+    low, high = bootstrap_interval(joined([statistic for _, statistic in columns.values()]), resampling)
     frames = []
     start = 0
-    for column, (groups, scores) in columns.items():
+    for column, (groups, statistic) in columns.items():
         end = start + len(groups)
-        values = {column: scores.mean(axis=0), f"{column}_low": low[start:end], f"{column}_high": high[start:end]}
+        values = {column: statistic.value(), f"{column}_low": low[start:end], f"{column}_high": high[start:end]}
         index = pd.MultiIndex.from_tuples([(group.kind, group.name) for group in groups], names=["kind", "name"])
         frames.append(pd.DataFrame(values, index=index))
         start = end
     return pd.concat(frames, axis=1, sort=False).reset_index()
 
 
-def cells_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> pd.DataFrame:
-    """Every cell of every run with Wilson's interval.
+def cells_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> Measurements:
+    """Every cell of every run with the interval of the task's primary number: Wilson's for top-1.
 
     Args:
-        runs: finished runs.
-        resampling: only its confidence is used.
+        runs: finished runs of one task.
+        resampling: of proportions, only its confidence is used.
 
     Returns:
-        A frame with model, corruption, severity, n, top1, top5, loss, top1_low and top1_high.
+        A frame with model, the columns of `Run.cells()`, and _low and _high of the primary number. Of classification:
+        model, corruption, severity, n, top1, top5, loss, top1_low and top1_high.
+
+    Raises:
+        RunMismatchError: a run is not finished, or they are of several tasks.
     """
-    confidence = (resampling or Resampling()).confidence
+    resampling = resampling or Resampling()
+    task = common_task(runs)
+    name = task.primary.name
     frames = []
     data: dict[str, list[str]] = {}
     for label, run in zip(run_labels(runs), runs, strict=True):
         frame = run.cells()
         n = int(frame["n"].iloc[0])
         frame.insert(0, "model", label)
-        frame["top1_low"], frame["top1_high"] = wilson_interval(frame["top1"].to_numpy(), n, confidence)
+        if task.primary.proportion:
+            ends = wilson_interval(frame[name].to_numpy(), n, resampling.confidence)
+        else:
+            cells = [(str(c), int(s)) for c, s in zip(frame["corruption"], frame["severity"], strict=True)]
+            ends = bootstrap_interval(measured(run).statistic(cell_groups(cells)), resampling)
+        frame[f"{name}_low"], frame[f"{name}_high"] = ends
         frames.append(frame)
         data.setdefault(describe_data(run.config, n), []).append(label)
-    joined = pd.concat(frames, ignore_index=True)
-    sentences = [text if len(data) == 1 else f"{', '.join(models)}: {text}" for text, models in data.items()]
-    joined.attrs["caption"] = f"{' '.join(sentences)} {confidence * 100:g} % intervals: Wilson."
-    return joined
+    of_cells = f"{resampling.confidence * 100:g} % intervals: Wilson."
+    intervals = of_cells if task.primary.proportion else f"{describe_bootstrap(resampling)}."
+    return Measurements(pd.concat(frames, ignore_index=True), task, f"{joined_captions(data)} {intervals}")
 
 
-def summaries_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> pd.DataFrame:
+def summaries_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> Measurements:
     """The summaries of several runs, one below the other.
 
     Args:
-        runs: finished runs, at least one.
+        runs: finished runs of one task, at least one.
         resampling: of the intervals.
 
     Returns:
         `summary_frame` of each, with the column model in front. Its caption names the runs where they differ in data.
+
+    Raises:
+        RunMismatchError: a run is not finished, or they are of several tasks.
     """
+    task = common_task(runs)
     frames = []
     captions: dict[str, list[str]] = {}
     for label, run in zip(run_labels(runs), runs, strict=True):
-        frame = summary_frame(run, resampling)
-        frame.insert(0, "model", label)
-        frames.append(frame)
-        captions.setdefault(frame.attrs["caption"], []).append(label)
-    joined = pd.concat(frames, ignore_index=True)
-    joined.attrs["caption"] = _joined_captions(captions)
-    return joined
+        summary = summary_frame(run, resampling)
+        frames.append(summary.frame)
+        summary.frame.insert(0, "model", label)
+        captions.setdefault(summary.caption, []).append(label)
+    return Measurements(pd.concat(frames, ignore_index=True), task, joined_captions(captions))

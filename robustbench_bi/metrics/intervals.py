@@ -1,8 +1,8 @@
 """Intervals by resampling images.
 
 The cells of a run share their images, so cells are not independent: an interval that resamples cells, or treats them as
-separate samples, is too narrow. Here every statistic is written as the mean over images of a per-image score, where an
-image's score is a weighted sum over its cells. Resampling images then keeps each image's cells together.
+separate samples, is too narrow. Resampling images keeps each image's cells together. Mostly a number is the mean over
+images of a per-image score, where an image's score is a weighted sum over its cells; `statistics` tells of others.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,9 @@ from scipy.stats import norm
 
 from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.ground.cells import Cell
+from robustbench_bi.metrics.statistics import Floats as Floats
+from robustbench_bi.metrics.statistics import ImageMeans, Statistic
 
-Floats = NDArray[np.float64]
 # Weights of about 32 MB at a time.
 _CHUNK = 2**22
 
@@ -47,19 +48,24 @@ class Resampling:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where the record of each image in each cell stands.
+    """The images and cells of a run, and where the record of each image in each cell stands.
 
     Attributes:
         image_ids: int64 (n,), increasing.
-        labels: (n,).
+        labels: (n,), what two runs on the same images must agree in: of classification, the label of each.
         cells: the C cells, in the order of the records.
-        rows: int64 (n, C), row numbers of the records.
+        rows: int64 (n, C), row numbers of the records; (n, 0) where an image may have any number of them.
     """
 
     image_ids: NDArray[np.int64]
     labels: NDArray[np.integer]
     cells: tuple[Cell, ...]
     rows: NDArray[np.int64]
+
+
+def grid_of(image_ids: NDArray[np.int64], labels: NDArray[np.integer], cells: tuple[Cell, ...]) -> Grid:
+    """The images and cells, without rows of records."""
+    return Grid(image_ids, labels, cells, np.empty((len(image_ids), 0), dtype=np.int64))
 
 
 def arrange(records: pd.DataFrame) -> Grid:
@@ -133,38 +139,48 @@ def image_scores(
     return totals
 
 
-def bootstrap_means(scores: Floats, resampling: Resampling) -> Floats:
-    """Means of resampled images.
+def bootstrap_values(statistic: Statistic, resampling: Resampling) -> Floats:
+    """The numbers of a statistic on resampled images.
 
     Args:
-        scores: (n, S), one row an image.
-        resampling: number of resamples and seed.
+        statistic: S numbers of n images.
+        resampling: number of resamples and seed; another statistic of as many images meets the same resamples.
 
     Returns:
-        Means (repeats, S). Memory stays within some 150 MB beside the arguments.
+        Numbers (repeats, S). The weights stay within some 150 MB.
 
     Example:
-        >>> bootstrap_means(np.ones((5, 1)), Resampling(repeats=100)).mean()
+        >>> bootstrap_values(ImageMeans(np.ones((5, 1))), Resampling(repeats=100)).mean()
         np.float64(1.0)
     """
-    n = len(scores)
+    n = statistic.n
     generator = np.random.default_rng(resampling.seed)
-    means = np.empty((resampling.repeats, scores.shape[1]))
+    parts = []
     step = max(1, _CHUNK // n)
     for start in range(0, resampling.repeats, step):
         count = min(step, resampling.repeats - start)
         drawn = generator.integers(n, size=(count, n))
         drawn += n * np.arange(count)[:, None]
         weights = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)
-        means[start : start + count] = weights.astype(np.float64) @ scores / n
-    return means
+        parts.append(statistic.resampled(weights.astype(np.float64)))
+    return np.concatenate(parts)
 
 
-def bootstrap_interval(scores: Floats, resampling: Resampling) -> tuple[Floats, Floats]:
-    """Percentile bootstrap interval of each mean (Efron & Tibshirani 1993, ch. 13), resampling images.
+def bootstrap_means(scores: Floats, resampling: Resampling) -> Floats:
+    """`bootstrap_values` of the means of per-image scores (n, S).
+
+    Example:
+        >>> bootstrap_means(np.ones((5, 1)), Resampling(repeats=100)).mean()
+        np.float64(1.0)
+    """
+    return bootstrap_values(ImageMeans(scores), resampling)
+
+
+def bootstrap_interval(of: Statistic | Floats, resampling: Resampling) -> tuple[Floats, Floats]:
+    """Percentile bootstrap interval of each number (Efron & Tibshirani 1993, ch. 13), resampling images.
 
     Args:
-        scores: (n, S), one row an image.
+        of: S numbers of n images; or per-image scores (n, S), for their means.
         resampling: confidence, resamples and seed.
 
     Returns:
@@ -175,10 +191,12 @@ def bootstrap_interval(scores: Floats, resampling: Resampling) -> tuple[Floats, 
         >>> bool(44 < low[0] < 46 and 54 < high[0] < 56)
         True
     """
-    if len(scores) < 2:
-        return np.full(scores.shape[1], np.nan), np.full(scores.shape[1], np.nan)
+    statistic = ImageMeans(of) if isinstance(of, np.ndarray) else of
+    if statistic.n < 2:
+        nothing = np.full(len(statistic.value()), np.nan)
+        return nothing, nothing.copy()
     tail = (1 - resampling.confidence) / 2
-    low, high = np.quantile(bootstrap_means(scores, resampling), [tail, 1 - tail], axis=0)
+    low, high = np.quantile(bootstrap_values(statistic, resampling), [tail, 1 - tail], axis=0)
     return low, high
 
 

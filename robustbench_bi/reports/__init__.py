@@ -20,10 +20,10 @@ class FigureRow:
     Attributes:
         name: its name on the command line and its file name without suffix.
         code: the function, what it is drawn from → matplotlib Figure.
-        frame: what it is drawn from. Of finished runs: "comparison" (`comparison_frame`), "cells" (`cells_frame`),
-            "summaries" (`summaries_frame`) or "reliability" (`reliability_frame`); of what a probe measured, by a
-            command of its own: "spectra" (`spectra_frame`), "heat_maps" (`heat_map_frame`) or "fourier"
-            (`FourierErrors`).
+        frame: what it is drawn from. Of finished runs of any task: "comparison" (`comparison_frame`), "cells"
+            (`cells_frame`) or "summaries" (`summaries_frame`), of which it shows the primary number; of tasks that have
+            "reliability", "reliability" (`reliability_frame`); of what a probe measured, by a command of its own:
+            "spectra" (`spectra_frame`), "heat_maps" (`heat_map_frame`) or "fourier" (`FourierErrors`).
         summary: one line for `bivo-robust list figures`.
     """
 

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import pandas as pd
-
 from robustbench_bi.analysis.captions import run_labels
-from robustbench_bi.analysis.comparison import comparison_frame
+from robustbench_bi.analysis.comparison import Comparison, comparison_frame
 from robustbench_bi.analysis.drops import drops_frame
+from robustbench_bi.analysis.measured import Measurements, common_task
 from robustbench_bi.analysis.reliability import reliability_frame
+from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.summary import cells_frame, summaries_frame
 from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.runs.run import Run
+from robustbench_bi.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,41 +34,46 @@ class Report:
     resampling: Resampling
 
     @cached_property
+    def task(self) -> Task:
+        """What all runs were asked."""
+        return common_task(self.runs)
+
+    @cached_property
     def models(self) -> list[str]:
         """The labels of the runs."""
         return run_labels(self.runs)
 
     @cached_property
-    def bars(self) -> pd.DataFrame | None:
+    def bars(self) -> Comparison | None:
         """`comparison_frame` of the bars of Fig. 3 and the means; None with a single run."""
         return comparison_frame(self.runs[1:], self.runs[0], "bars", self.resampling) if self.runs[1:] else None
 
     @cached_property
-    def corruptions(self) -> pd.DataFrame:
+    def corruptions(self) -> Comparison:
         """`comparison_frame` of each corruption."""
         return comparison_frame(self.runs[1:], self.runs[0], "corruptions", self.resampling)
 
     @cached_property
-    def compared_cells(self) -> pd.DataFrame:
+    def compared_cells(self) -> Comparison:
         """`comparison_frame` of each cell."""
         return comparison_frame(self.runs[1:], self.runs[0], "cells", self.resampling)
 
     @cached_property
-    def summaries(self) -> pd.DataFrame:
+    def summaries(self) -> Measurements:
         """`summaries_frame` of the runs."""
         return summaries_frame(self.runs, self.resampling)
 
     @cached_property
-    def cells(self) -> pd.DataFrame:
+    def cells(self) -> Measurements:
         """`cells_frame` of the runs."""
         return cells_frame(self.runs, self.resampling)
 
     @cached_property
-    def reliability(self) -> pd.DataFrame:
-        """`reliability_frame` of the runs."""
-        return reliability_frame(self.runs, self.resampling)
+    def reliability(self) -> Result | None:
+        """`reliability_frame` of the runs; None where their task has none."""
+        return reliability_frame(self.runs, self.resampling) if self.task.has("reliability") else None
 
     @cached_property
-    def drops(self) -> pd.DataFrame:
+    def drops(self) -> Measurements:
         """`drops_frame` of the runs."""
         return drops_frame(self.runs, self.resampling)

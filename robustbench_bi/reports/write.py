@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from robustbench_bi.analysis.comparison import comparison_frame
+from robustbench_bi.analysis.comparison import Comparison, comparison_frame
 from robustbench_bi.analysis.correlations import HeatMaps, heat_map_frame
 from robustbench_bi.analysis.fourier import FourierErrors, error_frame
 from robustbench_bi.analysis.reliability import reliability_frame
@@ -125,7 +125,7 @@ def _lay_out(figure: Figure) -> None:
 
 
 def write_comparison(
-    runs: Sequence[Run], baseline: Run, bars: pd.DataFrame, out: Path, across: Sequence[str] = ()
+    runs: Sequence[Run], baseline: Run, bars: Comparison, out: Path, across: Sequence[str] = ()
 ) -> list[Path]:
     """Write the tables and all figures of a comparison.
 
@@ -146,23 +146,24 @@ def write_comparison(
     """
     corruptions = comparison_frame(runs, baseline, rows="corruptions", across=across)
     cells = comparison_frame(runs, baseline, rows="cells", across=across)
-    tables = {"comparison.csv": bars, "corruptions.csv": corruptions, "cells.csv": cells}
+    tables = {"comparison.csv": bars.frame, "corruptions.csv": corruptions.frame, "cells.csv": cells.frame}
     for name, table in tables.items():
         write_csv(table, out / name)
-    title = f"Comparison with {bars['baseline'].iloc[0]}"
-    notes = [bars.attrs["caption"], bars.attrs["tests"], *bars.attrs["notes"]]
-    notes += ["## Each corruption", markdown_table(display_comparison(corruptions)), corruptions.attrs["tests"]]
+    title = f"Comparison with {bars.frame['baseline'].iloc[0]}"
+    notes = [bars.caption, bars.tests, *bars.notes]
+    notes += ["## Each corruption", markdown_table(display_comparison(corruptions)), corruptions.tests]
     write_markdown(display_comparison(bars), out / "comparison.md", title=title, notes=notes)
     written = [*(out / name for name in tables), out / "comparison.md"]
     everything = [baseline, *runs]
-    frames = {
+    results: dict[str, object] = {
         "comparison": bars,
         "cells": cells_frame(everything),
         "summaries": summaries_frame(everything),
-        "reliability": reliability_frame(everything),
     }
-    for figure in (row for row in FIGURES if row.frame in frames):
-        written += write_figure(FIGURES.load(figure.name)(frames[figure.frame]), out / figure.name)
+    if bars.task.has("reliability"):
+        results["reliability"] = reliability_frame(everything)
+    for figure in (row for row in FIGURES if row.frame in results):
+        written += write_figure(FIGURES.load(figure.name)(results[figure.frame]), out / figure.name)
     return written
 
 

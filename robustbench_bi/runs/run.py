@@ -205,7 +205,7 @@ class Run:
         Raises:
             RunMismatchError: the run is not finished.
         """
-        cells: pd.DataFrame = self.task.load("cells")(self.records(), self.images())
+        cells: pd.DataFrame = self.task.load("cells")(self.records(), self.images(), self.cell_names)
         return cells
 
 

@@ -1,7 +1,28 @@
-"""Tasks: what a network is asked about an image, and what is kept of its answer.
+"""Tasks: what a network is asked about an image, and what is kept and said of its answer.
 
-Loop, resume, sharing and file formats are the same for every task. What differs stands in the task's module, and
-everything that needs it takes it from the row.
+Loop, resume, sharing and file formats are the same for every task, and so are the ways from records to reports. What
+differs stands in the task's module, and everything that needs it takes it from the row. A new task is its module, its
+row, and its functions in `metrics`; `robustbench_bi.tasks.classification` is an example. A task's module has:
+
+- `COLUMNS`: the columns of a record file and their dtypes. An image may have any number of rows in it, also none.
+- `try_out(asked, images)`, which fails where a network does not fit; `ask(asked, images, image_ids, labels, place)` →
+  these columns.
+- `MEASURES`: the numbers that the records give, `Measure`s. The first is the primary one, which comparisons, the gate
+  and figures are about. It is in percent, from 0 to 100, and the higher the better.
+- `PAIRING`: how two runs are told apart, a key of `metrics.pairing.PAIRINGS`: "scores" where the primary number is a
+  mean of per-image scores, else "bootstrap".
+- `EXTRAS`: which parts of a report the task has beyond those that its measures give; see `Task.has`.
+- `arrange(records, images, cells)` → `Grid`: the images and cells of a run, checked. `records` is `Run.records()`,
+  `images` a function that returns `Run.images()`, `cells` those of the configuration. Where an image has any number of
+  rows, only the images' list says which images there are, and only the configuration which cells.
+- `statistic(measure, records, grid, weights)` → `Statistic`: the S numbers of a measure, by its name, each a weighted
+  sum over the grid's cells; `weights` is (C, S). The intervals come from it.
+- `cells(records, images, names)` → the frame of `Run.cells()`: a row a cell with corruption, severity, n (images) and a
+  column for each measure, or for what else is wanted of a cell. `images` is `Run.images()`, `names` the run's cells.
+- `keep(records, grid)` → `Kept`: what a baseline of the gate keeps of a run, enough to compute the primary number again
+  from any weighting of the images.
+- `pack(kept)` → what is written of it in the baseline's file, as JSON: fields of the whole, and fields of each cell.
+- `unpack(contents, n)` → the `Kept` of a baseline's file of n images, which raises ValueError where it is not sound.
 
 Example:
     >>> task_of({}).name
@@ -11,14 +32,77 @@ Example:
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from robustbench_bi.ground.registry import Table
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
+
+    from robustbench_bi.metrics.statistics import Floats, Statistic
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number that a task's records give, and how reports show it.
+
+    Attributes:
+        name: its column in frames.
+        short: what it is called in headings, axes and sentences.
+        words: the same in full.
+        unit: "%" where it is in percent, another unit, or empty.
+        decimals: digits after the point in tables.
+        better: whether a higher or a lower value is better.
+        proportion: whether it is a percentage of images, so that a single cell has Wilson's interval.
+        chance: "module:function", the records of one cell → how much of the number may be chance alone; the lower end
+            of its interval is lowered by that. Empty where there is no such part.
+        first: whether it stands among the first numbers of a report page, below the primary one.
+
+    Example:
+        >>> Measure("top1", "top-1", "top-1 accuracy", "%").heading
+        'top-1 %'
+    """
+
+    name: str
+    short: str
+    words: str
+    unit: str = ""
+    decimals: int = 1
+    better: Literal["higher", "lower"] = "higher"
+    proportion: bool = False
+    chance: str = ""
+    first: bool = False
+
+    @property
+    def heading(self) -> str:
+        """The heading of its column: only percent is written beside the name."""
+        return f"{self.short} %" if self.unit == "%" else self.short
+
+    @property
+    def title(self) -> str:
+        """`short` at the beginning of a sentence."""
+        return self.short[:1].upper() + self.short[1:]
+
+    def load_chance(self) -> Callable[..., float]:
+        """Import and return the function that `chance` names."""
+        module, _, function = self.chance.partition(":")
+        loaded: Callable[..., float] = getattr(importlib.import_module(module), function)
+        return loaded
+
+
+class Kept(Protocol):
+    """What a baseline keeps of a run, beside its images and cells."""
+
+    @property
+    def labels(self) -> NDArray[np.integer[Any]]:
+        """(n,), what two runs on the same images must agree in."""
+
+    def statistic(self, places: Sequence[int], weights: Floats) -> Statistic:
+        """The primary number as weighted sums over some of the cells, by their places; `weights` is (places, S)."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +111,7 @@ class Task:
 
     Attributes:
         name: as in a run's configuration.
-        code: its module. `robustbench_bi.tasks.classification` shows what a task's module must have.
+        code: its module. The docstring of `robustbench_bi.tasks` says what is in it.
         summary: one line.
     """
 
@@ -38,6 +122,28 @@ class Task:
     def load(self, name: str) -> Any:
         """Import and return a function or a constant of the task's module."""
         return getattr(importlib.import_module(self.code), name)
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The numbers that its records give, the primary one first."""
+        measures: tuple[Measure, ...] = self.load("MEASURES")
+        return measures
+
+    @property
+    def primary(self) -> Measure:
+        """The number that comparisons, the gate and figures are about."""
+        return self.measures[0]
+
+    def has(self, extra: str) -> bool:
+        """Whether a report of this task has a part that not every task has.
+
+        Args:
+            extra: "corruption_error", for mCE and all that is relative to AlexNet's top-1 errors: the module has
+                `error(records, grid, weights)`, the error's statistic; "reliability", for accuracy by confidence: the
+                records have `confidence` and `rank`, one row an image; "answers", for each network's answer beside an
+                example picture: they have `label` and `prediction` too.
+        """
+        return extra in self.load("EXTRAS")
 
 
 class Asked(Protocol):

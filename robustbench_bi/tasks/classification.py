@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from robustbench_bi.metrics import METRICS, load_scores
+from robustbench_bi.tasks import Measure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -10,6 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from robustbench_bi.ground.cells import Cell
+    from robustbench_bi.metrics.intervals import Grid
+    from robustbench_bi.metrics.statistics import Floats, Statistic
     from robustbench_bi.tasks import Asked
 
 COLUMNS = {
@@ -25,6 +33,33 @@ COLUMNS = {
 `rank` counts the classes scored above the label, `confidence` is the softmax of the prediction, `loss` the
 cross-entropy in nats.
 """
+
+_SHOWN: Mapping[str, Mapping[str, Any]] = {
+    "top1": {"short": "top-1", "words": "top-1 accuracy", "proportion": True},
+    "top5": {"short": "top-5", "words": "top-5 accuracy", "proportion": True},
+    "expected_calibration_error": {
+        "short": "ECE",
+        "words": "calibration error (ECE)",
+        "chance": "robustbench_bi.metrics.calibration:calibrated_level",
+        "first": True,
+    },
+    "negative_log_likelihood": {"short": "NLL", "words": "negative log-likelihood", "decimals": 2, "first": True},
+}
+_UNITS = {"percent": "%"}
+
+# Every metric of images: a new row of METRICS is a new column, under its own name where nothing is said of it above.
+MEASURES = tuple(
+    Measure(
+        metric.name,
+        unit=_UNITS.get(metric.unit, metric.unit),
+        better=metric.better,
+        **({"short": metric.name, "words": metric.name} | dict(_SHOWN.get(metric.name, {}))),
+    )
+    for metric in METRICS
+    if metric.of == "images"
+)
+PAIRING = "scores"
+EXTRAS = ("corruption_error", "reliability", "answers")
 
 
 def try_out(asked: Asked, images: Tensor) -> None:
@@ -66,12 +101,41 @@ def ask(
     return {"image_id": image_ids, **score(logits, torch.from_numpy(labels).to(images.device))}
 
 
-def cells(records: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+def arrange(records: pd.DataFrame, images: Callable[[], pd.DataFrame], cells: Sequence[Cell]) -> Grid:
+    """The images and cells of a run; the records alone tell them. See `metrics.intervals.arrange`."""
+    from robustbench_bi.metrics.intervals import arrange as arrange_rows
+
+    return arrange_rows(records)
+
+
+def statistic(measure: str, records: pd.DataFrame, grid: Grid, weights: Floats) -> Statistic:
+    """A metric of images as weighted sums over cells.
+
+    Raises:
+        DataError: a score is not finite.
+    """
+    return _means(records, grid, load_scores(measure), weights)
+
+
+def error(records: pd.DataFrame, grid: Grid, weights: Floats) -> Statistic:
+    """The top-1 error as weighted sums over cells."""
+    return _means(records, grid, lambda frame: 100.0 - load_scores("top1")(frame), weights)
+
+
+def _means(records: pd.DataFrame, grid: Grid, scores: Callable[[pd.DataFrame], Floats], weights: Floats) -> Statistic:
+    from robustbench_bi.metrics.intervals import image_scores
+    from robustbench_bi.metrics.statistics import ImageMeans
+
+    return ImageMeans(image_scores(records, grid, scores, weights))
+
+
+def cells(records: pd.DataFrame, images: pd.DataFrame, names: Sequence[Cell]) -> pd.DataFrame:
     """One row a cell, in the order of the records.
 
     Args:
         records: of a run, with corruption and severity.
-        images: of a run; each has one record a cell.
+        images: of the run; each has one record a cell.
+        names: the cells of the run; the records alone tell them.
 
     Returns:
         A frame with corruption, severity, n, top1 and top5 (percent) and loss (mean, nats).
@@ -80,3 +144,56 @@ def cells(records: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
     grouped = records.groupby(["corruption", "severity"], observed=True, sort=False)
     numbers = grouped.agg(n=("rank", "size"), top1=("top1", "mean"), top5=("top5", "mean"), loss=("loss", "mean"))
     return numbers.reset_index().astype({"corruption": "str"})
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Which images of a run are right in which cell.
+
+    Attributes:
+        labels: int32 (n,).
+        correct: bool (n, C), whether the label scores highest.
+    """
+
+    labels: NDArray[np.integer]
+    correct: NDArray[np.bool_]
+
+    def statistic(self, places: Sequence[int], weights: Floats) -> Statistic:
+        """Top-1 as weighted sums over the cells at `places`."""
+        from robustbench_bi.metrics.statistics import Shares
+
+        return Shares(self.correct[:, list(places)], weights)
+
+
+def keep(records: pd.DataFrame, grid: Grid) -> Answers:
+    """What a baseline keeps: a bit an image and cell."""
+    correct = load_scores("top1")(records) > 0
+    return Answers(grid.labels, correct[grid.rows])
+
+
+def pack(kept: Answers) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The labels, and of each cell the number of images that are right, for the reader, and their bits."""
+    import numpy as np
+
+    from robustbench_bi.tasks import packing
+
+    of_cells = [{"correct": int(right.sum()), "images": packing.pack(np.packbits(right))} for right in kept.correct.T]
+    return {"labels": packing.pack(kept.labels.astype("<i4"))}, of_cells
+
+
+def unpack(contents: Mapping[str, Any], n: int) -> Answers:
+    """The answers of a baseline's file.
+
+    Raises:
+        KeyError, TypeError, ValueError, zlib.error: it was made by another program, and wrongly.
+    """
+    import numpy as np
+
+    from robustbench_bi.tasks import packing
+
+    correct = np.empty((n, len(contents["cells"])), dtype=np.bool_)
+    for place, cell in enumerate(contents["cells"]):
+        correct[:, place] = np.unpackbits(packing.unpack(cell["images"], (n + 7) // 8, "u1"), count=n)
+        if correct[:, place].sum() != cell["correct"]:
+            raise ValueError(f"{cell['correct']} correct images, but their bits give {correct[:, place].sum()}")
+    return Answers(packing.unpack(contents["labels"], n, "<i4"), correct)

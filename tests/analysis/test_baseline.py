@@ -1,12 +1,15 @@
 import base64
 import json
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from robustbench_bi.analysis.baseline import SETTINGS, Outcomes, _checksum, outcomes_of, read_baseline, write_baseline
-from robustbench_bi.errors import DataError
+from robustbench_bi.analysis.baseline import Outcomes, _checksum, outcomes_of, read_baseline, write_baseline
+from robustbench_bi.errors import DataError, UnknownNameError
+from robustbench_bi.runs.identity import fields_compared
+from robustbench_bi.tasks.classification import Answers
 
 
 @pytest.fixture
@@ -25,8 +28,9 @@ def test_outcomes_are_those_of_the_records(make_run):
         index="image_id", columns=["corruption", "severity"], values="right"
     )
     assert outcomes.cells == (("none", 0), *(("fog", severity) for severity in (1, 2, 3, 4, 5)))
-    assert (outcomes.correct == wanted[list(outcomes.cells)].to_numpy()).all()
-    assert set(outcomes.settings) == set(SETTINGS)
+    assert (outcomes.kept.correct == wanted[list(outcomes.cells)].to_numpy()).all()
+    compared = [name for how in ("must agree", "noted", "normalisation") for name in fields_compared(how)]
+    assert set(outcomes.settings) == {"data", *compared} - {"task"}, "what was added later is not there by default"
     assert not {"weights_hash", "model", "device"} & set(outcomes.settings)
 
 
@@ -34,8 +38,9 @@ def test_what_is_read_is_what_was_written(saved):
     outcomes, path = saved
     kept = read_baseline(path)
     assert (kept.run, kept.settings, kept.cells) == (outcomes.run, outcomes.settings, outcomes.cells)
-    for name in ("image_ids", "labels", "correct"):
-        assert np.array_equal(getattr(kept, name), getattr(outcomes, name))
+    assert np.array_equal(kept.image_ids, outcomes.image_ids)
+    for name in ("labels", "correct"):
+        assert np.array_equal(getattr(kept.kept, name), getattr(outcomes.kept, name))
 
 
 def test_the_same_run_gives_the_same_file_with_readable_counts(saved, tmp_path):
@@ -43,14 +48,42 @@ def test_the_same_run_gives_the_same_file_with_readable_counts(saved, tmp_path):
     write_baseline(outcomes, tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    assert [cell["correct"] for cell in cells] == outcomes.correct.sum(axis=0).tolist()
+    assert [cell["correct"] for cell in cells] == outcomes.kept.correct.sum(axis=0).tolist()
+
+
+def test_the_committed_baseline_is_written_again_byte_by_byte(tmp_path):
+    committed = Path(__file__).parents[2] / "reports" / "gate" / "baseline.json"
+    write_baseline(read_baseline(committed), tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == committed.read_bytes()
+
+
+def test_a_baseline_of_before_or_after_a_setting_was_added_is_read(saved, tmp_path):
+    _, path = saved
+    contents = json.loads(path.read_text(encoding="utf-8"))
+    del contents["checksum"], contents["settings"]["precision"]
+    contents["settings"]["of_later"] = 7
+    path.write_text(json.dumps({**contents, "checksum": _checksum(contents)}), encoding="utf-8")
+    kept = read_baseline(path)
+    assert "precision" not in kept.settings and kept.settings["of_later"] == 7
+    write_baseline(kept, tmp_path / "again.json")
+    assert json.loads((tmp_path / "again.json").read_text(encoding="utf-8"))["settings"] == contents["settings"]
+
+
+def test_a_baseline_of_an_unknown_task_is_refused(saved):
+    _, path = saved
+    contents = json.loads(path.read_text(encoding="utf-8"))
+    del contents["checksum"]
+    contents["settings"]["task"] = "juggling"
+    path.write_text(json.dumps({**contents, "checksum": _checksum(contents)}), encoding="utf-8")
+    with pytest.raises(UnknownNameError, match="unknown task 'juggling'"):
+        read_baseline(path)
 
 
 def test_the_layout_of_the_file_does_not_matter(saved):
     """A repository may change line ends, an editor the indentation."""
     outcomes, path = saved
     path.write_bytes(json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=4).replace("\n", "\r\n").encode())
-    assert (read_baseline(path).correct == outcomes.correct).all()
+    assert (read_baseline(path).kept.correct == outcomes.kept.correct).all()
 
 
 def test_a_baseline_is_small(tmp_path):
@@ -60,7 +93,7 @@ def test_a_baseline_is_small(tmp_path):
     correct = generator.random((500, 76)) < 0.5
     run = {"name": "net", "fingerprint": "f" * 64}
     ids = np.sort(generator.permutation(50_000)[:500])
-    write_baseline(Outcomes(run, {}, ids, ids % 1000, cells, correct), tmp_path / "baseline.json")
+    write_baseline(Outcomes(run, {}, ids, cells, Answers(ids % 1000, correct)), tmp_path / "baseline.json")
     assert (tmp_path / "baseline.json").stat().st_size < 20_000
 
 

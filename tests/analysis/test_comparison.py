@@ -20,7 +20,7 @@ def pair(make_run):
 
 def test_bars_of_figure_3(pair):
     baseline, run = pair
-    frame = comparison_frame([run], baseline, resampling=QUICK)
+    frame = comparison_frame([run], baseline, resampling=QUICK).frame
     assert frame["name"].tolist() == [
         "clean", "gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise",
         "noise", "blur", "weather", "digital", "mean",
@@ -33,7 +33,7 @@ def test_bars_of_figure_3(pair):
 
 def test_differences_are_those_of_the_cells(pair):
     baseline, run = pair
-    frame = comparison_frame([run], baseline, resampling=QUICK).set_index("name")
+    frame = comparison_frame([run], baseline, resampling=QUICK).frame.set_index("name")
     cells, other = (r.cells().set_index("corruption")["top1"] for r in (run, baseline))
     weather = ["snow", "frost", "fog", "brightness"]
     assert frame.loc["weather", "top1"] == pytest.approx(cells[weather].mean())
@@ -46,7 +46,7 @@ def test_differences_are_those_of_the_cells(pair):
 
 def test_what_is_better_is_found_and_what_is_not_is_not(pair):
     baseline, run = pair
-    frame = comparison_frame([run], baseline, resampling=QUICK).set_index("name")
+    frame = comparison_frame([run], baseline, resampling=QUICK).frame.set_index("name")
     assert frame.loc["weather", "p_holm"] < 0.001
     assert frame.loc["weather", "delta_low"] > 0
     assert frame.loc["blur", "p_holm"] > 0.05
@@ -55,14 +55,14 @@ def test_what_is_better_is_found_and_what_is_not_is_not(pair):
 def test_a_run_against_itself_differs_nowhere(pair):
     baseline, _ = pair
     for rows in ("bars", "corruptions", "cells"):
-        frame = comparison_frame([baseline], baseline, rows=rows, resampling=QUICK)
+        frame = comparison_frame([baseline], baseline, rows=rows, resampling=QUICK).frame
         assert (frame[["delta", "delta_low", "delta_high"]] == 0).all(axis=None)
         assert (frame[["p_value", "p_holm"]] == 1).all(axis=None)
 
 
 def test_pairing_makes_intervals_narrower_than_two_separate_ones(make_run):
     baseline, run = make_run(n=300, corruptions=("fog",)), make_run("b", n=300, corruptions=("fog",), luck=1)
-    frame = comparison_frame([run], baseline, resampling=QUICK).set_index("name")
+    frame = comparison_frame([run], baseline, resampling=QUICK).frame.set_index("name")
     width = frame.loc["weather (1 of 4)", "delta_high"] - frame.loc["weather (1 of 4)", "delta_low"]
     per_image = [r.records().query("severity > 0").groupby("image_id")["rank"].agg(lambda x: (x == 0).mean() * 100)
                  for r in (run, baseline)]  # fmt: skip
@@ -72,7 +72,7 @@ def test_pairing_makes_intervals_narrower_than_two_separate_ones(make_run):
 
 def test_single_cells_are_tested_by_mcnemar(pair):
     baseline, run = pair
-    frame = comparison_frame([run], baseline, rows="cells", resampling=QUICK)
+    frame = comparison_frame([run], baseline, rows="cells", resampling=QUICK).frame
     assert len(frame) == 1 + 16 * 5
     assert set(frame["test"]) == {"McNemar"}
     own, other = (
@@ -80,7 +80,7 @@ def test_single_cells_are_tested_by_mcnemar(pair):
     )
     row = frame.set_index("name").loc["fog severity 3"]
     assert row["p_value"] == pytest.approx(float(mcnemar((other & ~own).sum(), (own & ~other).sum())))
-    bars = comparison_frame([run], baseline, resampling=QUICK).set_index("name")["test"]
+    bars = comparison_frame([run], baseline, resampling=QUICK).frame.set_index("name")["test"]
     assert bars["clean"] == "McNemar"
     assert set(bars.drop("clean")) == {"paired t"}
 
@@ -93,7 +93,7 @@ def _blur_top1_of_images(run):
 
 def test_means_are_tested_with_the_image_as_the_unit(pair):
     baseline, run = pair
-    frame = comparison_frame([run], baseline, resampling=QUICK).set_index("name")
+    frame = comparison_frame([run], baseline, resampling=QUICK).frame.set_index("name")
     own, other = (_blur_top1_of_images(r) for r in (run, baseline))
     assert len(own) == 150
     assert frame.loc["blur", "p_value"] == pytest.approx(ttest_rel(own, other).pvalue)
@@ -102,20 +102,22 @@ def test_means_are_tested_with_the_image_as_the_unit(pair):
 def test_holm_counts_every_test_of_the_table(make_run, pair):
     baseline, run = pair
     third = make_run("resnext50", corruptions=PAPER, luck=2)
-    one, two = (comparison_frame(runs, baseline, resampling=QUICK) for runs in ([run], [run, third]))
+    both = [comparison_frame(runs, baseline, resampling=QUICK) for runs in ([run], [run, third])]
+    one, two = (found.frame for found in both)
     assert (len(one), len(two)) == (10, 20)
     assert two["p_holm"].tolist() == holm(two["p_value"]).tolist()
     assert (two["p_holm"][:10] >= one["p_holm"]).all()
     assert (two["p_holm"][:10] > one["p_holm"]).any()
-    assert "for the 20 tests of this table" in two.attrs["tests"]
+    assert "for the 20 tests of this table" in both[1].tests
 
 
 def test_cells_of_one_run_only_are_left_out_and_named(make_run):
     baseline = make_run("a", corruptions=("snow", "frost", "fog", "brightness"))
     run = make_run("b", corruptions=("snow", "frost", "fog", "contrast"), luck=1)
-    frame = comparison_frame([run], baseline, resampling=QUICK)
+    found = comparison_frame([run], baseline, resampling=QUICK)
+    frame = found.frame
     assert frame["name"].tolist() == ["clean", "weather (3 of 4)", "mean (3 of 15)"]
-    assert frame.attrs["notes"] == [
+    assert list(found.notes) == [
         "5 cells are only in b and are not compared: contrast severity 1, contrast severity 2, contrast severity 3, …",
         "5 cells are only in a and are not compared: brightness severity 1, brightness severity 2, "
         "brightness severity 3, …",
@@ -125,7 +127,7 @@ def test_cells_of_one_run_only_are_left_out_and_named(make_run):
 def test_captions_tell_the_severities_that_are_shared(make_run):
     baseline = make_run("a", corruptions=("fog",))
     some, all_five = (make_run(f"m{len(s)}", corruptions=("fog",), severities=s) for s in ((1, 3), (1, 2, 3, 4, 5)))
-    captions = [comparison_frame(r, baseline, resampling=QUICK).attrs["caption"] for r in ([some], [some, all_five])]
+    captions = [comparison_frame(r, baseline, resampling=QUICK).caption for r in ([some], [some, all_five])]
     assert "Means over severities 1, 3." in captions[0]
     assert "Means over the severities that each run shares with the baseline." in captions[1]
 
@@ -134,7 +136,7 @@ def test_order_of_cells_does_not_matter(make_run):
     """Sums in another order may differ in their last bits; that must not become a difference between models."""
     forth = make_run("a", corruptions=PAPER, severities=(1, 2, 3, 4, 5))
     back = make_run("b", corruptions=PAPER[::-1], severities=(3, 1, 5, 2, 4))
-    frame = comparison_frame([back], forth, resampling=QUICK)
+    frame = comparison_frame([back], forth, resampling=QUICK).frame
     assert (frame[["delta", "delta_low", "delta_high"]] == 0).all(axis=None)
     assert (frame["p_value"] == 1).all()
 
@@ -161,8 +163,9 @@ def test_other_pictures_are_never_compared(make_run, change, message):
 )
 def test_other_pictures_of_the_same_images_are_compared_on_demand(make_run, change):
     baseline, run = make_run("a", corruptions=("fog",)), make_run("b", corruptions=("fog",), **change)
-    frame = comparison_frame([run], baseline, resampling=QUICK, across=list(change))
-    (note,) = frame.attrs["notes"]
+    found = comparison_frame([run], baseline, resampling=QUICK, across=list(change))
+    frame = found.frame
+    (note,) = found.notes
     assert next(iter(change)) in note
     assert np.isfinite(frame["delta"]).all()
 
@@ -176,7 +179,7 @@ def test_other_images_are_not_compared_on_demand_either(make_run):
 def test_published_files_do_not_depend_on_a_seed(make_run):
     files = {"generator": "files", "data": "imagenet-c"}
     baseline, run = make_run("a", corruptions=("fog",), **files), make_run("b", corruptions=("fog",), seed=7, **files)
-    assert comparison_frame([run], baseline, resampling=QUICK).attrs["notes"] == []
+    assert list(comparison_frame([run], baseline, resampling=QUICK).notes) == []
     with pytest.raises(RunMismatchError, match=r"\(generator\) is bivo-robust against files"):
         comparison_frame([make_run("c", corruptions=("fog",))], baseline, resampling=QUICK)
 
@@ -191,8 +194,8 @@ def test_other_images_are_never_compared(make_run):
 
 def test_preprocessing_may_differ_and_is_noted(make_run):
     baseline, run = make_run("a", corruptions=("fog",)), make_run("b", corruptions=("fog",), interpolation="bicubic")
-    notes = comparison_frame([run], baseline, resampling=QUICK).attrs["notes"]
-    assert notes == ["interpolation of b is bicubic, of a bilinear"]
+    notes = comparison_frame([run], baseline, resampling=QUICK).notes
+    assert list(notes) == ["interpolation of b is bicubic, of a bilinear"]
 
 
 def test_nothing_in_common_or_nothing_at_all(make_run):

@@ -6,7 +6,6 @@ import pytest
 from scipy.stats import norm
 
 from robustbench_bi.analysis.baseline import Outcomes, outcomes_of, read_baseline, write_baseline
-from robustbench_bi.analysis.comparison import MAY_DIFFER, MUST_AGREE
 from robustbench_bi.analysis.gate import REGRESSED, UNPROVEN, gate_frame
 from robustbench_bi.analysis.groups import summary_groups, weight_matrix
 from robustbench_bi.corruptions import SUITES
@@ -14,8 +13,10 @@ from robustbench_bi.errors import DataError, InputError, RunMismatchError
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval
 from robustbench_bi.metrics.paired import paired_t_test
 from robustbench_bi.reports.tables.gate import describe_rows, display_gate
+from robustbench_bi.runs.identity import fields_compared
 from robustbench_bi.runs.records import cell_file
 from robustbench_bi.runs.run import open_run
+from robustbench_bi.tasks.classification import Answers
 
 CORRUPTIONS = SUITES["imagenet-c"].corruptions
 CELLS = (("none", 0), *((corruption, severity) for corruption in CORRUPTIONS for severity in (1, 2, 3, 4, 5)))
@@ -32,7 +33,8 @@ def outcomes(correct, cells=CELLS, first_image=0, **settings):
     labels = np.arange(n) % 10
     ids = np.arange(first_image, first_image + n)
     run = {"name": "net", "fingerprint": "f" * 64}
-    return Outcomes(run, {**SETTINGS, **settings}, ids, labels, tuple(cells), np.asarray(correct, dtype=bool))
+    answers = Answers(labels, np.asarray(correct, dtype=bool))
+    return Outcomes(run, {**SETTINGS, **settings}, ids, tuple(cells), answers)
 
 
 def simulate(generator, n, drops=None):
@@ -68,7 +70,7 @@ def test_a_drop_of_three_points_in_one_corruption_is_caught():
     caught = others = 0
     for repeat in range(100):
         baseline, run = simulate(np.random.default_rng([1, repeat]), 2000, {"fog": 3.0})
-        found = regressed(gate_frame(outcomes(run), outcomes(baseline)))
+        found = regressed(gate_frame(outcomes(run), outcomes(baseline)).frame)
         caught += "fog" in found
         # The mean over weather truly drops as well.
         others += bool(set(found) - {"fog", "weather"})
@@ -83,7 +85,7 @@ def test_no_change_raises_few_alarms():
     for repeat in range(200):
         baseline, run = simulate(np.random.default_rng([2, repeat]), 2000)
         disagreement.append((baseline != run).mean())
-        alarms += bool(regressed(gate_frame(outcomes(run), outcomes(baseline), max_drop=0.0)))
+        alarms += bool(regressed(gate_frame(outcomes(run), outcomes(baseline), max_drop=0.0).frame))
     assert alarms <= 10
     assert 0.15 < np.mean(disagreement) < 0.19
 
@@ -94,7 +96,7 @@ def test_uncorrected_rows_would_raise_many_alarms():
     alarms = 0
     for repeat in range(60):
         baseline, run = simulate(np.random.default_rng([2, repeat]), 500)
-        alarms += bool(regressed(gate_frame(outcomes(run), outcomes(baseline), max_drop=0.0, confidence=alone)))
+        alarms += bool(regressed(gate_frame(outcomes(run), outcomes(baseline), max_drop=0.0, confidence=alone).frame))
     assert alarms > 60 * 0.15
 
 
@@ -108,34 +110,34 @@ def pair():
 def changes_of(run, baseline):
     """Per-image changes of every row, in points."""
     weights = weight_matrix(summary_groups(CELLS), CELLS)
-    return 100.0 * ((run.correct.astype(float) - baseline.correct) @ weights)
+    return 100.0 * ((run.kept.correct.astype(float) - baseline.kept.correct) @ weights)
 
 
 def test_rows_and_numbers(pair):
     run, baseline = pair
-    frame = gate_frame(run, baseline)
+    frame = gate_frame(run, baseline).frame
     assert frame["name"].tolist() == [
         "clean", "mean", "noise", "blur", "weather", "digital", *CORRUPTIONS
     ]  # fmt: skip
     assert frame["cells"].tolist() == [1, 75, 15, 20, 20, 20, *[5] * 15]
     fog = [place for place, cell in enumerate(CELLS) if cell[0] == "fog"]
     row = frame.set_index("name").loc["fog"]
-    assert row["top1"] == pytest.approx(100 * run.correct[:, fog].mean())
-    assert row["baseline_top1"] == pytest.approx(100 * baseline.correct[:, fog].mean())
+    assert row["top1"] == pytest.approx(100 * run.kept.correct[:, fog].mean())
+    assert row["baseline_top1"] == pytest.approx(100 * baseline.kept.correct[:, fog].mean())
     assert frame["delta"].tolist() == pytest.approx((frame["top1"] - frame["baseline_top1"]).tolist())
 
 
 def test_an_interval_excludes_zero_where_the_paired_test_rejects(pair):
     run, baseline = pair
     for confidence in (0.5, 0.9, 0.95, 0.999):
-        frame = gate_frame(run, baseline, confidence=confidence)
+        frame = gate_frame(run, baseline, confidence=confidence).frame
         rejected = paired_t_test(changes_of(run, baseline)) < (1 - confidence) / len(frame)
         assert ((frame["delta_high"] < 0) | (frame["delta_low"] > 0)).tolist() == rejected.tolist()
 
 
 def test_intervals_agree_with_a_bootstrap_over_images(pair):
     run, baseline = pair
-    frame = gate_frame(run, baseline)
+    frame = gate_frame(run, baseline).frame
     each = 1 - 0.05 / len(frame)
     low, high = bootstrap_interval(changes_of(run, baseline), Resampling(confidence=each, repeats=20_000))
     width = (frame["delta_high"] - frame["delta_low"]).to_numpy()
@@ -148,8 +150,8 @@ def test_cells_are_no_samples():
     generator = np.random.default_rng(0)
     cells = [("fog", severity) for severity in (1, 2, 3, 4, 5)]
     run, baseline = (np.repeat(generator.random((200, 1)) < 0.6, 5, axis=1) for _ in range(2))
-    five = gate_frame(outcomes(run, cells), outcomes(baseline, cells))
-    one = gate_frame(outcomes(run[:, :1], cells[:1]), outcomes(baseline[:, :1], cells[:1]))
+    five = gate_frame(outcomes(run, cells), outcomes(baseline, cells)).frame
+    one = gate_frame(outcomes(run[:, :1], cells[:1]), outcomes(baseline[:, :1], cells[:1])).frame
     np.testing.assert_allclose(five[["delta_low", "delta_high"]], one[["delta_low", "delta_high"]])
 
 
@@ -160,7 +162,7 @@ def with_errors(number, of=200):
 
 def test_a_drop_must_be_both_large_and_beyond_chance():
     verdicts = {
-        (wrong, allowed): gate_frame(with_errors(wrong), with_errors(0), max_drop=allowed)["verdict"].iloc[-1]
+        (wrong, allowed): gate_frame(with_errors(wrong), with_errors(0), max_drop=allowed).frame["verdict"].iloc[-1]
         for wrong in (0, 4, 40)
         for allowed in (1.0, 30.0)
     }
@@ -176,31 +178,31 @@ def test_a_drop_of_exactly_the_allowed_points_holds():
     correct = np.ones((500, len(CELLS)), dtype=bool)
     worse = correct.copy()
     worse[:50] = False
-    assert set(gate_frame(outcomes(worse), outcomes(correct), max_drop=10.0)["verdict"]) == {"holds"}
-    assert set(gate_frame(outcomes(worse), outcomes(correct), max_drop=9.99)["verdict"]) == {REGRESSED}
+    assert set(gate_frame(outcomes(worse), outcomes(correct), max_drop=10.0).frame["verdict"]) == {"holds"}
+    assert set(gate_frame(outcomes(worse), outcomes(correct), max_drop=9.99).frame["verdict"]) == {REGRESSED}
 
 
 def test_what_got_better_holds():
-    assert set(gate_frame(with_errors(0), with_errors(100))["verdict"]) == {"holds"}
+    assert set(gate_frame(with_errors(0), with_errors(100)).frame["verdict"]) == {"holds"}
 
 
 def test_a_network_that_broke_down_entirely_does_not_pass():
     """Every image changes alike, so that there is no spread to judge by."""
-    assert set(gate_frame(with_errors(200), with_errors(0))["verdict"]) == {REGRESSED}
+    assert set(gate_frame(with_errors(200), with_errors(0)).frame["verdict"]) == {REGRESSED}
 
 
 def test_the_headline_names_what_regressed_and_counts_what_is_not_proven(pair):
-    assert gate_frame(with_errors(4), with_errors(0)).attrs["headline"] == (
+    assert gate_frame(with_errors(4), with_errors(0)).headline == (
         "No regression in 3 rows. 3 rows dropped by more than 1 point, which these images are too few to prove."
     )
-    assert gate_frame(*pair, max_drop=2.5).attrs["headline"] == (
+    assert gate_frame(*pair, max_drop=2.5).headline == (
         "Regression: 1 of 21 rows dropped by more than 2.5 points: fog. "
         "1 row dropped by more than 2.5 points, which these images are too few to prove."
     )
 
 
 def test_the_caption_says_what_the_numbers_are(pair):
-    caption = gate_frame(*pair).attrs["caption"]
+    caption = gate_frame(*pair).caption
     for text in (
         "net (ffffffffffff) against the baseline net (ffffffffffff), paired by image.",
         "n = 1,000 images of folder, 224 px, constants of imagenet-c, JPEG 85.",
@@ -210,24 +212,24 @@ def test_the_caption_says_what_the_numbers_are(pair):
         "The widest is ±3.7 points (clean)",
     ):
         assert text in caption
-    assert "The widest" not in gate_frame(pair[1], pair[1]).attrs["caption"]
+    assert "The widest" not in gate_frame(pair[1], pair[1]).caption
 
 
 def test_as_text(pair):
-    frame = gate_frame(*pair)
-    shown = display_gate(frame).set_index("corruption").loc["fog"]
+    found = gate_frame(*pair)
+    shown = display_gate(found).set_index("corruption").loc["fog"]
     assert shown["n"] == "1,000"
     assert shown["verdict"] == REGRESSED
-    assert shown["Δ top-1"] in next(text for text in describe_rows(frame) if text.startswith("fog"))
+    assert shown["Δ top-1"] in next(text for text in describe_rows(found) if text.startswith("fog"))
 
 
 def test_order_of_cells_does_not_matter(pair):
     run, baseline = pair
-    turned = replace(run, cells=run.cells[::-1], correct=run.correct[:, ::-1])
-    assert gate_frame(turned, baseline).equals(gate_frame(run, baseline))
+    turned = replace(run, cells=run.cells[::-1], kept=replace(run.kept, correct=run.kept.correct[:, ::-1]))
+    assert gate_frame(turned, baseline).frame.equals(gate_frame(run, baseline).frame)
 
 
-@pytest.mark.parametrize("field", [*MUST_AGREE, *MAY_DIFFER])
+@pytest.mark.parametrize("field", [*fields_compared("must agree"), *fields_compared("noted")])
 def test_other_settings_are_never_compared(pair, field):
     run, baseline = pair
     changed = replace(run, settings={**run.settings, field: "other"})
@@ -237,13 +239,13 @@ def test_other_settings_are_never_compared(pair, field):
 
 def test_published_files_do_not_depend_on_a_seed():
     run, baseline = (outcomes(np.ones((10, 1)), [("fog", 1)], generator="files", seed=seed) for seed in (0, 1))
-    assert set(gate_frame(run, baseline)["verdict"]) == {"holds"}
+    assert set(gate_frame(run, baseline).frame["verdict"]) == {"holds"}
 
 
 def test_another_normalisation_belongs_to_the_network_and_is_noted(pair):
     run, baseline = pair
     changed = replace(run, settings={**run.settings, "mean": [0.4, 0.4, 0.4]})
-    (note,) = gate_frame(changed, baseline).attrs["notes"]
+    (note,) = gate_frame(changed, baseline).notes
     assert note == "mean of the run is [0.4, 0.4, 0.4], of the baseline [0.5, 0.5, 0.5]"
 
 
@@ -255,12 +257,12 @@ def test_other_images_are_never_compared():
     with pytest.raises(RunMismatchError, match="they hold 40 and 50"):
         gate_frame(outcomes(ones[:40], [("fog", 1)]), baseline)
     with pytest.raises(RunMismatchError, match="50 of 50 images differ"):
-        gate_frame(replace(baseline, labels=baseline.labels + 1), baseline)
+        gate_frame(replace(baseline, kept=replace(baseline.kept, labels=baseline.kept.labels + 1)), baseline)
 
 
 def test_missing_cells_are_never_left_out(pair):
     run, baseline = pair
-    less = replace(run, cells=run.cells[1:], correct=run.correct[:, 1:])
+    less = replace(run, cells=run.cells[1:], kept=replace(run.kept, correct=run.kept.correct[:, 1:]))
     for skip in (False, True):
         with pytest.raises(RunMismatchError, match="the run lacks 1 of the baseline's 76 cells: clean; evaluate it"):
             gate_frame(less, baseline, skip_new_cells=skip)
@@ -268,14 +270,16 @@ def test_missing_cells_are_never_left_out(pair):
 
 def test_new_cells_are_left_out_on_demand_only(pair):
     run, baseline = pair
-    less = replace(baseline, cells=baseline.cells[:-5], correct=baseline.correct[:, :-5])
+    answers = replace(baseline.kept, correct=baseline.kept.correct[:, :-5])
+    less = replace(baseline, cells=baseline.cells[:-5], kept=answers)
     named = "jpeg_compression severity 1, jpeg_compression severity 2, jpeg_compression severity 3, …"
     with pytest.raises(RunMismatchError, match=f"the run has 5 cells that the baseline lacks: {named}; save a new"):
         gate_frame(run, less)
-    frame = gate_frame(run, less, skip_new_cells=True)
+    found = gate_frame(run, less, skip_new_cells=True)
+    frame = found.frame
     assert "jpeg_compression" not in set(frame["name"])
     assert "digital (3 of 4)" in set(frame["name"])
-    assert frame.attrs["notes"] == [f"5 cells that the baseline lacks are not compared: {named}"]
+    assert list(found.notes) == [f"5 cells that the baseline lacks are not compared: {named}"]
 
 
 @pytest.mark.parametrize(
@@ -319,9 +323,9 @@ def test_from_record_files_through_a_baseline_file(tmp_path):
     baseline, run = simulate(np.random.default_rng([1, 0]), 2000, {"fog": 3.0})
     write_baseline(outcomes_of(write_run(tmp_path / "a", baseline)), tmp_path / "baseline.json")
     kept = read_baseline(tmp_path / "baseline.json")
-    assert (kept.correct == baseline).all()
+    assert (kept.kept.correct == baseline).all()
     found = write_run(tmp_path / "b", run)
-    frame = gate_frame(outcomes_of(found), kept)
+    frame = gate_frame(outcomes_of(found), kept).frame
     assert regressed(frame) == ["fog"]
     cell_file(found.directory, ("fog", 3), 1).unlink()
     with pytest.raises(RunMismatchError, match=r"is not finished: 1 of \d+ cell-blocks are missing, the first is fog"):

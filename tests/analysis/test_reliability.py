@@ -19,22 +19,23 @@ def runs(make_run):
 
 
 def test_summaries_are_those_of_each_run(runs):
-    frame = summaries_frame(runs, QUICK)
+    found = summaries_frame(runs, QUICK)
+    frame = found.frame
     for label, run in zip(("a", "b"), runs, strict=True):
         own = frame[frame["model"] == label].drop(columns="model").reset_index(drop=True)
-        assert own.equals(summary_frame(run, QUICK))
-    assert frame.attrs["caption"] == summary_frame(runs[0], QUICK).attrs["caption"]
+        assert own.equals(summary_frame(run, QUICK).frame)
+    assert found.caption == summary_frame(runs[0], QUICK).caption
 
 
 def test_a_caption_names_the_runs_that_differ(make_run):
     runs = [make_run("a", corruptions=("fog",)), make_run("b", corruptions=("fog",), severities=(1, 3))]
-    caption = summaries_frame(runs, QUICK).attrs["caption"]
+    caption = summaries_frame(runs, QUICK).caption
     assert "a: n = 150 images" in caption and "b: n = 150 images" in caption
     assert "Means over severities 1, 3." in caption
 
 
 def test_the_bins_of_clean_images(runs):
-    frame = reliability_frame(runs, QUICK)
+    frame = reliability_frame(runs, QUICK).frame
     own = frame[(frame["model"] == "a") & (frame["part"] == "clean")]
     records = runs[0].records().query("corruption == 'none'")
     assert own["n"].sum() == 150 == own["images"].iloc[0]
@@ -51,20 +52,20 @@ def test_the_bins_of_clean_images(runs):
 
 
 def test_ece_of_clean_images_is_that_of_the_summary(runs):
-    clean = summary_frame(runs[0], QUICK).iloc[0]
-    row = reliability_frame(runs, QUICK).iloc[0]
+    clean = summary_frame(runs[0], QUICK).frame.iloc[0]
+    row = reliability_frame(runs, QUICK).frame.iloc[0]
     expected = clean[[f"expected_calibration_error{end}" for end in ("", "_low", "_high")]].tolist()
     assert row[["ece", "ece_low", "ece_high"]].tolist() == pytest.approx(expected)
 
 
 def test_corrupted_cells_are_pooled(runs):
-    frame = reliability_frame(runs, QUICK)
+    frame = reliability_frame(runs, QUICK).frame
     own = frame[(frame["model"] == "b") & (frame["part"] == "corrupted")]
     records = runs[1].records().query("corruption != 'none'")
     first = own.iloc[0]
     assert (first["cells"], first["images"], own["n"].sum()) == (10, 150, 1500)
     assert first["ece"] == pytest.approx(expected_calibration_error(records))
-    assert first["ece"] <= summary_frame(runs[1], QUICK).iloc[1]["expected_calibration_error"]
+    assert first["ece"] <= summary_frame(runs[1], QUICK).frame.iloc[1]["expected_calibration_error"]
     # Ten answers of one image are not ten images.
     filled = own[own["n"] > 0]
     naive = [wilson_interval(row.accuracy, row.n) for row in filled.itertuples()]
@@ -75,18 +76,18 @@ def test_corrupted_cells_are_pooled(runs):
 
 def test_the_lower_end_of_a_pooled_ece_allows_for_images_that_answer_alike(make_run):
     run = make_run("a", corruptions=("fog",), severities=(3,), clean=False)
-    once = reliability_frame([run], QUICK).iloc[0]
+    once = reliability_frame([run], QUICK).frame.iloc[0]
     copies = pd.concat([run.frame.assign(severity=severity) for severity in (1, 2, 3, 4, 5)], ignore_index=True)
-    many = reliability_frame([dataclasses.replace(run, frame=copies)], QUICK).iloc[0]
+    many = reliability_frame([dataclasses.replace(run, frame=copies)], QUICK).frame.iloc[0]
     assert (once["cells"], many["cells"]) == (1, 5)
     ends = ["ece", "ece_low", "ece_high"]
     assert many[ends].tolist() == pytest.approx(once[ends].tolist(), abs=1e-6)
 
 
 def test_extra_corruptions_are_pooled_only_where_there_are_no_others(make_run):
-    mixed = reliability_frame([make_run("a", corruptions=("fog", "spatter"))], QUICK)
+    mixed = reliability_frame([make_run("a", corruptions=("fog", "spatter"))], QUICK).frame
     assert mixed.query("part == 'corrupted'")["cells"].iloc[0] == 5
-    extra = reliability_frame([make_run("b", corruptions=("spatter",), clean=False)], QUICK)
+    extra = reliability_frame([make_run("b", corruptions=("spatter",), clean=False)], QUICK).frame
     assert extra["part"].unique().tolist() == ["corrupted"]
     assert extra["cells"].iloc[0] == 5
 
@@ -96,7 +97,7 @@ def test_the_worst_cells_of_every_run_are_shown_for_all(make_run):
         make_run("a", corruptions=("fog", "snow", "frost"), gains={"snow": -4.0}),
         make_run("b", corruptions=("fog", "snow", "frost"), gains={"frost": -4.0}),
     ]
-    frame = drops_frame(runs, QUICK, number=2)
+    frame = drops_frame(runs, QUICK, number=2).frame
     picked = set(zip(frame["corruption"], frame["severity"], strict=True))
     for run in runs:
         cells = run.cells()
@@ -115,4 +116,4 @@ def test_the_worst_cells_of_every_run_are_shown_for_all(make_run):
 
 
 def test_there_are_no_drops_without_clean(make_run):
-    assert len(drops_frame([make_run("a", corruptions=("fog",), clean=False)], QUICK)) == 0
+    assert len(drops_frame([make_run("a", corruptions=("fog",), clean=False)], QUICK).frame) == 0

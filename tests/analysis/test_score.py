@@ -30,7 +30,8 @@ def by_name(frame):
 
 
 def test_published_means(table):
-    frame = score(read_cells(table(MEANS)))
+    found = score(read_cells(table(MEANS)))
+    frame = found.frame
     rows = by_name(frame)
     assert set(frame["model"]) == {"table"}
     assert rows.loc["clean", "top1"] == 76.13
@@ -41,73 +42,77 @@ def test_published_means(table):
     assert rows.loc["glass_blur", "corruption_error"] == pytest.approx(88.61, abs=0.01)
     assert rows.loc["mean", "delta"] == pytest.approx(39.17 - 76.13, abs=0.005)
     assert rows.loc["mean", "cells"] == 75
-    assert frame.attrs["notes"] == []
+    assert list(found.notes) == []
 
 
 def test_robustbench_with_its_own_alexnet():
     cells = read_cells(ROBUSTBENCH)
-    frame = score(cells, cells)
+    found = score(cells, cells)
+    frame = found.frame
     rows = by_name(frame[frame["model"] == "Standard_R50"])
     assert rows.loc["mCE", "corruption_error"] == pytest.approx(76.3774, abs=5e-5)
     assert by_name(frame[frame["model"] == "AlexNet"]).loc["mCE", "corruption_error"] == pytest.approx(100)
     # There is no clean row: what needs it is absent, not zero.
     assert rows["delta"].isna().all()
     assert not set(rows["kind"]) & {"clean", "relative_mce"}
-    assert any("Standard_R50: no clean row" in note for note in frame.attrs["notes"])
-    assert "the errors of AlexNet as given" in frame.attrs["caption"]
+    assert any("Standard_R50: no clean row" in note for note in found.notes)
+    assert "the errors of AlexNet as given" in found.caption
 
 
 def test_a_subset_never_prints_as_plain_mce(table):
     lines = MEANS.splitlines()
-    frame = score(read_cells(table("\n".join(lines[:-3]))))
+    found = score(read_cells(table("\n".join(lines[:-3]))))
+    frame = found.frame
     assert "mCE* (over 12 of 15 corruptions)" in set(frame["name"])
     assert "mCE" not in set(frame["name"])
-    assert frame.attrs["notes"] == ["table: missing of ImageNet-C: elastic_transform, pixelate, jpeg_compression"]
+    assert list(found.notes) == ["table: missing of ImageNet-C: elastic_transform, pixelate, jpeg_compression"]
     single = table("corruption,severity,top1\n" + "".join(f"fog,{s},{60 - 5 * s}\n" for s in (1, 2)))
-    frame = score(read_cells(single))
+    found = score(read_cells(single))
+    frame = found.frame
     assert "mCE* (over 1 of 15 corruptions, 2 of their 5 cells)" in set(frame["name"])
-    assert "fog severity 3, fog severity 4, fog severity 5" in frame.attrs["notes"][1]
+    assert "fog severity 3, fog severity 4, fog severity 5" in found.notes[1]
 
 
 def test_n_qualifies_where_the_table_tells_it(table):
     rows = MEANS.splitlines()
     for n, name in (("50000", "mCE"), ("5000", "mCE* (n=5,000)")):
         text = "\n".join([f"{rows[0]},n", *(f"{row},{n}" for row in rows[1:])])
-        frame = score(read_cells(table(text)))
+        frame = score(read_cells(table(text))).frame
         assert name in set(frame["name"])
         assert (frame["n"] == int(n)).all()
     mixed = "\n".join([f"{rows[0]},n", *(f"{row},{i + 1}000" for i, row in enumerate(rows[1:]))])
-    assert "mCE* (n=1,000-16,000)" in set(score(read_cells(table(mixed)))["name"])
+    assert "mCE* (n=1,000-16,000)" in set(score(read_cells(table(mixed))).frame["name"])
 
 
 def test_another_normaliser_is_named(table):
     cells = read_cells(table(MEANS))
     other = read_cells(table(MEANS, "resnet50.csv"))
-    frame = score(cells, other)
+    frame = score(cells, other).frame
     rows = by_name(frame)
     assert rows.loc["mCE* (relative to resnet50)", "corruption_error"] == pytest.approx(100)
     alexnet = read_cells(table(MEANS, "my_alexnet_cells.csv"))
-    assert "mCE" in set(score(cells, alexnet)["name"])
+    assert "mCE" in set(score(cells, alexnet).frame["name"])
 
 
 def test_a_normaliser_that_lacks_a_corruption_shortens_the_mean(table):
     lines = MEANS.splitlines()
     alexnet = read_cells(table("\n".join(lines[:-1]), "alexnet.csv"))
-    frame = score(read_cells(table(MEANS)), alexnet)
+    found = score(read_cells(table(MEANS)), alexnet)
+    frame = found.frame
     assert "mCE* (over 14 of 15 corruptions)" in set(frame["name"])
-    assert "the normaliser lacks cells of: jpeg_compression" in frame.attrs["notes"][0]
+    assert "the normaliser lacks cells of: jpeg_compression" in found.notes[0]
 
 
 def test_several_models_and_no_alexnet_is_no_normaliser(table):
     two = table("corruption,severity,top1,model\nfog,,50,a\nfog,,40,b\n")
     cells = read_cells(two)
-    assert score(cells).groupby("model").size().to_dict() == {"a": 4, "b": 4}
+    assert score(cells).frame.groupby("model").size().to_dict() == {"a": 4, "b": 4}
     with pytest.raises(DataError, match="a normaliser must be one model, or hold one named AlexNet, got a, b"):
         score(cells, cells)
 
 
 def test_the_severity_column_may_be_missing_and_clean_may_be_none(table):
-    frame = score(read_cells(table("corruption,top1\nnone,70\nfog,40\nspatter,20\n")))
+    frame = score(read_cells(table("corruption,top1\nnone,70\nfog,40\nspatter,20\n"))).frame
     assert frame["name"].tolist()[:2] == ["clean", "mean (1 of 15)"]
     assert by_name(frame).loc["spatter", "corruption_error"] == pytest.approx(100 * 80 / 71.7512)
 

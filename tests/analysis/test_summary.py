@@ -21,7 +21,7 @@ QUICK = Resampling(repeats=300)
 
 def test_values_are_those_of_the_metrics(make_run, imagenet):
     run = make_run(**imagenet)
-    frame = summary_frame(run, QUICK).set_index("name")
+    frame = summary_frame(run, QUICK).frame.set_index("name")
     cells = run.cells()
     assert frame.loc["clean", "top1"] == pytest.approx(cells["top1"].iloc[0])
     assert frame.loc["clean", "top5"] == pytest.approx(cells["top5"].iloc[0])
@@ -48,11 +48,11 @@ def test_a_run_folder_gives_the_same(make_run):
         for block, (start, rows) in enumerate(((0, 64), (64, 64), (128, 22))):
             columns = {name: own[name].to_numpy()[start : start + rows] for name in COLUMNS}
             open_run(run.directory).write_block((corruption, severity), block, columns, len(own))
-    assert summary_frame(open_run(run.directory), QUICK).equals(summary_frame(run, QUICK))
+    assert summary_frame(open_run(run.directory), QUICK).frame.equals(summary_frame(run, QUICK).frame)
 
 
 def test_every_number_has_n_and_an_interval(make_run, imagenet):
-    frame = summary_frame(make_run(**imagenet), QUICK)
+    frame = summary_frame(make_run(**imagenet), QUICK).frame
     assert (frame["n"] == 150).all()
     columns = [metric.name for metric in METRICS if metric.of == "images"] + ["delta", "corruption_error"]
     for column in columns:
@@ -64,7 +64,7 @@ def test_every_number_has_n_and_an_interval(make_run, imagenet):
 
 
 def test_order_and_kinds_of_rows(make_run, imagenet):
-    frame = summary_frame(make_run(corruptions=("fog", "gaussian_noise", "spatter"), **imagenet), QUICK)
+    frame = summary_frame(make_run(corruptions=("fog", "gaussian_noise", "spatter"), **imagenet), QUICK).frame
     assert list(zip(frame["kind"], frame["name"], frame["cells"], strict=True)) == [
         ("clean", "clean", 1),
         ("mean", "mean (2 of 15)", 10),
@@ -80,13 +80,13 @@ def test_order_and_kinds_of_rows(make_run, imagenet):
 
 
 def test_where_alexnet_says_nothing_no_mean_corruption_error_is_shown(make_run):
-    frame = summary_frame(make_run(), QUICK)
+    frame = summary_frame(make_run(), QUICK).frame
     assert set(frame["kind"]) == {"clean", "mean", "category", "corruption"}
     assert frame["corruption_error"].isna().all()
 
 
 def test_without_clean_a_difference_to_it_is_absent_and_not_zero(make_run, imagenet):
-    frame = summary_frame(make_run(clean=False, **imagenet), QUICK)
+    frame = summary_frame(make_run(clean=False, **imagenet), QUICK).frame
     assert "delta" not in frame or frame["delta"].isna().all()
     assert "clean" not in set(frame["kind"])
     assert set(frame["kind"]) >= {"mce"}
@@ -94,7 +94,7 @@ def test_without_clean_a_difference_to_it_is_absent_and_not_zero(make_run, image
 
 
 def test_the_smaller_n_after_broken_images_is_shown(make_run, imagenet):
-    frame = summary_frame(make_run(n=97, **imagenet), QUICK)
+    frame = summary_frame(make_run(n=97, **imagenet), QUICK).frame
     assert (frame["n"] == 97).all()
     assert "mCE* (n=97)" in set(frame["name"])
 
@@ -114,12 +114,12 @@ def test_the_source_says_whether_there_is_an_mce_and_of_what(make_run, imagenet,
 
 def test_same_seed_same_frame(make_run):
     run = make_run()
-    assert summary_frame(run, QUICK).equals(summary_frame(run, QUICK))
-    assert not summary_frame(run, QUICK).equals(summary_frame(run, Resampling(repeats=300, seed=1)))
+    assert summary_frame(run, QUICK).frame.equals(summary_frame(run, QUICK).frame)
+    assert not summary_frame(run, QUICK).frame.equals(summary_frame(run, Resampling(repeats=300, seed=1)).frame)
 
 
 def test_a_single_cell_has_wilsons_interval(make_run):
-    frame = summary_frame(make_run(n=40, skill=20.0, severities=(1,)), QUICK)
+    frame = summary_frame(make_run(n=40, skill=20.0, severities=(1,)), QUICK).frame
     assert frame["top1"].tolist() == pytest.approx([100.0] * len(frame))
     assert frame.loc[frame["cells"] == 1, "top1_low"].between(91, 91.5).all()
 
@@ -134,8 +134,8 @@ def test_a_confidence_that_is_not_a_number_is_refused(make_run, monkeypatch):
 
 
 def test_captions_say_what_and_how(make_run, imagenet):
-    frame = summary_frame(make_run(severities=(1, 3, 5), **imagenet), QUICK)
-    assert frame.attrs["caption"] == (
+    found = summary_frame(make_run(severities=(1, 3, 5), **imagenet), QUICK)
+    assert found.caption == (
         "n = 150 images of folder, 224 px, constants of imagenet-c, JPEG 85. Means over severities 1, 3, 5. "
         "95 % intervals: percentile bootstrap over images (300 resamples); single cells: Wilson."
     )
@@ -148,17 +148,18 @@ def test_captions_say_what_and_how(make_run, imagenet):
 
 def test_cells_of_several_runs(make_run):
     runs = [make_run("a", corruptions=("fog",)), make_run("b", corruptions=("fog", "snow"), luck=1)]
-    frame = cells_frame(runs)
+    found = cells_frame(runs)
+    frame = found.frame
     assert frame.groupby("model").size().to_dict() == {"a": 6, "b": 11}
     assert (frame["top1_low"] < frame["top1"]).all()
     assert (frame["n"] == 150).all()
-    assert frame.attrs["caption"].count("n = 150") == 1
+    assert found.caption.count("n = 150") == 1
 
 
 def test_cells_of_different_data_are_told_apart(make_run):
     runs = [make_run("a", corruptions=("fog",)), make_run("b", corruptions=("fog",), n=70)]
-    assert cells_frame(runs).attrs["caption"].startswith("a: n = 150 images of demo, 64 px")
-    assert "b: n = 70 images" in cells_frame(runs).attrs["caption"]
+    assert cells_frame(runs).caption.startswith("a: n = 150 images of demo, 64 px")
+    assert "b: n = 70 images" in cells_frame(runs).caption
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders(make_run):

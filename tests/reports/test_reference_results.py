@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from robustbench_bi.analysis.comparison import Comparison
 from robustbench_bi.analysis.text import format_interval
 from robustbench_bi.cli import cli
 from robustbench_bi.models import create_model
@@ -16,6 +17,7 @@ from robustbench_bi.models.profile import profile
 from robustbench_bi.models.weights import read_metadata
 from robustbench_bi.reports.tables.display import display_comparison, markdown_table
 from robustbench_bi.reports.tables.fourier import display_bands
+from robustbench_bi.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
 READMES = sorted((ROOT / "reports").glob("*/README.md"))
@@ -104,7 +106,8 @@ def test_tables_in_markdown_are_those_in_csv(folder, tables):
     text = (ROOT / "reports" / folder / "comparison.md").read_text(encoding="utf-8")
     shown = [line for line in text.splitlines() if line.startswith("|")]
     frames = [pd.read_csv(ROOT / "reports" / folder / table) for table in tables]
-    wanted = [line for frame in frames for line in markdown_table(display_comparison(frame)).splitlines()]
+    found = [Comparison(frame, TASKS["classification"]) for frame in frames]
+    wanted = [line for comparison in found for line in markdown_table(display_comparison(comparison)).splitlines()]
     assert_same_text("\n".join(shown), "\n".join(wanted))
 
 

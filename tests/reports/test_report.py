@@ -128,12 +128,12 @@ def test_the_headline_numbers_are_those_of_the_frames(several, page):
     cards = [text for text, _ in page.find("li", class_="card")]
     assert len(cards) == 3
     for card, model in zip(cards, several.models, strict=True):
-        row = several.summaries.query(f"model == '{model}' and kind == 'mean'").iloc[0]
+        row = several.summaries.frame.query(f"model == '{model}' and kind == 'mean'").iloc[0]
         assert f"{row['top1']:.1f} % [{row['top1_low']:.1f}, {row['top1_high']:.1f}]" in card
         assert f"change from clean{row['delta']:+.1f} [" in card
         assert f"ECE){row['expected_calibration_error']:.1f} [" in card
         assert "mean, 75 cells, n = 80 images" in card
-    row = several.bars.query("model == 'model_1' and name == 'mean'").iloc[0]
+    row = several.bars.frame.query("model == 'model_1' and name == 'mean'").iloc[0]
     assert f"over model_0{row['delta']:+.2f} [{row['delta_low']:+.2f}, {row['delta_high']:+.2f}] points" in cards[1]
     assert "baseline of this page" in cards[0] and "mCE" not in " ".join(cards)
 
@@ -155,8 +155,8 @@ def rows_of(page, caption):
 
 def test_the_table_of_differences(several, page):
     rows = rows_of(page, "Δ top-1 in points with")
-    assert list(rows) == several.bars["name"].unique().tolist()
-    for row in several.bars.itertuples():
+    assert list(rows) == several.bars.frame["name"].unique().tolist()
+    for row in several.bars.frame.itertuples():
         star = " *" if row.p_holm < 0.05 else ""
         p = "<0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}"
         shown = f"{row.delta + 0.0:+.2f} p {p}{star} [{row.delta_low:+.2f}, {row.delta_high:+.2f}]"
@@ -170,14 +170,14 @@ def test_the_table_of_differences(several, page):
 def test_every_cell_is_in_a_table(several, page):
     rows = rows_of(page, "Top-1 in percent of each corruption and severity")
     assert len(rows) == 81
-    for row in several.cells.itertuples():
+    for row in several.cells.frame.itertuples():
         name = "clean" if row.corruption == "none" else f"{row.corruption} severity {row.severity}"
         shown = f"{row.top1:.1f} [{row.top1_low:.1f}, {row.top1_high:.1f}]"
         assert rows[name][several.models.index(row.model)] == shown
 
 
 def test_the_heat_table_is_strongest_where_top1_is_lowest(several, page):
-    frame = several.summaries.query("kind == 'corruption'")
+    frame = several.summaries.frame.query("kind == 'corruption'")
     heats = [float(own["style"].removeprefix("--at:")) for _, own in page.find("td") if "style" in own]
     shown = frame.pivot(index="name", columns="model", values="top1").loc[frame["name"].unique()].to_numpy().ravel()
     assert len(heats) == len(shown) == 48
@@ -190,10 +190,10 @@ def test_the_heat_table_is_strongest_where_top1_is_lowest(several, page):
 
 def test_worst_drops_and_losses(several, page):
     rows = rows_of(page, "Change from clean")
-    assert list(rows) == [f"{row.corruption} severity {row.severity}" for row in several.drops[::3].itertuples()]
-    first = several.drops.iloc[0]
+    assert list(rows) == [f"{row.corruption} severity {row.severity}" for row in several.drops.frame[::3].itertuples()]
+    first = several.drops.frame.iloc[0]
     assert next(iter(rows.values()))[several.models.index(first["model"])].startswith(f"{first['delta']:+.1f} to ")
-    worst = several.compared_cells.nsmallest(1, "delta").iloc[0]
+    worst = several.compared_cells.frame.nsmallest(1, "delta").iloc[0]
     losses = [(name, cells) for name, cells in rows_of(page, "Single cells").items()]
     assert losses[0][0] == worst["model"] == "model_2"
     assert losses[0][1][0] == worst["name"] and losses[0][1][1].startswith(f"{worst['delta']:+.2f} p")
@@ -201,7 +201,7 @@ def test_worst_drops_and_losses(several, page):
 
 def test_calibration(several, page):
     notes = [text for text, own in page.find("p", class_="note") if text.startswith("ECE")]
-    first = several.reliability.iloc[0]
+    first = several.reliability.frame.iloc[0]
     assert len(notes) == 6
     assert notes[0] == f"ECE {first['ece']:.1f} [{first['ece_low']:.1f}, {first['ece_high']:.1f}] %, 80 images"
     assert notes[1].endswith("80 images in 75 cells, pooled")

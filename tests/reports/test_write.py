@@ -118,10 +118,10 @@ def test_everything_of_a_comparison(make_run, tmp_path):
     written = write_comparison(runs, baseline, bars, out)
     assert sorted(path.name for path in written) == sorted(path.name for path in out.iterdir())
     assert {path.name for path in written} >= {"comparison.csv", "comparison.md", "cells.csv", "fig3.png", "fig3.svg"}
-    assert pd.read_csv(out / "comparison.csv")["delta"].tolist() == pytest.approx(bars["delta"].tolist())
+    assert pd.read_csv(out / "comparison.csv")["delta"].tolist() == pytest.approx(bars.frame["delta"].tolist())
     assert len(pd.read_csv(out / "cells.csv")) == 11
     assert pd.read_csv(out / "corruptions.csv")["name"].tolist() == ["snow", "fog"]
     text = (out / "comparison.md").read_text(encoding="utf-8")
     assert text.startswith("# Comparison with a\n\n| model | corruption |")
-    assert bars.attrs["caption"] in text
-    assert bars.attrs["tests"] in text
+    assert bars.caption in text
+    assert bars.tests in text

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-import pandas as pd
-
-from robustbench_bi.analysis.gate import REGRESSED, UNPROVEN
+from robustbench_bi.analysis.gate import REGRESSED, UNPROVEN, Gate
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.reports.tables.display import markdown_table
@@ -39,9 +37,10 @@ class Verdict:
     text: str
 
 
-def verdicts_of(frame: pd.DataFrame) -> list[Verdict]:
+def verdicts_of(gate: Gate) -> list[Verdict]:
     """The rows of `gate_frame` as verdicts."""
-    rows = zip(frame["kind"], frame["name"], frame["verdict"], describe_rows(frame), strict=True)
+    frame = gate.frame
+    rows = zip(frame["kind"], frame["name"], frame["verdict"], describe_rows(gate), strict=True)
     return [Verdict(*row) for row in rows]
 
 
@@ -125,11 +124,9 @@ def _escaped(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def markdown_summary(frame: pd.DataFrame) -> str:
-    """`gate_frame` as Markdown for a job's page."""
-    return "\n\n".join(
-        [frame.attrs["headline"], markdown_table(display_gate(frame)), *frame.attrs["notes"], frame.attrs["caption"]]
-    )
+def markdown_summary(gate: Gate) -> str:
+    """What the gate found as Markdown for a job's page."""
+    return "\n\n".join([gate.headline, markdown_table(display_gate(gate)), *gate.notes, gate.caption])
 
 
 def _append_summary(text: str, path: Path) -> None:

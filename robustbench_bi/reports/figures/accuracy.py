@@ -7,13 +7,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from robustbench_bi.analysis.comparison import Comparison
 from robustbench_bi.analysis.groups import CATEGORIES, FIGURE_3_NOISES
+from robustbench_bi.analysis.measured import Measurements
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.reports.figures.style import (
-    CAPTION_SIZE,
     INK,
+    WIDTH,
+    add_caption,
     add_grid,
+    caption_height,
     draw_curve,
     look,
     new_figure,
@@ -21,22 +25,21 @@ from robustbench_bi.reports.figures.style import (
     wrapped,
 )
 
-WIDTH = 7.2
 # The paper's bars; clean and the mean over all stand beside them, set apart by a line.
 _FIGURE_3 = ("clean", *FIGURE_3_NOISES, *(name for name in CATEGORIES if name != "noise"), "mean")
 # In inches, of a legend: its sign and gaps, and a letter of its label.
 _SIGN, _LETTER = 0.55, 0.062
 
 
-def figure_3(frame: pd.DataFrame) -> Figure:
-    """Δ top-1 of models over a baseline, as Fig. 3 of the Bi-volution paper.
+def figure_3(comparison: Comparison) -> Figure:
+    """Δ top-1 (or Δ of the task's number) of models over a baseline, as Fig. 3 of the Bi-volution paper.
 
     The paper's seven bars are the four noises one by one and the means of blur, weather and digital. We add clean and
     the mean over ImageNet-C's corruptions, set apart, and whiskers: the paired intervals of the frame.
 
     Args:
-        frame: from `comparison_frame` with rows "bars"; its caption is printed below. A model looks as in the other
-            figures of the comparison, where the baseline comes first.
+        comparison: from `comparison_frame` with rows "bars"; its caption is printed below. A model looks as in the
+            other figures of the comparison, where the baseline comes first.
 
     Returns:
         A figure 7.2 inches wide, with a bar for each model in every group.
@@ -44,6 +47,7 @@ def figure_3(frame: pd.DataFrame) -> Figure:
     Raises:
         InputError: the frame holds none of the bars.
     """
+    frame = comparison.frame
     names = figure_3_names(frame)
     bars = frame[frame["name"].isin(names)]
     models = list(bars["model"].unique())
@@ -58,8 +62,8 @@ def figure_3(frame: pd.DataFrame) -> Figure:
             _draw_bars(axes, np.array(places), own, "delta", width, number + 1, model)
         axes.axhline(0, color=INK, linewidth=0.9, zorder=3)
         _name_bars(axes, names)
-        axes.set_ylabel(f"Δ top-1 over {frame['baseline'].iloc[0]} (points)")
-        finish(figure, axes, frame)
+        axes.set_ylabel(f"Δ {comparison.task.primary.short} over {frame['baseline'].iloc[0]} (points)")
+        finish(figure, axes, comparison.caption)
     return figure
 
 
@@ -109,11 +113,11 @@ def _name_bars(axes: Axes, names: Sequence[str]) -> None:
         axes.axvline(len(names) - 1.5, color=INK, linewidth=0.5, linestyle=(0, (2, 2)))
 
 
-def category_bars(frame: pd.DataFrame) -> Figure:
+def category_bars(summaries: Measurements) -> Figure:
     """Top-1 of models on clean images, by category and on average, with the intervals of the frame.
 
     Args:
-        frame: from `summaries_frame`; its caption is printed below.
+        summaries: from `summaries_frame`; its caption is printed below.
 
     Returns:
         A figure 7.2 inches wide, with a bar for each model in every group.
@@ -121,6 +125,7 @@ def category_bars(frame: pd.DataFrame) -> Figure:
     Raises:
         InputError: the frame holds none of these rows.
     """
+    frame, measure = summaries.frame, summaries.task.primary
     kinds = ["clean", "category", "mean"]
     bars = frame[frame["kind"].isin(kinds)].sort_values("kind", key=lambda kind: kind.map(kinds.index), kind="stable")
     if not len(bars):
@@ -134,21 +139,21 @@ def category_bars(frame: pd.DataFrame) -> Figure:
         for number, model in enumerate(models):
             own = bars[bars["model"] == model].set_index("name")
             places = [names.index(name) + (number - (len(models) - 1) / 2) * width for name in own.index]
-            _draw_bars(axes, np.array(places), own, "top1", width, number, model)
+            _draw_bars(axes, np.array(places), own, measure.name, width, number, model)
         _name_bars(axes, names)
         axes.set_ylim(0, 100)
-        axes.set_ylabel("top-1 (%)")
-        finish(figure, axes, frame)
+        axes.set_ylabel(f"{measure.short} (%)")
+        finish(figure, axes, summaries.caption)
     return figure
 
 
-def severity_curves(frame: pd.DataFrame) -> Figure:
+def severity_curves(cells: Measurements) -> Figure:
     """Top-1 against severity, one panel a corruption, one curve a model; severity 0 is clean.
 
     Accuracy need not fall with severity: snow is harder at 2 than at 3 by its published constants.
 
     Args:
-        frame: from `cells_frame`; its caption is printed below.
+        cells: from `cells_frame`; its caption is printed below.
 
     Returns:
         A figure 7.2 inches wide, four or five panels across.
@@ -156,6 +161,7 @@ def severity_curves(frame: pd.DataFrame) -> Figure:
     Raises:
         InputError: the frame holds no corrupted cell.
     """
+    frame, measure = cells.frame, cells.task.primary
     corruptions = [name for name in frame["corruption"].unique() if name != CLEAN[0]]
     if not corruptions:
         raise InputError("severity curves need at least one corruption, got only clean")
@@ -171,17 +177,17 @@ def severity_curves(frame: pd.DataFrame) -> Figure:
             shown = frame[frame["corruption"].isin([corruption, CLEAN[0]])]
             for number, model in enumerate(models):
                 own = shown[shown["model"] == model].sort_values("severity")
-                draw_curve(axes, own, "severity", "top1", number, model)
+                draw_curve(axes, own, "severity", measure.name, number, model)
         panels[0, 0].set_xticks(range(6), ["clean", *"12345"])
         panels[0, 0].set_ylim(0, 100)
         for axes in panels[:, 0]:
-            axes.set_ylabel("top-1 (%)")
+            axes.set_ylabel(f"{measure.short} (%)")
         for axes in panels[-1]:
             axes.set_xlabel("severity", labelpad=1)
             axes.tick_params(axis="x", labelsize=6.5)
         for axes in panels.flat[len(corruptions) :]:
             axes.remove()
-        finish(figure, panels[0, 0], frame)
+        finish(figure, panels[0, 0], cells.caption)
     return figure
 
 
@@ -195,25 +201,24 @@ def panels_across(count: int) -> int:
     return min(count, min((4, 5), key=lambda number: -count % number))
 
 
-def finish(figure: Figure, axes: Axes, frame: pd.DataFrame) -> None:
-    """Put the legend of a panel above, the caption of the frame below, and the panels in the room between them.
+def finish(figure: Figure, axes: Axes, words: str) -> None:
+    """Put the legend of a panel above, the caption below, and the panels in the room between them.
 
     Args:
         figure: 7.2 inches wide; it is made higher by what is added.
         axes: the panel whose lines the legend names.
-        frame: with "caption" in its attrs.
+        words: the caption.
     """
     handles, labels = axes.get_legend_handles_labels()
-    caption = wrapped(str(frame.attrs.get("caption", "")), WIDTH - 0.2)
+    caption = wrapped(words, WIDTH - 0.2)
     across = max(1, int((WIDTH - 0.2) / (_SIGN + _LETTER * max(map(len, labels), default=1))))
     legend_rows = -(-len(labels) // across)
-    caption_lines = caption.count("\n") + 1 if caption else 0
     _, height = figure.get_size_inches()
-    top, bottom = 0.06 + 0.17 * legend_rows, 0.05 + 0.115 * caption_lines
+    top, bottom = 0.06 + 0.17 * legend_rows, 0.05 + (caption_height(caption) if caption else 0)
     figure.set_size_inches(WIDTH, height + top + bottom)
     height += top + bottom
     if labels:
         columns = -(-len(labels) // legend_rows)
         figure.legend(handles, labels, loc="upper center", ncols=columns, bbox_to_anchor=(0.5, 1.0))
-    figure.text(0.1 / WIDTH, 0.05 / height, caption, fontsize=CAPTION_SIZE, va="bottom", linespacing=1.15)
+    add_caption(figure, caption, bottom=0.05)
     figure.set_layout_engine("constrained", rect=(0, bottom / height, 1, 1 - (top + bottom) / height))

@@ -6,10 +6,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from robustbench_bi.analysis.measured import Measurements
+from robustbench_bi.analysis.result import Result
 from robustbench_bi.corruptions import CORRUPTIONS
 from robustbench_bi.errors import InputError
-from robustbench_bi.reports.figures.accuracy import WIDTH, finish
-from robustbench_bi.reports.figures.style import GRID, INK, look, name_in_lines, new_figure, styled
+from robustbench_bi.reports.figures.accuracy import finish
+from robustbench_bi.reports.figures.style import GRID, INK, WIDTH, look, name_in_lines, new_figure, styled
 
 # From white for the best to a red on which dark letters are still legible, in grey print too.
 _HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#f6d7ca", "#e3937a"])
@@ -18,11 +20,11 @@ _ACROSS = 4
 _TITLE = 6.5  # points, of the titles of the reliability diagram
 
 
-def heat_table(frame: pd.DataFrame) -> Figure:
+def heat_table(summaries: Measurements) -> Figure:
     """Top-1 of each model under each corruption, mean over severities, with intervals; the darker, the lower.
 
     Args:
-        frame: from `summaries_frame`; its caption is printed below.
+        summaries: from `summaries_frame`; its caption is printed below.
 
     Returns:
         A figure 7.2 inches wide: a row for each corruption, a column for each model.
@@ -30,12 +32,13 @@ def heat_table(frame: pd.DataFrame) -> Figure:
     Raises:
         InputError: the frame holds no corruption.
     """
+    frame, name = summaries.frame, summaries.task.primary.name
     cells = frame[frame["kind"] == "corruption"]
     if not len(cells):
         raise InputError("a heat table needs at least one corruption, got only clean")
     names, models = list(cells["name"].unique()), list(cells["model"].unique())
-    table = cells.pivot(index="name", columns="model", values=["top1", "top1_low", "top1_high"]).loc[names]
-    values = table["top1"][models].to_numpy()
+    table = cells.pivot(index="name", columns="model", values=[name, f"{name}_low", f"{name}_high"]).loc[names]
+    values = table[name][models].to_numpy()
     with styled():
         figure = new_figure(WIDTH, 0.3 + 0.27 * len(names))
         axes = figure.add_subplot()
@@ -45,13 +48,13 @@ def heat_table(frame: pd.DataFrame) -> Figure:
         small = len(models) > _ACROSS
         for (row, column), value in np.ndenumerate(values):
             if not np.isnan(value):
-                low, high = (table[end][models].to_numpy()[row, column] for end in ("top1_low", "top1_high"))
+                low, high = (table[end][models].to_numpy()[row, column] for end in (f"{name}_low", f"{name}_high"))
                 text = f"{value:.1f}" + ("\n" if small else " ") + f"[{low:.1f}, {high:.1f}]"
                 axes.text(column, row, text, ha="center", va="center", fontsize=4.6 if small else 6.5)
         size = 6 if small else 7.5
         axes.set_xticks(range(len(models)), [name_in_lines(model, width, size) for model in models], fontsize=size)
         _frame_table(axes, names)
-        finish(figure, axes, frame)
+        finish(figure, axes, summaries.caption)
     return figure
 
 
@@ -67,18 +70,19 @@ def _frame_table(axes: Axes, names: list[str]) -> None:
             axes.axhline(row - 0.5, color=INK, linewidth=0.6)
 
 
-def reliability_diagram(frame: pd.DataFrame) -> Figure:
+def reliability_diagram(reliability: Result) -> Figure:
     """Accuracy against confidence of each model, on clean and on corrupted images, with n of each bin.
 
     On the dashed line a network is calibrated; below it, it is too sure of itself. The bars at the foot are the numbers
     of predictions on a logarithmic scale, and the figures in them are these numbers.
 
     Args:
-        frame: from `reliability_frame`; its caption is printed below.
+        reliability: from `reliability_frame`; its caption is printed below.
 
     Returns:
         A figure 7.2 inches wide, up to four panels across.
     """
+    frame = reliability.frame
     models = list(frame["model"].unique())
     parts = list(frame.groupby(["model", "part"], sort=False))
     across = min(_ACROSS, len(parts))
@@ -99,7 +103,7 @@ def reliability_diagram(frame: pd.DataFrame) -> Figure:
         for axes in panels.flat[len(parts) - across : len(parts)]:
             axes.set_xlabel("confidence (%)")
             axes.tick_params(labelbottom=True)
-        finish(figure, panels[0, 0], frame)
+        finish(figure, panels[0, 0], reliability.caption)
     return figure
 
 

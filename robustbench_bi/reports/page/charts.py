@@ -16,9 +16,11 @@ from xml.etree.ElementTree import Element
 
 import pandas as pd
 
+from robustbench_bi.analysis.measured import Measurements
 from robustbench_bi.analysis.text import format_interval, format_p_value
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.reports.figures.style import LOOKS
+from robustbench_bi.tasks import Measure
 
 SIGNIFICANT = 0.05
 # Cycles per pixel; beyond, few coefficients are left in the corner.
@@ -67,7 +69,7 @@ def bar_chart(
             star stands behind what is below 0.05.
         names: the groups, from top to bottom.
         models: all models of the page; the place of one there gives its colour.
-        column: "top1" or "delta"; differences are written with their sign.
+        column: a measure, such as "top1", or "delta"; differences are written with their sign.
         unit: of the axis.
         label: what the chart shows, for those who cannot see it.
 
@@ -120,25 +122,28 @@ def _draw_bar(
         _write(mark, end + (3 if value > 0 else -3), middle + 5, "*", "" if value > 0 else "end")
 
 
-def curve_panels(frame: pd.DataFrame, models: Sequence[str]) -> list[tuple[str, str]]:
-    """Top-1 against severity, a small chart for each corruption.
+def curve_panels(cells: Measurements, models: Sequence[str]) -> list[tuple[str, str]]:
+    """Top-1, or the task's primary number, against severity, a small chart for each corruption.
 
     Args:
-        frame: from `cells_frame`.
+        cells: from `cells_frame`.
         models: see `bar_chart`.
 
     Returns:
         Names of corruptions with their SVG elements.
     """
+    frame, measure = cells.frame, cells.task.primary
     names = [str(name) for name in frame["corruption"].unique() if name != CLEAN[0]]
-    return [(name, _curve_panel(frame[frame["corruption"].isin([name, CLEAN[0]])], name, models)) for name in names]
+    return [
+        (name, _curve_panel(frame[frame["corruption"].isin([name, CLEAN[0]])], measure, name, models)) for name in names
+    ]
 
 
-def _curve_panel(frame: pd.DataFrame, name: str, models: Sequence[str]) -> str:
+def _curve_panel(frame: pd.DataFrame, measure: Measure, name: str, models: Sequence[str]) -> str:
     x, y = Scale(0, 5, 32, 188), Scale(0, 100, 142, 6)
-    ends = frame.sort_values("severity").groupby("model", sort=False)["top1"].agg(["first", "last"])
+    ends = frame.sort_values("severity").groupby("model", sort=False)[measure.name].agg(["first", "last"])
     words = ", ".join(f"{model} {first:.1f} to {last:.1f}" for model, first, last in ends.itertuples())
-    svg = _svg(200, 162, f"Top-1 in percent under {name}, from the weakest setting to the strongest: {words}")
+    svg = _svg(200, 162, f"{measure.title} in percent under {name}, from the weakest setting to the strongest: {words}")
     for tick in (0, 25, 50, 75, 100):
         _line(svg, "grid" if tick else "zero", 24, y(tick), 196, y(tick))
     for tick in (0, 50, 100):
@@ -150,14 +155,15 @@ def _curve_panel(frame: pd.DataFrame, name: str, models: Sequence[str]) -> str:
         # Beside each other, so that no whisker hides another.
         shift = (place - (len(shown) - 1) / 2) * min(3.0, 12 / len(shown))
         rows = frame[frame["model"] == model].sort_values("severity").to_dict("records")
-        points = [(x(row["severity"]) + shift, y(row["top1"])) for row in rows]
+        points = [(x(row["severity"]) + shift, y(row[measure.name])) for row in rows]
         series = _series(svg, models.index(model))
         ElementTree.SubElement(series, "polyline", {"points": _joined(points)})
         for row, (across, down) in zip(rows, points, strict=True):
             where = f"severity {row['severity']}" if row["severity"] else "clean"
-            numbers = format_interval(row["top1"], row["top1_low"], row["top1_high"])
+            value, low, high = (row[f"{measure.name}{end}"] for end in ("", "_low", "_high"))
+            numbers = format_interval(value, low, high)
             point = _titled(series, f"{model}, {name}, {where}: {numbers} %, n = {row['n']:,}")
-            _line(point, "whisker", across, y(row["top1_low"]), across, y(row["top1_high"]))
+            _line(point, "whisker", across, y(low), across, y(high))
             _marker(point, models.index(model), across, down)
     return _as_text(svg)
 
@@ -166,7 +172,7 @@ def reliability_chart(bins: pd.DataFrame, number: int) -> str:
     """Accuracy against confidence, and below it how many predictions each bin holds.
 
     Args:
-        bins: rows of `reliability_frame`, of one model and part.
+        bins: rows of `reliability_frame`'s frame, of one model and part.
         number: place of the model on the page.
 
     Returns:
@@ -221,7 +227,7 @@ def spectrum_panels(frame: pd.DataFrame) -> list[tuple[str, str]]:
     """Power relative to clean against frequency, both in logarithms, a small chart for each corruption.
 
     Args:
-        frame: from `spectra_frame`.
+        frame: that of `spectra_frame`.
 
     Returns:
         Names of corruptions with their SVG elements; all have the same axes.

@@ -11,16 +11,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from robustbench_bi.analysis.measured import measured
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.spectra import spectra_frame
 from robustbench_bi.corruptions import PIXEL_VERSION
-from robustbench_bi.data import Dataset, open_data
-from robustbench_bi.data.download import is_at_hand
 from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import CLEAN, Cell, cells_by_corruption
 from robustbench_bi.metrics.spectra import measure_spectra
 from robustbench_bi.reports.content import Report
+from robustbench_bi.runs.identity import pixels_of
 from robustbench_bi.runs.run import Run
 
 # Up to this side a picture is stored as it is; larger ones as JPEG, scaled down to `_SHOWN`.
@@ -59,16 +59,14 @@ def pictures_of(run: Run, image_ids: Sequence[int] | NDArray[np.int64], cells: S
             another package, or by another version of the corruptions.
     """
     config = run.config
-    dataset = _same_images(run)
+    dataset = run.open_data()
     rows = np.searchsorted(dataset.image_ids, np.asarray(image_ids, dtype=np.int64))
     preprocessing = Preprocessing(config["input_size"], config["resize_size"], config["interpolation"])
     if dataset.stored_cells is None:
-        images = _corrupted(
-            dataset.read(rows, preprocessing).transpose(0, 2, 3, 1), dataset.image_ids[rows], cells, config
-        )
+        images = _corrupted(dataset.read(rows, preprocessing), dataset.image_ids[rows], cells, config)
     else:
-        images = {cell: dataset.read(rows, preprocessing, cell).transpose(0, 2, 3, 1) for cell in cells}
-    return Pictures(dataset.class_names, images)
+        images = {cell: dataset.read(rows, preprocessing, cell) for cell in cells}
+    return Pictures(dataset.class_names, {cell: own.transpose(0, 2, 3, 1) for cell, own in images.items()})
 
 
 def _corrupted(
@@ -78,36 +76,9 @@ def _corrupted(
         raise DataError(f"the corrupted pixels were made by {config['generator']}; only our own are drawn")
     if (version := config.get("pixel_version")) != PIXEL_VERSION:
         raise DataError(f"the run saw version {version} of the corruptions, and this program makes {PIXEL_VERSION}")
-    from robustbench_bi.corruptions.apply import corrupt
-
-    images = {CLEAN: clean}
-    for cell in cells:
-        if cell != CLEAN:
-            # A few pictures are made sooner by plain torch than compiled kernels are loaded.
-            own = corrupt(clean, *cell, ids=image_ids, seed=config["seed"], table=config["table"], backend="reference")
-            images[cell] = np.stack([_through_jpeg(picture, config["jpeg"]) for picture in own])
-    return {cell: images[cell] for cell in cells}
-
-
-def _through_jpeg(picture: NDArray[np.uint8], quality: int | None) -> NDArray[np.uint8]:
-    if quality is None:
-        return picture
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
-
-
-def _same_images(run: Run) -> Dataset:
-    """The dataset of a run, reduced to its images."""
-    source = str(run.config["runtime"]["source"])
-    if not is_at_hand(source):  # a report fetches nothing
-        raise DataError(f"{source} is not on this machine")
-    dataset = open_data(source)
-    wanted = np.sort(run.records()["image_id"].unique())
-    dataset = dataset.without(np.setdiff1d(dataset.image_ids, wanted))
-    if dataset.listing_hash != run.config["listing_hash"]:
-        raise DataError(f"{source} does not hold the same images any more")
-    return dataset
+    recipe = pixels_of(config)
+    # A few pictures are made sooner by plain torch than compiled kernels are loaded.
+    return {cell: recipe.of_cell(clean, cell, image_ids, backend="reference") for cell in cells}
 
 
 @dataclass(frozen=True)
@@ -216,7 +187,7 @@ def power_spectra(report: Report, open_pictures: OpenPictures) -> Result | None:
     run = report.runs[0]
     if CLEAN not in run.cell_names:
         return None
-    image_ids = np.sort(run.records()["image_id"].unique())[:SPECTRA_IMAGES]
+    image_ids = measured(run).grid.image_ids[:SPECTRA_IMAGES]
     return spectra_frame(measure_spectra(open_pictures(run, image_ids, middle_cells(run)).cells.items()))
 
 

@@ -16,6 +16,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from robustbench_bi.analysis.comparison import Comparison
 from robustbench_bi.analysis.text import format_interval, format_p_value
 from robustbench_bi.corruptions import CORRUPTIONS
 from robustbench_bi.errors import BivoRobustError, DataError
@@ -31,6 +32,7 @@ from robustbench_bi.reports.page.charts import (
     swatch,
 )
 from robustbench_bi.reports.page.pictures import OpenPictures, example_pictures, power_spectra
+from robustbench_bi.tasks import Measure
 
 LOSSES = 10
 # Of `run.json`, in the order of the page; what else is there is long, or stands elsewhere.
@@ -62,22 +64,25 @@ def render_page(report: Report, open_pictures: OpenPictures | None = None) -> st
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    bars, models = report.bars, report.models
+    bars, models, measure = report.bars, report.models, report.task.primary
     context = {
+        "measure": measure,
+        "measures": {own.name for own in report.task.measures},
+        "corruption_error": report.task.has("corruption_error"),
         "models": [{"name": name, "number": n, "swatch": Markup(swatch(n))} for n, name in enumerate(models)],
-        "caption": report.summaries.attrs["caption"],
+        "caption": report.summaries.caption,
         "cards": [_card(report, model) for model in models],
         "delta": None if bars is None else _delta(report, bars),
         "losses": [] if bars is None else _losses(report),
         "categories": _categories(report),
         "across": panels_across,
         "panels": [(name, Markup(svg)) for name, svg in curve_panels(report.cells, models)],
-        "cells": _table(_named_cells(report.cells), models, lambda row: _ends(row, "top1")),
-        "cells_caption": report.cells.attrs["caption"],
+        "cells": _table(_named_cells(report.cells.frame), models, lambda row: _ends(row, measure.name)),
+        "cells_caption": report.cells.caption,
         "heat": _heat(report),
-        "drops": _table(_named_cells(report.drops), models, _drop),
-        "reliability": _reliability(report),
-        "reliability_caption": report.reliability.attrs["caption"],
+        "drops": _table(_named_cells(report.drops.frame), models, lambda row: _drop(row, measure)),
+        "reliability": [] if report.reliability is None else _reliability(report, report.reliability.frame),
+        "reliability_caption": "" if report.reliability is None else report.reliability.caption,
         "provenance": _provenance(report),
         "version": version("bivo-robust"),
         **_pictures(report, open_pictures),
@@ -109,22 +114,24 @@ def _ends(row: Row, column: str, *, signed: bool = False, decimals: int = 1) -> 
 
 
 def _card(report: Report, model: str) -> Row:
-    """What stands first of a model: its accuracy under corruption, and a few numbers below it."""
-    summary = _records(report.summaries[report.summaries["model"] == model])
+    """What stands first of a model: its primary number under corruption, and a few others below it."""
+    frame, (primary, *others) = report.summaries.frame, report.task.measures
+    summary = _records(frame[frame["model"] == model])
     rows = {row["kind"]: row for row in summary if row["kind"] in ("clean", "mean")}
     first = rows.get("mean", summary[0])
     numbers = []
     if len(rows) == 2:
-        numbers.append(("clean top-1", f"{_ends(rows['clean'], 'top1')} %"))
+        numbers.append((f"clean {primary.short}", f"{_ends(rows['clean'], primary.name)} %"))
         numbers.append(("change from clean", f"{_ends(first, 'delta', signed=True)} points"))
     numbers += _over_baseline(report, model, first["name"])
-    numbers.append(("calibration error (ECE)", f"{_ends(first, 'expected_calibration_error')} %"))
-    numbers.append(("negative log-likelihood", f"{_ends(first, 'negative_log_likelihood', decimals=2)} nats"))
+    for measure in (measure for measure in others if measure.first):
+        text = f"{_ends(first, measure.name, decimals=measure.decimals)} {measure.unit}"
+        numbers.append((measure.words, text.rstrip()))
     for row in summary:
         if row["kind"] in ("mce", "relative_mce"):
             numbers.append((row["name"], f"{_ends(row, 'corruption_error', decimals=2)} %"))
     of = first["name"] if first["kind"] == "clean" else f"{first['name']}, {first['cells']} cells"
-    return {"value": _ends(first, "top1"), "of": of, "n": first["n"], "numbers": numbers}
+    return {"value": _ends(first, primary.name), "of": of, "n": first["n"], "numbers": numbers}
 
 
 def _over_baseline(report: Report, model: str, name: str) -> list[tuple[str, str]]:
@@ -133,28 +140,33 @@ def _over_baseline(report: Report, model: str, name: str) -> list[tuple[str, str
     if model == report.models[0]:
         return [("role", "baseline of this page")]
     numbers = []
-    for row in _records(report.bars[(report.bars["model"] == model) & (report.bars["name"] == name)]):
+    bars = report.bars.frame
+    for row in _records(bars[(bars["model"] == model) & (bars["name"] == name)]):
         numbers.append((f"change over {report.models[0]}", f"{_ends(row, 'delta', signed=True, decimals=2)} points"))
         numbers.append(("its p, corrected by Holm", format_p_value(row["p_holm"])))
     return numbers
 
 
-def _delta(report: Report, bars: pd.DataFrame) -> Row:
+def _delta(report: Report, bars: Comparison) -> Row:
     """Fig. 3 and the tables of differences."""
-    label = f"Change of top-1 over {report.models[0]} in points, by noise and category; numbers in the table beside it"
-    chart = bar_chart(bars, figure_3_names(bars), report.models, column="delta", unit="points", label=label)
+    of = f"{report.task.primary.short} over {report.models[0]}"
+    label = f"Change of {of} in points, by noise and category; numbers in the table beside it"
+    names = figure_3_names(bars.frame)
+    chart = bar_chart(bars.frame, names, report.models, column="delta", unit="points", label=label)
     return {
         "chart": Markup(chart),
         "models": report.models[1:],
-        "rows": _delta_table(report, bars),
-        "corruptions": _delta_table(report, report.corruptions),
-        "corruption_tests": report.corruptions.attrs["tests"],
-        **{name: bars.attrs[name] for name in ("caption", "tests", "notes")},
+        "rows": _delta_table(report, bars.frame),
+        "corruptions": _delta_table(report, report.corruptions.frame),
+        "corruption_tests": report.corruptions.tests,
+        "caption": bars.caption,
+        "tests": bars.tests,
+        "notes": bars.notes,
     }
 
 
 def _delta_table(report: Report, frame: pd.DataFrame) -> list[Row]:
-    baseline = frame.drop_duplicates("name").set_index("name")["baseline_top1"]
+    baseline = frame.drop_duplicates("name").set_index("name")[f"baseline_{report.task.primary.name}"]
     rows = _table(frame, report.models[1:], _difference)
     return [row | {"baseline": format_interval(baseline[row["name"]])} for row in rows]
 
@@ -170,34 +182,36 @@ def _difference(row: Row) -> Row:
 
 def _losses(report: Report) -> list[Row]:
     """The cells in which models lose most against the baseline."""
-    frame = report.compared_cells.query("delta < 0").sort_values("delta", kind="stable")[:LOSSES]
-    shown = {"baseline": "baseline_top1", "top1": "top1"}
+    name = report.task.primary.name
+    frame = report.compared_cells.frame.query("delta < 0").sort_values("delta", kind="stable")[:LOSSES]
+    shown = {"baseline": f"baseline_{name}", "value": name}
     return [
-        {name: row[name] for name in ("model", "name")}
-        | {name: format_interval(row[column]) for name, column in shown.items()}
+        {field: row[field] for field in ("model", "name")}
+        | {field: format_interval(row[column]) for field, column in shown.items()}
         | _difference(row)
         for row in _records(frame)
     ]
 
 
 def _categories(report: Report) -> Row:
-    """Top-1 on clean images, by category and on average."""
-    kinds = ["clean", "category", "mean"]
-    frame = report.summaries[report.summaries["kind"].isin(kinds)]
+    """The primary number on clean images, by category and on average."""
+    kinds, measure, frame = ["clean", "category", "mean"], report.task.primary, report.summaries.frame
+    frame = frame[frame["kind"].isin(kinds)]
     frame = frame.sort_values("kind", key=lambda kind: kind.map(kinds.index), kind="stable")
     names = [str(name) for name in frame["name"].unique()]
-    label = "Top-1 in percent of each model on clean images and by category; numbers in the table beside it"
-    chart = bar_chart(frame, names, report.models, column="top1", unit="%", label=label)
-    return {"chart": Markup(chart), "rows": _table(frame, report.models, lambda row: _ends(row, "top1"))}
+    label = f"{measure.title} in percent of each model on clean images and by category; numbers in the table beside it"
+    chart = bar_chart(frame, names, report.models, column=measure.name, unit="%", label=label)
+    return {"chart": Markup(chart), "rows": _table(frame, report.models, lambda row: _ends(row, measure.name))}
 
 
 def _heat(report: Report) -> Row:
     """Corruptions × models, with how strong the colour of each cell is: 0 for the best of all, 1 for the worst."""
-    frame = report.summaries[report.summaries["kind"] == "corruption"]
-    worst, best = frame["top1"].min(), frame["top1"].max()
+    frame, name = report.summaries.frame, report.task.primary.name
+    frame = frame[frame["kind"] == "corruption"]
+    worst, best = frame[name].min(), frame[name].max()
 
     def cell(row: Row) -> Row:
-        return {"text": _ends(row, "top1"), "heat": round((best - row["top1"]) / max(best - worst, 1e-9), 3)}
+        return {"text": _ends(row, name), "heat": round((best - row[name]) / max(best - worst, 1e-9), 3)}
 
     groups: dict[str, list[Row]] = {}
     for row in _table(frame, report.models, cell):
@@ -205,14 +219,14 @@ def _heat(report: Report) -> Row:
     return {"groups": groups, "worst": format_interval(worst), "best": format_interval(best)}
 
 
-def _drop(row: Row) -> Row:
-    return {"text": _ends(row, "delta", signed=True), "top1": format_interval(row["top1"])}
+def _drop(row: Row, measure: Measure) -> Row:
+    return {"text": _ends(row, "delta", signed=True), "left": format_interval(row[measure.name])}
 
 
-def _reliability(report: Report) -> list[Row]:
+def _reliability(report: Report, frame: pd.DataFrame) -> list[Row]:
     """For each model, the diagrams of its clean and its corrupted images."""
     shown = []
-    for (model, part), bins in report.reliability.groupby(["model", "part"], sort=False):
+    for (model, part), bins in frame.groupby(["model", "part"], sort=False):
         rows = _records(bins)
         number = report.models.index(str(model))
         table = [
@@ -281,7 +295,9 @@ def _pictures(report: Report, open_pictures: OpenPictures | None) -> Row:
     if open_pictures is None:
         return shown
     try:
-        shown["examples"], spectra = example_pictures(report, open_pictures), power_spectra(report, open_pictures)
+        if report.task.has("answers"):
+            shown["examples"] = example_pictures(report, open_pictures)
+        spectra = power_spectra(report, open_pictures)
     except BivoRobustError as error:
         raise DataError(f"the page cannot show pictures: {error}; leave out --pictures") from error
     if spectra is not None:

@@ -4,26 +4,23 @@ import math
 
 import pandas as pd
 
+from robustbench_bi.analysis.comparison import Comparison
+from robustbench_bi.analysis.measured import Measurements
 from robustbench_bi.analysis.text import NO_VALUE, format_interval, format_p_value
 
 
-def display_summary(frame: pd.DataFrame) -> pd.DataFrame:
+def display_summary(summary: Measurements) -> pd.DataFrame:
     """`summary_frame`, or `score`, as text: a column for each quantity that has a value somewhere.
 
     Args:
-        frame: one row a group of cells.
+        summary: one row a group of cells.
 
     Returns:
         A frame of strings.
     """
-    columns = (
-        ("top1", "top-1 %", False, 1),
-        ("delta", "Δ to clean", True, 1),
-        ("top5", "top-5 %", False, 1),
-        ("expected_calibration_error", "ECE %", False, 1),
-        ("negative_log_likelihood", "NLL", False, 2),
-        ("corruption_error", "CE / mCE %", False, 2),
-    )
+    frame = summary.frame
+    first, *others = [(measure.name, measure.heading, False, measure.decimals) for measure in summary.task.measures]
+    columns = (first, ("delta", "Δ to clean", True, 1), *others, ("corruption_error", "CE / mCE %", False, 2))
     names = [name for name in ("model", "name") if name in frame]
     shown = frame[names].rename(columns={"name": "corruption"}).astype(str)
     shown["n"] = [f"{n:,}" if pd.notna(n) else NO_VALUE for n in frame["n"]]
@@ -33,20 +30,21 @@ def display_summary(frame: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def display_comparison(frame: pd.DataFrame) -> pd.DataFrame:
+def display_comparison(comparison: Comparison) -> pd.DataFrame:
     """`comparison_frame` as text.
 
     Args:
-        frame: one row a model and group of cells.
+        comparison: one row a model and group of cells.
 
     Returns:
-        A frame of strings.
+        A frame of strings, with the index of the comparison's.
     """
+    frame, measure = comparison.frame, comparison.task.primary
     shown = frame[["model", "name"]].rename(columns={"name": "corruption"}).astype(str)
     shown["n"] = [f"{n:,}" for n in frame["n"]]
-    shown["baseline %"] = [format_interval(value) for value in frame["baseline_top1"]]
-    shown["top-1 %"] = [format_interval(value) for value in frame["top1"]]
-    shown["Δ top-1"] = _with_interval(frame, "delta", True, 2)
+    shown["baseline %"] = [format_interval(value) for value in frame[f"baseline_{measure.name}"]]
+    shown[measure.heading] = [format_interval(value) for value in frame[measure.name]]
+    shown[f"Δ {measure.short}"] = _with_interval(frame, "delta", True, 2)
     shown["p"] = [format_p_value(p) for p in frame["p_value"]]
     shown["p (Holm)"] = [format_p_value(p) for p in frame["p_holm"]]
     return shown

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from robustbench_bi.analysis.comparison import Comparison
 from robustbench_bi.analysis.text import NO_VALUE, format_interval
 from robustbench_bi.reports.content import Report
 from robustbench_bi.reports.tables.display import markdown_table
@@ -47,7 +48,7 @@ def significance(p_value: float) -> str:
 
 
 def paper_tables(report: Report, cell: Callable[[str, str], str] = "{}{}".format) -> list[PaperTable]:
-    """The summary of each model, and Δ top-1 over the baseline where there are several.
+    """The summary of each model, and Δ of top-1 (or the task's number) over the baseline where there are several.
 
     Args:
         report: the runs.
@@ -61,19 +62,20 @@ def paper_tables(report: Report, cell: Callable[[str, str], str] = "{}{}".format
 
 
 def _summary_table(report: Report, cell: Callable[[str, str], str]) -> PaperTable:
-    summaries = report.summaries
+    summaries, measure = report.summaries.frame, report.task.primary
     kinds = ("clean", "category", "mean", "mce")
     rows = summaries[summaries["kind"].isin(kinds)]
     names = [str(name) for kind in kinds for name in rows.loc[rows["kind"] == kind, "name"].unique()]
     texts: dict[str, list[str]] = {"model": list(report.models)}
     for name in names:
         named = rows[rows["name"] == name].set_index("model")
-        column = "corruption_error" if (named["kind"] == "mce").all() else "top1"
+        column = "corruption_error" if (named["kind"] == "mce").all() else measure.name
         ends = named[[column, f"{column}_low", f"{column}_high"]]
         texts[name] = [
             cell(format_interval(*ends.loc[model]), "") if model in named.index else NO_VALUE for model in report.models
         ]
-    caption = f"Top-1 accuracy in percent{_mce_words(names)}. {summaries.attrs['caption']}"
+    words = measure.words[:1].upper() + measure.words[1:]
+    caption = f"{words} in percent{_mce_words(names)}. {report.summaries.caption}"
     return PaperTable("summary", "Robustness to corruptions", caption, pd.DataFrame(texts))
 
 
@@ -81,9 +83,9 @@ def _mce_words(names: list[str]) -> str:
     return ", and mean corruption error relative to AlexNet's" if any("mCE" in name for name in names) else ""
 
 
-def _delta_table(report: Report, bars: pd.DataFrame, cell: Callable[[str, str], str]) -> PaperTable:
-    texts: dict[str, list[str]] = {"corruption": [str(name) for name in bars["name"].unique()]}
-    for model, own in bars.groupby("model", sort=False):
+def _delta_table(report: Report, bars: Comparison, cell: Callable[[str, str], str]) -> PaperTable:
+    texts: dict[str, list[str]] = {"corruption": [str(name) for name in bars.frame["name"].unique()]}
+    for model, own in bars.frame.groupby("model", sort=False):
         rows = {row["name"]: row for row in own.to_dict("records")}
         texts[str(model)] = [
             cell(
@@ -94,10 +96,10 @@ def _delta_table(report: Report, bars: pd.DataFrame, cell: Callable[[str, str], 
             else NO_VALUE
             for name in texts["corruption"]
         ]
-    caption = " ".join(
-        [bars.attrs["caption"], bars.attrs["tests"], MARKS, *(f"Note: {n}." for n in bars.attrs["notes"])]
+    caption = " ".join([bars.caption, bars.tests, MARKS, *(f"Note: {note}." for note in bars.notes)])
+    return PaperTable(
+        "delta", f"Change of {report.task.primary.short} over {report.models[0]}", caption, pd.DataFrame(texts)
     )
-    return PaperTable("delta", f"Change of top-1 over {report.models[0]}", caption, pd.DataFrame(texts))
 
 
 def as_markdown(report: Report) -> str:

@@ -37,7 +37,7 @@ def titles(svg):
 
 
 def test_a_bar_for_each_difference_with_its_numbers_as_tooltip(runs):
-    frame = comparison_frame(runs[1:], runs[0], resampling=QUICK)
+    frame = comparison_frame(runs[1:], runs[0], resampling=QUICK).frame
     svg = bar_chart(frame, ["clean", "mean (1 of 15)"], MODELS, column="delta", unit="points", label="differences")
     root = ElementTree.fromstring(svg)
     assert (root.get("role"), root.get("aria-label")) == ("img", "differences")
@@ -68,8 +68,9 @@ def test_a_single_image_has_bars_without_whiskers():
 
 
 def test_a_panel_for_each_corruption_with_every_cell_as_tooltip(runs):
-    frame = cells_frame(runs)
-    ((name, svg),) = curve_panels(frame, MODELS)
+    cells = cells_frame(runs)
+    frame = cells.frame
+    ((name, svg),) = curve_panels(cells, MODELS)
     assert name == "fog"
     assert len(titles(svg)) == len(frame) == 12
     row = frame.query("model == 'a' and severity == 3").iloc[0]
@@ -81,7 +82,7 @@ def test_a_panel_for_each_corruption_with_every_cell_as_tooltip(runs):
 
 
 def test_a_point_and_a_count_for_each_bin_that_holds_something(runs):
-    frame = reliability_frame(runs, QUICK)
+    frame = reliability_frame(runs, QUICK).frame
     own = frame.query("model == 'a' and part == 'corrupted'")
     root = ElementTree.fromstring(reliability_chart(own, 0))
     counts = [text.text for text in root.iter("text") if text.get("transform")]

@@ -23,11 +23,11 @@ def test_a_row_for_each_model_and_a_column_for_each_mean(report):
     summary, delta = paper_tables(report)
     assert list(summary.frame.columns) == ["model", "clean", "noise", "blur", "weather", "digital", "mean"]
     assert summary.frame["model"].tolist() == ["resnet_50", "b&c", "100%"]
-    row = report.summaries.query("model == 'b&c' and name == 'weather'").iloc[0]
+    row = report.summaries.frame.query("model == 'b&c' and name == 'weather'").iloc[0]
     expected = f"{row['top1']:.1f} [{row['top1_low']:.1f}, {row['top1_high']:.1f}]"
     assert summary.frame["weather"][1] == expected
     assert list(delta.frame.columns) == ["corruption", "b&c", "100%"]
-    row = report.bars.query("model == 'b&c' and name == 'weather'").iloc[0]
+    row = report.bars.frame.query("model == 'b&c' and name == 'weather'").iloc[0]
     expected = f"{row['delta']:+.2f} [{row['delta_low']:+.2f}, {row['delta_high']:+.2f}]***"
     assert delta.frame.set_index("corruption").loc["weather", "b&c"] == expected
     assert row["p_holm"] < 0.001
@@ -79,7 +79,7 @@ def test_latex(report):
         rows = [line for line in block[1].splitlines() if line.endswith(r"\\")]
         assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(block[0]) - 1}
     assert "resnet\\_50 & $" in text and "b\\&c" in text and "100\\%" in text
-    row = report.bars.query("model == 'b&c' and name == 'weather'").iloc[0]
+    row = report.bars.frame.query("model == 'b&c' and name == 'weather'").iloc[0]
     assert f"${row['delta']:+.2f}$\\rlap{{$^{{***}}$}}" in text
     assert f"{{\\scriptsize $[{row['delta_low']:+.2f}, {row['delta_high']:+.2f}]$}}" in text
     assert "\\label{tab:summary}" in text and "\\label{tab:delta}" in text

@@ -1,0 +1,87 @@
+"""Finished runs as numbers that can be resampled, and what is said of such numbers, whatever the task."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from robustbench_bi.analysis.groups import Group, weight_matrix
+from robustbench_bi.errors import RunMismatchError
+from robustbench_bi.metrics.intervals import Grid
+from robustbench_bi.metrics.statistics import Statistic
+from robustbench_bi.runs.run import Run
+from robustbench_bi.tasks import Measure, Task, task_of
+
+
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """A frame of a task's numbers, and the sentences that belong to it.
+
+    Attributes:
+        frame: the numbers.
+        task: what the runs were asked; its measures name the columns.
+        caption: what they are of, and how their intervals were made.
+        notes: what was left out or differs, a sentence each.
+    """
+
+    frame: pd.DataFrame
+    task: Task
+    caption: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The records of a finished run, laid out as images × cells.
+
+    Attributes:
+        task: what the run was asked.
+        records: `Run.records()`.
+        grid: its images and cells.
+    """
+
+    task: Task
+    records: pd.DataFrame
+    grid: Grid
+
+    @property
+    def n(self) -> int:
+        """The images."""
+        return len(self.grid.image_ids)
+
+    def statistic(self, groups: Sequence[Group], measure: Measure | None = None) -> Statistic:
+        """A measure of each group of cells, the primary one by default."""
+        name = (measure or self.task.primary).name
+        weights = weight_matrix(groups, self.grid.cells)
+        statistic: Statistic = self.task.load("statistic")(name, self.records, self.grid, weights)
+        return statistic
+
+    def errors(self, groups: Sequence[Group]) -> Statistic:
+        """The top-1 error of each group, of a task that has "corruption_error"."""
+        weights = weight_matrix(groups, self.grid.cells)
+        statistic: Statistic = self.task.load("error")(self.records, self.grid, weights)
+        return statistic
+
+
+def measured(run: Run) -> Measured:
+    """Lay the records of a run out.
+
+    Raises:
+        RunMismatchError: the run is not finished.
+        DataError: the records do not hold what the task wants of every image in every cell.
+    """
+    task, records = run.task, run.records()
+    grid = task.load("arrange")(records, run.images, run.cell_names)
+    return Measured(task, records, grid)
+
+
+def common_task(runs: Sequence[Run]) -> Task:
+    """The task of several runs whose numbers are shown together.
+
+    Raises:
+        RunMismatchError: they have different ones.
+    """
+    names = list(dict.fromkeys(task_of(run.config).name for run in runs))
+    if len(names) != 1:
+        raise RunMismatchError(f"runs that are shown together must be of one task, got {', '.join(names)}")
+    return task_of(runs[0].config)

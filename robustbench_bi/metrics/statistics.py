@@ -1,0 +1,230 @@
+"""Numbers of a run that can be computed again from a weighting of its images.
+
+That is all a bootstrap needs: it draws images, and an image that was drawn twice weighs two. A mean of per-image scores
+is the simplest case; average precision or F1 is none, and has to be computed anew from the images that were drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Statistic(Protocol):
+    """S numbers of n images.
+
+    A class of a task's own, such as average precision, needs `n`, `value` and `resampled`; as its `minus` it may return
+    a `Difference`.
+    """
+
+    @property
+    def n(self) -> int:
+        """The images."""
+
+    def value(self) -> Floats:
+        """The numbers (S,), each image counted once."""
+
+    def resampled(self, weights: Floats) -> Floats:
+        """The numbers (R, S) under R weightings (R, n) of the images, each of which sums to n."""
+
+    def minus(self, other: Statistic) -> Statistic:
+        """The difference to the same numbers of another run, on the same images in the same order."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageMeans:
+    """Means of per-image scores.
+
+    Attributes:
+        scores: (n, S).
+
+    Example:
+        >>> ImageMeans(np.array([[0.0], [100.0]])).resampled(np.array([[2.0, 0.0], [1.0, 1.0]])).tolist()
+        [[0.0], [50.0]]
+    """
+
+    scores: Floats
+
+    @property
+    def n(self) -> int:
+        """The images."""
+        return len(self.scores)
+
+    def value(self) -> Floats:
+        """The means (S,)."""
+        means: Floats = self.scores.mean(axis=0)
+        return means
+
+    def resampled(self, weights: Floats) -> Floats:
+        """The weighted means (R, S)."""
+        means: Floats = weights @ self.scores / self.n
+        return means
+
+    def minus(self, other: Statistic) -> Statistic:
+        """The mean of each image's difference, which is zero to the last bit where no image differs."""
+        return ImageMeans(self.scores - other.scores) if isinstance(other, ImageMeans) else Difference(self, other)
+
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """Percentages of images that are right, each a weighted sum over cells.
+
+    Attributes:
+        correct: bool (n, C).
+        weights: (C, S), the weight of each cell in each number.
+    """
+
+    correct: NDArray[np.bool_]
+    weights: Floats
+
+    @property
+    def n(self) -> int:
+        """The images."""
+        return len(self.correct)
+
+    def value(self) -> Floats:
+        """The percentages (S,)."""
+        shares: Floats = 100.0 * (self.correct.mean(axis=0) @ self.weights)
+        return shares
+
+    def resampled(self, weights: Floats) -> Floats:
+        """The percentages (R, S)."""
+        shares: Floats = 100.0 * (weights @ self.correct / self.n @ self.weights)
+        return shares
+
+    def minus(self, other: Statistic) -> Statistic:
+        """The mean of each image's change in points."""
+        if isinstance(other, Shares):
+            return ImageMeans(100.0 * ((self.correct.astype(np.int8) - other.correct) @ self.weights))
+        return Difference(self, other)
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted:
+    """Weighted sums of the numbers of another statistic, such as means over cells.
+
+    Attributes:
+        of: C numbers.
+        weights: (C, S).
+    """
+
+    of: Statistic
+    weights: Floats
+
+    @property
+    def n(self) -> int:
+        """The images."""
+        return self.of.n
+
+    def value(self) -> Floats:
+        """The sums (S,)."""
+        sums: Floats = self.of.value() @ self.weights
+        return sums
+
+    def resampled(self, weights: Floats) -> Floats:
+        """The sums (R, S)."""
+        sums: Floats = self.of.resampled(weights) @ self.weights
+        return sums
+
+    def minus(self, other: Statistic) -> Statistic:
+        """The difference of the sums."""
+        return Difference(self, other)
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """The numbers of a run minus those of another, resampled with the same weights: the pairing by image."""
+
+    own: Statistic
+    other: Statistic
+
+    @property
+    def n(self) -> int:
+        """The images."""
+        return self.own.n
+
+    def value(self) -> Floats:
+        """The differences (S,)."""
+        return self.own.value() - self.other.value()
+
+    def resampled(self, weights: Floats) -> Floats:
+        """The differences (R, S)."""
+        return self.own.resampled(weights) - self.other.resampled(weights)
+
+    def minus(self, other: Statistic) -> Statistic:
+        """The difference of differences."""
+        return Difference(self, other)
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """The numbers of several statistics of the same images, one after the other."""
+
+    parts: Sequence[Statistic]
+
+    @property
+    def n(self) -> int:
+        """The images."""
+        return self.parts[0].n
+
+    def value(self) -> Floats:
+        """All numbers (S,)."""
+        return np.concatenate([part.value() for part in self.parts])
+
+    def resampled(self, weights: Floats) -> Floats:
+        """All numbers (R, S)."""
+        return np.hstack([part.resampled(weights) for part in self.parts])
+
+    def minus(self, other: Statistic) -> Statistic:
+        """The difference of all numbers."""
+        return Difference(self, other)
+
+
+def joined(parts: Sequence[Statistic]) -> Statistic:
+    """Several statistics of the same images as one, so that all are resampled together.
+
+    Example:
+        >>> joined([ImageMeans(np.ones((2, 1))), ImageMeans(np.zeros((2, 2)))]).value().tolist()
+        [1.0, 0.0, 0.0]
+    """
+    means = [part for part in parts if isinstance(part, ImageMeans)]
+    if len(means) == len(parts):
+        return ImageMeans(np.hstack([part.scores for part in means]))
+    return Joined(tuple(parts))
+
+
+def changes_from_first(statistic: Statistic) -> Statistic:
+    """How far each number but the first lies above the first, paired by image.
+
+    Args:
+        statistic: S numbers.
+
+    Returns:
+        S − 1 differences.
+
+    Example:
+        >>> changes_from_first(ImageMeans(np.array([[90.0, 60.0, 40.0]]))).value().tolist()
+        [-30.0, -50.0]
+    """
+    if isinstance(statistic, ImageMeans):
+        return ImageMeans(statistic.scores[:, 1:] - statistic.scores[:, :1])
+    number = len(statistic.value()) - 1
+    return Weighted(statistic, np.vstack([-np.ones(number), np.eye(number)]))
+
+
+def chosen(statistic: Statistic, places: Sequence[int]) -> Statistic:
+    """Some of the numbers of a statistic.
+
+    Example:
+        >>> chosen(ImageMeans(np.array([[90.0, 60.0, 40.0]])), [2, 0]).value().tolist()
+        [40.0, 90.0]
+    """
+    if isinstance(statistic, ImageMeans):
+        return ImageMeans(statistic.scores[:, list(places)])
+    return Weighted(statistic, np.eye(len(statistic.value()))[:, list(places)])

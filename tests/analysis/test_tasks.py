@@ -19,10 +19,15 @@ from robustbench_bi.analysis.measured import measured
 from robustbench_bi.analysis.summary import cells_frame, summaries_frame, summary_frame
 from robustbench_bi.corruptions import SUITES
 from robustbench_bi.errors import DataError, RunMismatchError
+from robustbench_bi.metrics import METRICS
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval
+from robustbench_bi.metrics.pairing import PAIRINGS
 from robustbench_bi.metrics.statistics import ImageMeans
 from robustbench_bi.reports import FIGURES
 from robustbench_bi.reports.ci.verdicts import markdown_summary, verdicts_of
+from robustbench_bi.reports.content import Report
+from robustbench_bi.reports.page.pictures import Pictures
+from robustbench_bi.reports.page.render import render_page
 from robustbench_bi.reports.report import write_report
 from robustbench_bi.reports.tables.display import display_comparison, display_summary
 from robustbench_bi.reports.tables.gate import display_gate
@@ -248,6 +253,36 @@ def test_the_gate_finds_what_got_worse_and_nothing_else(simulated, tmp_path):
     assert any(verdict.text.startswith("fog: F1 ") for verdict in verdicts_of(found))
     assert "| fog | 120 |" in markdown_summary(found)
     assert gate_frame(run, baseline).frame.equals(found.frame), "the same two runs get the same verdict"
+
+
+def test_a_page_shows_spectra_where_there_are_no_answers_to_show(simulated):
+    def noise(run, image_ids, cells):
+        generator = np.random.default_rng(0)
+        shape = (len(image_ids), 32, 32, 3)
+        return Pictures((), {cell: generator.integers(0, 256, shape, dtype=np.uint8) for cell in cells})
+
+    text = render_page(Report([simulated("a", corruptions=("fog",))], QUICK), noise)
+    assert "What a corruption does to the power spectrum" in text
+    assert '<ul class="pictures">' not in text and "Not drawn" not in text
+
+
+@pytest.mark.parametrize("task", [*TASKS, counting_task.TASK], ids=lambda task: task.name)
+def test_a_tasks_module_has_what_reports_take_from_it(task):
+    for name in ("arrange", "statistic", "cells", "keep", "pack", "unpack"):
+        assert callable(task.load(name))
+    assert task.load("PAIRING") in PAIRINGS
+    primary = task.primary
+    assert (primary.unit, primary.better, primary.chance) == ("%", "higher", "")
+    assert len({measure.name for measure in task.measures}) == len(task.measures)
+    for measure in (measure for measure in task.measures if measure.chance):
+        assert callable(measure.load_chance())
+    if task.has("corruption_error"):
+        assert callable(task.load("error"))
+
+
+def test_every_metric_of_images_is_a_measure_of_classification():
+    of_images = [metric.name for metric in METRICS if metric.of == "images"]
+    assert [measure.name for measure in TASKS["classification"].measures] == of_images
 
 
 def test_classification_alone_is_in_the_table_that_users_have():

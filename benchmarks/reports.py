@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +21,33 @@ import numpy as np
 from machine import append, machine
 
 from robustbench_bi.corruptions import PIXEL_VERSION, resolve_suite
-from robustbench_bi.ground.cells import CLEAN, Cell
-from robustbench_bi.runs.identity import BLOCK_SIZE, RECORD_SCHEMA
+from robustbench_bi.runs.identity import BLOCK_SIZE, EvalConfig
 from robustbench_bi.runs.run import open_run
 
 REPEATS = 3
 CLASSES = 1000
 MODELS = ("resnet50", "resnext50", "ddf_resnet50", "binet50")
-SETTINGS = {
-    "data": "folder", "listing_hash": "0" * 64, "num_classes": CLASSES, "class_set": "imagenet-1k",
-    "jpeg": 85, "seed": 0, "table": "imagenet-c", "generator": "bivo-robust", "pixel_version": PIXEL_VERSION,
-    "severities": [1, 2, 3, 4, 5], "input_size": 224, "resize_size": 256, "interpolation": "bilinear",
-    "precision": "fp32", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5],
-    "block_size": BLOCK_SIZE, "record_schema": RECORD_SCHEMA,
-}  # fmt: skip
+SETTINGS = EvalConfig(
+    model={}, weights_hash="", data="folder", listing_hash="0" * 64, n=0, num_classes=CLASSES,
+    class_set="imagenet-1k", corruptions=(), severities=(1, 2, 3, 4, 5), table="imagenet-c", jpeg=85,
+    generator="bivo-robust", pixel_version=PIXEL_VERSION, seed=0, input_size=224, resize_size=256,
+    interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3, precision="fp32", clean=True, device="cpu",
+)  # fmt: skip
 
 
 def write_run(out: Path, name: str, n: int, suite: str) -> Path:
     """A finished run of n images and the cells of a suite; how hard an image is, all runs share."""
-    corruptions = resolve_suite(suite)
-    cells: list[Cell] = [CLEAN, *((corruption, severity) for corruption in corruptions for severity in range(1, 6))]
-    fingerprint = f"{MODELS.index(name):064x}"
-    directory = out / f"{name}-{fingerprint[-12:]}"
+    command = f"bivo-robust eval --model {name}"
+    config = replace(
+        SETTINGS, n=n, corruptions=tuple(resolve_suite(suite)), name=name, model={"name": name}, command=command
+    )
+    directory = out / config.folder
     directory.mkdir(parents=True)
-    config = {**SETTINGS, "n": n, "corruptions": corruptions, "cells": cells, "fingerprint": fingerprint}
-    config["runtime"] = {"name": name, "command": f"bivo-robust eval --model {name}", "device": "cpu"}
-    (directory / "run.json").write_text(json.dumps(config), encoding="utf-8")
+    (directory / "run.json").write_text(json.dumps(config.as_json()), encoding="utf-8")
     common = np.random.default_rng(0)
     ease, labels = common.normal(2.5, 1.5, n), common.integers(0, CLASSES, n)
     own = np.random.default_rng([1, MODELS.index(name)])
-    for cell in cells:
+    for cell in config.cells:
         margin = ease - cell[1] + own.logistic(0, 0.5, n)
         columns = {
             "image_id": np.arange(n),

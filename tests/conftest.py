@@ -1,6 +1,6 @@
 """How every test process runs: on one thread, and without a GPU with Triton's kernels in its interpreter.
 
-And the simulated runs that the tests of analysis and reports share.
+And the one home of runs that no network made: their configuration, their files, and simulated records.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,30 +23,48 @@ import pytest
 import torch  # it reads the variable when it is imported
 
 from robustbench_bi.corruptions import PIXEL_VERSION, SUITES
+from robustbench_bi.ground.cells import Cell
+from robustbench_bi.runs.identity import EvalConfig
 from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks.classification import COLUMNS
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
-CONFIG = {
-    "fingerprint": "0" * 64,
-    "data": "demo",
-    "listing_hash": "a" * 64,
-    "num_classes": 10,
-    "class_set": "other",
-    "table": "tiny-imagenet-c",
-    "jpeg": None,
-    "generator": "bivo-robust",
-    "pixel_version": PIXEL_VERSION,
-    "seed": 0,
-    "input_size": 64,
-    "resize_size": 64,
-    "interpolation": "bilinear",
-    "precision": "fp32",
-    "block_size": 64,
-    "record_schema": 1,
-}
+SMALL = EvalConfig(
+    model={"name": "resnet50"}, weights_hash="f" * 64, data="demo", listing_hash="a" * 64, n=500, num_classes=10,
+    class_set="other", corruptions=("fog", "snow"), severities=(1, 5), table="tiny-imagenet-c", jpeg=None,
+    generator="bivo-robust", pixel_version=PIXEL_VERSION, seed=0, input_size=64, resize_size=64,
+    interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3, precision="fp32", clean=True, block_size=64,
+    name="resnet50",
+)  # fmt: skip
+
+
+@pytest.fixture
+def make_config() -> Callable[..., EvalConfig]:
+    """make_config(field=value, …) -> the configuration of a small run on images of the demo, but for these fields."""
+    return partial(replace, SMALL)
+
+
+@pytest.fixture
+def write_run() -> Callable[..., Run]:
+    """write_run(directory, configuration, records) -> a run on disk, as `eval` writes it.
+
+    `records` holds the columns of all images by cell; a cell that it leaves out is still to do.
+    """
+    return _written
+
+
+def _written(directory: Path, config: EvalConfig, records: Mapping[Cell, Mapping[str, np.ndarray]]) -> Run:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "run.json").write_text(json.dumps(config.as_json()), encoding="utf-8")
+    run = Run(directory)
+    for cell, columns in records.items():
+        for block, rows in run.blocks():
+            first = block * config.block_size
+            part = {name: values[first : first + rows] for name, values in columns.items()}
+            run.write_block(cell, block, part, rows)
+    return run
 
 
 @pytest.fixture
@@ -103,15 +122,15 @@ def maker_in(folder: Path) -> Callable[..., Run]:
         runtime: dict[str, object] | None = None,
         **config: object,
     ) -> Run:
-        cells = [("none", 0)] * clean + [(c, s) for c in corruptions for s in severities]
-        directory = folder / f"{re.sub('[^a-z0-9_]', '-', name)}-{len(list(folder.iterdir())):012x}"
-        directory.mkdir()
-        fields = CONFIG | {"n": n, "corruptions": list(corruptions), "severities": list(severities)} | config
-        fields |= {"cells": [list(cell) for cell in cells], "runtime": {"name": name, **(runtime or {})}}
-        (directory / "run.json").write_text(json.dumps(fields), encoding="utf-8")
-        frames = [_cell(cell, n, luck, skill + (gains or {}).get(cell[0], 0.0), first_image) for cell in cells]
+        number = len(list(folder.iterdir()))
+        own = {"weights_hash": f"{number:064x}", "name": name, **(runtime or {})}
+        of_run = replace(
+            SMALL, n=n, corruptions=tuple(corruptions), severities=tuple(severities), clean=clean, **own, **config
+        )
+        directory = folder / f"{re.sub('[^a-z0-9_]', '-', name)}-{number:012x}"
+        frames = [_cell(cell, n, luck, skill + (gains or {}).get(cell[0], 0.0), first_image) for cell in of_run.cells]
         frame = pd.concat(frames, ignore_index=True).astype(COLUMNS | {"corruption": "category"})
-        return SimulatedRun(directory, frame)
+        return SimulatedRun(_written(directory, of_run, {}).directory, frame)
 
     return make
 

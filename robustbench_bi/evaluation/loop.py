@@ -21,7 +21,7 @@ from robustbench_bi.evaluation.pixels import BlockReader
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.evaluation.sharing import ALONE, Share, owners, wait_until
 from robustbench_bi.ground.cells import Cell, Progress, cell_label
-from robustbench_bi.tasks import TASKS
+from robustbench_bi.tasks import task_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -144,7 +144,7 @@ def _prepare(request: EvalRequest, dataset: Dataset, share: Share) -> tuple[Data
     reader = BlockReader(dataset, 0)
     for subject in subjects:
         image = reader.read(0, np.array([0]), subject.preprocessing, cells[0])
-        TASKS[request.task].load("try_out")(
+        task_of({"task": request.task}).load("try_out")(
             subject, reader.batch(image, cells[0], dataset.image_ids[:1], subject.config)
         )
     return dataset, subjects
@@ -165,7 +165,7 @@ class _Loop:
         self.dataset = dataset
         self.candidates = candidates
         self.progress = progress
-        self.ask = TASKS[request.task].load("ask")
+        self.ask = task_of({"task": request.task}).load("ask")
         self.reader = BlockReader(dataset, request.workers or 0)
         planned = list(cell_blocks_of(candidates))
         owned = list(zip(planned, owners([one.images for one in planned], share.count), strict=True))

@@ -17,7 +17,6 @@ from robustbench_bi.ground.cores import default_workers
 from robustbench_bi.ground.registry import nearest
 from robustbench_bi.runs.identity import BLOCK_SIZE
 from robustbench_bi.runs.settings import GENERATORS, PRECISIONS, Option, Settings, requested
-from robustbench_bi.tasks import TASKS
 
 if TYPE_CHECKING:
     from torch import nn

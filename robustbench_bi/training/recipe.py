@@ -70,6 +70,13 @@ class Recipe:
             self._require(name, "a number of at least 0", lambda value: 0 <= value < math.inf)
         for name in ("momentum", "label_smoothing", "ema"):
             self._require(name, "from 0 to below 1", lambda value: 0 <= value < 1)
+        self._check_choices()
+        if self.warmup_epochs > self.epochs:
+            raise InputError(f"warmup_epochs must be at most the {self.epochs} epochs, got {self.warmup_epochs:g}")
+        if self.nesterov and not self.momentum:
+            raise InputError("nesterov needs a momentum above 0, got 0")
+
+    def _check_choices(self) -> None:
         for name in ("nesterov", "flip", "half"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}")
@@ -78,10 +85,6 @@ class Recipe:
                 raise InputError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         if not isinstance(self.model_options, Mapping):
             raise InputError(f"model_options must be options by name, got {self.model_options!r}")
-        if self.warmup_epochs > self.epochs:
-            raise InputError(f"warmup_epochs must be at most the {self.epochs} epochs, got {self.warmup_epochs:g}")
-        if self.nesterov and not self.momentum:
-            raise InputError("nesterov needs a momentum above 0, got 0")
 
     def _require(self, name: str, expected: str, fits: Callable[[Any], bool]) -> None:
         value = getattr(self, name)

@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -301,25 +300,26 @@ def test_a_single_image_tells_nothing():
         gate_frame(with_errors(1, of=1), with_errors(0, of=1))
 
 
-def write_run(directory, correct, block_size=1200):
-    """A finished run on disk with the given outcomes."""
-    config = {
-        **SETTINGS, "fingerprint": "0" * 64, "n": len(correct), "block_size": block_size, "record_schema": 1,
-        "cells": [list(cell) for cell in CELLS], "runtime": {"name": "net"},
-    }  # fmt: skip
-    directory.mkdir()
-    (directory / "run.json").write_text(json.dumps(config), encoding="utf-8")
-    for place, cell in enumerate(CELLS):
-        for block, start in enumerate(range(0, len(correct), block_size)):
-            right = correct[start : start + block_size, place]
-            ids = np.arange(start, start + len(right))
-            columns = {"image_id": 3 * ids, "label": ids % 10, "prediction": (ids + ~right) % 10}
-            floats = {name: np.ones(len(right)) for name in ("confidence", "loss")}
-            open_run(directory).write_block(cell, block, {**columns, "rank": 2 * ~right, **floats}, len(right))
-    return open_run(directory)
+@pytest.fixture
+def write_run(make_config, write_run):
+    """write_run(directory, correct) -> a finished run on disk with the given outcomes."""
+
+    def make(directory, correct):
+        n = len(correct)
+        config = make_config(**SETTINGS, n=n, block_size=1200, corruptions=CORRUPTIONS, severities=(1, 2, 3, 4, 5))
+        ids = np.arange(n)
+        same = {"image_id": 3 * ids, "label": ids % 10, "confidence": np.ones(n), "loss": np.ones(n)}
+        records = {
+            cell: {**same, "prediction": (ids + ~right) % 10, "rank": 2 * ~right}
+            for cell, right in zip(CELLS, correct.T, strict=True)
+        }
+        write_run(directory, config, records)
+        return open_run(directory)
+
+    return make
 
 
-def test_from_record_files_through_a_baseline_file(tmp_path):
+def test_from_record_files_through_a_baseline_file(tmp_path, write_run):
     baseline, run = simulate(np.random.default_rng([1, 0]), 2000, {"fog": 3.0})
     write_baseline(outcomes_of(write_run(tmp_path / "a", baseline)), tmp_path / "baseline.json")
     kept = read_baseline(tmp_path / "baseline.json")

@@ -5,9 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import count
 from pathlib import Path
-from threading import Thread
+from threading import Semaphore, Thread
 
 import pytest
 import torch
@@ -18,9 +17,17 @@ import robustbench_bi as rb
 from robustbench_bi.cli import cli
 from robustbench_bi.data import Dataset
 from robustbench_bi.errors import DataError, InputError, ModelOutputError
-from robustbench_bi.evaluation import sharing as ranks
+from robustbench_bi.evaluation import sharing
 from robustbench_bi.evaluation.networks import device_for
-from robustbench_bi.evaluation.sharing import ALONE, Share, owners, share_of_environment, wait_until
+from robustbench_bi.evaluation.sharing import (
+    ALONE,
+    INTERVAL,
+    PATIENCE,
+    Share,
+    owners,
+    share_of_environment,
+    wait_until,
+)
 from robustbench_bi.runs.run import open_run
 
 SMALL = {"suite": "gaussian_noise,contrast", "severities": "1,5", "limit": 20, "block_size": 8, "batch_size": 4}
@@ -43,6 +50,27 @@ class Tiny(torch.nn.Module):
 
     def forward(self, images):
         return self.head(torch.nn.functional.adaptive_avg_pool2d(images, 4).flatten(1))
+
+
+class Clock:
+    """Time that passes only while somebody sleeps; in place of the module `time`."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock of the processes that wait for others."""
+    clock = Clock()
+    monkeypatch.setattr(sharing, "time", clock)
+    return clock
 
 
 def contents(run):
@@ -153,12 +181,16 @@ def test_each_process_of_a_machine_takes_a_gpu_of_its_own(monkeypatch):
     assert device_for("auto", ALONE) == "auto"
 
 
-def test_waiting_ends_when_nothing_comes_for_long(monkeypatch):
-    monkeypatch.setattr(ranks, "INTERVAL", 0.001)
-    monkeypatch.setattr(ranks, "PATIENCE", 0.1)
+def test_waiting_ends_when_nothing_comes_for_long(clock):
     assert not wait_until(lambda: False)
-    steps, end = count(), time.monotonic() + 0.3
-    assert wait_until(lambda: time.monotonic() > end, lambda: next(steps))
+    assert PATIENCE < clock.now <= PATIENCE + INTERVAL
+
+
+def test_what_comes_renews_the_patience(clock):
+    end = 3 * PATIENCE
+    assert wait_until(lambda: clock.now > end, lambda: clock.now // (PATIENCE / 2))
+    assert not wait_until(lambda: False, lambda: min(clock.now, 2 * end))
+    assert clock.now > 2 * end + PATIENCE
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
@@ -220,14 +252,28 @@ def test_what_fails_leaves_the_folder_to_the_others(tmp_path):
 
 
 def test_rank_0_shows_the_progress_of_all_and_ends_last(tmp_path, monkeypatch):
-    monkeypatch.setattr(ranks, "INTERVAL", 0.01)
     options, seen = {**SMALL, "out": tmp_path}, []
     rb.evaluate(Tiny(), share=Share(2, 3), **options)
-    slow = {"share": Share(1, 3, together=True), "progress": lambda _: time.sleep(0.1), **options}
-    follower = Thread(target=rb.evaluate, args=[Tiny()], kwargs=slow)
+    turn, came = Semaphore(0), Semaphore(0)
+
+    def work(_):
+        came.release()
+        turn.acquire()
+
+    class Turns(Clock):
+        """While rank 0 sleeps, rank 1 does one more cell-block."""
+
+        def sleep(self, seconds):
+            turn.release()
+            assert came.acquire(timeout=120)
+
+    slow = {"share": Share(1, 3, together=True), "progress": work, **options}
+    follower = Thread(target=rb.evaluate, args=[Tiny()], kwargs=slow, daemon=True)
     follower.start()
+    monkeypatch.setattr(sharing, "time", Turns())
     run = rb.evaluate(Tiny(), share=Share(0, 3, together=True), progress=seen.append, **options)
     assert run.missing() == []
+    turn.release(CELL_BLOCKS)
     follower.join()
     there = [progress.steps_done for progress in seen]
     assert there == sorted(there) and there[0] > CELL_BLOCKS // 3 and there[-1] == seen[-1].steps_total == CELL_BLOCKS
@@ -242,11 +288,10 @@ def test_rank_0_alone_notes_that_a_run_was_started_again(tmp_path):
     assert len(run.config["runtime"]["resumed"]) == 1
 
 
-def test_a_rank_whose_rank_0_never_begins_gives_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(ranks, "INTERVAL", 0.001)
-    monkeypatch.setattr(ranks, "PATIENCE", 0.01)
+def test_a_rank_whose_rank_0_never_begins_gives_up(tmp_path, clock):
     with pytest.raises(DataError, match=r"rank 0 has not made .*run\.json; see what it says"):
         rb.evaluate(Tiny(), out=tmp_path, share=Share(1, 2, together=True), **SMALL)
+    assert clock.now > PATIENCE
     assert not list(tmp_path.iterdir())
 
 
@@ -279,9 +324,7 @@ def test_tasks_of_a_job_array_say_what_is_left_and_the_last_prints_the_result(tm
     assert late.stdout == invoke({}, "--out", tmp_path).stdout
 
 
-def test_a_rank_that_waits_in_vain_ends_with_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(ranks, "INTERVAL", 0.001)
-    monkeypatch.setattr(ranks, "PATIENCE", 0.05)
+def test_a_rank_that_waits_in_vain_ends_with_one_line(tmp_path, clock):
     result = invoke({**TORCHRUN, "RANK": "0"}, "--out", tmp_path, "--quiet", code=2)
     assert result.stdout == ""
     assert "is not finished: 3 of 6 cell-blocks are missing" in result.stderr
@@ -311,14 +354,12 @@ def test_a_killed_rank_is_made_up_for_by_the_next_start(tmp_path):
         )
         for rank in (0, 1)
     ]
-    deadline = time.monotonic() + 120
+    deadline, files = time.monotonic() + 120, random.randrange(5, 15)
     try:
-        while len(list(out.glob("*/records/*.parquet"))) < 5:
+        while len(list(out.glob("*/records/*.parquet"))) < files:
             assert [process.poll() for process in processes] == [None, None] and time.monotonic() < deadline
             time.sleep(0.01)
-        time.sleep(random.random() / 2)
         processes[1].send_signal(signal.SIGKILL)
-        time.sleep(0.2)
     finally:
         for process in processes:
             process.terminate()  # as torchrun does when one is dead

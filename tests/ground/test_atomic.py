@@ -46,12 +46,16 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
 def test_two_writers_of_one_file_do_not_mix(tmp_path):
     target = tmp_path / "file.txt"
     program = (
-        "import sys, time\nfrom pathlib import Path\nfrom robustbench_bi.ground.atomic import replacing\n"
+        "import sys\nfrom pathlib import Path\nfrom robustbench_bi.ground.atomic import replacing\n"
         "with replacing(Path(sys.argv[1])) as partial:\n"
-        "    partial.write_text(sys.argv[2] * 1000)\n    time.sleep(0.5)\n"
+        "    partial.write_text(sys.argv[2] * 1000)\n    print('written', flush=True)\n    sys.stdin.readline()\n"
     )
-    writers = [subprocess.Popen([sys.executable, "-c", program, str(target), letter]) for letter in "ab"]
-    assert [writer.wait() for writer in writers] == [0, 0]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen([sys.executable, "-c", program, str(target), letter], **pipes) for letter in "ab"]
+    assert [writer.stdout.readline() for writer in writers] == ["written\n"] * 2  # before either puts it in its place
+    for writer in writers:
+        writer.communicate("go on\n", timeout=120)
+    assert [writer.returncode for writer in writers] == [0, 0]
     assert target.read_text() in ("a" * 1000, "b" * 1000)
     assert list(tmp_path.iterdir()) == [target]
 

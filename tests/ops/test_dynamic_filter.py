@@ -329,10 +329,11 @@ def test_an_unknown_backend():
 def test_the_operators_keep_the_rules_of_torch(backend, layout, filters):
     tensors, options = arguments(GEOMETRIES["odd sides, stride 2"], filters, torch.float32)
     given = [put(tensor, layout, "cpu") for tensor in tensors]
-    torch.library.opcheck(FORWARD, (*given, *options.values(), backend))
+    outcomes = [torch.library.opcheck(FORWARD, (*given, *options.values(), backend))]
     gradient = torch.ones(2, 4, 4, 3).contiguous(memory_format=layout)
     given = [None if tensor is None else tensor.detach() for tensor in given]
-    torch.library.opcheck(BACKWARD, (gradient, *given, *options.values(), backend))
+    outcomes.append(torch.library.opcheck(BACKWARD, (gradient, *given, *options.values(), backend)))
+    assert [set(outcome.values()) for outcome in outcomes] == [{"SUCCESS"}] * 2
 
 
 class Layer(torch.nn.Module):

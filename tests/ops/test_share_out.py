@@ -36,7 +36,9 @@ def test_calls_run_at_the_same_time(threads):
 
 
 def test_nothing_to_do(threads):
+    running = threading.active_count()
     share_out([])
+    assert threading.active_count() == running
 
 
 def test_an_error_reaches_the_caller(threads):

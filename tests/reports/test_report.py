@@ -108,6 +108,9 @@ def test_a_tag_that_is_left_open_is_found():
 
 def test_the_page_can_be_read_by_ear(page):
     ids = [own["id"] for _, own, _ in page.elements if "id" in own]
+    for tag in ("th", "svg", "label"):
+        assert page.find(tag), tag
+    assert page.find("div", class_="scroll")
     assert [name for name, count in Counter(ids).items() if count > 1] == []
     for _, own, _ in page.elements:
         for name in ("for", "aria-labelledby"):

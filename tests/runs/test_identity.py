@@ -8,18 +8,6 @@ from robustbench_bi.runs.identity import EvalConfig
 from robustbench_bi.runs.settings import declaration_of
 
 
-def config(**changes):
-    """The configuration of a small run, with changes."""
-    base = EvalConfig(
-        model={"name": "resnet50"}, weights_hash="a", data="demo", listing_hash="b", n=500, num_classes=10,
-        class_set="other", pixel_version=1,
-        corruptions=("fog", "snow"), severities=(1, 5), table="tiny-imagenet-c", jpeg=None, generator="bivo-robust",
-        seed=0, input_size=64, resize_size=64, interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3,
-        precision="fp32", clean=True, name="resnet50",
-    )  # fmt: skip
-    return dataclasses.replace(base, **changes)
-
-
 def undeclared(cls):
     return [f.name for f in dataclasses.fields(cls) if "declaration" not in f.metadata]
 
@@ -40,8 +28,8 @@ OTHER = {"model": {"name": "x"}, "jpeg": 85, "clean": False, "mean": (0.4,) * 3,
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(EvalConfig), ids=lambda f: f.name)
-def test_identity_fields_alone_change_the_fingerprint(field):
-    base = config()
+def test_identity_fields_alone_change_the_fingerprint(make_config, field):
+    base = make_config()
     value = getattr(base, field.name)
     other = OTHER.get(field.name) or (
         value + 1 if isinstance(value, int) else value[:1] if isinstance(value, tuple) and value else f"{value}x"
@@ -52,15 +40,15 @@ def test_identity_fields_alone_change_the_fingerprint(field):
     assert (changed.fingerprint != base.fingerprint) == (declaration_of(field).role == "identity")
 
 
-def test_the_folder_is_the_model_and_the_fingerprint():
-    assert config().folder == f"resnet50-{config().fingerprint[:12]}"
-    assert config(name="timm:vit/a b").folder.startswith("timm-vit-a-b-")
-    assert config(name="../..").folder.startswith("model-")
+def test_the_folder_is_the_model_and_the_fingerprint(make_config):
+    assert make_config().folder == f"resnet50-{make_config().fingerprint[:12]}"
+    assert make_config(name="timm:vit/a b").folder.startswith("timm-vit-a-b-")
+    assert make_config(name="../..").folder.startswith("model-")
 
 
-def test_cells_start_with_clean():
-    assert config().cells == [("none", 0), ("fog", 1), ("fog", 5), ("snow", 1), ("snow", 5)]
-    assert config(clean=False).cells[0] == ("fog", 1)
+def test_cells_start_with_clean(make_config):
+    assert make_config().cells == [("none", 0), ("fog", 1), ("fog", 5), ("snow", 1), ("snow", 5)]
+    assert make_config(clean=False).cells[0] == ("fog", 1)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,19 +24,10 @@ def columns(ranks):
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, make_config, write_run):
     """A finished run of two cells in blocks of three images."""
-    config = {
-        "record_schema": 1,
-        "n": 4,
-        "block_size": 3,
-        "cells": [list(cell) for cell in RANKS],
-        "runtime": {"name": "net"},
-    }
-    (tmp_path / "run.json").write_text(json.dumps(config))
-    for cell, ranks in RANKS.items():
-        write_cell(cell_file(tmp_path, cell, 0), columns(ranks[:3]), COLUMNS, cell, 3)
-        write_cell(cell_file(tmp_path, cell, 1), columns(ranks[3:]), COLUMNS, cell, 1)
+    config = make_config(n=4, block_size=3, corruptions=("fog",), severities=(3,), name="net")
+    write_run(tmp_path, config, {cell: columns(ranks) for cell, ranks in RANKS.items()})
     return open_run(tmp_path)
 
 

@@ -1,8 +1,12 @@
 import io
 import itertools
 import os
+import shutil
 import struct
+import tempfile
 import warnings
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -267,11 +271,27 @@ def test_layouts_that_do_not_fit_are_refused_with_text(tmp_path):
             open_data(str(nested))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
-def test_a_folder_that_may_not_be_listed_is_refused_with_text(two_classes):
-    (two_classes / "cats").chmod(0)
+@contextmanager
+def rights_that_count():
+    """Within, root is nobody: root itself may read every folder."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
     try:
-        with pytest.raises(DataError, match=r"cannot list .*cats: Permission denied"):
-            open_data(str(two_classes))
+        yield
     finally:
-        (two_classes / "cats").chmod(0o700)
+        os.seteuid(user)
+
+
+def test_a_folder_that_may_not_be_listed_is_refused_with_text(two_classes):
+    with tempfile.TemporaryDirectory() as folder:  # that of pytest is closed to nobody
+        Path(folder).chmod(0o755)
+        root = shutil.copytree(two_classes, Path(folder) / "images")
+        with rights_that_count():
+            assert len(open_data(str(root))) > 0
+        (root / "cats").chmod(0)
+        try:
+            with rights_that_count(), pytest.raises(DataError, match=r"cannot list .*cats: Permission denied"):
+                open_data(str(root))
+        finally:
+            (root / "cats").chmod(0o700)

@@ -75,7 +75,9 @@ def test_latex(report):
         assert text.count(f"\\{rule}") == 2
     assert text.count("{") - text.count("\\{") == text.count("}") - text.count("\\}")
     assert text.isascii()
-    for block in re.findall(r"\\begin\{tabular\}\{(lr*)\}(.*?)\\end\{tabular\}", text, re.DOTALL):
+    blocks = re.findall(r"\\begin\{tabular\}\{(lr*)\}(.*?)\\end\{tabular\}", text, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
         rows = [line for line in block[1].splitlines() if line.endswith(r"\\")]
         assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(block[0]) - 1}
     assert "resnet\\_50 & $" in text and "b\\&c" in text and "100\\%" in text

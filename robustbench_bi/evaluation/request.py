@@ -76,7 +76,7 @@ class EvalRequest(Settings):
         check_integer("batch_size", self.batch_size, 1)
         check_integer("block_size", self.block_size, 1)
         resolve_table(self.table, 224)
-        self.corruptions, TASKS[self.task]
+        self.corruptions, task_of({"task": self.task})
         settled["weights"] = tuple(weights_for(self.models, self.weights))
         settled["models"] = tuple(self.models)
         for name, value in settled.items():

@@ -17,6 +17,7 @@ from robustbench_bi.ground.cores import default_workers
 from robustbench_bi.ground.registry import nearest
 from robustbench_bi.runs.identity import BLOCK_SIZE
 from robustbench_bi.runs.settings import GENERATORS, PRECISIONS, Option, Settings, requested
+from robustbench_bi.tasks import task_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,7 +77,9 @@ class EvalRequest(Settings):
         check_integer("batch_size", self.batch_size, 1)
         check_integer("block_size", self.block_size, 1)
         resolve_table(self.table, 224)
-        self.corruptions, task_of({"task": self.task})
+        if self.suite != ():
+            resolve_suite(self.suite)
+        task_of({"task": self.task})
         settled["weights"] = tuple(weights_for(self.models, self.weights))
         settled["models"] = tuple(self.models)
         for name, value in settled.items():

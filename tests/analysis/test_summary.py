@@ -47,7 +47,7 @@ def test_a_run_folder_gives_the_same(make_run):
     for (corruption, severity), own in records.groupby(["corruption", "severity"], observed=True):
         for block, (start, rows) in enumerate(((0, 64), (64, 64), (128, 22))):
             columns = {name: own[name].to_numpy()[start : start + rows] for name in COLUMNS}
-            open_run(run.directory).write_block((corruption, severity), block, columns, len(own))
+            open_run(run.directory).write_block((corruption, severity), block, columns, rows)
     assert summary_frame(open_run(run.directory), QUICK).frame.equals(summary_frame(run, QUICK).frame)
 
 
@@ -108,7 +108,7 @@ def test_the_smaller_n_after_broken_images_is_shown(make_run, imagenet):
     ],
 )
 def test_the_source_says_whether_there_is_an_mce_and_of_what(make_run, imagenet, data, names):
-    frame = summary_frame(make_run(**imagenet | {"data": data}), QUICK)
+    frame = summary_frame(make_run(**imagenet | {"data": data}), QUICK).frame
     assert set(frame["name"][frame["kind"].isin(["mce", "relative_mce"])]) == names
 
 

@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
+import robustbench_bi as rb
 from robustbench_bi.corruptions.apply import corrupt
 from robustbench_bi.data import open_data
 from robustbench_bi.data.preprocess import Preprocessing
@@ -24,6 +26,7 @@ from robustbench_bi.reports.page.pictures import (
     power_spectra,
     typical_image,
 )
+from robustbench_bi.reports.report import write_report
 
 CLEAN = ("none", 0)
 
@@ -173,3 +176,26 @@ def test_a_report_without_pictures_needs_no_torch():
         "sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_run_with_a_class_file_shows_its_pictures(tmp_path):
+    """The class file is recorded with the run, so that the report finds the same images again."""
+    for number, label in enumerate(("cat", "dog", "elk")):
+        for image in range(2):
+            path = tmp_path / "photos" / label / f"{image}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (64, 64), (80 * number, 90 * image, 40)).save(path)
+    (tmp_path / "classes.tsv").write_text("1\tcat\tkitten\n0\tdog\tpuppy\n2\telk\tcalf\n")
+
+    class Three(torch.nn.Module):
+        input_size = 64
+
+        def forward(self, images):
+            return images.mean(dim=(2, 3))
+
+    options = {"classes": tmp_path / "classes.tsv", "suite": "fog", "severities": "1", "out": tmp_path / "runs"}
+    run = rb.evaluate(Three(), tmp_path / "photos", resize_size=64, limit=4, **options)
+    shown = pictures_of(run, run.images()["image_id"].to_numpy()[:1], [CLEAN])
+    assert shown.class_names == ("puppy", "kitten", "calf")
+    write_report([run], tmp_path / "page.html", open_pictures=pictures_of)
+    assert any(name in (tmp_path / "page.html").read_text() for name in ("puppy", "kitten", "calf"))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -22,6 +23,14 @@ def invoke(*arguments, code=0):
     result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
     assert result.exit_code == code, result.output + repr(result.exception)
     return result
+
+
+def every_command():
+    """Name and command of each that the program has. A loop over `cli.commands` sees none that is not loaded yet."""
+    context = click.Context(cli)
+    found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    assert len(found) >= 13
+    return found
 
 
 def one_line(*arguments):
@@ -500,6 +509,14 @@ def test_the_command_line_reference_is_current():
     generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
     written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert written == generate["command_line_reference"](), "run: python docs/generate.py"
+    sections = re.findall(r"^## bivo-robust (\S+)$", written, flags=re.MULTILINE)
+    assert sorted(sections) == sorted(every_command())
+
+
+def test_the_reference_of_a_group_without_commands_is_refused():
+    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    with pytest.raises(ValueError, match="the group 'bivo-robust' has no commands"):
+        list(generate["commands"]("bivo-robust", click.Group()))
 
 
 def test_the_commands_of_the_workflow_are_valid():
@@ -508,11 +525,11 @@ def test_the_commands_of_the_workflow_are_valid():
     assert {line.split()[0] for line in lines} == {"eval", "gate"}
     for line in lines:
         name, *arguments = shlex.split(line)
-        cli.commands[name].make_context(name, arguments, **cli.context_settings)
+        every_command()[name].make_context(name, arguments, **cli.context_settings)
 
 
 def test_every_command_and_option_has_help():
-    for command in cli.commands.values():
+    for command in every_command().values():
         assert command.help
         for parameter in command.params:
             if parameter.param_type_name == "option" and parameter.name not in ("device", "batch_size", "seed"):

@@ -12,7 +12,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from robustbench_bi.cli import LISTED, cli
+from robustbench_bi.cli import cli
+from robustbench_bi.commands.list_rows import LISTED
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--suite", "contrast", "--severities", "1,5", "--limit", "16", "--quiet"]

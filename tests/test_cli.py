@@ -393,13 +393,14 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
     """Python ends with 1 on an exception that nobody foresaw, click where a pipe is closed, Rich likewise."""
     from robustbench_bi.analysis import gate
 
-    for error in (KeyError("unforeseen"), SystemExit(1), KeyboardInterrupt(), BrokenPipeError(32, "closed")):
+    stop, pipe = KeyboardInterrupt(), BrokenPipeError(32, "closed")
+    for error, code in ((KeyError("unforeseen"), 2), (SystemExit(1), 2), (stop, 130), (pipe, 2)):
 
         def fail(*_, error=error, **__):
             raise error
 
         monkeypatch.setattr(gate, "gate_frame", fail)
-        invoke("gate", folder_of(runs, "resnet50"), "--baseline", baseline, code=2)
+        invoke("gate", folder_of(runs, "resnet50"), "--baseline", baseline, code=code)
 
 
 @pytest.mark.parametrize(

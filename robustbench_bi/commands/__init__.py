@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from robustbench_bi.ground.registry import Table
 
-_GOES_ON = "Finished {} are kept in {{out}}; the same command goes on from there."
+_GOES_ON = "Finished {} are kept in {{out}}/; the same command goes on from there."
 _AGAIN = "Nothing is kept; run the same command again."
 
 
@@ -45,7 +45,7 @@ COMMANDS = Table(
             "robustbench_bi.commands.compare:compare",
             "Evaluate",
             "Compare finished runs with a baseline run, image by image.",
-            "Files in {out} may be missing; the same command writes them all.",
+            "Files in {out}/ may be missing; the same command writes them all.",
         ),
         Command(
             "report",
@@ -103,7 +103,7 @@ COMMANDS = Table(
             "robustbench_bi.commands.train:train",
             "Train and convert networks",
             "Train a network from random weights; ends with OUT/NAME.safetensors.",
-            "What was saved before is kept in {out}; the same command goes on from there.",
+            "What was saved before is kept in {out}/; the same command goes on from there.",
         ),
         Command(
             "convert",
@@ -114,8 +114,8 @@ COMMANDS = Table(
         Command(
             "list",
             "robustbench_bi.commands.list_rows:list_rows",
-            "List what there is",
-            "Show what there is.",
+            "Lists",
+            "Show what there is: networks, corruptions, suites, metrics, figures, data.",
         ),
     ],
 )

@@ -37,7 +37,7 @@ NOTES = {
 )
 @JSON
 def list_rows(what: str, gallery: Path | None, as_json: bool) -> None:
-    """Show what there is."""
+    """Show what there is: networks, corruptions, suites, metrics, figures, data."""
     if gallery is not None:
         _draw_gallery(what, gallery)
         return

@@ -75,8 +75,8 @@ EVAL_OPTIONS: dict[str, Decorator] = {
         "--weights",
         multiple=True,
         metavar="W",
-        help="A checkpoint (.pth, .pt, .safetensors), a torchvision weights name, pretrained, none (random), or demo: one "
-        "for all models, or one for each. The demo data default to demo; your own function brings its own.",
+        help="A checkpoint (.pth, .pt, .safetensors), a torchvision weights name, pretrained, none (random), or demo: "
+        "one for all models, or one for each. The demo data default to demo; your own function brings its own.",
     ),
     "data": click.option(
         "--data",

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 SAME_REQUEST = 1.0  # seconds in which a second signal is taken for the first: timeout and torchrun send it twice
+AFTER_IMPORT = 0.05  # seconds until a signal that came during an import is tried again
 
 
 class Terminated(KeyboardInterrupt):
@@ -31,16 +33,22 @@ def stops_as_exceptions() -> Iterator[None]:
     """Raise KeyboardInterrupt on Ctrl-C and Terminated on SIGTERM, once; a later signal ends the process at once.
 
     For a program that ends after a stop: the later signal may come while Python waits for its threads, so after a stop
-    the handlers stay. Outside the main thread, where Python has no signals, nothing is changed.
+    the handlers stay. A signal that comes during an import is answered after it: torch aborts the process on an
+    exception there. Outside the main thread, where Python has no signals, nothing is changed.
     """
     first: float | None = None
+    outer = _imports(sys._getframe())
 
-    def stop(number: int, _: FrameType | None) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         nonlocal first
-        if first is None:
+        if first is None and _imports(frame) > outer:
+            again = threading.Timer(AFTER_IMPORT, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+        elif first is None:
             first = time.monotonic()
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-        if time.monotonic() - first > SAME_REQUEST:
+        elif time.monotonic() - first > SAME_REQUEST:
             os._exit(128 + number)
 
     before: dict[signal.Signals, Any] = {}
@@ -53,3 +61,12 @@ def stops_as_exceptions() -> Iterator[None]:
         if first is None:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _imports(frame: FrameType | None) -> int:
+    """How many imports are going on in a stack."""
+    count = 0
+    while frame is not None:
+        count += frame.f_code.co_filename == "<frozen importlib._bootstrap>"
+        frame = frame.f_back
+    return count

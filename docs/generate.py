@@ -21,11 +21,22 @@ def command_line_reference() -> str:
 
 
 def commands(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
-    """A command and, below a group, each of its commands, with their full names."""
+    """A command and, below a group, each of its commands, with their full names, in the order of the group's help.
+
+    Raises:
+        ValueError: a group has no commands, so that the document would pass over them in silence.
+    """
     yield name, command
     if isinstance(command, click.Group):
-        for child in sorted(command.commands):
-            yield from commands(f"{name} {child}", command.commands[child])
+        context = click.Context(command, info_name=name)
+        children = command.list_commands(context)
+        if not children:
+            raise ValueError(f"the group {name!r} has no commands")
+        for child in children:
+            found = command.get_command(context, child)
+            if found is None:
+                raise ValueError(f"the group {name!r} lists {child!r} and does not have it")
+            yield from commands(f"{name} {child}", found)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from robustbench_bi.cli import LISTED, cli
+from robustbench_bi.cli import cli
+from robustbench_bi.commands.list_rows import LISTED
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--suite", "contrast", "--severities", "1,5", "--limit", "16", "--quiet"]
@@ -22,6 +24,14 @@ def invoke(*arguments, code=0):
     result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
     assert result.exit_code == code, result.output + repr(result.exception)
     return result
+
+
+def every_command():
+    """Name and command of each that the program has. A loop over `cli.commands` sees none that is not loaded yet."""
+    context = click.Context(cli)
+    found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    assert len(found) >= 13
+    return found
 
 
 def one_line(*arguments):
@@ -384,13 +394,14 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
     """Python ends with 1 on an exception that nobody foresaw, click where a pipe is closed, Rich likewise."""
     from robustbench_bi.analysis import gate
 
-    for error in (KeyError("unforeseen"), SystemExit(1), KeyboardInterrupt(), BrokenPipeError(32, "closed")):
+    stop, pipe = KeyboardInterrupt(), BrokenPipeError(32, "closed")
+    for error, code in ((KeyError("unforeseen"), 2), (SystemExit(1), 2), (stop, 130), (pipe, 2)):
 
         def fail(*_, error=error, **__):
             raise error
 
         monkeypatch.setattr(gate, "gate_frame", fail)
-        invoke("gate", folder_of(runs, "resnet50"), "--baseline", baseline, code=2)
+        invoke("gate", folder_of(runs, "resnet50"), "--baseline", baseline, code=code)
 
 
 @pytest.mark.parametrize(
@@ -501,6 +512,14 @@ def test_the_command_line_reference_is_current():
     generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
     written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert written == generate["command_line_reference"](), "run: python docs/generate.py"
+    sections = re.findall(r"^## bivo-robust (\S+)$", written, flags=re.MULTILINE)
+    assert sorted(sections) == sorted(every_command())
+
+
+def test_the_reference_of_a_group_without_commands_is_refused():
+    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    with pytest.raises(ValueError, match="the group 'bivo-robust' has no commands"):
+        list(generate["commands"]("bivo-robust", click.Group()))
 
 
 def test_the_commands_of_the_workflow_are_valid():
@@ -509,11 +528,11 @@ def test_the_commands_of_the_workflow_are_valid():
     assert {line.split()[0] for line in lines} == {"eval", "gate"}
     for line in lines:
         name, *arguments = shlex.split(line)
-        cli.commands[name].make_context(name, arguments, **cli.context_settings)
+        every_command()[name].make_context(name, arguments, **cli.context_settings)
 
 
 def test_every_command_and_option_has_help():
-    for command in cli.commands.values():
+    for command in every_command().values():
         assert command.help
         for parameter in command.params:
             if parameter.param_type_name == "option" and parameter.name not in ("device", "batch_size", "seed"):

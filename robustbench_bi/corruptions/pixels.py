@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import CLEAN, Cell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -64,6 +63,7 @@ class Pixels:
             DataError: `imagecorruptions` is not installed.
 
         Example:
+            >>> import numpy as np
             >>> grey = np.full((2, 3, 32, 32), 100, dtype=np.uint8)
             >>> [int(Pixels().of_cell(grey, cell, [0, 1]).mean()) for cell in (CLEAN, ("brightness", 5))]
             [100, 176]
@@ -72,7 +72,9 @@ class Pixels:
             raise InputError(f"pixels are made by {' or '.join(GENERATORS)}, got {self.generator!r}")
         if cell == CLEAN:
             return images
-        import torch  # when pixels are made, so that what only holds a recipe does without
+        # When pixels are made, so that what only holds a recipe does without.
+        import numpy as np
+        import torch
 
         if isinstance(images, torch.Tensor):
             return self._corrupted(images, cell, ids, backend)

@@ -12,6 +12,7 @@ from robustbench_bi.data import SOURCES, Dataset, Split, expand_user, open_data
 from robustbench_bi.data.download import is_at_hand
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.checks import check_integer
+from robustbench_bi.ground.declared import Option, requested
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,13 @@ class DataRequest:
         8
     """
 
-    source: str = "demo"
-    classes: str | None = None
-    limit: int | None = None
+    source: str = requested(default="demo")
+    classes: str | None = requested(
+        default=None, option=Option("Tab-separated: class number, folder name, label.", "path")
+    )
+    limit: int | None = requested(
+        default=None, option=Option("Evaluate N images, chosen by a hash of their ids.", "integer", "N", least=1)
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", str(self.source))

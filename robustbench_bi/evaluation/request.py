@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import parse_severities
 from robustbench_bi.ground.checks import check_integer, check_quality, check_seed
 from robustbench_bi.ground.cores import default_workers
+from robustbench_bi.ground.declared import Option, requested
 from robustbench_bi.ground.registry import nearest
 from robustbench_bi.runs.identity import BLOCK_SIZE
-from robustbench_bi.runs.settings import GENERATORS, PRECISIONS, Option, Settings, requested
+from robustbench_bi.runs.settings import GENERATORS, PRECISIONS, Settings
 from robustbench_bi.tasks import task_of
 
 if TYPE_CHECKING:
@@ -51,12 +52,39 @@ class EvalRequest(Settings):
         (('snow', 'fog'), (1, 5), 'demo')
     """
 
-    models: Sequence[str | nn.Module] = requested()
-    weights: str | Sequence[str | None] | None = requested(default=None)
-    data: DataRequest = field(default_factory=DataRequest, metadata=requested().metadata)
+    models: Sequence[str | nn.Module] = requested(
+        option=Option(
+            "A row of `list models`, timm:NAME, torchvision:NAME, or your own package.module:function. Repeatable: "
+            "several models share every corrupted batch.",
+            metavar="NAME",
+            name="model",
+            multiple=True,
+            complete="models",
+        )
+    )
+    weights: str | Sequence[str | None] | None = requested(
+        default=None,
+        option=Option(
+            "A checkpoint (.pth, .pt, .safetensors), a torchvision weights name, pretrained, none (random), or demo: "
+            "one for all models, or one for each. The demo data default to demo; your own function brings its own.",
+            metavar="W",
+            multiple=True,
+        ),
+    )
+    data: DataRequest = requested(
+        default=DataRequest(),
+        option=Option(
+            "A folder of class folders, or a source such as imagenet-c:PATH; see `list data`.",
+            metavar="SOURCE",
+            shown="demo",
+            complete="sources",
+        ),
+    )
     suite: str | Sequence[str] = requested(
         default="imagenet-c",
-        option=Option("A suite, a category, or corruption names with commas; see `bivo-robust list suites`."),
+        option=Option(
+            "A suite, a category, or corruption names with commas; see `bivo-robust list suites`.", complete="suites"
+        ),
     )
     out: str | Path = requested(default="runs", option=Option("Folder of runs.", "path"))
     skip_broken: bool = requested(

@@ -16,12 +16,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.ground.cells import CLEAN, Cell
-from robustbench_bi.runs.settings import Declaration, Settings, declaration_of, identity, recorded
+from robustbench_bi.ground.declared import Declaration, declaration_of, identity, recorded
+from robustbench_bi.runs.settings import Settings
 
 BLOCK_SIZE = 2048
 RECORD_SCHEMA = 1
@@ -185,5 +185,7 @@ def differing(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str
 
 def installed_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that make numbers."""
+    from importlib.metadata import version
+
     packages = ("bivo-robust", "torch", "torchvision", "timm", "numpy", "scipy", "pillow")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}

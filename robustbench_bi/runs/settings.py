@@ -1,111 +1,19 @@
 """The settings of an evaluation: what a request asks for and a run records, each declared once.
 
-A field says what it is: whether it changes what is measured, what a comparison does where two runs differ in it, and
-how the command line shows it. So a new setting of `eval` is one field here.
+Each says beside itself what it is, see `robustbench_bi.ground.declared`. So a new setting of `eval` is one field here.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
 
 from robustbench_bi.corruptions import PIXEL_VERSION
 from robustbench_bi.ground.cells import SEVERITIES
+from robustbench_bi.ground.declared import Option, identity, recorded
 from robustbench_bi.tasks import DEFAULT
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 GENERATORS = ("bivo-robust", "imagecorruptions", "files")
-
-Compared = Literal["must agree", "noted", "normalisation", "own"]
-
-
-@dataclass(frozen=True)
-class Option:
-    """How the command line shows a setting.
-
-    Attributes:
-        help: one sentence.
-        kind: what is typed.
-        metavar: what stands for the value in the help; None for click's own.
-        choices: the values, where there are only these.
-        least: the smallest value of an integer.
-        name: of the option, where it is not the field's.
-        shown: what the help gives as the default, where it is not the field's; "" for nothing.
-    """
-
-    help: str = ""
-    kind: Literal["text", "integer", "flag", "numbers", "path"] = "text"
-    metavar: str | None = None
-    choices: tuple[str, ...] = ()
-    least: int | None = None
-    name: str | None = None
-    shown: str | None = None
-
-
-@dataclass(frozen=True)
-class Declaration:
-    """What a field of a configuration is.
-
-    Attributes:
-        role: "identity" changes what is measured and enters the fingerprint; "recorded" is only written down;
-            "request" says what to do and is not part of a run.
-        compared: where two runs differ in it, a comparison is refused ("must agree"), says so ("noted"), or has nothing
-            to say, because it is what is compared ("own"). "normalisation" is noted by the gate alone.
-        words: what messages call it, where it must agree.
-        across: whether a user may ask to compare across it: other pictures, but of the same images.
-        of_made_pictures: whether published files do not depend on it.
-        added: whether it is younger than the first runs. Then its default enters neither fingerprint nor comparison,
-            and where it is absent it has its default.
-        option: how the command line shows it; None where it has no option.
-    """
-
-    role: Literal["identity", "recorded", "request"]
-    compared: Compared = "own"
-    words: str = ""
-    across: bool = False
-    of_made_pictures: bool = False
-    added: bool = False
-    option: Option | None = None
-
-
-def identity(
-    *, default: Any = dataclasses.MISSING, compared: Compared = "own", option: Option | None = None, **declared: Any
-) -> Any:
-    """A field that changes what is measured: it enters the fingerprint."""
-    declaration = Declaration("identity", compared, option=option, **declared)
-    return dataclasses.field(default=default, metadata={"declaration": declaration})
-
-
-def recorded(
-    *,
-    default: Any = dataclasses.MISSING,
-    default_factory: Callable[[], Any] | Any = dataclasses.MISSING,
-    option: Option | None = None,
-) -> Any:
-    """A field that changes only how it is computed or shown: written down, not part of the fingerprint."""
-    metadata = {"declaration": Declaration("recorded", option=option)}
-    if default_factory is not dataclasses.MISSING:
-        return dataclasses.field(default_factory=default_factory, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def requested(*, default: Any = dataclasses.MISSING, option: Option | None = None) -> Any:
-    """A field that says what to do, and that a run does not have."""
-    return dataclasses.field(default=default, metadata={"declaration": Declaration("request", option=option)})
-
-
-def declaration_of(field: dataclasses.Field[Any]) -> Declaration:
-    """What a field was declared to be.
-
-    Raises:
-        TypeError: it was not; every field of a configuration is `identity`, `recorded` or `requested`.
-    """
-    declared = field.metadata.get("declaration")
-    if not isinstance(declared, Declaration):
-        raise TypeError(f"the field {field.name} must be declared as identity, recorded or requested")
-    return declared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +40,7 @@ class Settings:
         words="the table of constants",
         across=True,
         of_made_pictures=True,
-        option=Option("Table of severity constants; auto: by image side."),
+        option=Option("Table of severity constants; auto: by image side.", complete="tables"),
     )
     jpeg: int | str | None = identity(
         default="auto",

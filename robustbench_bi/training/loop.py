@@ -99,7 +99,7 @@ def train(
         DataError: the data cannot be read, lack a split, or `out` cannot be written.
         RunMismatchError: `out` holds this model, trained in another way.
         ModelOutputError: the loss is not finite; the checkpoint of the last whole epoch is kept.
-        KeyboardInterrupt: SIGTERM or Ctrl-C came; the state is kept.
+        KeyboardInterrupt: Ctrl-C came, or SIGTERM (then it is a Terminated); the state is kept.
 
     Example:
         >>> import tempfile

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -13,6 +14,7 @@ import torch
 
 from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import ModelOutputError
+from robustbench_bi.ground.stops import Terminated, exit_code_of
 from robustbench_bi.models.weights import load_weights, save_checkpoint
 from robustbench_bi.runs.identity import installed_versions
 from robustbench_bi.training.distributed import Processes
@@ -70,7 +72,7 @@ class Session:
         files: where its results go.
         position: where it stands.
         watchers: who is told.
-        stop_asked: whether it shall stop.
+        stop_asked: the number of the signal that asked it to stop, or 0.
         save_every: seconds between two states within an epoch.
     """
 
@@ -80,7 +82,7 @@ class Session:
         files: Files,
         position: Position,
         watchers: Sequence[Watchers],
-        stop_asked: Callable[[], bool],
+        stop_asked: Callable[[], int],
         save_every: float,
     ) -> None:
         self.prepared, self.recipe, self.processes = prepared, prepared.recipe, prepared.processes
@@ -106,7 +108,8 @@ class Session:
         Raises:
             ModelOutputError: the loss is not finite.
             DataError: a picture cannot be read, or a file not be written.
-            KeyboardInterrupt: a stop was asked for, in the first process; SystemExit in the others.
+            KeyboardInterrupt: a stop was asked for, in the first process (Terminated by SIGTERM); SystemExit in the
+                others.
         """
         try:
             while self.position.epoch < self.recipe.epochs:
@@ -184,7 +187,7 @@ class Session:
         """
         values = [loss.double() for _, loss, _ in pending] + [right.double() for _, _, right in pending]
         due = self.processes.first and time.monotonic() - self.saved >= self.save_every
-        asked = torch.tensor([self.stop_asked(), due], dtype=torch.float64, device=values[0].device)
+        asked = torch.tensor([self.stop_asked() > 0, due], dtype=torch.float64, device=values[0].device)
         *told, stopped, overdue = self.processes.sum(torch.cat([torch.stack(values), asked])).tolist()
         position, count = self.position, len(pending)
         for (rate, _, _), total, right in zip(pending, told[:count], told[count:], strict=True):
@@ -213,8 +216,10 @@ class Session:
         self.saved = time.monotonic()
 
     def _stop(self) -> None:
+        # Another process may have been asked and this one not; then it ends as on Ctrl-C.
+        kind = Terminated if self.stop_asked() == signal.SIGTERM else KeyboardInterrupt
         if not self.processes.first:
-            raise SystemExit(130)
-        raise KeyboardInterrupt(
+            raise SystemExit(exit_code_of(kind()))
+        raise kind(
             f"stopped after step {self.position.step} of epoch {self.position.epoch + 1}; the same command goes on"
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 
 @contextmanager
-def stop_requests(patient: bool) -> Iterator[Callable[[], bool]]:
+def stop_requests(patient: bool) -> Iterator[Callable[[], int]]:
     """Catch SIGTERM and SIGINT; outside the main thread, where Python has no signals, nothing is caught.
 
     Args:
@@ -19,14 +19,14 @@ def stop_requests(patient: bool) -> Iterator[Callable[[], bool]]:
             nobody does, a second Ctrl-C ends a process at once.
 
     Yields:
-        Whether a stop has been asked for.
+        The number of the signal that asked for a stop, or 0.
     """
-    asked = False
+    asked = 0
     before: dict[signal.Signals, Any] = {}
 
     def ask(number: int, _: FrameType | None) -> None:
         nonlocal asked
-        asked = True
+        asked = number
         if not patient:
             signal.signal(number, before[signal.Signals(number)])
 

@@ -6,8 +6,9 @@ import torch
 from robustbench_bi.data.request import DataRequest
 from robustbench_bi.errors import InputError, UnknownNameError
 from robustbench_bi.evaluation.request import EvalRequest
+from robustbench_bi.ground.declared import declaration_of
 from robustbench_bi.runs.identity import EvalConfig
-from robustbench_bi.runs.settings import Settings, declaration_of
+from robustbench_bi.runs.settings import Settings
 
 
 def test_keyword_arguments_find_their_place():

@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import pandas as pd
 import pytest
 
@@ -61,7 +62,7 @@ def test_every_command_is_one(readme):
     assert found
     for name, *arguments in found:
         # Options that are not there, or lack their value, raise click's usage errors.
-        cli.commands[name].make_context(name, arguments, **cli.context_settings)
+        cli.get_command(click.Context(cli), name).make_context(name, arguments, **cli.context_settings)
 
 
 def test_bands_of_the_fourier_maps():

@@ -11,8 +11,8 @@ import pytest
 
 import robustbench_bi as rb
 from robustbench_bi.errors import DataError
+from robustbench_bi.ground.declared import identity
 from robustbench_bi.runs.identity import EvalConfig, differing, value_of
-from robustbench_bi.runs.settings import identity
 from robustbench_bi.tasks.classification import COLUMNS
 
 KEPT = Path(__file__).parent / "first_layout"

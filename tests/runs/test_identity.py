@@ -4,8 +4,8 @@ import pytest
 
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import parse_severities
+from robustbench_bi.ground.declared import declaration_of
 from robustbench_bi.runs.identity import EvalConfig
-from robustbench_bi.runs.settings import declaration_of
 
 
 def undeclared(cls):

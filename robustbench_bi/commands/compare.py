@@ -1,0 +1,57 @@
+"""`compare`: finished runs against a baseline run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from robustbench_bi.commands import completion
+from robustbench_bi.commands.options import JSON, out_option
+from robustbench_bi.commands.output import about, print_json, print_written
+from robustbench_bi.commands.terminal import print_table
+
+
+@click.command()
+@click.argument(
+    "runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path), shell_complete=completion.runs
+)
+@click.option(
+    "--baseline",
+    required=True,
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="The run compared with.",
+    shell_complete=completion.runs,
+)
+@out_option(
+    "comparison", "Folder for the figures of `list figures` as PNG and SVG, and the tables as CSV and Markdown."
+)
+@click.option(
+    "--across",
+    multiple=True,
+    metavar="SETTING",
+    help="Let generator, seed, table or jpeg differ between the runs: other pictures of the same images. Repeatable.",
+)
+@JSON
+def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str, ...], as_json: bool) -> None:
+    """Compare finished runs with a baseline run, image by image.
+
+    Prints Δ top-1 for the bars of the paper's Fig. 3, with paired intervals and tests, and writes figures and tables.
+    """
+    from robustbench_bi.analysis.comparison import comparison_frame
+    from robustbench_bi.reports.tables.display import display_comparison
+    from robustbench_bi.reports.write import write_comparison
+    from robustbench_bi.runs.run import open_run
+
+    baseline_run = open_run(baseline)
+    others = [open_run(run) for run in dict.fromkeys(run.resolve() for run in runs) if run != baseline.resolve()]
+    bars = comparison_frame(others, baseline_run, across=across)
+    written = write_comparison(others, baseline_run, bars, out, across)
+    if as_json:
+        print_json({"baseline": about(baseline_run), "bars": bars.frame, "notes": bars.notes, "files": written})
+        return
+    print_table(display_comparison(bars).drop(columns=["baseline %", bars.task.primary.heading, "p"]))
+    for note in [bars.caption, bars.tests, *bars.notes]:
+        click.echo(note)
+    print_written(out, written)

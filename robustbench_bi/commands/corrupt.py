@@ -1,0 +1,69 @@
+"""`corrupt`: corrupted images as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from robustbench_bi.commands import completion
+from robustbench_bi.commands.endings import remember_out
+from robustbench_bi.commands.options import CLASSES, QUIET, SEED, SEVERITIES, SKIP_BROKEN, SUITE, TABLE
+from robustbench_bi.commands.terminal import cell_progress
+
+
+@click.command()
+@click.argument("source", metavar="SRC", shell_complete=completion.sources)
+@click.argument("destination", metavar="DST", type=click.Path(path_type=Path), callback=remember_out)
+@SUITE
+@SEVERITIES
+@TABLE
+@click.option(
+    "--jpeg",
+    metavar="QUALITY",
+    help="JPEG quality, 1 to 95, or none for PNG files.  [default: 85; arrays hold the pixels as they are]",
+)
+@click.option(
+    "--clean",
+    is_flag=True,
+    help="Write the clean images too: none.npy, or none/0 with PNG data under the names of the corrupted files.",
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Take N images, chosen by a hash of their ids.")
+@SEED
+@click.option("--size", type=click.IntRange(32), metavar="PIXELS", help="Side of the images.  [default: 224]")
+@click.option(
+    "--resize",
+    type=click.IntRange(32),
+    metavar="PIXELS",
+    help="Short side before the crop; files of the right size stay as they are.  [default: 256 for 224, in proportion]",
+)
+@CLASSES
+@SKIP_BROKEN
+@click.option("--verify", is_flag=True, help="Compare the checksums of files that are there, not their sizes alone.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes.  [default: one a core]")
+@QUIET
+def corrupt(source: str, destination: Path, jpeg: str | None, quiet: bool, **options: Any) -> None:
+    """Write corrupted images to DST, in the folder layout of ImageNet-C.
+
+    SRC is a data source of clean images, see `list data`; cifar-10 becomes the arrays of CIFAR-10-C. The pixels are
+    those that `eval` makes. The same command again continues what was stopped, and makes again what was damaged.
+    """
+    import shlex
+
+    from robustbench_bi.corrupted_files import write_corrupted
+
+    with cell_progress(quiet) as progress:
+        summary = write_corrupted(source, destination, jpeg=jpeg or "auto", progress=progress, **options)
+    total = f"{summary.written + summary.whole:,} files"
+    if not summary.written:
+        click.echo(f"Nothing to do: all {total} are there, in {destination}.")
+    elif not summary.whole:
+        click.echo(f"Written to {destination}: {total}.")
+    else:
+        click.echo(f"Written to {destination}: {summary.written:,} of {total}; the others were there.")
+    if summary.broken:
+        click.echo(f"Left out, because they cannot be decoded: {summary.broken} images; bivo-robust.json lists them.")
+    classes = [] if summary.classes is None else ["--classes", str(summary.classes)]
+    command = ["bivo-robust", "eval", "--model", "NAME", "--data", summary.source, *classes]
+    click.echo(f"Evaluate them with: {shlex.join(command)}")

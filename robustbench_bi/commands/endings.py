@@ -1,0 +1,69 @@
+"""How a command ends before its time: with one line on standard error, and an exit code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from robustbench_bi.commands import COMMANDS
+from robustbench_bi.errors import BivoRobustError
+from robustbench_bi.ground.stops import exit_code_of, stops_as_exceptions
+
+OUT = "robustbench_bi.out"  # where a command writes, in the context's meta
+
+
+class OneLineError(click.ClickException):
+    """An error the user can mend: one line on standard error, exit code 2."""
+
+    exit_code = 2
+
+
+@contextmanager
+def one_line_endings(context: click.Context) -> Iterator[None]:
+    """Show what the user can mend, and that the user stopped the command, as one line without a traceback.
+
+    Args:
+        context: of the program; it knows which of its commands was invoked, and where that writes.
+
+    Raises:
+        OneLineError: for a BivoRobustError and for click's usage errors.
+        click.exceptions.Exit: 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    try:
+        with stops_as_exceptions():
+            yield
+    except BivoRobustError as error:
+        raise OneLineError(" ".join(str(error).split())) from error
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        raise OneLineError(" ".join(error.format_message().split())) from error
+    except KeyboardInterrupt as stop:
+        if not _follows():
+            click.echo(str(stop) or _when_stopped(context), err=True)
+        raise click.exceptions.Exit(exit_code_of(stop)) from stop
+
+
+def remember_out(context: click.Context, _: click.Parameter, value: Any) -> Any:
+    """Callback of the option or argument that says where a command writes: its last line may name the place."""
+    context.meta[OUT] = value
+    return value
+
+
+def _when_stopped(context: click.Context) -> str:
+    name = context.invoked_subcommand
+    if name is None or name not in COMMANDS:
+        return "Stopped before anything was begun."
+    sentence = COMMANDS[name].when_stopped
+    if "{out}" in sentence and OUT not in context.meta:
+        return "Stopped before anything was begun."
+    return f"Stopped. {sentence.format(out=context.meta.get(OUT))}"
+
+
+def _follows() -> bool:
+    """Whether another process of the same torchrun or srun speaks for this one."""
+    return any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID"))

@@ -1,0 +1,81 @@
+"""The options of `eval`, made from the fields of its request; other commands that run networks pick from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from robustbench_bi.commands import completion
+from robustbench_bi.commands.endings import remember_out
+from robustbench_bi.commands.options import JSON, QUIET, Decorator, numbers
+from robustbench_bi.data.request import DataRequest
+from robustbench_bi.evaluation.request import EvalRequest
+from robustbench_bi.ground.declared import Option, declaration_of
+
+
+def declared_option(field: dataclasses.Field[Any]) -> Decorator | None:
+    """The option that a field of a request declares; None where it has none."""
+    option = declaration_of(field).option
+    if option is None:
+        return None
+    required = field.default is dataclasses.MISSING
+    default = option.shown if option.shown is not None else None if required else field.default
+    given: dict[str, Any] = {"help": option.help or None}
+    if option.kind == "flag":
+        given |= {"is_flag": True}
+    elif option.multiple:
+        given |= {"multiple": True, "required": required}
+    else:
+        given |= {"type": _type_of(option), "default": default, "show_default": default is not None}
+    if option.metavar is not None:
+        given["metavar"] = option.metavar
+    if option.complete:
+        given["shell_complete"] = getattr(completion, option.complete)
+    if option.kind == "numbers":
+        given["callback"] = numbers
+    if field.name == "out":
+        given["callback"] = remember_out
+    return click.option(f"--{(option.name or field.name).replace('_', '-')}", field.name, **given)
+
+
+def _type_of(option: Option) -> Any:
+    if option.choices:
+        return click.Choice(option.choices)
+    if option.kind == "integer":
+        return int if option.least is None else click.IntRange(option.least)
+    return {"text": str, "numbers": str, "path": click.Path(path_type=Path)}[option.kind]
+
+
+def _declared_options() -> dict[str, Decorator]:
+    """The options of an evaluation, first those that say which networks, on which images, under what."""
+    declared = {field.name: field for request in (EvalRequest, DataRequest) for field in dataclasses.fields(request)}
+    order = dict.fromkeys([*FIRST, *declared])
+    options = {name: declared_option(declared[name]) for name in order}
+    return {name: option for name, option in options.items() if option is not None}
+
+
+FIRST = ("models", "weights", "data", "classes", "limit", "suite")
+EVAL_OPTIONS: dict[str, Decorator] = {**_declared_options(), "quiet": QUIET, "as_json": JSON}
+
+RUNNING = ("limit", "seed", "device", "batch_size", "workers", "precision", "classes", "skip_broken")
+PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation")
+
+
+def eval_options(names: Sequence[str]) -> Decorator:
+    """Options of `eval` for a command, in the order in which `eval` shows them.
+
+    Args:
+        names: keys of EVAL_OPTIONS.
+    """
+
+    def add(command: Any) -> Any:
+        # What is applied last is shown first.
+        for name in reversed([name for name in EVAL_OPTIONS if name in names]):
+            command = EVAL_OPTIONS[name](command)
+        return command
+
+    return add

@@ -1,0 +1,71 @@
+"""`fourier`: the frequencies that mislead networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from robustbench_bi.commands.eval_options import PREPROCESSING, RUNNING, eval_options
+from robustbench_bi.commands.options import out_option
+from robustbench_bi.commands.output import print_json, print_written
+from robustbench_bi.commands.terminal import cell_progress, print_table
+
+
+@click.command()
+@eval_options(["models", "weights", "data"])
+@click.option(
+    "--norm",
+    type=float,
+    metavar="NORM",
+    help="Of what is added to a channel of pixels from 0 to 1.  [default: by image side, 4 at 32, 6.5 at 64, 15.7 at "
+    "224]",
+)
+@click.option(
+    "--step",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Take every N-th frequency along each axis.  [default: 1 at 32 pixels, 2 at 64, 7 at 224: about 500]",
+)
+@click.option(
+    "--radius",
+    type=float,
+    metavar="CYCLES",
+    help="Only frequencies of at most so many cycles per image.  [default: all]",
+)
+@out_option(
+    "fourier",
+    "Folder for fourier.png and .svg, fourier.csv, fourier_bands.csv, the table that is printed, and a file a "
+    "model from which the same command continues.",
+)
+@eval_options([*RUNNING, *PREPROCESSING, "quiet", "as_json"])
+def fourier(
+    models: tuple[str, ...],
+    weights: tuple[str, ...],
+    out: Path,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Show which frequencies mislead networks: the Fourier heat map of Yin et al. (2019).
+
+    Every image gets one Fourier basis vector added, of a fixed norm and with random signs; the error rate is drawn
+    against its frequency. Takes as many passes over the images as there are frequencies.
+    """
+    from robustbench_bi.analysis.fourier import band_frame
+    from robustbench_bi.probes.fourier import fourier_errors
+    from robustbench_bi.reports.tables.fourier import display_bands
+    from robustbench_bi.reports.write import write_fourier
+
+    with cell_progress(quiet) as progress:
+        found = fourier_errors(models, weights=weights or None, out=out, progress=progress, **options)
+    bands = band_frame(found)
+    written = write_fourier(found, bands, out)
+    if as_json:
+        print_json({"bands": bands.frame, "caption": bands.caption, "files": written})
+        return
+    print_table(display_bands(bands.frame))
+    click.echo("Error in percent; bands of frequencies are in cycles per pixel.")
+    click.echo(bands.caption)
+    print_written(out, written)

@@ -1,0 +1,107 @@
+"""`gate`: a verdict that stops a continuous integration."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from robustbench_bi.commands import completion
+from robustbench_bi.commands.endings import OneLineError
+from robustbench_bi.commands.output import last_category
+from robustbench_bi.commands.terminal import print_table
+from robustbench_bi.errors import BivoRobustError
+
+
+@click.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path), shell_complete=completion.runs)
+@click.option("--baseline", metavar="FILE", type=click.Path(path_type=Path), help="Compare the run with this baseline.")
+@click.option("--save", metavar="FILE", type=click.Path(path_type=Path), help="Make the run a baseline: write it here.")
+@click.option(
+    "--max-drop",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="POINTS",
+    help="Top-1 that clean, the mean, a category or a corruption may lose.",
+)
+@click.option(
+    "--confidence",
+    type=float,
+    default=0.95,
+    show_default=True,
+    help="That no row is called a regression by chance; the intervals hold together (Bonferroni).",
+)
+@click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="Write the verdicts as JUnit XML too.")
+@click.option("--skip-new-cells", is_flag=True, help="Leave out cells that the baseline lacks, and say so.")
+def gate(run: Path, baseline: Path | None, save: Path | None, junit: Path | None, **options: Any) -> None:
+    """Stop a network that got worse: compare a finished run with a baseline, image by image.
+
+    A row regresses where its top-1 dropped by more than --max-drop and the paired interval lies below zero. Exit codes:
+    0 all rows hold, 1 a regression, 2 trouble: other data, settings or cells than the baseline's, an unfinished run, a
+    damaged file. On GitHub the rows are also shown beside the job.
+    """
+    if (baseline is None) == (save is None):
+        raise OneLineError("gate needs either --baseline FILE, to compare with, or --save FILE, to make a baseline")
+    context, default = click.get_current_context(), click.core.ParameterSource.DEFAULT
+    given = [name for name in ("junit", *options) if context.get_parameter_source(name) is not default]
+    with _only_a_regression_is_1():
+        if save is not None:
+            _save_baseline(run, save, given)
+        regressed = baseline is not None and _check_gate(run, baseline, junit, options)
+    context.exit(1 if regressed else 0)
+
+
+@contextmanager
+def _only_a_regression_is_1() -> Iterator[None]:
+    """Turn every failure into exit code 2, but a stop: Python ends with 1, which would read as a regression."""
+    try:
+        yield
+    except (BivoRobustError, click.ClickException, KeyboardInterrupt):
+        raise
+    except (OSError, SystemExit) as error:
+        # Rich answers a closed pipe with SystemExit.
+        reason = getattr(error, "strerror", None) or "the pipe is closed"
+        raise OneLineError(f"cannot write the output: {reason}") from error
+    except BaseException as error:
+        traceback.print_exc()
+        raise click.exceptions.Exit(2) from error
+
+
+def _check_gate(run: Path, baseline: Path, junit: Path | None, options: dict[str, Any]) -> bool:
+    """Print the verdicts, and tell whether there is a regression."""
+    from robustbench_bi.analysis.baseline import outcomes_of, read_baseline
+    from robustbench_bi.analysis.gate import gate_frame
+    from robustbench_bi.reports.ci.verdicts import markdown_summary, publish, trouble, verdicts_of
+    from robustbench_bi.reports.tables.gate import display_gate
+    from robustbench_bi.runs.run import open_run
+
+    try:
+        found = gate_frame(outcomes_of(open_run(run)), read_baseline(baseline), **options)
+    except BivoRobustError as error:
+        for line in publish(trouble(str(error)), str(error), junit, os.environ):
+            click.echo(line)
+        raise
+    print_table(display_gate(found), rule_after=last_category(found.frame))
+    for text in (found.headline, *found.notes, found.caption):
+        click.echo(text)
+    for line in publish(verdicts_of(found), markdown_summary(found), junit, os.environ):
+        click.echo(line)
+    return found.regressed
+
+
+def _save_baseline(run: Path, path: Path, options: list[str]) -> None:
+    from robustbench_bi.analysis.baseline import outcomes_of, write_baseline
+    from robustbench_bi.runs.run import open_run
+
+    if options:
+        raise OneLineError(f"--{options[0].replace('_', '-')} belongs to --baseline; a saved baseline does not hold it")
+    outcomes = outcomes_of(open_run(run))
+    write_baseline(outcomes, path)
+    n, cells = len(outcomes.image_ids), len(outcomes.cells)
+    click.echo(f"Written: {path}, the baseline of {outcomes.run['name']}: {n:,} images × {cells} cells.")

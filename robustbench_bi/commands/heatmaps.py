@@ -1,0 +1,73 @@
+"""`heatmaps`: what features keep of pictures under corruption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from robustbench_bi.commands import completion
+from robustbench_bi.commands.eval_options import PREPROCESSING, RUNNING, eval_options
+from robustbench_bi.commands.options import CORRUPTIONS, out_option
+from robustbench_bi.commands.output import print_json, print_written
+from robustbench_bi.commands.terminal import cell_progress, print_table
+
+
+@click.command()
+@eval_options(["models", "weights"])
+@click.option(
+    "--data",
+    metavar="SOURCE",
+    help="The images that correlations are taken on, see `list data`.  [default: those of --images, or demo]",
+    shell_complete=completion.sources,
+)
+@click.option(
+    "--images",
+    metavar="PATH",
+    help="The pictures to draw: an image, a folder of images, a data source, or photographs, ten that ship with "
+    "scikit-image.  [default: the first of --data]",
+)
+@click.option("--show", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Draw N pictures.")
+@CORRUPTIONS
+@click.option("--severity", type=click.IntRange(1, 5), default=3, show_default=True, help="From 1 to 5.")
+@click.option("--layer", metavar="NAME", help="A module of the network.  [default: the last block of the third stage]")
+@click.option(
+    "--reduce",
+    type=click.Choice(["mean", "max", "norm", "pca"]),
+    default="mean",
+    show_default=True,
+    help="How channels become one map: mean, max or norm of the activations, or their first principal component.",
+)
+@out_option(
+    "heatmaps", "Folder for heatmaps.png and .svg, heatmaps.csv, the table that is printed, and heatmaps_images.csv."
+)
+@eval_options(["table", "jpeg", *RUNNING, *PREPROCESSING, "quiet", "as_json"])
+def heatmaps(
+    models: tuple[str, ...],
+    weights: tuple[str, ...],
+    out: Path,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Show what the features of networks keep of pictures under corruption.
+
+    As the left half of the paper's Fig. 4. The number is Pearson's correlation of a heat map with that of the clean
+    picture: 1 is the same map; what two different pictures have in common is shown beside it.
+    """
+    from robustbench_bi.analysis.correlations import correlation_frame
+    from robustbench_bi.probes.heatmaps import heat_maps
+    from robustbench_bi.reports.tables.heatmaps import display_correlations
+    from robustbench_bi.reports.write import write_heat_maps
+
+    with cell_progress(quiet) as progress:
+        found = heat_maps(models, weights=weights or None, progress=progress, **options)
+    summary = correlation_frame(found)
+    written = write_heat_maps(found, summary, out)
+    if as_json:
+        print_json({"correlations": summary.frame, "caption": summary.caption, "files": written})
+        return
+    print_table(display_correlations(summary.frame))
+    click.echo(summary.caption)
+    print_written(out, written)

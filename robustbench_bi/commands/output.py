@@ -1,0 +1,70 @@
+"""What commands print: results as JSON, the table of a run, and where files lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from robustbench_bi.commands.terminal import print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from robustbench_bi.analysis.measured import Measurements
+    from robustbench_bi.runs.run import Run
+
+
+def about(run: Run) -> dict[str, Any]:
+    """What identifies a run in machine-readable results."""
+    keys = ("fingerprint", "data", "n", "table", "jpeg", "generator", "seed")
+    return {"name": run.name, "directory": run.directory, **{key: run.config[key] for key in keys}}
+
+
+def print_summary(run: Run, summary: Measurements) -> None:
+    """The table of one run, and below it what it is of and where its records lie."""
+    from robustbench_bi.analysis.text import format_interval
+    from robustbench_bi.reports.tables.display import display_summary
+
+    frame, (primary, *others) = summary.frame, summary.task.measures
+    scores = frame["kind"].isin(["mce", "relative_mce"])
+    shown = display_summary(replace(summary, frame=frame[~scores]))
+    wanted = [column for column in ("corruption", "n", primary.heading, "Δ to clean", "CE / mCE %") if column in shown]
+    print_table(shown[wanted], title=run.name, rule_after=last_category(frame))
+    for _, row in frame[scores].iterrows():
+        ends = row[["corruption_error", "corruption_error_low", "corruption_error_high"]]
+        click.echo(f"{row['name']}: {format_interval(*ends, decimals=2)}")
+    for _, row in frame[frame["kind"].isin(["clean", "mean"])].iterrows():
+        parts = [
+            f"{measure.heading} {format_interval(*row[[measure.name, f'{measure.name}_low', f'{measure.name}_high']])}"
+            for measure in others
+        ]
+        if parts:
+            click.echo(f"{row['name']}: {', '.join(parts)}")
+    click.echo(summary.caption)
+    broken = run.config["runtime"]["broken"]
+    if broken:
+        click.echo(f"Left out, because they cannot be decoded: {len(broken)} images; run.json lists them.")
+    click.echo(f"Records: {run.directory / 'records'}")
+
+
+def last_category(frame: pd.DataFrame) -> int:
+    """Number of the last row above the single corruptions."""
+    return int((~frame["kind"].isin(["corruption", "mce", "relative_mce"])).sum()) - 1
+
+
+def print_json(value: Any) -> None:
+    """Results as JSON on standard output; what is not a number is null."""
+    import json
+
+    from robustbench_bi.reports.write import as_json
+
+    click.echo(json.dumps(as_json(value), indent=1, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def print_written(folder: Path, paths: Sequence[Path]) -> None:
+    """Which files a command wrote to its folder."""
+    click.echo(f"Written to {folder}: {', '.join(path.name for path in paths)}")

@@ -1,0 +1,36 @@
+"""`profile`: the size of networks, beside what the paper prints."""
+
+from __future__ import annotations
+
+import click
+
+from robustbench_bi.commands import completion
+from robustbench_bi.commands.options import JSON
+from robustbench_bi.commands.output import print_json
+from robustbench_bi.commands.terminal import print_table
+
+
+@click.command()
+@click.argument("models", nargs=-1, metavar="[MODEL]...", shell_complete=completion.models)
+@click.option("--table", type=click.Choice(["1", "4"]), help="Of the paper.  [default: 1, or the one with the MODEL]")
+@click.option("--size", type=click.IntRange(32), default=224, show_default=True, help="Side of the image, in pixels.")
+@JSON
+def profile(models: tuple[str, ...], table: str | None, size: int, as_json: bool) -> None:
+    """Count parameters and multiply-accumulates of networks, beside those that the paper prints.
+
+    Without MODEL all rows of the paper's Table 1 or 4; `list variants` names the configurations of Table 4.
+    """
+    import textwrap
+
+    import pandas as pd
+
+    from robustbench_bi.models.paper import as_text, compare_with_paper
+
+    rows = compare_with_paper(models, None if table is None else int(table), size)
+    if as_json:
+        print_json(rows)
+        return
+    titles, cells, lines = as_text(rows)
+    print_table(pd.DataFrame(cells, columns=titles))
+    for line in lines:
+        click.echo(textwrap.fill(line, 100, subsequent_indent="    " if line.startswith("[") else ""))

@@ -16,11 +16,12 @@ import numpy as np
 from robustbench_bi.data.broken import without_broken
 from robustbench_bi.evaluation.cell_blocks import Candidate, CellBlock, cell_blocks_of, there_already
 from robustbench_bi.evaluation.folders import close_folder, open_folder
-from robustbench_bi.evaluation.networks import Subject, load_networks, unchanged
+from robustbench_bi.evaluation.networks import Subject, load_networks
 from robustbench_bi.evaluation.pixels import BlockReader
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.evaluation.sharing import ALONE, Share, owners, wait_until
 from robustbench_bi.ground.cells import Cell, Progress, cell_label
+from robustbench_bi.models.inference import unchanged
 from robustbench_bi.tasks import task_of
 
 if TYPE_CHECKING:

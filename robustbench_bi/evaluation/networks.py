@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -134,35 +132,6 @@ def open_subjects(request: EvalRequest, dataset: Dataset) -> tuple[Dataset, list
     networks = load_networks(request, dataset)
     dataset, broken = without_broken(dataset, None, request.workers or 0, request.skip_broken)
     return dataset, networks.configured(dataset, broken)
-
-
-@contextmanager
-def unchanged(models: Sequence[str | nn.Module]) -> Iterator[None]:
-    """Leave the modules among the models in the modes, and on the device, in which they came.
-
-    Example:
-        >>> block = nn.Sequential(nn.Dropout().eval(), nn.ReLU())
-        >>> with unchanged([block]):
-        ...     _ = block.eval()
-        >>> [module.training for module in block.modules()]
-        [True, False, True]
-    """
-    states = [
-        (
-            model,
-            next((parameter.device for parameter in model.parameters()), torch.device("cpu")),
-            [module for module in model.modules() if module.training],
-        )
-        for model in models
-        if isinstance(model, nn.Module)
-    ]
-    try:
-        yield
-    finally:
-        for model, device, training in states:
-            model.eval().to(device)
-            for module in training:
-                module.training = True
 
 
 def device_for(name: str, share: Share) -> torch.device:

@@ -1,7 +1,7 @@
 """Running a network: where, in which memory format and precision, and what its logits say of the labels."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -172,3 +172,32 @@ def score(logits: Tensor, labels: Tensor) -> dict[str, NDArray[Any]]:
         "loss": -log_probabilities.gather(1, labels[:, None])[:, 0],
     }
     return {name: column.cpu().numpy() for name, column in columns.items()}
+
+
+@contextmanager
+def unchanged(models: Sequence[str | nn.Module]) -> Iterator[None]:
+    """Leave the modules among the models in the modes, and on the device, in which they came.
+
+    Example:
+        >>> block = nn.Sequential(nn.Dropout().eval(), nn.ReLU())
+        >>> with unchanged([block]):
+        ...     _ = block.eval()
+        >>> [module.training for module in block.modules()]
+        [True, False, True]
+    """
+    states = [
+        (
+            model,
+            next((parameter.device for parameter in model.parameters()), torch.device("cpu")),
+            [module for module in model.modules() if module.training],
+        )
+        for model in models
+        if isinstance(model, nn.Module)
+    ]
+    try:
+        yield
+    finally:
+        for model, device, training in states:
+            model.eval().to(device)
+            for module in training:
+                module.training = True

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.checks import is_integer
 from robustbench_bi.models import create_model
+from robustbench_bi.models.inference import unchanged
 from robustbench_bi.ops.dynamic_filter import OPERATOR
 
 RULE = (
@@ -50,20 +51,17 @@ def profile(model: str | nn.Module, size: int | None = None, **options: Any) -> 
     if not is_integer(side) or side < 1:
         raise InputError(f"size must be a positive integer, got {size!r}")
     parameter = next(model.parameters(), torch.zeros(0))
-    training = [module for module in model.modules() if module.training]
     try:
         # With gradients, and attention as plain matrix products: torch fuses it into operators that the counter does
         # not know; which ones depends on its version and on the device.
         with (
+            unchanged([model]),
             sdpa_kernel(SDPBackend.MATH),
             FlopCounterMode(display=False, custom_mapping={OPERATOR: _filter_flops}) as counter,
         ):
             model.eval()(torch.zeros(1, 3, side, side, dtype=parameter.dtype, device=parameter.device))
     except Exception as error:  # a network may refuse a size in any way
         raise InputError(f"the network cannot take images of {side}×{side}: {error}") from error
-    finally:
-        for module in training:
-            module.training = True
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return {"parameters": parameters, "macs": counter.get_total_flops() // 2}
 

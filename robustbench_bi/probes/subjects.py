@@ -10,8 +10,8 @@ from torch import nn
 from robustbench_bi.data import Dataset
 from robustbench_bi.evaluation import networks
 from robustbench_bi.evaluation.networks import Subject as Subject
-from robustbench_bi.evaluation.networks import unchanged as unchanged
 from robustbench_bi.evaluation.request import EvalRequest
+from robustbench_bi.models.inference import unchanged as unchanged
 
 
 def open_subjects(

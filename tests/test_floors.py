@@ -97,3 +97,59 @@ def test_imports_point_down(path):
 )
 def test_a_broken_floor_is_found(path, source):
     assert violations(path, source)
+
+
+def imports_at_start(path):
+    """The modules of the package that a file imports when it is imported itself."""
+    found, waiting = set(), list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.unparse(node.test):
+            waiting += [*node.body, *node.orelse]
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def cycles(graph):
+    """A node of a graph that can be reached from itself, or None."""
+    done, open_nodes = set(), set()
+
+    def visit(node):
+        if node in open_nodes:
+            return node
+        if node in done:
+            return None
+        open_nodes.add(node)
+        for other in sorted(graph[node]):
+            if (found := visit(other)) is not None:
+                return found
+        open_nodes.remove(node)
+        done.add(node)
+        return None
+
+    return next((found for node in sorted(graph) if (found := visit(node)) is not None), None)
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    paths = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+    }
+    graph = {name: {other for other in imports_at_start(path) if other in paths} for name, path in paths.items()}
+    # A package's own file comes first when one of its modules is imported; what it imports of itself is not a circle.
+    graph = {
+        name: {other for other in others if not f"{other}.".startswith(f"{name}.")} for name, others in graph.items()
+    }
+    assert sum(map(len, graph.values())) > 300
+    assert cycles(graph) is None
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == "a"
+
+
+@pytest.mark.parametrize("path", sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py")))
+def test_files_are_short(path):
+    most = 150 if path == "cli.py" else 400
+    assert len((PACKAGE / path).read_text(encoding="utf-8").splitlines()) <= most
+    assert "_helpers" not in path

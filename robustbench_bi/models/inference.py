@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from numpy.typing import NDArray
@@ -60,39 +60,64 @@ def full_precision() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
-def run_network(network: nn.Module, images: Tensor, name: str, precision: str, num_classes: int) -> Tensor:
-    """Logits of a batch, without gradients.
+class Asked(Protocol):
+    """A network that can be asked, and all that is needed for it."""
+
+    @property
+    def network(self) -> nn.Module:
+        """On its device, in evaluation mode."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def precision(self) -> str:
+        """Of the forward pass: "fp32", or "bf16" or "fp16" by autocast."""
+
+    @property
+    def num_classes(self) -> int:
+        """Of the data."""
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Uint8 images (B, 3, H, W) as the network wants them: normalised float32, on its device."""
+
+
+def run_network(asked: Asked, images: Tensor) -> Any:
+    """What a network returns for a batch, without gradients.
 
     Args:
-        network: in evaluation mode, on the device of the images.
-        images: normalised float32 (B, 3, H, W).
-        name: of the network, for messages.
-        precision: "fp32", or "bf16" or "fp16" by autocast.
-        num_classes: K, of the data.
+        asked: the network.
+        images: uint8 (B, 3, H, W).
 
-    Returns:
-        float32 (B, K).
+    Raises:
+        ModelOutputError: the network fails.
+    """
+    batch = asked.prepared(images)
+    narrow = autocast(batch.device, asked.precision)
+    with torch.inference_mode(), full_precision(), narrow, failing_in_a_line(batch, asked.name):
+        return asked.network(batch)
+
+
+def logits_of(asked: Asked, images: Tensor) -> Tensor:
+    """Logits of a batch, float32 (B, K).
 
     Raises:
         ModelOutputError: the network fails, or returns something of another shape.
     """
-    with torch.inference_mode(), full_precision(), autocast(images.device, precision), failing_in_a_line(images, name):
-        logits = network(images)
-    return checked_logits(logits, images, name, num_classes)
+    return checked_logits(run_network(asked, images), images, asked.name, asked.num_classes)
 
 
-def finite_logits(
-    network: nn.Module, images: Tensor, name: str, precision: str, num_classes: int, *, place: str
-) -> Tensor:
-    """`run_network`, refusing logits that are not finite; a place says where: "on fog severity 3".
+def finite_logits(asked: Asked, images: Tensor, place: str) -> Tensor:
+    """`logits_of`, refusing logits that are not finite; a place says where: "on fog severity 3".
 
     Raises:
-        ModelOutputError: they are not, or as `run_network`.
+        ModelOutputError: they are not, or as `logits_of`.
     """
-    logits = run_network(network, images, name, precision, num_classes)
+    logits = logits_of(asked, images)
     if not torch.isfinite(logits).all():
-        advice = "" if precision == "fp32" else "; try --precision fp32"
-        raise ModelOutputError(f"{name} returned logits that are not finite {place}{advice}")
+        advice = "" if asked.precision == "fp32" else "; try --precision fp32"
+        raise ModelOutputError(f"{asked.name} returned logits that are not finite {place}{advice}")
     return logits
 
 

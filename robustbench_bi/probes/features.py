@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustbench_bi.data.preprocess import normalise
-from robustbench_bi.errors import BivoRobustError, InputError, ModelOutputError
+from robustbench_bi.errors import InputError
 from robustbench_bi.ground.registry import unknown_name
-from robustbench_bi.models.inference import AUTOCAST, full_precision, memory_format
+from robustbench_bi.models.inference import run_network
 from robustbench_bi.probes.subjects import Subject
 
 THIRD_STAGES = ("layer3", "stages.2")
@@ -78,7 +77,7 @@ def _candidates(subject: Subject, image: Tensor) -> str:
     """In each part of the network, for each size of maps, the module that puts them out last, as text."""
     names = [name for name, _ in subject.network.named_modules() if name]
     with _recording(subject.network, names, _side_of_maps) as recorded:
-        _forward(subject, image)
+        run_network(subject, image)
     last = {(name.partition(".")[0], side): name for name, side in recorded.items() if side}
     return ", ".join(f"{name} ({side}×{side})" for (_, side), name in last.items()) or "(none puts out maps)"
 
@@ -111,7 +110,7 @@ def layer_maps(subject: Subject, images: Tensor, layer: str) -> Tensor:
         torch.Size([2, 128, 8, 8])
     """
     with _recording(subject.network, [layer], _copy_of_maps) as recorded:
-        _forward(subject, images)
+        run_network(subject, images)
     if layer not in recorded:
         raise InputError(f"{subject.label} does not run its layer {layer!r}")
     maps = recorded[layer]
@@ -169,22 +168,6 @@ def _recording(network: nn.Module, names: Iterable[str], keep: Callable[[Any], A
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _forward(subject: Subject, images: Tensor) -> None:
-    """Run the network as evaluation does; what it returns does not matter here."""
-    config = subject.config
-    batch = normalise(images.to(config.device), subject.preprocessing)
-    batch = batch.contiguous(memory_format=memory_format(config.name))
-    dtype = AUTOCAST.get(config.precision)
-    try:
-        with torch.inference_mode(), full_precision(), torch.autocast(batch.device.type, dtype, enabled=bool(dtype)):
-            subject.network(batch)
-    except BivoRobustError:
-        raise
-    except Exception as error:  # a user's network may raise anything; it is shown as one line with its cause
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ModelOutputError(f"{subject.label} failed on images of shape {tuple(batch.shape)}: {reason}") from error
 
 
 def reduce_maps(features: Tensor, reduction: str, reference: Tensor) -> Tensor:

@@ -178,10 +178,7 @@ class _Probe:
                 ids = torch.from_numpy(self.dataset.image_ids[chosen]).to(config.device)
                 batch = add_frequency(batch, ids, vertical, horizontal, norm=norm, seed=config.seed)
             place = f"at frequency ({vertical}, {horizontal})"
-            prepared = subject.prepared(batch)
-            logits = finite_logits(
-                subject.network, prepared, subject.label, config.precision, config.num_classes, place=place
-            )
+            logits = finite_logits(subject, batch, place)
             parts.append(logits.argmax(dim=1).cpu().numpy() != self.dataset.labels[chosen])
         return np.concatenate(parts)
 

@@ -41,7 +41,6 @@ from robustbench_bi.ground.registry import Table
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor, nn
 
     from robustbench_bi.metrics.statistics import Floats, Statistic
 
@@ -144,29 +143,6 @@ class Task:
                 example picture: they have `label` and `prediction` too.
         """
         return extra in self.load("EXTRAS")
-
-
-class Asked(Protocol):
-    """A network that can be asked: what a task sees of it."""
-
-    @property
-    def network(self) -> nn.Module:
-        """On its device, in evaluation mode."""
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-
-    @property
-    def precision(self) -> str:
-        """Of the forward pass."""
-
-    @property
-    def num_classes(self) -> int:
-        """Of the data."""
-
-    def prepared(self, images: Tensor) -> Tensor:
-        """Uint8 images (B, 3, H, W) as the network wants them: normalised float32."""
 
 
 TASKS = Table(

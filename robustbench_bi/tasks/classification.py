@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from robustbench_bi.ground.cells import Cell
     from robustbench_bi.metrics.intervals import Grid
     from robustbench_bi.metrics.statistics import Floats, Statistic
-    from robustbench_bi.tasks import Asked
+    from robustbench_bi.models.inference import Asked
 
 COLUMNS = {
     "image_id": "int64",
@@ -68,9 +68,9 @@ def try_out(asked: Asked, images: Tensor) -> None:
     Raises:
         ModelOutputError: the network fails, or returns another shape than the data's classes ask for.
     """
-    from robustbench_bi.models.inference import run_network
+    from robustbench_bi.models.inference import logits_of
 
-    run_network(asked.network, asked.prepared(images), asked.name, asked.precision, asked.num_classes)
+    logits_of(asked, images)
 
 
 def ask(
@@ -95,9 +95,7 @@ def ask(
 
     from robustbench_bi.models.inference import finite_logits, score
 
-    logits = finite_logits(
-        asked.network, asked.prepared(images), asked.name, asked.precision, asked.num_classes, place=place
-    )
+    logits = finite_logits(asked, images, place)
     return {"image_id": image_ids, **score(logits, torch.from_numpy(labels).to(images.device))}
 
 

@@ -1,9 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from robustbench_bi.errors import InputError
-from robustbench_bi.models.inference import choose_device, memory_format, run_network, score
+from robustbench_bi.models.inference import choose_device, logits_of, memory_format, score
 
 
 def test_rank_prediction_confidence_and_loss_of_known_logits():
@@ -29,7 +31,10 @@ def test_top_k_of_random_logits_agrees_with_torch():
 def test_logits_are_float32_and_near_each_other(precision):
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
     images = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-    logits = run_network(network, images, "net", precision, 3)
+    asked = SimpleNamespace(
+        network=network, name="net", precision=precision, num_classes=3, prepared=lambda images: images
+    )
+    logits = logits_of(asked, images)
     assert logits.dtype == torch.float32
     assert torch.allclose(logits, network(images), atol=0.05)
     assert torch.equal(logits, network(images)) == (precision == "fp32")

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 SAME_REQUEST = 1.0  # seconds in which a second signal is taken for the first: timeout and torchrun send it twice
-AFTER_IMPORT = 0.05  # seconds until a signal that came during an import is tried again
+LATER = 0.05  # seconds until a signal that could not be answered is tried again
 
 
 class Terminated(KeyboardInterrupt):
@@ -34,7 +34,8 @@ def stops_as_exceptions() -> Iterator[None]:
 
     For a program that ends after a stop: the later signal may come while Python waits for its threads, so after a stop
     the handlers stay. A signal that comes during an import is answered after it: torch aborts the process on an
-    exception there. Outside the main thread, where Python has no signals, nothing is changed.
+    exception there. One that comes where Python drops exceptions, as in a destructor, is answered after that. Outside
+    the main thread, where Python has no signals, nothing is changed.
     """
     first: float | None = None
     outer = _imports(sys._getframe())
@@ -42,25 +43,41 @@ def stops_as_exceptions() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal first
         if first is None and _imports(frame) > outer:
-            again = threading.Timer(AFTER_IMPORT, os.kill, (os.getpid(), number))
-            again.daemon = True
-            again.start()
+            _signal_again(number)
         elif first is None:
             first = time.monotonic()
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
         elif time.monotonic() - first > SAME_REQUEST:
             os._exit(128 + number)
 
+    dropped = sys.unraisablehook
+
+    def drop(unraisable: Any) -> None:
+        nonlocal first
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            first = None
+            _signal_again(exit_code_of(unraisable.exc_value) - 128)
+        else:
+            dropped(unraisable)
+
     before: dict[signal.Signals, Any] = {}
     caught = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
     try:
         for number in caught:
             before[number] = signal.signal(number, stop) or signal.SIG_DFL
+        sys.unraisablehook = drop if caught else dropped
         yield
     finally:
+        sys.unraisablehook = dropped
         if first is None:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _signal_again(number: int) -> None:
+    again = threading.Timer(LATER, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
 
 
 def _imports(frame: FrameType | None) -> int:

@@ -893,7 +893,7 @@ def _print_summary(run: Run, frame: pd.DataFrame) -> None:
     from robustbench_bi.analysis.text import format_interval
     from robustbench_bi.reports.tables.display import display_summary
 
-    scores = frame["kind"].isin(["mce", "relative_mce"])
+    scores = frame["kind"].isin(["mce", "relative_mce", "mean_error"])
     shown = display_summary(frame[~scores])
     wanted = [column for column in ("corruption", "n", "top-1 %", "Δ to clean", "CE / mCE %") if column in shown]
     print_table(shown[wanted], title=run.name, rule_after=_last_category(frame))
@@ -913,7 +913,7 @@ def _print_summary(run: Run, frame: pd.DataFrame) -> None:
 
 def _last_category(frame: pd.DataFrame) -> int:
     """Number of the last row above the single corruptions."""
-    return int((~frame["kind"].isin(["corruption", "mce", "relative_mce"])).sum()) - 1
+    return int((~frame["kind"].isin(["corruption", "mce", "relative_mce", "mean_error"])).sum()) - 1
 
 
 def _print_json(value: Any) -> None:

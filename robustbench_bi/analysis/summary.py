@@ -17,7 +17,14 @@ from robustbench_bi.analysis.captions import (
     describe_means,
     run_labels,
 )
-from robustbench_bi.analysis.groups import Group, error_groups, summary_groups, weight_matrix, weighted
+from robustbench_bi.analysis.groups import (
+    Group,
+    error_groups,
+    mean_error_groups,
+    summary_groups,
+    weight_matrix,
+    weighted,
+)
 from robustbench_bi.metrics import METRICS, load_scores
 from robustbench_bi.metrics.calibration import calibrated_level
 from robustbench_bi.metrics.intervals import (
@@ -48,14 +55,15 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> pd.DataFram
 
     Returns:
         One row each for clean, the mean over ImageNet-C's corruptions, every category and corruption, mCE and relative
-        mCE, as far as there are cells and the protocol allows a name:
+        mCE, as far as there are cells and the protocol allows a name; and for the plain mean error of ImageNet-C-bar
+        and of CIFAR-10-C-bar, where all of their corruptions are:
 
-        - kind: "clean", "mean", "category", "corruption", "mce" or "relative_mce"; name: the row's label
+        - kind: "clean", "mean", "category", "corruption", "mce", "relative_mce" or "mean_error"; name: the row's label
         - n: images; cells: cells in the mean
         - top1, top5, expected_calibration_error (percent), negative_log_likelihood (nats): a column for each metric of
           images
         - delta: top-1 minus clean top-1, paired by image; absent (NaN) where the run has no clean cell
-        - corruption_error: CE of a corruption, or the row's mCE, in percent; NaN where AlexNet's errors do not apply
+        - corruption_error: CE of a corruption, or the row's mCE or mean error, in percent; NaN where there is none
         - each of these with _low and _high, the ends of its interval; the lower end of a calibration error is lowered
           by the error that a calibrated network would show, since the estimate is biased upwards by up to that
 
@@ -111,12 +119,17 @@ def _error_scores(records: pd.DataFrame) -> Floats:
 
 
 def _error_groups(config: Mapping[str, Any], n: int, cells: Sequence[tuple[str, int]]) -> list[Group]:
-    """CE of each corruption, mCE and relative mCE; nothing where AlexNet's errors do not apply."""
+    """CE of each corruption, mCE and relative mCE where AlexNet's errors apply; and plain mean errors."""
     name = mce_name({**config, "n": n}, cells)
+    plain = mean_error_groups(cells)
     if name is None:
-        return []
+        return plain
     weights = corruption_error_weights(cells)
-    return [*(Group("corruption", corruption, own) for corruption, own in weights.items()), *error_groups(cells, name)]
+    return [
+        *(Group("corruption", corruption, own) for corruption, own in weights.items()),
+        *error_groups(cells, name),
+        *plain,
+    ]
 
 
 def _estimates(columns: Mapping[str, tuple[list[Group], Floats]], n: int, resampling: Resampling) -> pd.DataFrame:

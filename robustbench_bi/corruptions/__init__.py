@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from robustbench_bi.errors import InputError
+from robustbench_bi.ground.cells import PUBLISHED_SPELLINGS
 from robustbench_bi.ground.registry import Table
 
 
@@ -130,11 +131,7 @@ CORRUPTIONS = Table(
         Corruption("saturate", "extra", f"{_MODULE}.digital:saturate", 19, False, "greys or overcolours"),
         *_C_BAR,
     ],
-    aliases={
-        # As the published folders spell them.
-        "cocentric_sine_waves": "concentric_sine_waves",
-        "transverse_chromatic_abberation": "transverse_chromatic_aberration",
-    },
+    aliases=PUBLISHED_SPELLINGS,
 )
 
 
@@ -185,7 +182,7 @@ TABLES = Table(
 _SUITES_AND_CORRUPTIONS = Table[Suite | Corruption](
     "suite or corruption",
     [*SUITES, *CORRUPTIONS],
-    {name: row.name for row in CORRUPTIONS for name in CORRUPTIONS.aliases_of(row.name)},
+    PUBLISHED_SPELLINGS,
 )
 
 

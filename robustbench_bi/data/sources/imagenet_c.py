@@ -1,6 +1,6 @@
 """ImageNet-C as it is published: <root>/<corruption>/<1..5>/<wnid>/<image>, files that are already 224×224.
 
-Its relatives in the same layout (Tiny-ImageNet-C, your own) open as well.
+Its relatives in the same layout (ImageNet-C-bar, Tiny-ImageNet-C, your own) open as well.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from robustbench_bi.data.containers.image_files import broken_files, decode, fil
 from robustbench_bi.data.labels.class_folders import label_files
 from robustbench_bi.data.preprocess import Preprocessing, centre_crop, open_rgb
 from robustbench_bi.errors import DataError
+from robustbench_bi.ground.cells import PUBLISHED_SPELLINGS
 
 LISTING_THREADS = 8  # hides the latency of network file systems; a full set has 75,000 folders
 
@@ -87,7 +88,7 @@ def _load_clean(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
 def _cell_folders(root: Path) -> dict[Cell, Path]:
     """The folder of each cell that is stored, sorted by cell."""
     folders = {
-        (name, severity): root / name / str(severity)
+        (PUBLISHED_SPELLINGS.get(name, name), severity): root / name / str(severity)
         for name in subfolders(root)
         for severity in ((0,) if name == CLEAN[0] else range(1, 6))
     }

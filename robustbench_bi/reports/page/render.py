@@ -121,7 +121,7 @@ def _card(report: Report, model: str) -> Row:
     numbers.append(("calibration error (ECE)", f"{_ends(first, 'expected_calibration_error')} %"))
     numbers.append(("negative log-likelihood", f"{_ends(first, 'negative_log_likelihood', decimals=2)} nats"))
     for row in summary:
-        if row["kind"] in ("mce", "relative_mce"):
+        if row["kind"] in ("mce", "relative_mce", "mean_error"):
             numbers.append((row["name"], f"{_ends(row, 'corruption_error', decimals=2)} %"))
     of = first["name"] if first["kind"] == "clean" else f"{first['name']}, {first['cells']} cells"
     return {"value": _ends(first, "top1"), "of": of, "n": first["n"], "numbers": numbers}

@@ -115,6 +115,12 @@ def test_the_fifths_of_an_array_are_the_severities(root):
         dataset.read([0], SMALL)
 
 
+def test_the_published_spelling_of_an_array_is_understood(root):
+    (root / "snow.npy").rename(root / "transverse_chromatic_abberation.npy")
+    names = {name for name, _ in open_data(f"cifar-10-c:{root}").stored_cells}
+    assert names == {"fog", "transverse_chromatic_aberration"}
+
+
 def test_clean_images_are_optional_and_a_limit_keeps_the_ids(root):
     np.save(root / "none.npy", pixels(COUNT, 7))
     dataset = open_data(f"cifar-10-c:{root}", limit=3)

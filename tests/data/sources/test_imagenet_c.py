@@ -45,6 +45,14 @@ def test_the_listing_is_common_and_the_cells_are_those_that_are_there(root):
         dataset.read([0], GEOMETRY)
 
 
+def test_the_published_spelling_of_a_folder_is_understood(root):
+    (root / "fog").rename(root / "cocentric_sine_waves")
+    dataset = open_data(f"imagenet-c:{root}")
+    assert {name for name, _ in dataset.stored_cells} == {"concentric_sine_waves", "snow"}
+    found = dataset.read([0], GEOMETRY, ("concentric_sine_waves", 2))
+    assert np.array_equal(found[0], pixels(root / "cocentric_sine_waves" / "2" / FILES[0])[:, 4:36, 4:36])
+
+
 def test_files_are_read_from_their_cell_with_a_crop_and_no_resize(root):
     dataset = open_data(f"imagenet-c:{root}")
     for cell in CELLS:

@@ -1,6 +1,6 @@
 """Our corruptions of ImageNet-C-bar and CIFAR-10-C-bar against the published code, by statistics.
 
-    python c_bar.py PHOTOS FOLDER c-bar.csv [corruptions]
+    python c_bar.py PHOTOS FOLDER c-bar.csv [corruptions, suites, or suite/corruption]
 
 FOLDER is imagenet_c_bar of facebookresearch/augmentation-corruption. For each corruption, of the severities 1, 3 and 5:
 the mean absolute change of a picture; the size of the change in four bands of frequency (root of the mean square, in
@@ -52,13 +52,16 @@ def of_published_code(images: torch.Tensor, name: str, value: float) -> torch.Te
 
 def measured(model: torch.nn.Module, clean: torch.Tensor, corrupted: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
     """The measures of each picture, (n, 6)."""
-    change = corrupted.double() - clean.double()
+    change = corrupted.float() - clean.float()
     side = change.shape[-1]
-    power = torch.fft.fft2(change).abs().square().sum(dim=1) / 3 / side**4
-    radius = torch.hypot(torch.fft.fftfreq(side)[:, None], torch.fft.fftfreq(side))
+    power = torch.fft.rfft2(change).abs().square().sum(dim=1) / 3 / side**4
+    power[..., 1 : (side + 1) // 2] *= 2
+    radius = torch.hypot(torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side))
     bands = [power[:, (radius >= low) & (radius < high)].sum(dim=1).sqrt() for low, high in itertools.pairwise(BANDS)]
-    with torch.inference_mode():
+    # In half precision, for both alike: it halves the hours.
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         pictures = (jpeg_round_trip(corrupted).float() / 255 - 0.5) / 0.5
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
         predicted = torch.cat([model(part).argmax(dim=1) for part in pictures.split(50)])
     top1 = (predicted == labels).double() * 100
     return torch.stack([change.abs().mean(dim=(1, 2, 3)), *bands, top1], dim=1).numpy()
@@ -77,14 +80,14 @@ def compared(ours: np.ndarray, published: np.ndarray) -> list[dict[str, float]]:
 def main(photographs: str, folder: str, table: str, *names: str) -> None:
     """Write the table, row by row."""
     sys.path.insert(0, folder)
-    model = lite0().eval()
+    model = lite0().eval().to(memory_format=torch.channels_last)
     data = open_data(photographs)
     clean = torch.from_numpy(data.read(range(len(data)), preprocessing_of(model)))
     labels = torch.from_numpy(data.labels).long()
     rows = []
     for suite, constants in (("imagenet-c-bar", "imagenet-c"), ("cifar-10-c-bar", "cifar-10-c")):
         for name, (published_name, *values) in published_values(Path(folder), suite).items():
-            if names and name not in names:
+            if names and not {suite, name, f"{suite}/{name}"} & set(names):
                 continue
             # At this side the published code has five whirls along an axis, whatever the set.
             constants_here = constants if name in SUITES["imagenet-c-bar"].corruptions else "imagenet-c"

@@ -326,7 +326,8 @@ def distances(height: int, width: int) -> Tensor:
     side = min(height, width)
     down = torch.fft.fftfreq(height, dtype=torch.float64)[:, None] * side
     across = torch.fft.rfftfreq(width, dtype=torch.float64) * side
-    return (down * down + across * across).sqrt()
+    radius: Tensor = (down * down + across * across).sqrt()
+    return radius
 
 
 def unit_noise(waves: Tensor, height: int, width: int) -> Tensor:

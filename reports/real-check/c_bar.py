@@ -40,6 +40,7 @@ def published_values(folder: Path, suite: str) -> dict[str, list[float]]:
 
 def of_published_code(images: torch.Tensor, name: str, value: float) -> torch.Tensor:
     """What the published code makes of images; its generator is seeded for each."""
+    np.int = int  # type: ignore[attr-defined]  # noqa: NPY001  (NumPy has dropped it, and the published code names it)
     from transform_finder import build_transform
 
     transform = build_transform(name, value, "imagenet")

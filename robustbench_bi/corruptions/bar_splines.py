@@ -7,7 +7,6 @@ same shape and device. Source: facebookresearch/augmentation-corruption, imagene
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -27,8 +26,6 @@ TURNS = 21
 BORDER = 2
 # Sums of splines that miss a half by less than this are halves; see `filters.truncate`.
 TIE = 1e-9
-# In which order the channels are magnified: not at all, half, and fully.
-ORDERS = tuple(itertools.permutations(range(3)))
 
 
 def circular_motion_blur(images: Tensor, draws: Draws, *, angle: float) -> Tensor:
@@ -133,7 +130,7 @@ def transverse_chromatic_aberration(images: Tensor, draws: Draws, *, zoom: float
 
     A channel is read by cubic B-splines whose weights are the pixels themselves, as published: that smooths it.
 
-    Draws: which channel is magnified how much, integers () below 6.
+    Draws: as `magnification_steps`.
 
     Args:
         images: uint8 (B, 3, H, W).
@@ -152,15 +149,23 @@ def transverse_chromatic_aberration(images: Tensor, draws: Draws, *, zoom: float
     """
     height, width = images.shape[-2:]
     result = torch.empty_like(images)
-    orders = torch.tensor(ORDERS, device=images.device)[draws.integers(0, len(ORDERS))]
+    steps = magnification_steps(draws)
     for step in range(3):
         rows, columns = (magnified(side, 1 + zoom * step / 2) for side in (height, width))
-        chosen = orders == step
+        chosen = steps == step
         planes = images[chosen].double()
         for axis, (places, weights) in ((1, rows), (2, columns)):
             planes = _weighted(planes, axis, places.to(images.device), weights.to(images.device))
         result[chosen] = planes.add_(0.5 + TIE).to(torch.uint8)
     return result
+
+
+def magnification_steps(draws: Draws) -> Tensor:
+    """Return by how many halves of the zoom each channel is magnified: int64 (B, 3), 0, 1 and 2 in a random order.
+
+    Draws: uniform (3,), whose ranks they are.
+    """
+    return draws.uniform(3).argsort(dim=1, stable=True)
 
 
 @functools.lru_cache(maxsize=32)

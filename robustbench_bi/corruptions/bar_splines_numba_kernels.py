@@ -25,7 +25,6 @@ _POLE, _HORIZON = np.float32(math.sqrt(3) - 2), 16
 _GAIN, _LAST = np.float32(6), np.float32((math.sqrt(3) - 2) / ((math.sqrt(3) - 2) ** 2 - 1))
 _ONE, _TWO, _THREE, _FOUR, _SIXTH = (np.float32(number) for number in (1, 2, 3, 4, 1 / 6))
 _HALF = 0.5 + bar_splines.TIE
-_ORDERS = np.array(bar_splines.ORDERS)
 
 
 def circular_motion_blur(images: Tensor, draws: Draws, *, angle: float) -> Tensor:
@@ -146,9 +145,9 @@ def _filter(line: Any) -> None:
 def transverse_chromatic_aberration(images: Tensor, draws: Draws, *, zoom: float) -> Tensor:
     """Twin of `bar_splines.transverse_chromatic_aberration`, byte for byte."""
     result = torch.empty_like(images)
-    orders = _ORDERS[draws.integers(0, len(_ORDERS)).numpy()]
+    steps = bar_splines.magnification_steps(draws).numpy()
     lines = [_magnified(side, zoom) for side in images.shape[-2:]]
-    _magnify(images.numpy(), orders, *lines[0], *lines[1], result.numpy())
+    _magnify(images.numpy(), steps, *lines[0], *lines[1], result.numpy())
     return result
 
 
@@ -160,12 +159,12 @@ def _magnified(side: int, zoom: float) -> tuple[NDArray[np.uint32], NDArray[np.f
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _magnify(images: Any, orders: Any, tops: Any, downs: Any, lefts: Any, acrosses: Any, result: Any) -> None:
+def _magnify(images: Any, steps: Any, tops: Any, downs: Any, lefts: Any, acrosses: Any, result: Any) -> None:
     count, channels, height, width = images.shape
     row = np.empty(width)
     for number in range(count):
         for channel in range(channels):
-            plane, step = images[number, channel], orders[number, channel]
+            plane, step = images[number, channel], steps[number, channel]
             place, weight, down = lefts[step], acrosses[step], downs[step]
             for y in range(height):
                 one, two, three, four = (

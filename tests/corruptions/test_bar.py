@@ -268,7 +268,7 @@ def turned_about(image: Floats, drawn: list[Any], angle: float) -> Floats:
 
 
 def fringed(image: Floats, drawn: list[Any], zoom: float) -> Floats:
-    order = bar_splines.ORDERS[drawn[0]]
+    order = np.argsort(drawn[0])
     planes = []
     for channel in range(3):
         plane = scipy.ndimage.zoom(image[..., channel], 1 + zoom * order[channel] / 2, prefilter=False)
@@ -293,7 +293,7 @@ CASES: dict[str, tuple[Any, Callable[..., Floats], list[tuple[str, tuple[int, ..
     "ripple": (bar_warps, rippled, [("uniform", (4,))]),
     "pinch_and_twirl": (bar_warps, whirled, [("integers 0 2", (3, 3))]),
     "circular_motion_blur": (bar_splines, turned_about, []),
-    "transverse_chromatic_aberration": (bar_splines, fringed, [("integers 0 6", ())]),
+    "transverse_chromatic_aberration": (bar_splines, fringed, [("uniform", (3,))]),
 }  # fmt: skip
 
 

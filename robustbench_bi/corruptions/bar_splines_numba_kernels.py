@@ -42,8 +42,8 @@ def _turns(angle: float) -> NDArray[np.float64]:
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _average(images: Any, turns: Any, result: Any) -> None:
     count, channels, height, width = images.shape
-    splines = np.empty((height + 2 * _BORDER, width + 2 * _BORDER, 4), np.float32)
-    total = np.empty((width, 4), np.float32)
+    splines = np.empty((height + 2 * _BORDER, width + 2 * _BORDER, 3), np.float32)
+    total = np.empty((width, 3), np.float32)
     sources, shares = np.empty(width, np.int32), np.empty((2, width), np.float32)
     for number in range(count):
         _splines(images[number], splines)
@@ -74,7 +74,7 @@ def _average(images: Any, turns: Any, result: Any) -> None:
 def _add(splines: Any, sources: Any, shares: Any, first: int, last: int, weight: Any, total: Any) -> None:
     """Add one turn of a row of pixels: the columns from first to last, which lie within the picture."""
     width = splines.shape[1]
-    pixels = splines.reshape(-1, 4)
+    pixels = splines.reshape(-1, 3)
     for x in range(first, last + 1):
         place = np.uint64(sources[x])
         lower, right = shares[0, x], shares[1, x]
@@ -90,7 +90,7 @@ def _add(splines: Any, sources: Any, shares: Any, first: int, last: int, weight:
         )
         for row in range(4):
             begin = place + np.uint64(row * width)
-            for channel in range(4):
+            for channel in range(3):
                 line = pixels[begin, channel] * one + pixels[begin + np.uint64(1), channel] * two
                 line += pixels[begin + np.uint64(2), channel] * three + pixels[begin + np.uint64(3), channel] * four
                 total[x, channel] += line * rows[row]
@@ -98,47 +98,46 @@ def _add(splines: Any, sources: Any, shares: Any, first: int, last: int, weight:
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _splines(image: Any, splines: Any) -> None:
-    """Weights of cubic B-splines through the pixels, (H + 4, W + 4, 4); the picture is mirrored about its ends."""
+    """Weights of cubic B-splines through the pixels, (H + 4, W + 4, 3); the picture is mirrored about its ends."""
     channels, height, width = image.shape
     inner = splines[_BORDER : height + _BORDER, _BORDER : width + _BORDER]
     for y in range(height):
         for x in range(width):
             for channel in range(channels):
                 inner[y, x, channel] = image[channel, y, x]
-            inner[y, x, 3] = 0
     for y in range(height):
         _filter(inner[y])
     for x in range(width):
         _filter(inner[:, x])
     for y in range(_BORDER):
         for x in range(_BORDER, width + _BORDER):
-            for channel in range(4):
+            for channel in range(3):
                 splines[_BORDER - 1 - y, x, channel] = splines[_BORDER + 1 + y, x, channel]
                 splines[height + _BORDER + y, x, channel] = splines[height + _BORDER - 2 - y, x, channel]
     for y in range(height + 2 * _BORDER):
         for x in range(_BORDER):
-            for channel in range(4):
+            for channel in range(3):
                 splines[y, _BORDER - 1 - x, channel] = splines[y, _BORDER + 1 + x, channel]
                 splines[y, width + _BORDER + x, channel] = splines[y, width + _BORDER - 2 - x, channel]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _filter(line: Any) -> None:
-    """Turn a line of pixels, (n, 4), into weights of splines in place: once forwards, once backwards."""
+    """Turn a line of pixels, (n, 3), into weights of splines in place: once forwards, once backwards."""
     count = len(line)
-    for channel in range(4):
+    for channel in range(3):
         start, power = np.float32(0), _ONE
         for place in range(min(_HORIZON, count)):
             start += line[place, channel] * power
             power *= _POLE
         line[0, channel] = start * _GAIN
     for place in range(1, count):
-        for channel in range(4):
+        for channel in range(3):
             line[place, channel] = line[place, channel] * _GAIN + line[place - 1, channel] * _POLE
-    for channel in range(4):
+    for channel in range(3):
         line[count - 1, channel] = (line[count - 1, channel] + line[count - 2, channel] * _POLE) * _LAST
     for place in range(count - 2, -1, -1):
-        for channel in range(4):
+        for channel in range(3):
             line[place, channel] = (line[place + 1, channel] - line[place, channel]) * _POLE
 
 

@@ -24,7 +24,7 @@ from machine import append, machine
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustbench_bi.corruptions import CORRUPTIONS, original
+from robustbench_bi.corruptions import CORRUPTIONS, SUITES, original
 from robustbench_bi.corruptions.apply import corrupt
 
 PHOTOGRAPHS = (
@@ -162,7 +162,7 @@ def main() -> None:
     """Run one of the comparisons."""
     commands = {"speed": speed, "threads": compare_threads, "memory": memory}
     command, *names = sys.argv[1:] or ["speed"]
-    names = [CORRUPTIONS[name].name for name in names] or list(CORRUPTIONS.names)
+    names = [CORRUPTIONS[name].name for name in names] or list(SUITES["all"].corruptions)
     with threads(1):
         commands[command](names)
 

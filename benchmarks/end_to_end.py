@@ -20,7 +20,7 @@ from corruptions import photographs
 from machine import append, machine
 from PIL import Image
 
-from robustbench_bi.corruptions import CORRUPTIONS
+from robustbench_bi.corruptions import SUITES
 from robustbench_bi.data.preprocess import normalise, preprocessing_of
 from robustbench_bi.models import create_model
 
@@ -58,7 +58,7 @@ def forward_passes(network: torch.nn.Module, images: torch.Tensor) -> float:
     prepared = preprocessing_of(network)
     started = time.perf_counter()
     with torch.inference_mode():
-        for _ in range(1 + len(CORRUPTIONS)):
+        for _ in range(1 + len(SUITES["all"].corruptions)):
             for batch in images.split(BATCH):
                 network(normalise(batch, prepared))
     return time.perf_counter() - started
@@ -75,7 +75,7 @@ def main() -> None:
             Image.fromarray(image).save(path)
         evaluation(network, Path(folder))
         pairs = [(evaluation(network, Path(folder)), forward_passes(network, images)) for _ in range(REPEATS)]
-    passes = IMAGES * (1 + len(CORRUPTIONS))
+    passes = IMAGES * (1 + len(SUITES["all"].corruptions))
     row: dict[str, Any] = {"threads": torch.get_num_threads(), "forward_passes": passes}
     row["forward_alone_ms"] = round(statistics.median(alone for _, alone in pairs) / passes * 1e3, 3)
     for part in ("eval", *PARTS):

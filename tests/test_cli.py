@@ -556,7 +556,7 @@ def test_gallery(tmp_path):
 
 def test_list_corruptions_says_where_they_run():
     lines = invoke("list", "corruptions").stdout.splitlines()
-    assert len(lines) == 20
+    assert len(lines) == 35
     assert lines[5].split()[:4] == ["motion_blur", "blur", "numba,", "triton"]
     assert lines[-1].endswith("none passes through the CPU.")
 

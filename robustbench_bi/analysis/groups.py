@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from robustbench_bi.corruptions import CORRUPTIONS
+from robustbench_bi.corruptions import CORRUPTIONS, SUITES
 from robustbench_bi.ground.cells import CLEAN, MEAN, SEVERITIES, Cell, cell_label, cells_by_corruption
 from robustbench_bi.metrics.intervals import Floats
 from robustbench_bi.metrics.robustness import benchmark_corruptions, corruption_error_weights
@@ -15,7 +15,10 @@ CATEGORIES = tuple(dict.fromkeys(CORRUPTIONS[name].category for name in benchmar
 # Fig. 3 of the Bi-volution paper shows the noises one by one, speckle_noise among them, and the other three as means.
 FIGURE_3_NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise")
 
-Kind = Literal["clean", "mean", "category", "corruption", "cell", "mce", "relative_mce"]
+# No errors are published to divide theirs by, so they have no mCE.
+PLAIN_SUITES = ("imagenet-c-bar", "cifar-10-c-bar")
+
+Kind = Literal["clean", "mean", "category", "corruption", "cell", "mce", "relative_mce", "mean_error"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,23 @@ def error_groups(cells: Iterable[Cell], mce: str, normaliser: Mapping[Cell, floa
     if counted and all(corruption in relative for corruption in counted):
         weights = _average([relative[corruption] for corruption in counted])
         groups.append(Group("relative_mce", f"relative {mce}", weights))
+    return groups
+
+
+def mean_error_groups(cells: Iterable[Cell]) -> list[Group]:
+    """The plain mean error over ImageNet-C-bar, and over CIFAR-10-C-bar, each where all of its ten corruptions are.
+
+    Example:
+        >>> cells = [(name, 3) for name in SUITES["imagenet-c-bar"].corruptions]
+        >>> [group.name for group in mean_error_groups(cells)], mean_error_groups(cells[1:])
+        (['mean error of imagenet-c-bar'], [])
+    """
+    weights = {group.name: group.weights for group in corruption_groups(cells)}
+    groups = []
+    for suite in PLAIN_SUITES:
+        names = SUITES[suite].corruptions
+        if all(name in weights for name in names):
+            groups.append(Group("mean_error", f"mean error of {suite}", _average([weights[name] for name in names])))
     return groups
 
 

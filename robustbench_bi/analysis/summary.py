@@ -17,7 +17,14 @@ from robustbench_bi.analysis.captions import (
     joined_captions,
     run_labels,
 )
-from robustbench_bi.analysis.groups import Group, cell_groups, error_groups, summary_groups, weighted
+from robustbench_bi.analysis.groups import (
+    Group,
+    cell_groups,
+    error_groups,
+    mean_error_groups,
+    summary_groups,
+    weighted,
+)
 from robustbench_bi.analysis.measured import Measured, Measurements, common_task, measured
 from robustbench_bi.data.sources import named_source
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, wilson_interval
@@ -39,15 +46,16 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurement
 
     Returns:
         One row each for clean, the mean over ImageNet-C's corruptions, every category and corruption, mCE and relative
-        mCE, as far as there are cells and the protocol allows a name:
+        mCE, as far as there are cells and the protocol allows a name; and for the plain mean error of ImageNet-C-bar
+        and of CIFAR-10-C-bar, where all of their corruptions are:
 
-        - kind: "clean", "mean", "category", "corruption", "mce" or "relative_mce"; name: the row's label
+        - kind: "clean", "mean", "category", "corruption", "mce", "relative_mce" or "mean_error"; name: the row's label
         - n: images; cells: cells in the mean
         - a column for each measure of the run's task. Of classification, for each metric of images: top1, top5,
           expected_calibration_error (percent), negative_log_likelihood (nats)
         - delta: the task's primary number (top-1) minus its clean value, paired by image; absent (NaN) where the run
           has no clean cell
-        - corruption_error: CE of a corruption, or the row's mCE, in percent; NaN where AlexNet's errors do not apply
+        - corruption_error: CE of a corruption, or the row's mCE or mean error, in percent; NaN where there is none
         - each of these with _low and _high, the ends of its interval; the lower end of a calibration error is lowered
           by the error that a calibrated network would show, since the estimate is biased upwards by up to that
 
@@ -103,17 +111,22 @@ def _lower_by_chance(frame: pd.DataFrame, found: Measured, groups: Sequence[Grou
 
 
 def _error_groups(config: Mapping[str, Any], found: Measured) -> list[Group]:
-    """CE of each corruption, mCE and relative mCE; nothing where AlexNet's errors do not apply."""
+    """CE of each corruption, mCE and relative mCE where AlexNet's errors apply; and plain mean errors."""
     cells = found.grid.cells
     if not found.task.has("corruption_error"):
         return []
     source, _ = named_source(str(config["data"]))
     settings = {**config, "n": found.n}
     name = mce_name(settings, cells, applies=source.mce_applies, part_of_imagenet=source.part_of_imagenet)
+    plain = mean_error_groups(cells)
     if name is None:
-        return []
+        return plain
     weights = corruption_error_weights(cells)
-    return [*(Group("corruption", corruption, own) for corruption, own in weights.items()), *error_groups(cells, name)]
+    return [
+        *(Group("corruption", corruption, own) for corruption, own in weights.items()),
+        *error_groups(cells, name),
+        *plain,
+    ]
 
 
 def _estimates(columns: Mapping[str, tuple[list[Group], Statistic]], resampling: Resampling) -> pd.DataFrame:

@@ -30,7 +30,7 @@ def print_summary(run: Run, summary: Measurements) -> None:
     from robustbench_bi.reports.tables.display import display_summary
 
     frame, (primary, *others) = summary.frame, summary.task.measures
-    scores = frame["kind"].isin(["mce", "relative_mce"])
+    scores = frame["kind"].isin(["mce", "relative_mce", "mean_error"])
     shown = display_summary(replace(summary, frame=frame[~scores]))
     wanted = [column for column in ("corruption", "n", primary.heading, "Δ to clean", "CE / mCE %") if column in shown]
     print_table(shown[wanted], title=run.name, rule_after=last_category(frame))
@@ -53,7 +53,7 @@ def print_summary(run: Run, summary: Measurements) -> None:
 
 def last_category(frame: pd.DataFrame) -> int:
     """Number of the last row above the single corruptions."""
-    return int((~frame["kind"].isin(["corruption", "mce", "relative_mce"])).sum()) - 1
+    return int((~frame["kind"].isin(["corruption", "mce", "relative_mce", "mean_error"])).sum()) - 1
 
 
 def print_json(value: Any) -> None:

@@ -1,4 +1,8 @@
-"""The 19 corruptions of ImageNet-C (Hendrycks & Dietterich, ICLR 2019), listed without importing their code."""
+"""The corruptions, listed without importing their code.
+
+They are the 19 of ImageNet-C (Hendrycks & Dietterich, ICLR 2019), and the 15 of ImageNet-C-bar and CIFAR-10-C-bar
+(Mintun et al., NeurIPS 2021).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from robustbench_bi.errors import InputError
+from robustbench_bi.ground.cells import PUBLISHED_SPELLINGS
 from robustbench_bi.ground.registry import Table
 
 
@@ -16,7 +21,8 @@ class Corruption:
 
     Attributes:
         name: its function, its record files, its value on the command line and its label in figures.
-        category: "noise", "blur", "weather" or "digital" for the 15 of the benchmark, "extra" for the other four.
+        category: "noise", "blur", "weather" or "digital" for the 15 of the benchmark, "extra" for the other four of
+            ImageNet-C, "c-bar" for those of ImageNet-C-bar and CIFAR-10-C-bar. Only the 15 enter mCE.
         code: where its function is: (images, draws, *, named constants) -> images.
         stream: keys its random bits; once published it never changes.
         random: whether it draws at all.
@@ -66,6 +72,30 @@ PIXEL_VERSION = 2
 _MODULE = "robustbench_bi.corruptions"
 _BOTH = ("numba", "triton")
 
+
+def _bar(name: str, file: str, stream: int, summary: str, *, random: bool = True) -> Corruption:
+    return Corruption(name, "c-bar", f"{_MODULE}.bar_{file}:{name}", stream, random, summary)
+
+
+# Ten make ImageNet-C-bar, in alphabetical order; five of them and the last five make CIFAR-10-C-bar.
+_C_BAR = (
+    _bar("blue_noise_sample", "noise", 20, "black pixels where a noise of high frequencies is low"),
+    _bar("brownish_noise", "noise", 21, "adds a noise of low frequencies to each channel"),
+    _bar("caustic_refraction", "warps", 22, "seen through a bright, rippled surface of water"),
+    _bar("checkerboard_cutout", "covers", 23, "grey squares in place of some of a turned checkerboard"),
+    _bar("concentric_sine_waves", "circles", 24, "adds wobbling rings about a random centre"),
+    _bar("inverse_sparkles", "circles", 25, "white but for one star"),
+    _bar("perlin_noise", "noise", 26, "a bright marbled cloud laid over"),
+    _bar("plasma_noise", "noise", 27, "an iridescent cloud laid over"),
+    _bar("single_frequency_greyscale", "noise", 28, "adds one plane wave"),
+    _bar("sparkles", "circles", 29, "five white stars"),
+    _bar("circular_motion_blur", "splines", 30, "blur along circles about the middle", random=False),
+    _bar("lines", "covers", 31, "grey lines across the picture"),
+    _bar("pinch_and_twirl", "warps", 32, "a grid of whirls"),
+    _bar("ripple", "warps", 33, "shifts rows and columns by sines"),
+    _bar("transverse_chromatic_aberration", "splines", 34, "magnifies the three channels unequally"),
+)
+
 # The 15 of the benchmark in its published order, then the four validation corruptions, which never enter mCE.
 CORRUPTIONS = Table(
     "corruption",
@@ -99,7 +129,9 @@ CORRUPTIONS = Table(
         Corruption("gaussian_blur", "extra", f"{_MODULE}.blur:gaussian_blur", 17, False, "normal blur"),
         Corruption("spatter", "extra", f"{_MODULE}.weather:spatter", 18, True, "drops of water or mud on the lens"),
         Corruption("saturate", "extra", f"{_MODULE}.digital:saturate", 19, False, "greys or overcolours"),
+        *_C_BAR,
     ],
+    aliases=PUBLISHED_SPELLINGS,
 )
 
 
@@ -107,17 +139,30 @@ def _category(name: str) -> tuple[str, ...]:
     return tuple(row.name for row in CORRUPTIONS if row.category == name)
 
 
+_SHARED = ("blue_noise_sample", "brownish_noise", "checkerboard_cutout", "inverse_sparkles", "sparkles")
+
 SUITES = Table(
     "suite",
     [
         Suite("imagenet-c", CORRUPTIONS.names[:15], "the 15 of the benchmark, whose mean error is the mCE"),
         Suite("paper", CORRUPTIONS.names[:16], "the 15 and speckle_noise, as Fig. 3 of the Bi-volution paper"),
-        Suite("all", CORRUPTIONS.names, "all 19"),
+        Suite("all", CORRUPTIONS.names[:19], "all 19 of ImageNet-C"),
         Suite("noise", _category("noise"), "a category"),
         Suite("blur", _category("blur"), "a category"),
         Suite("weather", _category("weather"), "a category"),
         Suite("digital", _category("digital"), "a category"),
         Suite("extra", _category("extra"), "the four validation corruptions"),
+        Suite(
+            "imagenet-c-bar",
+            tuple(row.name for row in _C_BAR[:10]),
+            "the ten of ImageNet-C-bar; no mCE, a plain mean error",
+        ),
+        Suite(
+            "cifar-10-c-bar",
+            (*_SHARED, *(row.name for row in _C_BAR[10:])),
+            "the ten of CIFAR-10-C-bar; no mCE, a plain mean error",
+        ),
+        Suite("c-bar", _category("c-bar"), "the 15 of both"),
     ],
 )
 
@@ -134,7 +179,11 @@ TABLES = Table(
     ],
 )
 
-_SUITES_AND_CORRUPTIONS = Table[Suite | Corruption]("suite or corruption", [*SUITES, *CORRUPTIONS])
+_SUITES_AND_CORRUPTIONS = Table[Suite | Corruption](
+    "suite or corruption",
+    [*SUITES, *CORRUPTIONS],
+    PUBLISHED_SPELLINGS,
+)
 
 
 def resolve_suite(text: str | Sequence[str]) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def corrupt(
     table: str = "imagenet-c",
     backend: str | None = None,
 ) -> Images:
-    """Apply one corruption of ImageNet-C (Hendrycks & Dietterich, ICLR 2019) to a batch of images.
+    """Apply a corruption of ImageNet-C (Hendrycks & Dietterich, ICLR 2019) or C-bar (Mintun et al., 2021) to images.
 
     An image's result depends on its pixels, the corruption, the severity, the table, the seed and its id, and on
     nothing else: not on the batch that it comes in, its place there, the number of threads, or earlier calls. Every

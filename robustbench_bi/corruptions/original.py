@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from robustbench_bi.corruptions import CORRUPTIONS
+from robustbench_bi.corruptions import CORRUPTIONS, SUITES
 from robustbench_bi.corruptions.apply import Images, as_batch, as_given, as_ids, check_seed, check_severity
-from robustbench_bi.errors import DataError
+from robustbench_bi.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ def corrupt(
         The corrupted images, a new object of the same kind, shape, dtype and device.
 
     Raises:
-        UnknownNameError, InputError: as `robustbench_bi.corruptions.apply.corrupt`.
+        UnknownNameError, InputError: as `robustbench_bi.corruptions.apply.corrupt`; or it is not of ImageNet-C.
         DataError: the package is not installed.
 
     Example:
@@ -70,6 +70,7 @@ def corrupt(
         125
     """
     row = CORRUPTIONS[name]
+    _check_packaged(row.name)
     severity, seed = check_severity(severity), check_seed(seed)
     batch = as_batch(images)
     identifiers = as_ids(ids, len(batch)).tolist()
@@ -80,6 +81,13 @@ def corrupt(
         result = corrupt_image(image, row.name, severity, np.random.RandomState(words))
         corrupted[number] = torch.from_numpy(result).permute(2, 0, 1)
     return as_given(corrupted, images)
+
+
+def _check_packaged(name: str) -> None:
+    if name not in SUITES["all"].corruptions:
+        raise InputError(
+            f"imagecorruptions has the 19 corruptions of the suite all, got {name}; leave the generator out"
+        )
 
 
 def corrupt_image(image: NDArray[np.uint8], name: str, severity: int, random: Any) -> NDArray[np.uint8]:

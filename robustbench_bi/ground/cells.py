@@ -15,6 +15,11 @@ CLEAN: Cell = ("none", 0)
 SEVERITIES = (1, 2, 3, 4, 5)
 # In published tables, this severity of a corruption stands for its mean over the five.
 MEAN = 0
+# Corruptions of ImageNet-C-bar and CIFAR-10-C-bar by the spelling of their published folders and files.
+PUBLISHED_SPELLINGS = {
+    "cocentric_sine_waves": "concentric_sine_waves",
+    "transverse_chromatic_abberation": "transverse_chromatic_aberration",
+}
 
 
 @dataclass(frozen=True)

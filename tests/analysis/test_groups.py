@@ -7,14 +7,16 @@ from robustbench_bi.analysis.groups import (
     cell_groups,
     corruption_groups,
     error_groups,
+    mean_error_groups,
     summary_groups,
     weight_matrix,
     weighted,
 )
-from robustbench_bi.corruptions import CORRUPTIONS
+from robustbench_bi.corruptions import CORRUPTIONS, SUITES
 from robustbench_bi.metrics.robustness import benchmark_corruptions
 
 FULL = [("none", 0), *((name, s) for name in CORRUPTIONS.names for s in range(1, 6))]
+BAR = SUITES["imagenet-c-bar"].corruptions
 
 
 def named(groups):
@@ -22,7 +24,7 @@ def named(groups):
 
 
 def test_the_published_benchmark_and_the_table_of_corruptions_agree():
-    assert benchmark_corruptions() == tuple(row.name for row in CORRUPTIONS if row.category != "extra")
+    assert benchmark_corruptions() == tuple(row.name for row in CORRUPTIONS if row.category not in ("extra", "c-bar"))
     assert CATEGORIES == ("noise", "blur", "weather", "digital")
 
 
@@ -54,6 +56,20 @@ def test_extra_corruptions_are_in_no_mean():
     groups = named(summary_groups(FULL))
     assert {name for name, _ in groups["mean"].weights} == set(benchmark_corruptions())
     assert {name for name, _ in groups["noise"].weights} == {"gaussian_noise", "shot_noise", "impulse_noise"}
+
+
+def test_the_mean_error_of_c_bar_is_a_plain_mean_over_all_of_its_ten():
+    cells = [cell for cell in FULL if cell[0] in BAR and cell[1] <= 2 and cell != ("sparkles", 2)]
+    (group,) = mean_error_groups([("none", 0), ("fog", 1), ("lines", 3), *cells])
+    assert (group.kind, group.name) == ("mean_error", "mean error of imagenet-c-bar")
+    errors = {cell: float(place) for place, cell in enumerate(cells)}
+    means = [np.mean([error for cell, error in errors.items() if cell[0] == name]) for name in BAR]
+    assert weighted(group, errors) == pytest.approx(np.mean(means))
+    assert mean_error_groups(cells[1:-1]) == []
+    assert [group.name for group in mean_error_groups(FULL)] == [
+        "mean error of imagenet-c-bar",
+        "mean error of cifar-10-c-bar",
+    ]
 
 
 def test_corruptions_weigh_the_same_whatever_number_of_severities_they_have():

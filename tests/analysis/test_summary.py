@@ -3,6 +3,7 @@ import pytest
 
 from robustbench_bi.analysis.captions import describe_data, describe_means, run_labels
 from robustbench_bi.analysis.summary import cells_frame, summary_frame
+from robustbench_bi.corruptions import SUITES
 from robustbench_bi.errors import DataError
 from robustbench_bi.metrics import METRICS
 from robustbench_bi.metrics.calibration import expected_calibration_error
@@ -39,6 +40,18 @@ def test_values_are_those_of_the_metrics(make_run, imagenet):
     by_cell = records[records["corruption"] == "fog"].groupby("severity")
     errors = [expected_calibration_error(own) for _, own in by_cell]
     assert frame.loc["fog", "expected_calibration_error"] == pytest.approx(np.mean(errors))
+
+
+@pytest.mark.parametrize("suite", ["imagenet-c-bar", "cifar-10-c-bar"])
+def test_c_bar_has_a_plain_mean_error_and_no_mce(make_run, imagenet, suite):
+    run = make_run(**(imagenet | {"corruptions": SUITES[suite].corruptions}))
+    frame = summary_frame(run, QUICK).set_index("name")
+    cells = run.cells()
+    errors = 100 - cells[cells["corruption"] != "none"].groupby("corruption", observed=True)["top1"].mean()
+    row = frame.loc[f"mean error of {suite}"]
+    assert row["corruption_error"] == pytest.approx(errors.mean())
+    assert row["corruption_error_low"] < row["corruption_error"] < row["corruption_error_high"]
+    assert list(frame["kind"]) == ["clean", *["corruption"] * 10, "mean_error"]
 
 
 def test_a_run_folder_gives_the_same(make_run):

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.special import pdtr
 from torch import Tensor
 
-from robustbench_bi.corruptions import CORRUPTIONS, modules_of, original
+from robustbench_bi.corruptions import CORRUPTIONS, SUITES, modules_of, original
 from robustbench_bi.corruptions.apply import corrupt, severity_constants
 from robustbench_bi.ops.backends import load
 
@@ -37,6 +37,7 @@ Constants = dict[str, Any]
 Queues = dict[str, list[Any]]
 
 SEVERITIES = range(1, 6)
+IMAGENET_C = SUITES["all"].corruptions
 BACKENDS = ("reference", "numba")
 
 # How many bytes in a million may differ from the original's on images of 224 and 299 pixels, and on smaller ones, and
@@ -302,7 +303,7 @@ def assert_within_bound(ours: Tensor, expected: Tensor, name: str) -> None:
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize(("table", "height", "width", "count"), CASES)
-@pytest.mark.parametrize("name", CORRUPTIONS.names)
+@pytest.mark.parametrize("name", IMAGENET_C)
 def test_pixels_equal_the_original_given_its_draws(
     name: str,
     table: str,
@@ -339,7 +340,7 @@ def test_a_byte_beyond_the_bound_is_seen() -> None:
             assert_within_bound(ours, expected, name)
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS.names)
+@pytest.mark.parametrize("name", IMAGENET_C)
 def test_planted_bugs_are_seen(name: str, photographs: Photographs, injected_draws: type) -> None:
     """The constants of another severity, a picture that is shifted by a pixel, the draws of another image."""
     table, images = "cifar-10-c", photographs(4, 32)
@@ -365,7 +366,7 @@ def assert_same_strength(ours: Tensor, expected: Tensor) -> None:
 
 
 @pytest.mark.parametrize("severity", [2, 5])
-@pytest.mark.parametrize("name", [row.name for row in CORRUPTIONS if row.random])
+@pytest.mark.parametrize("name", [name for name in IMAGENET_C if CORRUPTIONS[name].random])
 def test_own_draws_change_pictures_as_much_as_the_originals(name: str, severity: int, photographs: Photographs) -> None:
     """In each of 108 trials with other draws, a change that was 5 % weaker or stronger would have been seen.
 

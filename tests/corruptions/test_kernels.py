@@ -14,7 +14,7 @@ from numba.core.dispatcher import Dispatcher
 from torch import Tensor
 
 from robustbench_bi import corruptions
-from robustbench_bi.corruptions import CORRUPTIONS, TABLES, Corruption, modules_of
+from robustbench_bi.corruptions import CORRUPTIONS, SUITES, TABLES, Corruption, modules_of
 from robustbench_bi.corruptions.apply import corrupt
 
 Photographs = Callable[..., Tensor]
@@ -24,9 +24,10 @@ EXACT = {
     *("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
     *("motion_blur", "snow", "frost", "fog", "brightness", "spatter"),
     *("contrast", "pixelate", "jpeg_compression", "saturate"),
+    *(name for name in SUITES["c-bar"].corruptions if name != "circular_motion_blur"),
 }
 # Bytes out of a million that may be one grey level apart. `grid_sample` rounds coordinates, which shows in noise.
-APART_IN_A_MILLION = {"elastic_transform": 1000}
+APART_IN_A_MILLION = {"elastic_transform": 1000, "circular_motion_blur": 1000}
 FEW = 60
 KERNELS = [(row, backend) for row in CORRUPTIONS for backend in row.kernels]
 

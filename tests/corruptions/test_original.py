@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_bi.corruptions import CORRUPTIONS, original
+from robustbench_bi.corruptions import CORRUPTIONS, SUITES, original
 from robustbench_bi.errors import DataError, InputError, UnknownNameError
 
 Photographs = Callable[..., Tensor]
 # A double loop over pixels in Python makes glass_blur a hundred times slower than the others.
-QUICK = [name for name in CORRUPTIONS.names if name != "glass_blur"]
+QUICK = [name for name in SUITES["all"].corruptions if name != "glass_blur"]
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS.names)
+@pytest.mark.parametrize("name", SUITES["all"].corruptions)
 def test_every_corruption_runs_and_can_be_repeated(name: str, photographs: Photographs) -> None:
     images = photographs(2, 48, 40)
     before = images.clone()

@@ -20,19 +20,28 @@ PUBLISHED = (
     *("speckle_noise", "gaussian_blur", "spatter", "saturate"),
 )
 
+# facebookresearch/augmentation-corruption: ImageNet-C-bar in alphabetical order, then what only CIFAR-10-C-bar has.
+C_BAR = (
+    *("blue_noise_sample", "brownish_noise", "caustic_refraction", "checkerboard_cutout", "concentric_sine_waves"),
+    *("inverse_sparkles", "perlin_noise", "plasma_noise", "single_frequency_greyscale", "sparkles"),
+    *("circular_motion_blur", "lines", "pinch_and_twirl", "ripple", "transverse_chromatic_aberration"),
+)
+
 
 def test_rows_are_the_published_corruptions_in_order() -> None:
-    assert CORRUPTIONS.names == PUBLISHED
+    assert CORRUPTIONS.names == (*PUBLISHED, *C_BAR)
 
 
 def test_streams_never_change() -> None:
-    assert [row.stream for row in CORRUPTIONS] == list(range(1, 20))
+    assert [row.stream for row in CORRUPTIONS] == list(range(1, 35))
 
 
 def test_deterministic_rows() -> None:
     deterministic = {row.name for row in CORRUPTIONS if not row.random}
     blurs = {"defocus_blur", "zoom_blur", "gaussian_blur"}
-    assert deterministic == blurs | {"brightness", "contrast", "pixelate", "jpeg_compression", "saturate"}
+    assert deterministic == blurs | {"brightness", "contrast", "pixelate", "jpeg_compression", "saturate"} | {
+        "circular_motion_blur"
+    }
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS.names)
@@ -59,6 +68,27 @@ def test_suites() -> None:
     categories = [SUITES[name].corruptions for name in ("noise", "blur", "weather", "digital", "extra")]
     assert [len(names) for names in categories] == [3, 4, 4, 4, 4]
     assert sum(categories, ()) == PUBLISHED
+
+
+def test_suites_of_c_bar() -> None:
+    shared = {"blue_noise_sample", "brownish_noise", "checkerboard_cutout", "inverse_sparkles", "sparkles"}
+    assert SUITES["imagenet-c-bar"].corruptions == C_BAR[:10]
+    assert set(SUITES["cifar-10-c-bar"].corruptions) == shared | set(C_BAR[10:])
+    assert SUITES["c-bar"].corruptions == C_BAR
+    assert {CORRUPTIONS[name].category for name in C_BAR} == {"c-bar"}
+    assert resolve_suite("cifar-10-c-bar,fog")[0] == "fog"
+
+
+@pytest.mark.parametrize(
+    ("published", "name"),
+    [
+        ("cocentric_sine_waves", "concentric_sine_waves"),
+        ("transverse_chromatic_abberation", "transverse_chromatic_aberration"),
+    ],
+)
+def test_the_published_spelling_is_understood(published: str, name: str) -> None:
+    assert CORRUPTIONS[published].name == name
+    assert resolve_suite(published) == (name,)
 
 
 @pytest.mark.parametrize(

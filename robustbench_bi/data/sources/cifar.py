@@ -1,4 +1,4 @@
-"""CIFAR-10 as torchvision reads it, and CIFAR-10-C as Hendrycks and Dietterich publish it."""
+"""CIFAR-10 as torchvision reads it, and CIFAR-10-C as Hendrycks and Dietterich publish it; so is CIFAR-10-C-bar."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from robustbench_bi.data.download import data_root, downloading
 from robustbench_bi.data.preprocess import Preprocessing, fit_images
 from robustbench_bi.data.sources import SOURCES
 from robustbench_bi.errors import DataError
-from robustbench_bi.ground.cells import CLEAN, Cell
+from robustbench_bi.ground.cells import CLEAN, PUBLISHED_SPELLINGS, Cell
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 FOLDER = SOURCES["cifar-10"].download_folder
@@ -81,7 +81,7 @@ def open_cifar10_c(path: str, *, split: Split = "evaluation", classes: Path | No
         DataError: a file is missing or damaged, or the files do not fit each other.
     """
     root = existing_folder(path)
-    files = {file.stem: file for file in sorted(root.glob("*.npy"))}
+    files = {PUBLISHED_SPELLINGS.get(file.stem, file.stem): file for file in sorted(root.glob("*.npy"))}
     label_file, clean_file = files.pop("labels", None), files.pop(CLEAN[0], None)
     if not files or label_file is None:
         found = ", ".join(file.name for file in sorted(root.glob("*.npy"))[:3]) or "no .npy file"

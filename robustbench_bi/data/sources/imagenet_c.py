@@ -1,11 +1,12 @@
 """ImageNet-C as it is published: <root>/<corruption>/<1..5>/<wnid>/<image>, files that are already 224×224.
 
-Its relatives in the same layout (Tiny-ImageNet-C, your own) open as well.
+Its relatives in the same layout (ImageNet-C-bar, Tiny-ImageNet-C, your own) open as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from robustbench_bi.data.dataset import Broken, Dataset, Split
 from robustbench_bi.data.labels.class_folders import label_files
 from robustbench_bi.data.preprocess import Preprocessing, centre_crop
 from robustbench_bi.errors import DataError
-from robustbench_bi.ground.cells import CLEAN, Cell
+from robustbench_bi.ground.cells import CLEAN, PUBLISHED_SPELLINGS, SEVERITIES, Cell
 
 LISTING_THREADS = 8  # hides the latency of network file systems; a full set has 75,000 folders
 
@@ -100,14 +101,21 @@ def _load_clean(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
 def _cell_folders(root: Path) -> dict[Cell, Path]:
     """The folder of each cell that is stored, sorted by cell."""
     folders = {
-        (name, severity): root / name / str(severity)
+        (PUBLISHED_SPELLINGS.get(name, name), severity): folder
         for name in subfolders(root)
-        for severity in ((0,) if name == CLEAN[0] else range(1, 6))
+        for severity, folder in _severity_folders(root / name, (0,) if name == CLEAN[0] else SEVERITIES)
     }
-    folders = {cell: folder for cell, folder in folders.items() if folder.is_dir()}
     if not folders.keys() - {CLEAN}:
         raise DataError(f"expected {root}/<corruption>/<severity 1 to 5>/<class folder>/<image>, found no such folder")
     return folders
+
+
+def _severity_folders(corruption: Path, severities: Sequence[int]) -> list[tuple[int, Path]]:
+    """Severities and their folders: named by number; or, by the script of ImageNet-C-bar, by value, as "2.35"."""
+    values = sorted((name for name in subfolders(corruption) if re.fullmatch(r"\d+\.\d\d", name)), key=float)
+    names = values if len(values) == len(severities) else map(str, severities)
+    folders = zip(severities, (corruption / name for name in names), strict=True)
+    return [(severity, folder) for severity, folder in folders if folder.is_dir()]
 
 
 def _common_listing(folders: Mapping[Cell, Path]) -> dict[str, list[str]]:

@@ -128,7 +128,7 @@ def _card(report: Report, model: str) -> Row:
         text = f"{_ends(first, measure.name, decimals=measure.decimals)} {measure.unit}"
         numbers.append((measure.words, text.rstrip()))
     for row in summary:
-        if row["kind"] in ("mce", "relative_mce"):
+        if row["kind"] in ("mce", "relative_mce", "mean_error"):
             numbers.append((row["name"], f"{_ends(row, 'corruption_error', decimals=2)} %"))
     of = first["name"] if first["kind"] == "clean" else f"{first['name']}, {first['cells']} cells"
     return {"value": _ends(first, primary.name), "of": of, "n": first["n"], "numbers": numbers}

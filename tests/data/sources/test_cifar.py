@@ -128,6 +128,12 @@ def test_stored_arrays_name_their_images_likewise(root):
     assert dataset.sizes().tolist() == [[32, 32]] * 2
 
 
+def test_the_published_spelling_of_an_array_is_understood(root):
+    (root / "snow.npy").rename(root / "transverse_chromatic_abberation.npy")
+    names = {name for name, _ in open_data(f"cifar-10-c:{root}").stored_cells}
+    assert names == {"fog", "transverse_chromatic_aberration"}
+
+
 def test_clean_images_are_optional_and_a_limit_keeps_the_ids(root):
     np.save(root / "none.npy", pixels(COUNT, 7))
     dataset = open_data(f"cifar-10-c:{root}", limit=3)

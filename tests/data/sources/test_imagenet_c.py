@@ -52,6 +52,23 @@ def test_names_are_paths_inside_a_cell(root):
     assert dataset.sizes() is None
 
 
+def test_the_published_spelling_of_a_folder_is_understood(root):
+    (root / "fog").rename(root / "cocentric_sine_waves")
+    dataset = open_data(f"imagenet-c:{root}")
+    assert {name for name, _ in dataset.stored_cells} == {"concentric_sine_waves", "snow"}
+    found = dataset.read([0], GEOMETRY, ("concentric_sine_waves", 2))
+    assert np.array_equal(found[0], pixels(root / "cocentric_sine_waves" / "2" / FILES[0])[:, 4:36, 4:36])
+
+
+def test_severities_named_by_their_values_are_told_by_rank(root):
+    for severity, value in enumerate(["1.00", "2.00", "4.00", "9.00", "10.00"], start=1):
+        (root / "fog" / str(severity)).rename(root / "fog" / value)
+    dataset = open_data(f"imagenet-c:{root}")
+    assert dataset.stored_cells == set(CELLS)
+    found = dataset.read([0], GEOMETRY, ("fog", 5))
+    assert np.array_equal(found[0], pixels(root / "fog" / "10.00" / FILES[0])[:, 4:36, 4:36])
+
+
 def test_files_are_read_from_their_cell_with_a_crop_and_no_resize(root):
     dataset = open_data(f"imagenet-c:{root}")
     for cell in CELLS:

@@ -45,7 +45,7 @@ def test_values_are_those_of_the_metrics(make_run, imagenet):
 @pytest.mark.parametrize("suite", ["imagenet-c-bar", "cifar-10-c-bar"])
 def test_c_bar_has_a_plain_mean_error_and_no_mce(make_run, imagenet, suite):
     run = make_run(**(imagenet | {"corruptions": SUITES[suite].corruptions}))
-    frame = summary_frame(run, QUICK).set_index("name")
+    frame = summary_frame(run, QUICK).frame.set_index("name")
     cells = run.cells()
     errors = 100 - cells[cells["corruption"] != "none"].groupby("corruption", observed=True)["top1"].mean()
     row = frame.loc[f"mean error of {suite}"]

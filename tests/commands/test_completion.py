@@ -63,7 +63,10 @@ def test_folders_of_runs_are_offered_and_else_any_folder(tmp_path):
     (tmp_path / "runs" / "pictures").mkdir()
     every = ["loose-3", "runs/binet50-1", "runs/resnet50-2"]
     for line, values in (
-        ("report ", every), ("gate ru", every[1:]), ("compare runs/b", every[1:2]), ("report --baseline runs/", every[1:])
-    ):  # fmt: skip
+        ("report ", every),
+        ("gate ru", every[1:]),
+        ("compare runs/b", every[1:2]),
+        ("report --baseline runs/", every[1:]),
+    ):
         assert offered(f"bivo-robust {line}", tmp_path) == [("plain", value) for value in values]
     assert offered("bivo-robust report x/", tmp_path) == [("dir", "x/")]

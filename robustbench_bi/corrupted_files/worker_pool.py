@@ -57,7 +57,9 @@ def in_processes(
         try:
             running: dict[Future[object], Job] = {}
             for job in jobs:
-                running[pool.submit(function, job)] = job
+                with _deaf_to_ctrl_c():  # a process that is started here inherits it
+                    future = pool.submit(function, job)
+                running[future] = job
                 if len(running) >= 2 * workers:
                     _collect(running, finished)
             while running:
@@ -104,6 +106,19 @@ def _end_with(parent: int, stop: Event) -> None:
     stop.set()
     time.sleep(GRACE)
     os._exit(1)
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Hold SIGINT back in this thread, where the system can; it comes afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -70,6 +70,22 @@ def test_the_workers_of_corrupt_end_with_it(tmp_path, number):
         time.sleep(0.05)
 
 
+def test_ctrl_c_while_the_workers_of_corrupt_start_is_one_line(tmp_path):
+    """A worker that still imports has not yet been told to leave Ctrl-C to the first process."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Noting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch' and '--multiprocessing-fork' in sys.orig_argv:\n"
+        "            open('a-worker-starts', 'w').close()\n"
+        "sys.meta_path.insert(0, Noting())\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *(path for path in sys.path if path)])
+    process = start(CORRUPT, tmp_path, PYTHONPATH=path)
+    said = stop_when(process, tmp_path, "a-worker-starts", lambda: os.killpg(process.pid, signal.SIGINT))
+    assert (process.returncode, *said) == (130, "", STOPPED.format("files", "c") + "\n")
+
+
 def members_of(group):
     """The processes of a group that still run."""
     done = subprocess.run(["ps", "-eo", "pgid,stat"], capture_output=True, text=True, check=True)

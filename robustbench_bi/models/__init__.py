@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from robustbench_bi.models.inference import choose_device
+    from robustbench_bi.models.inference import choose_device, logits_of
+    from robustbench_bi.models.inference import score as score_logits
     from robustbench_bi.models.profile import profile as profile_model
     from robustbench_bi.models.sources import ModelSource
     from robustbench_bi.models.variants import Variant
@@ -288,9 +289,11 @@ _HOMES = {
     "Variant": "robustbench_bi.models.variants",
     "choose_device": "robustbench_bi.models.inference",
     "load_weights": "robustbench_bi.models.weights",
+    "logits_of": "robustbench_bi.models.inference",
     "profile_model": "robustbench_bi.models.profile:profile",
     "read_checkpoint": "robustbench_bi.models.weights",
     "save_checkpoint": "robustbench_bi.models.weights",
+    "score_logits": "robustbench_bi.models.inference:score",
     "weights_hash": "robustbench_bi.models.weights",
 }
 
@@ -305,9 +308,11 @@ __all__ = [
     "choose_device",
     "create_model",
     "load_weights",
+    "logits_of",
     "profile_model",
     "read_checkpoint",
     "save_checkpoint",
+    "score_logits",
     "weights_hash",
 ]
 

@@ -28,7 +28,8 @@ def plain_integer(value: object) -> object:
         >>> plain_integer(np.int64(3)), plain_integer(3.0), plain_integer(True)
         (3, 3.0, True)
     """
-    if isinstance(value, bool):
+    # Old versions of NumPy took its truth values for integers.
+    if isinstance(value, bool) or str(getattr(value, "dtype", None)) in ("bool", "torch.bool"):
         return value
     try:
         return operator.index(value)  # type: ignore[arg-type]

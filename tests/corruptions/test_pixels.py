@@ -46,7 +46,6 @@ def test_clean_images_are_left_as_they_are(images, pixels):
 
 
 def test_the_other_package_makes_its_own_pixels(images):
-    pytest.importorskip("imagecorruptions")
     made = Pixels(generator="imagecorruptions", jpeg=60, seed=4).of_cell(images, CELL, IDS)
     assert torch.equal(made, jpeg_round_trip(original.corrupt(images, *CELL, ids=IDS, seed=4), quality=60))
     assert not torch.equal(made, Pixels(jpeg=60, seed=4).of_cell(images, CELL, IDS))

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy import ndimage
-from torchvision.transforms import v2
+from torchvision.transforms import InterpolationMode, v2
 
 from robustbench_bi.corruptions import CORRUPTIONS
 from robustbench_bi.training.augment import AUGMENTATIONS, BINS, LARGEST_NOISE, SEVERITY, _operations, augmix, noise
@@ -36,7 +36,9 @@ def test_the_operations_are_torchvisions(picture, name, sign):
     listed = magnitudes(BINS, image.height, image.width)
     for level in range(SEVERITY):
         magnitude = 0.0 if listed is None else float(listed[level]) * (sign if signed else 1)
-        expected = theirs._apply_image_or_video_transform(image, name, magnitude, "bilinear", theirs._fill)
+        expected = theirs._apply_image_or_video_transform(
+            image, name, magnitude, InterpolationMode.BILINEAR, theirs._fill
+        )
         own = np.asarray(_operations()[name](image, sign * level / (BINS - 1)), dtype=int)
         # Torchvision's slopes are rounded to float32, which moves the border by a pixel.
         assert (np.abs(own - np.asarray(expected)) > 1).mean() <= (0.03 if "Shear" in name else 0)

@@ -64,7 +64,8 @@ def _read_same(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
     path = run.directory / "run.json"
     try:
         found = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        dict(found["runtime"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunMismatchError(
             f"{path} cannot be read ({error}). Move {run.directory} away or choose another --out"
         ) from error

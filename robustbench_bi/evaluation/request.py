@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustbench_bi.corruptions import resolve_suite, resolve_table
+from robustbench_bi.corruptions import PIXEL_VERSION, resolve_suite, resolve_table
 from robustbench_bi.data.request import DataRequest
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import parse_severities
@@ -102,6 +102,8 @@ class EvalRequest(Settings):
         _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("generator", self.generator, GENERATORS[:2])
         check_seed(self.seed)
+        if self.pixel_version != PIXEL_VERSION:
+            raise InputError(f"this version makes pixels of version {PIXEL_VERSION}, got {self.pixel_version!r}")
         check_integer("batch_size", self.batch_size, 1)
         check_integer("block_size", self.block_size, 1)
         resolve_table(self.table, 224)

@@ -212,12 +212,14 @@ def source_hash(model: nn.Module) -> str:
     """SHA-256 (hex) over the source files of a model's classes that belong neither to this package nor to a library.
 
     Equal weights under a changed `forward` are another model, and so are other numbers and texts among a module's
-    attributes. A class whose file cannot be read counts by its name.
+    attributes. A class whose file cannot be read counts by its name. Of a network that no name and options describe,
+    the libraries' modules count by their class and settings too: another dilation or pooling is another model. What
+    helpers in other files or a closure do is not seen.
 
     Example:
         >>> from torch import nn
-        >>> source_hash(nn.Linear(2, 2)) == source_hash(nn.Identity())
-        True
+        >>> source_hash(nn.LeakyReLU(0.1)) == source_hash(nn.LeakyReLU(0.2))
+        False
     """
     classes = {type(module) for module in model.modules()}
     own = {kind for kind in classes if kind.__module__.partition(".")[0] not in LIBRARIES}
@@ -233,7 +235,17 @@ def source_hash(model: nn.Module) -> str:
             plain = {key: value for key, value in vars(module).items() if isinstance(value, (bool, int, float, str))}
             plain.pop("training", None)
             digest.update(f"{name} {sorted(plain.items())}\n".encode())
+        elif not _is_described(model):
+            digest.update(f"{name} {type(module).__qualname__} {module.extra_repr()}\n".encode())
     return digest.hexdigest()
+
+
+def _is_described(model: nn.Module) -> bool:
+    """Whether a name and options say what a network is: a row of ours, or one of timm's or torchvision's."""
+    from robustbench_bi.models.sources import brings_weights
+
+    name = getattr(model, "identity", {}).get("name")
+    return isinstance(name, str) and not brings_weights(name)
 
 
 def _settings(model: nn.Module) -> dict[str, Any]:

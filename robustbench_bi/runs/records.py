@@ -88,13 +88,13 @@ def _write(path: Path, table: pa.Table) -> None:
         pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
 
 
-def is_whole(path: Path, images: int, types: Mapping[str, str]) -> bool:
+def is_whole(path: Path, images: int, types: Mapping[str, str], cell: Cell | None = None) -> bool:
     """Whether a cell-block file is there, readable from end to end, with the task's columns and of so many images.
 
     What is not whole is made again when the evaluation is started again.
     """
     try:
-        return _read(path, types)[1] == images
+        return _read(path, types, cell)[1] == images
     except DataError:
         return False
 
@@ -110,23 +110,24 @@ def has_images(path: Path, images: int) -> bool:
         return False
 
 
-def read_cell(path: Path, types: Mapping[str, str]) -> pa.Table:
+def read_cell(path: Path, types: Mapping[str, str], cell: Cell | None = None) -> pa.Table:
     """Read one cell-block.
 
     Args:
         path: from `cell_file`.
         types: the columns of the task and their dtypes.
+        cell: whose records they must be, where the file says so; None to take any.
 
     Returns:
         The columns of the task; those of the cell, which the file's name tells too, are left out.
 
     Raises:
-        DataError: the file is missing or damaged, or has other columns.
+        DataError: the file is missing or damaged, has other columns, or is of another cell.
     """
-    return _read(path, types)[0]
+    return _read(path, types, cell)[0]
 
 
-def _read(path: Path, types: Mapping[str, str]) -> tuple[pa.Table, int]:
+def _read(path: Path, types: Mapping[str, str], cell: Cell | None) -> tuple[pa.Table, int]:
     """The columns of the task, and how many images they are of."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -135,12 +136,29 @@ def _read(path: Path, types: Mapping[str, str]) -> tuple[pa.Table, int]:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table, images = file.read(use_threads=False), _images_of(file.metadata)
         own = table.drop_columns([name for name in _CELL_COLUMNS if name in table.column_names])
-        if {field.name: str(field.type) for field in own.schema} == _arrow_types(types):
+        if not _is_of(table, cell):
+            reason = "its records are of another cell"
+        elif {field.name: str(field.type) for field in own.schema} == _arrow_types(types):
             return own.replace_schema_metadata(None), images
-        reason = f"its columns are {', '.join(table.column_names)}"
+        else:
+            reason = f"its columns are {', '.join(table.column_names)}"
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
     raise DataError(f"{path} is damaged ({reason}); run the same eval command again to mend it")
+
+
+def _is_of(table: pa.Table, cell: Cell | None) -> bool:
+    """Whether all rows say that they are of a cell; those of the first layout do not say."""
+    import pyarrow.compute as pc
+
+    if cell is None or "corruption" not in table.column_names:
+        return True
+    same = [pc.all(pc.equal(table[name].cast(kind), value)).as_py() for name, kind, value in _stated(cell)]
+    return all(answer is not False for answer in same)
+
+
+def _stated(cell: Cell) -> list[tuple[str, str, str | int]]:
+    return [("corruption", "string", cell[0]), ("severity", "int64", cell[1])]
 
 
 def _images_of(metadata: pq.FileMetaData) -> int:

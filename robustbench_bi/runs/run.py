@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustbench_bi.errors import DataError, RunMismatchError
+from robustbench_bi.errors import DataError, RunMismatchError, UnknownNameError
 from robustbench_bi.ground.cells import Cell
 from robustbench_bi.runs.identity import RECORD_SCHEMA
 from robustbench_bi.runs.images import read_images
@@ -80,7 +80,7 @@ class Run:
 
     def has_whole(self, cell: Cell, block: int, images: int) -> bool:
         """Whether a cell-block's file is there and whole, see `is_whole`."""
-        return is_whole(cell_file(self.directory, cell, block), images, self.task.load("COLUMNS"))
+        return is_whole(cell_file(self.directory, cell, block), images, self.task.load("COLUMNS"), cell)
 
     def missing(self) -> list[tuple[Cell, int]]:
         """The cell-blocks that have no whole file yet; empty when the run is finished."""
@@ -157,7 +157,7 @@ class Run:
             )
         blocks = [(cell, number) for cell in self.cell_names for number, _ in self.blocks()]
         types = self.task.load("COLUMNS")
-        tables = [read_cell(cell_file(self.directory, cell, number), types) for cell, number in blocks]
+        tables = [read_cell(cell_file(self.directory, cell, number), types, cell) for cell, number in blocks]
         rows = [len(table) for table in tables]
         names = list(dict.fromkeys(corruption for corruption, _ in self.cell_names))
         codes = np.repeat([names.index(corruption) for (corruption, _), _ in blocks], rows)
@@ -183,7 +183,7 @@ class Run:
         request = DataRequest.from_json(runtime.get("data_request") or {"source": runtime["source"]})
         try:
             dataset = request.found_from(runtime.get("started_in", "")).open(fetch=False)
-        except DataError as error:
+        except (DataError, UnknownNameError) as error:
             raise DataError(f"the images of {self.directory.name} were {request.source}, and now: {error}") from error
         dataset = dataset.without(np.setdiff1d(dataset.image_ids, self.images()["image_id"].to_numpy()))
         if dataset.listing_hash != self.config["listing_hash"]:

@@ -34,6 +34,7 @@ def test_a_data_request_brings_its_own_options():
         ({"jpeg": "90.5"}, InputError, "jpeg must be a quality from 1 to 100"),
         ({"table": "imagenet"}, UnknownNameError, "Did you mean 'imagenet-c'"),
         ({"task": "segmentation"}, UnknownNameError, "unknown task 'segmentation'"),
+        ({"pixel_version": 1}, InputError, "this version makes pixels of version"),
         ({"batchsize": 3}, InputError, "got batchsize. Did you mean 'batch_size'"),
     ],
 )

@@ -19,6 +19,7 @@ from robustbench_bi.models.weights import (
     read_checkpoint,
     read_metadata,
     save_checkpoint,
+    source_hash,
     weights_hash,
 )
 
@@ -557,3 +558,24 @@ def test_options_of_another_version_are_named(tmp_path):
     save_checkpoint(tmp_path / "newer.safetensors", network, {"options": options})
     with pytest.raises(InputError, match="rednet26 has no option 'depthwise'"):
         create_model("rednet26", weights=tmp_path / "newer.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (nn.Conv2d(3, 3, 3, dilation=1), nn.Conv2d(3, 3, 3, dilation=2)),
+        (nn.LeakyReLU(0.1), nn.LeakyReLU(-1.0)),
+        (nn.AdaptiveAvgPool2d(4), nn.AdaptiveMaxPool2d(4)),
+    ],
+    ids=["dilation", "slope", "pooling"],
+)
+def test_settings_of_a_users_layers_are_part_of_what_a_network_is(one, other):
+    assert source_hash(nn.Sequential(one)) != source_hash(nn.Sequential(other))
+    assert source_hash(nn.Sequential(one)) == source_hash(nn.Sequential(one))
+
+
+def test_a_network_that_its_name_describes_keeps_its_hash():
+    """Runs of before that was so keep their fingerprints."""
+    nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert source_hash(create_model("resnet50", width=0.25)) == nothing
+    assert source_hash(create_model("torchvision:resnet18", weights="none")) == nothing

@@ -103,3 +103,11 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, content):
 def test_the_name_is_the_one_typed(run):
     assert isinstance(run, Run)
     assert run.name == "net"
+
+
+def test_a_file_under_the_name_of_another_cell_is_refused(run):
+    other = cell_file(run.directory, ("none", 0), 0)
+    cell_file(run.directory, ("fog", 3), 0).write_bytes(other.read_bytes())
+    assert not run.has_whole(("fog", 3), 0, 3)
+    with pytest.raises(DataError, match=r"fog-3-0000\.parquet is damaged \(its records are of another cell\)"):
+        run.records()

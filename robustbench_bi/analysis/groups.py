@@ -19,6 +19,8 @@ FIGURE_3_NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noi
 PLAIN_SUITES = ("imagenet-c-bar", "cifar-10-c-bar")
 
 Kind = Literal["clean", "mean", "category", "corruption", "cell", "mce", "relative_mce", "mean_error"]
+# Rows that are one number of corruption errors, and have no accuracy.
+SCORES: tuple[Kind, ...] = ("mce", "relative_mce", "mean_error")
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,15 @@ import click
 
 from robustbench_bi.commands import completion
 from robustbench_bi.commands.endings import remember_out
-from robustbench_bi.commands.options import CLASSES, QUIET, SEED, SEVERITIES, SKIP_BROKEN, SUITE, TABLE
+from robustbench_bi.commands.eval_options import eval_options
+from robustbench_bi.commands.options import QUIET
 from robustbench_bi.commands.terminal import cell_progress
 
 
 @click.command()
 @click.argument("source", metavar="SRC", shell_complete=completion.sources)
 @click.argument("destination", metavar="DST", type=click.Path(path_type=Path), callback=remember_out)
-@SUITE
-@SEVERITIES
-@TABLE
+@eval_options(["suite", "severities", "table"])
 @click.option(
     "--jpeg",
     metavar="QUALITY",
@@ -30,7 +29,7 @@ from robustbench_bi.commands.terminal import cell_progress
     help="Write the clean images too: none.npy, or none/0 with PNG data under the names of the corrupted files.",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Take N images, chosen by a hash of their ids.")
-@SEED
+@eval_options(["seed"])
 @click.option("--size", type=click.IntRange(32), metavar="PIXELS", help="Side of the images.  [default: 224]")
 @click.option(
     "--resize",
@@ -38,8 +37,7 @@ from robustbench_bi.commands.terminal import cell_progress
     metavar="PIXELS",
     help="Short side before the crop; files of the right size stay as they are.  [default: 256 for 224, in proportion]",
 )
-@CLASSES
-@SKIP_BROKEN
+@eval_options(["classes", "skip_broken"])
 @click.option("--verify", is_flag=True, help="Compare the checksums of files that are there, not their sizes alone.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes.  [default: one a core]")
 @QUIET

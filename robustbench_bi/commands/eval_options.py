@@ -62,7 +62,6 @@ FIRST = ("models", "weights", "data", "classes", "limit", "suite")
 EVAL_OPTIONS: dict[str, Decorator] = {**_declared_options(), "quiet": QUIET, "as_json": JSON}
 
 RUNNING = ("limit", "seed", "device", "batch_size", "workers", "precision", "classes", "skip_broken")
-PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation")
 
 
 def eval_options(names: Sequence[str]) -> Decorator:

@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from robustbench_bi.commands import completion
-from robustbench_bi.commands.eval_options import PREPROCESSING, RUNNING, eval_options
+from robustbench_bi.commands.eval_options import RUNNING, eval_options
 from robustbench_bi.commands.options import CORRUPTIONS, out_option
 from robustbench_bi.commands.output import print_json, print_written
 from robustbench_bi.commands.terminal import cell_progress, print_table
+from robustbench_bi.evaluation.request import PREPROCESSING
 
 
 @click.command()

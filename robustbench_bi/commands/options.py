@@ -1,4 +1,4 @@
-"""Options that several commands take, but for those of `eval`."""
+"""Options that several commands take and `eval` does not declare; those that it does are in `eval_options`."""
 
 from __future__ import annotations
 
@@ -26,14 +26,6 @@ def out_option(default: str, help_text: str) -> Decorator:
     )
 
 
-SUITE = click.option(
-    "--suite",
-    default="imagenet-c",
-    show_default=True,
-    help="A suite, a category, or corruption names with commas; see `bivo-robust list suites`.",
-    shell_complete=completion.suites,
-)
-SEVERITIES = click.option("--severities", default="1-5", show_default=True, help='Such as "1-5" or "1,3,5".')
 CORRUPTIONS = click.option(
     "--corruptions",
     default="noise,speckle_noise",
@@ -42,18 +34,6 @@ CORRUPTIONS = click.option(
     help="Corruptions, categories or suites, with commas; see `list corruptions`.",
     shell_complete=completion.suites,
 )
-TABLE = click.option(
-    "--table",
-    default="auto",
-    show_default=True,
-    help="Table of severity constants; auto: by image side.",
-    shell_complete=completion.tables,
-)
-SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Keys every random draw.")
-CLASSES = click.option(
-    "--classes", type=click.Path(path_type=Path), help="Tab-separated: class number, folder name, label."
-)
-SKIP_BROKEN = click.option("--skip-broken", is_flag=True, help="Leave out images that cannot be decoded, and say so.")
 NETWORK_OPTION = click.option(
     "--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the network, such as width=0.25."
 )

@@ -26,11 +26,12 @@ def about(run: Run) -> dict[str, Any]:
 
 def print_summary(run: Run, summary: Measurements) -> None:
     """The table of one run, and below it what it is of and where its records lie."""
+    from robustbench_bi.analysis.groups import SCORES
     from robustbench_bi.analysis.text import format_interval
     from robustbench_bi.reports.tables.display import display_summary
 
     frame, (primary, *others) = summary.frame, summary.task.measures
-    scores = frame["kind"].isin(["mce", "relative_mce", "mean_error"])
+    scores = frame["kind"].isin(SCORES)
     shown = display_summary(replace(summary, frame=frame[~scores]))
     wanted = [column for column in ("corruption", "n", primary.heading, "Δ to clean", "CE / mCE %") if column in shown]
     print_table(shown[wanted], title=run.name, rule_after=last_category(frame))
@@ -53,7 +54,9 @@ def print_summary(run: Run, summary: Measurements) -> None:
 
 def last_category(frame: pd.DataFrame) -> int:
     """Number of the last row above the single corruptions."""
-    return int((~frame["kind"].isin(["corruption", "mce", "relative_mce", "mean_error"])).sum()) - 1
+    from robustbench_bi.analysis.groups import SCORES
+
+    return int((~frame["kind"].isin(["corruption", *SCORES])).sum()) - 1
 
 
 def print_json(value: Any) -> None:

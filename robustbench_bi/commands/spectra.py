@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from robustbench_bi.commands.options import CORRUPTIONS, JSON, QUIET, SEED, TABLE, out_option
+from robustbench_bi.commands.eval_options import eval_options
+from robustbench_bi.commands.options import CORRUPTIONS, JSON, QUIET, out_option
 from robustbench_bi.commands.output import print_json, print_written
 from robustbench_bi.commands.terminal import cell_progress, print_table
 
@@ -25,14 +26,14 @@ from robustbench_bi.commands.terminal import cell_progress, print_table
 @click.option("--severities", default="3", show_default=True, help='Such as "1-5" or "1,3,5".')
 @click.option("--limit", type=click.IntRange(1), default=500, show_default=True, metavar="N", help="At most N images.")
 @click.option("--size", type=click.IntRange(32), metavar="PIXELS", help="Side of the images.  [default: 224]")
-@TABLE
+@eval_options(["table"])
 @click.option(
     "--jpeg",
     type=click.IntRange(1, 100),
     metavar="QUALITY",
     help="A JPEG round trip after each corruption.  [default: the corruption alone]",
 )
-@SEED
+@eval_options(["seed"])
 @out_option(
     "spectra", "Folder for spectra.png and .svg, spectra.csv, and spectra_bands.csv, the table that is printed."
 )

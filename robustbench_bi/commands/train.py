@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from robustbench_bi.commands import completion
-from robustbench_bi.commands.options import CLASSES, NETWORK_OPTION, QUIET, key_and_value, out_option
+from robustbench_bi.commands.eval_options import eval_options
+from robustbench_bi.commands.options import NETWORK_OPTION, QUIET, key_and_value, out_option
 from robustbench_bi.commands.terminal import training_progress
 
 
@@ -54,7 +55,7 @@ from robustbench_bi.commands.terminal import training_progress
 @click.option(
     "--workers", type=click.IntRange(0), metavar="N", help="Decoding threads.  [default: one a core, up to 8]"
 )
-@CLASSES
+@eval_options(["classes"])
 @out_option("trained", "Folder of the results.")
 @click.option(
     "--save-every",

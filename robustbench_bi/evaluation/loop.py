@@ -141,7 +141,8 @@ def _prepare(request: EvalRequest, dataset: Dataset, share: Share) -> tuple[Data
     cells = subjects[0].config.cells
     needed = None if dataset.stored_cells is None else cells
     dataset, broken = without_broken(dataset, needed, request.workers or 0, request.skip_broken)
-    subjects = networks.configured(dataset, broken)
+    if broken:
+        subjects = networks.configured(dataset, broken)
     reader = BlockReader(dataset, 0)
     for subject in subjects:
         image = reader.read(0, np.array([0]), subject.preprocessing, cells[0])

@@ -17,6 +17,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from robustbench_bi.analysis.comparison import Comparison
+from robustbench_bi.analysis.groups import SCORES
 from robustbench_bi.analysis.text import format_interval, format_p_value
 from robustbench_bi.corruptions import CORRUPTIONS
 from robustbench_bi.errors import BivoRobustError, DataError
@@ -128,7 +129,7 @@ def _card(report: Report, model: str) -> Row:
         text = f"{_ends(first, measure.name, decimals=measure.decimals)} {measure.unit}"
         numbers.append((measure.words, text.rstrip()))
     for row in summary:
-        if row["kind"] in ("mce", "relative_mce", "mean_error"):
+        if row["kind"] in SCORES:
             numbers.append((row["name"], f"{_ends(row, 'corruption_error', decimals=2)} %"))
     of = first["name"] if first["kind"] == "clean" else f"{first['name']}, {first['cells']} cells"
     return {"value": _ends(first, primary.name), "of": of, "n": first["n"], "numbers": numbers}

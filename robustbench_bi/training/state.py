@@ -80,7 +80,10 @@ another --out, or remove that file to begin anew
     """
     wanted = json.loads(json.dumps(wanted))
     found: list[str] = []
-    for name in differing({n: stored.get(n) for n in IDENTITY}, {n: wanted.get(n) for n in IDENTITY}):
+    different = differing({n: stored.get(n) for n in IDENTITY}, {n: wanted.get(n) for n in IDENTITY})
+    for name in different:
+        if name == "source" and "options" in different:
+            continue  # other options give a network of the user's other layers
         before, now, words = stored.get(name), wanted.get(name), IDENTITY[name]
         if name in ("recipe", "options") and isinstance(before, dict) and isinstance(now, dict):
             keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]

@@ -51,7 +51,7 @@ def is_of_detectors(path: str | Path) -> bool:
     Raises:
         DataError: it cannot be read, or holds top-1 accuracies too, so that it does not tell what it is of.
     """
-    names = {name.lower() for name in read_table(Path(path))}
+    names = {str(name).lower() for name in read_table(Path(path))}
     if {"ap", "top1"} <= names:
         raise DataError(f"{path} has both columns top1 and AP; keep top1 for classifiers, or AP for detectors")
     return "ap" in names
@@ -78,7 +78,7 @@ def read_detection_cells(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     raw = read_table(path, _EXPECTED)
     known = {name.lower(): name for name in ("model", "task", "corruption", "severity", *COLUMNS)}
-    raw = raw.rename(columns={name: known.get(name.lower(), name) for name in raw})
+    raw = raw.rename(columns={name: known.get(str(name).lower(), name) for name in raw})
     missing = [name for name in ("corruption", PRIMARY) if name not in raw]
     if missing or raw.columns.duplicated().any():
         raise DataError(
@@ -127,7 +127,7 @@ def _in_percent(label: str, own: pd.DataFrame) -> pd.DataFrame:
     """
     check_cells(label, own)
     columns = [name for name in COLUMNS if name in own]
-    fractions = not (own[columns] > 1).any(axis=None)
+    fractions = not (own[columns] > 1).to_numpy().any()
     if not fractions:
         _check_percent(label, own, columns)
     own = own.assign(fractions=fractions, **{name: own[name] * (100.0 if fractions else 1.0) for name in columns})
@@ -143,13 +143,13 @@ def _in_percent(label: str, own: pd.DataFrame) -> pd.DataFrame:
 def _check_percent(label: str, own: pd.DataFrame, columns: list[str]) -> None:
     """Refuse numbers of which some look like fractions: all AP beside larger others, or all corrupted cells."""
     advice = "give all numbers as fractions, or all in percent"
-    largest = own[columns].max()
+    largest = {name: float(own[name].max()) for name in columns}
     if largest[PRIMARY] <= 1:
-        other = largest.idxmax()
+        other = max(largest, key=lambda name: largest[name])
         raise DataError(
             f"{label}: {PRIMARY} is at most {largest[PRIMARY]:g} and {other} up to {largest[other]:g}; {advice}"
         )
-    corrupted = own.loc[own["corruption"] != CLEAN[0], PRIMARY].max()
+    corrupted = float(own.loc[own["corruption"] != CLEAN[0], PRIMARY].max())
     if corrupted <= 1:
         raise DataError(
             f"{label}: clean is {largest[PRIMARY]:g} and no corrupted cell is above {corrupted:g}; {advice}"

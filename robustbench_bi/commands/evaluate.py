@@ -38,9 +38,9 @@ def evaluate(
 ) -> None:
     """Evaluate networks on clean and corrupted images.
 
-    Keeps every prediction under --out, one folder a run; the same command continues a run that was stopped. Several
-    data sets, or --config, end with a leaderboard: a row a model, a column a data set. Processes that torchrun, srun or
-    a SLURM job array starts share the work; docs/scale.md describes it.
+    Saves every prediction under --out, one folder per run. Run the same command to resume a run that was stopped.
+    Several data sets, or --config, end with a leaderboard: one row per model, one column per data set. Processes
+    started by torchrun, srun or a SLURM job array share the work; see docs/scale.md.
     """
     requests = _requests(models, data, weights=weights or None, **options)
     if print_config:

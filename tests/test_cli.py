@@ -141,7 +141,8 @@ def test_report_refuses_what_it_cannot_compare_or_name(runs, tmp_path):
     assert "unfinished is not finished: 1 of 3 cell-blocks are missing" in one_line("report", unfinished, "--out", out)
     other = tmp_path / "other"
     invoke("eval", "--model", "binet50", *SMALL, "--seed", 1, "--out", other)
-    assert "the seed (seed) is 1 against 0" in one_line("report", folder, *other.glob("*"), "--out", out)
+    message = "was made with seed 1, resnet50 with seed 0; evaluate both in the same way"
+    assert message in one_line("report", *other.glob("*"), "--baseline", folder, "--out", out)
     assert not out.exists()
 
 
@@ -394,9 +395,9 @@ def test_gate_ends_with_2_on_trouble(runs, baseline, tmp_path, monkeypatch):
 def test_gate_of_other_data_is_trouble(runs, baseline, tmp_path):
     options = ["--suite", "contrast", "--severities", "1,5", "--quiet", "--out", tmp_path]
     for change, message in (
-        (["--limit", 15], "the list of images (listing_hash)"),
-        (["--limit", 16, "--seed", 1], "the seed (seed) is 1 against 0"),
-        (["--limit", 16, "--jpeg", 85], "the JPEG quality (jpeg) is 85 against None"),
+        (["--limit", 15], "the run was made on 15 images of the demo set, the baseline on 16"),
+        (["--limit", 16, "--seed", 1], "the run was made with seed 1, the baseline with seed 0"),
+        (["--limit", 16, "--jpeg", 85], "the run was made with JPEG quality 85, the baseline without JPEG"),
         (["--limit", 16, "--precision", "bf16"], "precision of the run is bf16, of the baseline fp32"),
     ):
         run = json.loads(invoke("eval", "--model", "resnet50", *options, *change, "--json").stdout)[0]["directory"]

@@ -43,9 +43,9 @@ class OfTheImages:
     """
 
     data: str = identity()
-    listing_hash: str = identity(compared="must agree", words="the list of images")
+    listing_hash: str = identity(compared="must agree", words="on other images")
     n: int = identity()
-    num_classes: int = identity(compared="must agree", words="the number of classes")
+    num_classes: int = identity(compared="must agree", words="with {} classes")
     class_set: str = identity()
 
 

@@ -421,6 +421,8 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["eval", "--model", "shufflenet_v2_x0_5"], "Did you mean 'torchvision:shufflenet_v2_x0_5'?"),
+        (["eval", "--model", "resnet34"], "Did you mean 'timm:resnet34' or 'torchvision:resnet34'?"),
         (["eval", "--model", "resnet5O"], "unknown model 'resnet5O'. Did you mean 'resnet50'?"),
         (["eval", "--model", "resnet50", "--suite", "gausian_noise"], "Did you mean 'gaussian_noise'?"),
         (["eval", "--model", "resnet50", "--data", "imagnet-c:/x"], "Did you mean 'imagenet-c'?"),
@@ -508,18 +510,55 @@ def test_the_module_is_the_same_program():
     assert module.stdout == invoke("list", "suites").stdout
 
 
+HEAVY = ("torch", "numpy", "pandas", "scipy", "matplotlib", "PIL", "numba", "timm", "rich.table", "pyarrow")
+
+
 def test_help_imports_nothing_heavy():
-    heavy = ("torch", "numpy", "pandas", "scipy", "matplotlib", "PIL", "numba", "timm", "rich.table", "pyarrow")
     program = (
         "import sys\nfrom click.testing import CliRunner\nfrom robustbench_bi.cli import cli\n"
         "for arguments in (['--help'], ['eval', '--help'], ['list', 'models'], ['list', 'metrics'], ['list', 'data'],\n"
         "                  ['list', 'corruptions'], ['list', 'figures'], ['corrupt', '--help'],\n"
         "                  ['gate', '--help'], ['spectra', '--help']):\n"
         "    assert CliRunner().invoke(cli, arguments).exit_code == 0\n"
-        f"print([name for name in {heavy!r} if name in sys.modules])\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+EARLY = [
+    ["eval", "--model", "resnet50", "--severities", "6"],
+    ["eval", "--model", "resnet5O"],
+    ["eval", "--model", "shufflenet_v2_x0_5"],
+    ["eval", "--model", "resnet50", "--suite", "fogg"],
+    ["eval", "--model", "resnet50", "--weights", "absent.pth"],
+    ["eval", "--model", "resnet50", "--data", "/no/such/folder"],
+    ["eval", "--model", "resnet50", "--jpeg", "0"],
+    ["eval", "--model", "resnet50", "--mean", "100,100,100"],
+    ["eval", "--config", "absent.toml"],
+    ["corrupt", "demo", "c", "--severities", "6"],
+    ["spectra", "--images", "photograps"],
+    ["heatmaps", "--model", "resnet50", "--corruptions", "fogg"],
+    ["fourier", "--model", "resnet5O"],
+    ["profile", "resnet5O"],
+    ["convert", "resnet50", "--weights", "absent.pth", "--out", "new.safetensors"],
+    ["train", "--model", "resnet50", "--option", "width"],
+    ["compare", "absent", "--baseline", "absent"],
+    ["report", "absent"],
+    ["gate", "absent", "--save", "b.json"],
+    ["score", "absent.csv"],
+]
+
+
+def test_bad_options_are_refused_before_large_libraries_are_imported(tmp_path):
+    program = (
+        "import sys\nfrom click.testing import CliRunner\nfrom robustbench_bi.cli import cli\n"
+        f"for arguments in {EARLY!r}:\n"
+        "    assert CliRunner().invoke(cli, arguments).exit_code == 2, arguments\n"
+        f"    print([name for name in {HEAVY!r} if name in sys.modules], arguments)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout == "".join(f"[] {arguments}\n" for arguments in EARLY)
 
 
 def test_the_command_line_reference_is_current():

@@ -50,7 +50,16 @@ def print_summary(run: Run, summary: Measurements) -> None:
     broken = run.config["runtime"]["broken"]
     if broken:
         click.echo(f"Left out, because they cannot be decoded: {len(broken)} images; run.json lists them.")
+    if run.config["data"] == "folder" and run.config["class_set"] == "other" and not _has_class_file(run):
+        click.echo(
+            f"Classes: the {run.config['num_classes']:,} folders in sorted order, numbered from 0. If the network has "
+            "another order, give --classes FILE."
+        )
     click.echo(f"Records: {run.directory / 'records'}")
+
+
+def _has_class_file(run: Run) -> bool:
+    return bool(run.config["runtime"].get("data_request", {}).get("classes"))
 
 
 def print_leaderboard(board: Leaderboard, written: Sequence[Path]) -> None:

@@ -88,8 +88,8 @@ def _channels_last(shape: tuple[int, ...]) -> bool:
     first, last = (len(shape) in (3, 4) and shape[place] == 3 for place in (-3, -1))
     if first and last:
         raise InputError(
-            f"images of the shape {shape} may have their channels first or last; give (H, W, 3) or (3, H, W) with sides "
-            f"of at least {SMALLEST_SIDE} pixels"
+            f"images of the shape {shape} may have their channels first or last; give (H, W, 3) or (3, H, W) with "
+            f"sides of at least {SMALLEST_SIDE} pixels"
         )
     if not first and not last:
         raise InputError(

@@ -12,7 +12,7 @@ from robustbench_bi.corruptions import PIXEL_VERSION, resolve_suite, resolve_tab
 from robustbench_bi.data.request import DataRequest
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import parse_severities
-from robustbench_bi.ground.checks import check_integer, check_quality, check_seed
+from robustbench_bi.ground.checks import SMALLEST_SIDE, check_integer, check_quality, check_seed
 from robustbench_bi.ground.cores import default_workers
 from robustbench_bi.ground.declared import Option, requested
 from robustbench_bi.ground.registry import nearest
@@ -23,7 +23,7 @@ from robustbench_bi.tasks import task_of
 if TYPE_CHECKING:
     from torch import nn
 
-PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation")
+PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation", "channels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +105,10 @@ class EvalRequest(Settings):
         if self.pixel_version != PIXEL_VERSION:
             raise InputError(f"this version makes pixels of version {PIXEL_VERSION}, got {self.pixel_version!r}")
         check_integer("batch_size", self.batch_size, 1)
+        if self.corrupt_size is not None:
+            check_integer("corrupt_size", self.corrupt_size, SMALLEST_SIDE)
+        if self.channels not in (None, 1, 3):
+            raise InputError(f"channels must be 1 or 3, got {self.channels!r}")
         check_integer("block_size", self.block_size, 1)
         resolve_table(self.table, 224)
         if self.suite != ():

@@ -188,7 +188,7 @@ class _Probe:
 
     def _passes(self, dataset: Dataset, rows: NDArray[np.int64]) -> Iterator[tuple[int, Maps, Maps]]:
         """For each subject, its pictures in every cell and its reduced maps of them; those cut alike share pixels."""
-        made: dict[tuple[int, int, str], Maps] = {}
+        made: dict[Cut, Maps] = {}
         for number, (subject, layer) in enumerate(zip(self.subjects, self.layers, strict=True)):
             if subject.preprocessing.cut not in made:
                 made[subject.preprocessing.cut] = _pictures(dataset, rows, subject)

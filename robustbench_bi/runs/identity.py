@@ -40,6 +40,12 @@ class OfTheImages:
         n: images a cell.
         num_classes: classes of the data.
         class_set: "imagenet-1k" where these are ImageNet's 1000, else "other".
+        class_space: "restricted" where only the classes of the set compete, "full" where all do; None where that is no
+            question.
+        answers: which classes compete and count, where it is not the label among all: `Answers.described`.
+        border: pixels that are cut off on each side of a picture before anything else.
+        clean_hash: of the clean images that were paired with stored ones.
+        left_out: why images were left out -> how many.
     """
 
     data: str = identity()
@@ -47,6 +53,13 @@ class OfTheImages:
     n: int = identity()
     num_classes: int = identity(compared="must agree", words="the number of classes")
     class_set: str = identity()
+    class_space: str | None = identity(default=None, compared="must agree", words="the class space", added=True)
+    answers: dict[str, Any] | None = identity(
+        default=None, compared="must agree", words="the answers that compete and count", added=True
+    )
+    border: int = identity(default=0, compared="must agree", words="the border that is cut off", added=True)
+    clean_hash: str = identity(default="", compared="noted", added=True)
+    left_out: dict[str, int] | None = identity(default=None, compared="noted", added=True)
 
 
 @dataclass(frozen=True, kw_only=True)

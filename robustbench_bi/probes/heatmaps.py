@@ -18,6 +18,7 @@ from robustbench_bi.corruptions import resolve_suite
 from robustbench_bi.corruptions.apply import check_severity
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.data.pictures import open_pictures
+from robustbench_bi.data.preprocess import Cut
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import CLEAN, Cell, Progress
 from robustbench_bi.ground.checks import check_integer

@@ -16,12 +16,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.ground.cells import CLEAN, Cell
 from robustbench_bi.ground.declared import Declaration, declaration_of, identity, recorded
 from robustbench_bi.runs.settings import Settings
+
+if TYPE_CHECKING:
+    from robustbench_bi.data.preprocess import Preprocessing
 
 BLOCK_SIZE = 2048
 RECORD_SCHEMA = 1
@@ -145,6 +148,21 @@ class EvalConfig(Settings, OfTheImages):
 def pixels_of(config: Mapping[str, Any]) -> Pixels:
     """How the corrupted pixels of a run were made, from its configuration."""
     return Pixels(config["table"], config["jpeg"], config["generator"], config["seed"])
+
+
+def cut_of(config: Mapping[str, Any]) -> Preprocessing:
+    """How the images of a run were cut before they were corrupted.
+
+    Example:
+        >>> cut_of({"input_size": 384, "resize_size": 256, "interpolation": "bicubic", "corrupt_size": 224}).cut
+        (224, 256, 'bilinear')
+    """
+    from robustbench_bi.data.preprocess import Preprocessing
+
+    side, fitted = config["input_size"], config.get("corrupt_size")
+    interpolation = config["interpolation"] if fitted is None else "bilinear"
+    no_resize = bool(config.get("no_resize"))
+    return Preprocessing(fitted or side, config["resize_size"], interpolation, no_resize=no_resize)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from coloured import Reader, png, write
+from coloured import Reader, write
 
 import robustbench_bi as rb
 from robustbench_bi.data import open_data
@@ -43,9 +43,7 @@ def test_tiny_imagenet_as_published_has_its_labels(tiny, tmp_path, source):
     accuracy, run = top1(source.format(tiny), Reader(200, 64), tmp_path=tmp_path)
     assert accuracy == 75.0
     assert (run.config["data"], run.config["n"], run.config["num_classes"]) == ("tiny-imagenet", 200, 200)
-    assert (
-        run.images()["name"][0] == f"{TINY[0]}/val_{int(np.argsort(np.random.default_rng(0).permutation(200))[0])}.JPEG"
-    )
+    assert run.images()["name"][0].startswith(f"{TINY[0]}/val_")
     assert len(run.open_data()) == 200
 
 
@@ -80,8 +78,7 @@ def test_imagenet_v2_is_labelled_by_the_number_of_its_folder(tmp_path):
     for number in range(1000):
         write(root / str(number) / "a.jpeg", number if number % 4 else 0)
     for source in (f"imagenet-v2:{root}", str(root)):
-        accuracy, run = top1(source, tmp_path=tmp_path)
-        assert accuracy == 75.1
+        assert top1(source, tmp_path=tmp_path)[0] == 75.1
     assert open_data(f"imagenet-v2:{root}").class_set == "imagenet-1k"
     (root / "999").rename(root / "1000")
     for source in (f"imagenet-v2:{root}", str(root)):
@@ -200,9 +197,5 @@ def test_clean_pictures_of_the_networks_side_go_through_its_transform(tmp_path):
     assert (resized, kept) == (100.0, 0.0)
     assert (run.config["no_resize"], other.config["no_resize"]) == (False, True)
     write(tmp_path / "data" / "a" / "1.png", 0, size=(31, 40))
-    with pytest.raises(DataError, match=r"never resized .* 1\.png has 31×40 pixels, and the model takes 32×32|1.png"):
+    with pytest.raises(DataError, match=r"never resized .*1\.png has 31×40 pixels, and the model takes 32×32"):
         top1(str(tmp_path / "data"), network, no_resize=True, tmp_path=tmp_path)
-
-
-def test_png_bytes_are_the_same_each_time():
-    assert png(3) == png(3)

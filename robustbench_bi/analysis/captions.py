@@ -65,7 +65,7 @@ def _answers(config: Mapping[str, Any]) -> list[str]:
     answers = config.get("answers") or {}
     competing = answers.get("competing", "all" if config.get("class_space") else None)
     parts = [] if competing is None else [f"{competing} of {config['num_classes']:,} classes compete"]
-    return parts + ["any of an image's labels counts"] if "accepted" in answers else parts
+    return [*parts, "any of an image's labels counts"] if "accepted" in answers else parts
 
 
 def describe_means(severities: Sequence[int]) -> str:

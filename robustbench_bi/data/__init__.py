@@ -25,6 +25,8 @@ from robustbench_bi.data.dataset import splitmix64 as splitmix64
 from robustbench_bi.data.selection import (
     CLASS_SPACES,
     ClassSpace,
+    is_tiny_imagenet,
+    part_of_tiny_imagenet,
     refuse_imagenet_o,
     refuse_look_alike,
     with_class_space,
@@ -90,7 +92,7 @@ def open_data(
         raise InputError(f"split must be 'evaluation' or 'training', got {split!r}")
     if class_space not in (None, *CLASS_SPACES):
         raise InputError(f"class_space must be {' or '.join(CLASS_SPACES)}, got {class_space!r}")
-    row, path = _parse(str(source))
+    row, path = find_source(str(source))
     if split == "training" and not row.training:
         raise InputError(f"{row.name} has no training split: it is for evaluation only")
     if classes is not None and not row.class_file:
@@ -112,8 +114,13 @@ def open_data(
     return dataset if limit is None else dataset.limited(limit)
 
 
-def _parse(source: str) -> tuple[Source, str | None]:
-    """As `named_source`, but a path must be given where the row says so, and a mistyped name is no folder."""
+def find_source(source: str) -> tuple[Source, str | None]:
+    """As `named_source`, but a path must be given where the row says so, and a mistyped name is no folder.
+
+    Raises:
+        UnknownNameError: no such source.
+        InputError: a path where none belongs, or none where one is needed.
+    """
     if not source:
         raise InputError(f"data must be a folder or one of {', '.join(SOURCES.names)}, got an empty text")
     row, path = named_source(source)
@@ -140,8 +147,6 @@ def _recognised(folder: str) -> tuple[Source, str] | None:
     Raises:
         DataError: the folder is only a part of it.
     """
-    from robustbench_bi.data.sources.tiny_imagenet import is_tiny_imagenet, part_of_tiny_imagenet
-
     if is_tiny_imagenet(folder):
         return SOURCES["tiny-imagenet"], folder
     whole = part_of_tiny_imagenet(folder)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from robustbench_bi.data import SOURCES, Dataset, Split, expand_user, open_data
+from robustbench_bi.data import SOURCES, Dataset, Split, expand_user, find_source, open_data
+from robustbench_bi.data.containers.folders import existing_folder
 from robustbench_bi.data.download import is_at_hand
 from robustbench_bi.data.selection import CLASS_SPACES, ClassSpace
 from robustbench_bi.errors import DataError
@@ -42,10 +43,12 @@ class DataRequest:
     source: str = requested(default="demo")
     classes: str | None = requested(
         default=None,
-        option=Option("Tab-separated: class number, folder name, label; a list of folders; or imagenet-1k.", "path"),
+        option=Option(
+            "Tab-separated file: class number, folder name, label; or folders alone; or imagenet-1k.", "path"
+        ),
     )
     limit: int | None = requested(
-        default=None, option=Option("Evaluate N images, chosen by a hash of their ids.", "integer", "N", least=1)
+        default=None, option=Option("Evaluate a fixed random subset of N images.", "integer", "N", least=1)
     )
     class_space: ClassSpace | None = requested(
         default=None,
@@ -90,6 +93,17 @@ class DataRequest:
         stated = {own.name: getattr(self, own.name) for own in fields(self)}
         return open_data(stated.pop("source"), split=split, **stated)
 
+    def check_source(self) -> None:
+        """Refuse a source that is not there, before the libraries are imported that read it.
+
+        Raises:
+            UnknownNameError, InputError: as `open_data`.
+            DataError: a folder of images is not there.
+        """
+        row, path = find_source(self.source)
+        if row.name == "folder" and path is not None:
+            existing_folder(path)
+
     def found_from(self, folder: str) -> DataRequest:
         """The same, with relative paths that lead nowhere from here taken from another folder.
 
@@ -97,7 +111,7 @@ class DataRequest:
             >>> DataRequest("demo", classes="classes.tsv").found_from("/data").classes
             'classes.tsv'
         """
-        found: dict[str, Any] = {name: _from(folder, getattr(self, name)) for name in PATHS if name != "clean"}
+        found: dict[str, Any] = {name: found_path(folder, getattr(self, name)) for name in PATHS if name != "clean"}
         clean = None if self.clean is None else _source_from(folder, self.clean)
         return replace(self, source=_source_from(folder, self.source), clean=clean, **found)
 
@@ -115,12 +129,17 @@ class DataRequest:
 def _source_from(folder: str, source: str) -> str:
     prefix, _, path = source.partition(":")
     if prefix in SOURCES:
-        return f"{prefix}:{_from(folder, path)}" if path else source
-    return _from(folder, source) or source
+        return f"{prefix}:{found_path(folder, path)}" if path else source
+    return found_path(folder, source) or source
 
 
-def _from(folder: str, path: str | None) -> str | None:
-    """A path, or where it lies in a folder if it is only there."""
+def found_path(folder: str, path: str | None) -> str | None:
+    """A path, or where it lies in a folder if it is only there.
+
+    Example:
+        >>> found_path("/data", "absent.tsv"), found_path("/data", None)
+        ('absent.tsv', None)
+    """
     if not path or not folder or _exists(path):
         return path
     elsewhere = str(Path(folder, path))

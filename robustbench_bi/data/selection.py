@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from robustbench_bi.data.containers.folders import expand_user
 from robustbench_bi.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from robustbench_bi.data.dataset import Dataset
 
+ANNOTATIONS = "val_annotations.txt"
+WNIDS = "wnids.txt"
+"""Files of Tiny-ImageNet as published."""
 NOT_IN_EVERY_CELL = "not in every cell"
 ClassSpace = Literal["restricted", "full"]
 CLASS_SPACES = ("restricted", "full")
@@ -57,6 +62,24 @@ def with_class_space(dataset: Dataset, class_space: ClassSpace | None) -> Datase
         own = replace(own, competing=held.astype(np.int32))
     answers = own if own.competing is not None or own.accepted is not None else None
     return replace(dataset, class_space=wanted, answers=answers)
+
+
+def is_tiny_imagenet(path: str | Path) -> bool:
+    """Whether a folder is Tiny-ImageNet as published.
+
+    Example:
+        >>> is_tiny_imagenet("nowhere")
+        False
+    """
+    root = expand_user(path)
+    known = (f"val/{ANNOTATIONS}", WNIDS)
+    return any(os.path.isfile(root / file) for file in known)  # noqa: PTH113 - pathlib's may raise
+
+
+def part_of_tiny_imagenet(path: str | Path) -> Path | None:
+    """The Tiny-ImageNet that a folder is a part of, such as its val; None where it is no part of one."""
+    root = Path(os.path.abspath(expand_user(path)))  # noqa: PTH100
+    return next((parent for parent in list(root.parents)[:3] if is_tiny_imagenet(parent)), None)
 
 
 def refuse_imagenet_o(source: str) -> None:

@@ -89,7 +89,7 @@ def _answer_reasons(config: Mapping[str, Any]) -> list[str]:
     """What makes the answers that count other than the published ones."""
     answers = config.get("answers") or {}
     reasons = [f"{answers['competing']} of 1,000 classes compete"] if "competing" in answers else []
-    return reasons + ["several labels an image"] if "accepted" in answers else reasons
+    return [*reasons, "several labels an image"] if "accepted" in answers else reasons
 
 
 def _pixel_reasons(config: Mapping[str, Any]) -> list[str]:

@@ -5,19 +5,16 @@ Its corrupted files, Tiny-ImageNet-C, are in `imagenet_c`.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from robustbench_bi.data.class_spaces.imagenet import imagenet_classes
 from robustbench_bi.data.containers.files import FolderFiles
-from robustbench_bi.data.containers.folders import existing_folder, expand_user, image_names, list_classes, subfolders
+from robustbench_bi.data.containers.folders import existing_folder, image_names, list_classes, subfolders
 from robustbench_bi.data.dataset import Dataset, Split
 from robustbench_bi.data.labels.class_folders import read_classes, some
 from robustbench_bi.data.listed import clean_dataset, native_side, sort_labelled
+from robustbench_bi.data.selection import ANNOTATIONS, WNIDS
 from robustbench_bi.errors import DataError
-
-ANNOTATIONS = "val_annotations.txt"
-WNIDS = "wnids.txt"
 
 
 def open_tiny_imagenet(path: str, *, split: Split = "evaluation", classes: Path | None = None) -> Dataset:
@@ -48,24 +45,6 @@ def open_tiny_imagenet(path: str, *, split: Split = "evaluation", classes: Path 
     order, images = sort_labelled(folders, files, [numbers[wnid] for wnid in folders], names)
     container = FolderFiles(str(root), [found[position][1] for position in order])
     return clean_dataset(path, container, images, native_size=native_side(container))
-
-
-def is_tiny_imagenet(path: str | Path) -> bool:
-    """Whether a folder is Tiny-ImageNet as published.
-
-    Example:
-        >>> is_tiny_imagenet("nowhere")
-        False
-    """
-    root = expand_user(path)
-    known = (f"val/{ANNOTATIONS}", WNIDS)
-    return any(os.path.isfile(root / file) for file in known)  # noqa: PTH113 - pathlib's may raise
-
-
-def part_of_tiny_imagenet(path: str | Path) -> Path | None:
-    """The Tiny-ImageNet that a folder is a part of, such as its val; None where it is no part of one."""
-    root = Path(os.path.abspath(expand_user(path)))  # noqa: PTH100
-    return next((parent for parent in list(root.parents)[:3] if is_tiny_imagenet(parent)), None)
 
 
 def _annotated(root: Path) -> list[tuple[str, str]]:

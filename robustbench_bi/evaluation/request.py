@@ -100,6 +100,7 @@ class EvalRequest(Settings):
             "jpeg": _jpeg(self.jpeg),
             "workers": default_workers() if self.workers is None else check_integer("workers", self.workers, 0),
             "out": Path(self.out),
+            "no_resize": True if self.no_resize else None,
         }
         _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("generator", self.generator, GENERATORS[:2])

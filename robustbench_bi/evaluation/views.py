@@ -62,19 +62,16 @@ def fitted_view(network: object, dataset: Dataset, request: EvalRequest) -> View
 
 def _own_side(dataset: Dataset, request: EvalRequest) -> int:
     """The side at which images are corrupted, or were stored."""
-    fixed = dataset.native_size is not None or dataset.stored_cells is not None
-    if request.corrupt_size is not None:
-        if fixed:
-            raise InputError(
-                f"corrupt_size is for clean pictures of any size; {dataset.kind} images have a side of their own, "
-                "so give fit instead"
-            )
-        return request.corrupt_size
-    if dataset.native_size is not None:
-        return dataset.native_size
-    if dataset.stored_side is None:
+    side = dataset.stored_side() if dataset.native_size is None and dataset.stored_side else dataset.native_size
+    asked = request.corrupt_size
+    if side is None and asked is None:
         raise InputError(
             f"fit is for images of one side; {dataset.kind} images have sizes of their own, so give corrupt_size, "
             "the side at which they are corrupted"
         )
-    return dataset.stored_side()
+    if side is not None and asked not in (None, side):
+        raise InputError(
+            f"corrupt_size is for clean pictures of any size; {dataset.kind} images have {side}×{side} pixels, so give "
+            "fit alone"
+        )
+    return asked or side  # type: ignore[return-value]

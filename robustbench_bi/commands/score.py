@@ -18,7 +18,7 @@ from robustbench_bi.commands.terminal import print_table
     "--normalizer",
     type=click.Path(path_type=Path),
     metavar="CELLS.csv",
-    help="Accuracies of the network to divide by.  [default: AlexNet's published errors]",
+    help="Accuracies of the reference network.  [default: AlexNet's published errors]",
 )
 @JSON
 def score(cells: Path, normalizer: Path | None, as_json: bool) -> None:

@@ -7,7 +7,7 @@ Example:
     >>> SOURCES["cifar-10"].path
     'optional'
     >>> list(SOURCES.names)
-    ['demo', 'folder', 'imagenet-c', 'cifar-10', 'cifar-10-c', 'imagenette']
+    ['demo', 'folder', 'imagenet-c', 'cifar-10', 'cifar-10-c', 'imagenette', 'coco']
 """
 
 from __future__ import annotations
@@ -38,7 +38,12 @@ if TYPE_CHECKING:
 
 
 def open_data(
-    source: str | Path, *, split: Split = "evaluation", limit: int | None = None, classes: str | Path | None = None
+    source: str | Path,
+    *,
+    split: Split = "evaluation",
+    limit: int | None = None,
+    classes: str | Path | None = None,
+    images_root: str | Path | None = None,
 ) -> Dataset:
     """Open a data source by the name that the command line takes.
 
@@ -47,6 +52,7 @@ def open_data(
         split: "evaluation", or "training" where the source has one.
         limit: at most this many images, see `Dataset.limited`.
         classes: a tab-separated file of class number, folder name and label, for sources made of class folders.
+        images_root: the folder of the pictures, for sources whose labels may lie apart from them.
 
     Returns:
         The dataset; its images are listed but not yet decoded.
@@ -72,8 +78,19 @@ def open_data(
         raise InputError(f"a class file goes with class folders ({takers}), not with {row.name}")
     opener = SOURCES.load(row.name)
     dataset: Dataset = opener(path, split=split, classes=None if classes is None else expand_user(classes))
+    dataset = _in_folder(dataset, row, images_root)
     dataset = replace(dataset, name=str(source))
     return dataset if limit is None else dataset.limited(limit)
+
+
+def _in_folder(dataset: Dataset, row: Source, images_root: str | Path | None) -> Dataset:
+    """The dataset with its pictures in a folder that was named."""
+    if images_root is None:
+        return dataset
+    if dataset.at is None:
+        takers = " and ".join(other.name for other in SOURCES if other.images_root)
+        raise InputError(f"a folder of pictures (images_root) goes with {takers}, not with {row.name}")
+    return dataset.at(expand_user(images_root))
 
 
 def _parse(source: str) -> tuple[Source, str | None]:

@@ -23,6 +23,7 @@ class DataRequest:
         source: as `bivo-robust list data` has it, or the path of a folder of class folders.
         classes: a class file, for sources made of class folders.
         limit: take this many images, chosen by a hash of their ids; None for all.
+        images_root: the folder of the pictures, for sources whose labels may lie apart from them.
 
     Raises:
         InputError: an option is out of range.
@@ -34,15 +35,20 @@ class DataRequest:
 
     source: str = requested(default="demo")
     classes: str | None = requested(
-        default=None, option=Option("Tab-separated: class number, folder name, label.", "path")
+        default=None, option=Option("Tab-separated file: class number, folder name, label.", "path")
     )
     limit: int | None = requested(
-        default=None, option=Option("Evaluate N images, chosen by a hash of their ids.", "integer", "N", least=1)
+        default=None, option=Option("Evaluate a fixed random subset of N images.", "integer", "N", least=1)
+    )
+    images_root: str | None = requested(
+        default=None, option=Option("The folder of the pictures, where they do not lie beside their labels.", "path")
     )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", str(self.source))
-        object.__setattr__(self, "classes", None if self.classes is None else str(self.classes))
+        for name in ("classes", "images_root"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else str(value))
         if self.limit is not None:
             check_integer("limit", self.limit, 1)
 
@@ -58,7 +64,8 @@ class DataRequest:
         """
         if not fetch and not is_at_hand(self.source):
             raise DataError(f"{self.source} is not on this machine")
-        return open_data(self.source, split=split, limit=self.limit, classes=self.classes)
+        own = {"limit": self.limit, "classes": self.classes, "images_root": self.images_root}
+        return open_data(self.source, split=split, **own)
 
     def found_from(self, folder: str) -> DataRequest:
         """The same, with relative paths that lead nowhere from here taken from another folder.
@@ -72,7 +79,8 @@ class DataRequest:
             source = f"{prefix}:{_from(folder, path)}" if path else self.source
         else:
             source = _from(folder, self.source) or self.source
-        return replace(self, source=source, classes=_from(folder, self.classes))
+        others = {name: _from(folder, getattr(self, name)) for name in ("classes", "images_root")}
+        return replace(self, source=source, **others)
 
     def as_json(self) -> dict[str, Any]:
         """The fields that differ from their defaults, and the source."""

@@ -27,6 +27,8 @@ class Source:
         corrupted_as: the row that reads corrupted images made from it; None where it holds corrupted ones itself.
         weights: the weights that come with it: a network takes them where none are named. None where there are none.
         preset: the training recipe that is taken where none is named.
+        task: what its labels are for, a row of `robustbench_bi.tasks.TASKS`.
+        images_root: whether its pictures may lie apart from its labels.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Source:
     corrupted_as: str | None = "imagenet-c"
     weights: str | None = None
     preset: str = "paper"
+    task: str = "classification"
+    images_root: bool = False
 
 
 SOURCES = Table(
@@ -99,6 +103,17 @@ SOURCES = Table(
             "ten ImageNet classes, short side 320, downloaded where PATH does not hold them",
             part_of_imagenet="10 of 1,000 classes",
             download_folder="imagenette2-320",
+        ),
+        Source(
+            "coco",
+            "robustbench_bi.data.sources.coco:open_coco",
+            "required",
+            "pictures with boxes and masks, in COCO's layout: PATH is COCO's folder (val2017) or an annotation file",
+            mce_applies=False,
+            corrupted_as=None,
+            preset="detection",
+            task="detection",
+            images_root=True,
         ),
     ],
 )

@@ -61,6 +61,22 @@ def _declared_options() -> dict[str, Decorator]:
 FIRST = ("models", "weights", "data", "classes", "limit", "suite")
 EVAL_OPTIONS: dict[str, Decorator] = {**_declared_options(), "quiet": QUIET, "as_json": JSON}
 
+FOR_DETECTION = ("images_root",)
+"""Options that `eval` has no use for."""
+
+FOR_CLASSIFICATION = (
+    "models",
+    "weights",
+    "data",
+    "classes",
+    "mean",
+    "std",
+    "input_size",
+    "resize_size",
+    "interpolation",
+)
+"""Options that `detect` has no use for, or words of its own."""
+
 RUNNING = ("limit", "seed", "device", "batch_size", "workers", "precision", "classes", "skip_broken")
 
 

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from robustbench_bi.commands.eval_options import EVAL_OPTIONS, eval_options
+from robustbench_bi.commands.eval_options import EVAL_OPTIONS, FOR_DETECTION, eval_options
 from robustbench_bi.commands.output import about, print_json, print_summary
 from robustbench_bi.commands.terminal import cell_progress
 
 if TYPE_CHECKING:
+    from robustbench_bi.evaluation.request import EvalRequest
     from robustbench_bi.evaluation.sharing import Share
     from robustbench_bi.runs.run import Run
 
 
 @click.command("eval")
-@eval_options([*EVAL_OPTIONS])
+@eval_options([name for name in EVAL_OPTIONS if name not in FOR_DETECTION])
 def evaluate(
     models: tuple[str, ...], data: str, weights: tuple[str, ...], quiet: bool, as_json: bool, **options: Any
 ) -> None:
@@ -26,12 +27,17 @@ def evaluate(
     Saves every prediction under --out, one folder per run. Run the same command to resume a run that was stopped.
     Processes started by torchrun, srun or a SLURM job array share the work; see docs/scale.md.
     """
+    from robustbench_bi.evaluation.request import EvalRequest
+
+    run_request(EvalRequest.of(models, data, weights=weights or None, **options), quiet, as_json)
+
+
+def run_request(request: EvalRequest, quiet: bool, as_json: bool) -> None:
+    """Evaluate, and print the summary of each run: what `eval` and `detect` do."""
     from robustbench_bi.analysis.summary import summary_frame
     from robustbench_bi.evaluation.loop import evaluate_request
-    from robustbench_bi.evaluation.request import EvalRequest
     from robustbench_bi.evaluation.sharing import share_of_environment
 
-    request = EvalRequest.of(models, data, weights=weights or None, **options)
     share = share_of_environment()
     quiet = quiet or share.follows or share.local_rank > 0
     if share.count > 1 and not quiet:

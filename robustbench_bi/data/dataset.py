@@ -140,9 +140,7 @@ class Dataset:
             return self.objects.sizes_of(self.image_ids)
         return None if self.native_size is None else np.full((len(self), 2), self.native_size, dtype=np.int32)
 
-    def read(
-        self, rows: ArrayLike, preprocessing: Preprocessing | None, cell: Cell = CLEAN, workers: int = 0
-    ) -> Any:
+    def read(self, rows: ArrayLike, preprocessing: Preprocessing | None, cell: Cell = CLEAN, workers: int = 0) -> Any:
         """Decode images and bring them to the model's side.
 
         Args:

@@ -64,8 +64,7 @@ class DataRequest:
         """
         if not fetch and not is_at_hand(self.source):
             raise DataError(f"{self.source} is not on this machine")
-        own = {"limit": self.limit, "classes": self.classes, "images_root": self.images_root}
-        return open_data(self.source, split=split, **own)
+        return open_data(self.source, split=split, limit=self.limit, classes=self.classes, images_root=self.images_root)
 
     def found_from(self, folder: str) -> DataRequest:
         """The same, with relative paths that lead nowhere from here taken from another folder.
@@ -79,8 +78,8 @@ class DataRequest:
             source = f"{prefix}:{_from(folder, path)}" if path else self.source
         else:
             source = _from(folder, self.source) or self.source
-        others = {name: _from(folder, getattr(self, name)) for name in ("classes", "images_root")}
-        return replace(self, source=source, **others)
+        classes, images_root = (_from(folder, path) for path in (self.classes, self.images_root))
+        return replace(self, source=source, classes=classes, images_root=images_root)
 
     def as_json(self) -> dict[str, Any]:
         """The fields that differ from their defaults, and the source."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robustbench_bi.data import Dataset
 from robustbench_bi.data.broken import without_broken
-from robustbench_bi.data.preprocess import Preprocessing, normalise, preprocessing_of
+from robustbench_bi.data.preprocess import Cut, Preprocessing, normalise, preprocessing_of
 from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.evaluation.configure import configure_run
 from robustbench_bi.evaluation.request import EvalRequest
@@ -38,6 +38,11 @@ class Subject:
     network: nn.Module
     preprocessing: Preprocessing
     config: EvalConfig
+
+    @property
+    def cut(self) -> Cut:
+        """How its images are cut."""
+        return self.preprocessing.cut
 
     @property
     def name(self) -> str:

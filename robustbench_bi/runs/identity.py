@@ -40,6 +40,8 @@ class OfTheImages:
         n: images a cell.
         num_classes: classes of the data.
         class_set: "imagenet-1k" where these are ImageNet's 1000, else "other".
+        truth_hash: SHA-256 of the objects in them, where the task is detection.
+        objects, object_classes: how many they are, and of how many classes.
     """
 
     data: str = identity()
@@ -47,6 +49,9 @@ class OfTheImages:
     n: int = identity()
     num_classes: int = identity(compared="must agree", words="the number of classes")
     class_set: str = identity()
+    truth_hash: str = identity(default="", compared="must agree", words="the truth", added=True)
+    objects: int = identity(default=0, added=True)
+    object_classes: int = identity(default=0, added=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,8 @@ class Settings:
         input_size, resize_size: pixels; interpolation, mean, std: as in `Preprocessing`. None: as the network says.
         precision: of the forward pass: "fp32", "bf16" or "fp16".
         task: a row of `robustbench_bi.tasks.TASKS`.
+        score_threshold, max_detections: of a detector: the least score that it gives, and how many a picture.
+        min_size, max_size: to which a detector enlarges or shrinks a picture's sides, pixels.
         device, batch_size, workers: as chosen.
     """
 
@@ -93,6 +95,10 @@ class Settings:
         option=Option("Override the model's channel standard deviations.", "numbers"),
     )
     task: str = identity(default=DEFAULT, compared="must agree", words="the task", added=True)
+    score_threshold: float | None = identity(default=None, compared="noted", added=True)
+    max_detections: int | None = identity(default=None, compared="noted", added=True)
+    min_size: int | None = identity(default=None, compared="noted", added=True)
+    max_size: int | None = identity(default=None, compared="noted", added=True)
     device: str = recorded(default="auto", option=Option("auto, cpu, cuda, cuda:1, …"))
     batch_size: int = recorded(default=64, option=Option("", "integer", "N", least=1))
     workers: int | None = recorded(

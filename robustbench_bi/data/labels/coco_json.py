@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ def _rows(
             continue
         _check_place(box, sizes[image], identifier, image)
         width, height = sizes[image]
-        mask = _mask(entry.get("segmentation"), height, width, lambda text, own=identifier: f"annotation {own}: {text}")
+        mask = _mask(entry.get("segmentation"), height, width, identifier)
         area = entry.get("area", box[2] * box[3])
         if not is_number(area) or not math.isfinite(area) or area < 0:
             raise DataError(f"the area of annotation {identifier} must be a number of pixels, got {area!r}")
@@ -171,14 +171,14 @@ def _check_place(box: Sequence[float], size: tuple[int, int], identifier: int, i
         )
 
 
-def _mask(stored: Any, height: int, width: int, said: Callable[[str], str]) -> str:
+def _mask(stored: Any, height: int, width: int, identifier: int) -> str:
     """A mask as text, empty where there is none."""
     if not stored:
         return ""
     try:
         return to_text(_runs(stored, height, width))
     except DataError as error:
-        raise DataError(said(str(error))) from None
+        raise DataError(f"segmentation of annotation {identifier}: {error}") from None
 
 
 def _runs(stored: Any, height: int, width: int) -> Runs:

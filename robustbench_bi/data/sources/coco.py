@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,77 +42,93 @@ def open_coco(path: str, *, split: Split = "evaluation", classes: Path | None = 
         expected = "COCO's folder with annotations/instances_val2017.json, or an annotation file"
         raise DataError(f"there is no {file}; expected {expected}")
     annotations = read_annotations(file, least_side=1.0 if split == "training" else 0.0)
-    return _dataset(path, annotations, _picture_folder(file, annotations))
+    return _Pictures(path, annotations, _folder_of(file, annotations)).dataset()
 
 
-def _picture_folder(file: Path, annotations: Annotations) -> Path | DataError:
+def _folder_of(file: Path, annotations: Annotations) -> Path | DataError:
     """The folder in which the first picture is; or the error that there is none."""
     first = next(iter(annotations.files.values()))
     named = file.stem.removeprefix("instances_")
     places = [file.parent, file.parent.parent / named, file.parent / named]
     found = next((place for place in places if (place / first).is_file()), None)
     shown = ", ".join(str(place) for place in places)
-    return found or DataError(f"{first} of {file} is in none of {shown}; say where pictures lie by --images-root")
+    return found or DataError(f"{first} of {file} is in none of {shown}; name its folder with --images-root")
 
 
-def _dataset(name: str, annotations: Annotations, root: Path | DataError) -> Dataset:
-    files, objects = annotations.files, annotations.objects
+@dataclass(frozen=True, eq=False)
+class _Pictures:
+    """Annotated pictures in a folder; or the error that says why there is none, raised when one is wanted."""
 
-    def path_of(image_id: int) -> Path:
-        if isinstance(root, DataError):
-            raise root
-        return root / files[image_id]
+    name: str
+    annotations: Annotations
+    root: Path | DataError
 
-    def read(image_id: int) -> NDArray[np.uint8]:
-        picture = open_image(image_id)
-        if (why := _other_size(picture, objects.sizes[image_id])) is not None:
-            raise DataError(f"{path_of(image_id)} {why}")
+    def dataset(self) -> Dataset:
+        """The pictures as a data set."""
+        image_ids = np.array(sorted(self.annotations.files), dtype=np.int64)
+        return Dataset(
+            name=self.name,
+            image_ids=image_ids,
+            labels=np.zeros(len(image_ids), dtype=np.int32),
+            class_names=self.annotations.class_names,
+            load=self.load,
+            describe=self.describe,
+            check=self.check,
+            open_image=lambda image_id: open_rgb(self.path(image_id)),
+            list_names=lambda image_ids: (self.annotations.files[image_id] for image_id in image_ids.tolist()),
+            objects=self.annotations.objects,
+            at=self.at,
+        )
+
+    def path(self, image_id: int) -> Path:
+        """Where a picture lies."""
+        if isinstance(self.root, DataError):
+            raise self.root
+        return self.root / self.annotations.files[image_id]
+
+    def load(self, image_ids: NDArray[np.int64], _: Any, __: Cell, workers: int) -> list[NDArray[np.uint8]]:
+        """Whole pictures, (3, H, W) each."""
+        return in_threads(self.read, image_ids.tolist(), workers)
+
+    def read(self, image_id: int) -> NDArray[np.uint8]:
+        """A whole picture."""
+        picture = open_rgb(self.path(image_id))
+        if (why := self.other_size(image_id, picture)) is not None:
+            raise DataError(f"{self.path(image_id)} {why}")
         return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
-    def load(image_ids: NDArray[np.int64], _: Any, __: Cell, workers: int) -> list[NDArray[np.uint8]]:
-        return in_threads(read, image_ids.tolist(), workers)
+    def describe(self, image_ids: NDArray[np.int64]) -> Iterator[str]:
+        """Names and sizes of files; what is in the pictures has a hash of its own."""
+        files = self.annotations.files
+        return (f"{files[image_id]}\t{file_size(self.path(image_id))}" for image_id in image_ids.tolist())
 
-    def describe(image_ids: NDArray[np.int64]) -> Iterator[str]:
-        return (f"{files[image_id]}\t{file_size(path_of(image_id))}" for image_id in image_ids.tolist())
+    def check(self, image_ids: NDArray[np.int64], _: Collection[Cell], workers: int) -> list[Broken]:
+        """Pictures that cannot be read, or are of another size than annotated."""
+        found = in_threads(self.broken, image_ids.tolist(), workers)
+        return [own for own in found if own is not None]
 
-    def check(image_ids: NDArray[np.int64], _: Collection[Cell], workers: int) -> list[Broken]:
-        def broken(image_id: int) -> Broken | None:
-            path = path_of(image_id)
-            why = why_broken(path)
-            if why is None:
-                with Image.open(path) as picture:
-                    why = _other_size(picture, objects.sizes[image_id])
-            return None if why is None else Broken(image_id, str(path), why)
+    def broken(self, image_id: int) -> Broken | None:
+        """Why a picture cannot be used; None where it can."""
+        path = self.path(image_id)
+        why = why_broken(path)
+        if why is None:
+            with Image.open(path) as picture:
+                why = self.other_size(image_id, picture)
+        return None if why is None else Broken(image_id, str(path), why)
 
-        return [own for own in in_threads(broken, image_ids.tolist(), workers) if own is not None]
+    def other_size(self, image_id: int, picture: Image.Image) -> str | None:
+        """In words that a picture is of another size than the annotations say; None where it is not."""
+        width, height = self.annotations.objects.sizes[image_id]
+        same = picture.size == (width, height)
+        return None if same else f"is {picture.width}×{picture.height}, and the annotations say {width}×{height}"
 
-    def open_image(image_id: int) -> Image.Image:
-        return open_rgb(path_of(image_id))
+    def at(self, folder: Path) -> Dataset:
+        """The same annotations with the pictures in another folder.
 
-    def at(folder: Path) -> Dataset:
-        first = next(iter(files.values()))
+        Raises:
+            DataError: the first of them is not there.
+        """
+        first = next(iter(self.annotations.files.values()))
         if not os.path.exists(folder / first):  # noqa: PTH110 - pathlib's raises where a name is too long
-            raise DataError(f"{folder} does not hold {first}, the first picture of {name}")
-        return _dataset(name, annotations, folder)
-
-    image_ids = np.array(sorted(files), dtype=np.int64)
-    return Dataset(
-        name=name,
-        image_ids=image_ids,
-        labels=np.zeros(len(image_ids), dtype=np.int32),
-        class_names=annotations.class_names,
-        load=load,
-        describe=describe,
-        check=check,
-        open_image=open_image,
-        list_names=lambda image_ids: (files[image_id] for image_id in image_ids.tolist()),
-        objects=objects,
-        at=at,
-    )
-
-
-def _other_size(picture: Image.Image, annotated: tuple[int, int]) -> str | None:
-    """In words that a picture is of another size than the annotations say; None where it is not."""
-    if picture.size == annotated:
-        return None
-    return f"is {picture.width}×{picture.height}, and the annotations say {annotated[0]}×{annotated[1]}"
+            raise DataError(f"{folder} does not hold {first}, the first picture of {self.name}")
+        return replace(self, root=folder).dataset()

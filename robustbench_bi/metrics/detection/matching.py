@@ -50,8 +50,8 @@ class Masks:
         """The pixels of each."""
         inside = np.arange(len(self.runs)) - np.repeat(self.starts[:-1], np.diff(self.starts))
         numbers = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
-        weights = np.where(inside % 2 == 1, self.runs, 0)
-        return np.bincount(numbers, weights=weights, minlength=len(self.starts) - 1)
+        weights = np.where(inside % 2 == 1, self.runs, 0).astype(np.float64)
+        return np.bincount(numbers, weights=weights, minlength=len(self.starts) - 1).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)

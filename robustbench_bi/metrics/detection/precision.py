@@ -65,13 +65,14 @@ class Precision:
         if self._last and self._last[0] is weights:
             last: Floats = self._last[1]
             return last
-        result = self._accumulated(np.ascontiguousarray(weights, dtype=np.float64), by_category=False)[:, :, 0]
+        result: Floats = self._accumulated(np.ascontiguousarray(weights, dtype=np.float64), by_category=False)[:, :, 0]
         self._last[:] = [weights, result]
         return result
 
     def by_category(self) -> Floats:
         """The numbers of each category, (C, K, 4), each image counted once."""
-        return self._accumulated(np.ones((1, self.n)), by_category=True)[0]
+        numbers: Floats = self._accumulated(np.ones((1, self.n)), by_category=True)[0]
+        return numbers
 
     def _accumulated(self, weights: Floats, by_category: bool) -> Floats:
         from robustbench_bi.metrics.detection.precision_numba_kernels import accumulate, weigh
@@ -84,11 +85,9 @@ class Precision:
             numbers: Floats = accumulate(*parts)
             return numbers
 
-        places = range(len(self.cells))
-        if len(weights) * len(places) == 1:
-            return 100.0 * np.stack([of_cell(place) for place in places], axis=1)
         with ThreadPoolExecutor(available_cores()) as threads:
-            return 100.0 * np.stack(list(threads.map(of_cell, places)), axis=1)
+            numbers: Floats = 100.0 * np.stack(list(threads.map(of_cell, range(len(self.cells)))), axis=1)
+        return numbers
 
     def _events_of(self, place: int) -> Any:
         from robustbench_bi.metrics.detection.precision_numba_kernels import events_of
@@ -97,6 +96,26 @@ class Precision:
             cell = self.cells[place]
             self._events[place] = events_of(cell.hits, cell.left_out, cell.starts, len(THRESHOLDS))
         return self._events[place]
+
+
+@dataclass(frozen=True, eq=False)
+class Undefined:
+    """A number that no cell has, such as the AP of masks where there are none."""
+
+    n: int
+    cells: int
+
+    def value(self) -> Floats:
+        """NaN for each cell (C,)."""
+        return np.full(self.cells, np.nan)
+
+    def resampled(self, weights: Floats) -> Floats:
+        """NaN (R, C)."""
+        return np.full((len(weights), self.cells), np.nan)
+
+    def minus(self, other: Statistic) -> Statistic:
+        """The difference to another run's."""
+        return Difference(self, other)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +141,8 @@ class OneNumber:
 
     def resampled(self, weights: Floats) -> Floats:
         """The number of each cell (R, C) under weightings (R, n)."""
-        return self.of.numbers(weights)[:, :, self.number]
+        numbers: Floats = self.of.numbers(weights)[:, :, self.number]
+        return numbers
 
     def minus(self, other: Statistic) -> Statistic:
         """The difference to another run's."""

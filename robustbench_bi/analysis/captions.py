@@ -39,7 +39,11 @@ def describe_data(config: Mapping[str, Any], n: int) -> str:
         pixels = f"constants of {config['table']}, " + (f"JPEG {config['jpeg']}" if config["jpeg"] else "no JPEG")
         pixels += "" if config["generator"] == "bivo-robust" else f", generator {config['generator']}"
     images = "image" if n == 1 else "images"
-    return f"n = {n:,} {images} of {config['data']}, {config['input_size']} px, {pixels}."
+    size = "native size" if config["input_size"] is None else f"{config['input_size']} px"
+    objects = ""
+    if config.get("truth_hash"):
+        objects = f" with {config['objects']:,} objects of {config['object_classes']} classes"
+    return f"n = {n:,} {images} of {config['data']}{objects}, {size}, {pixels}."
 
 
 def describe_means(severities: Sequence[int]) -> str:

@@ -151,6 +151,10 @@ def _prepare(request: EvalRequest, dataset: Dataset, share: Share) -> tuple[Data
         task_of({"task": request.task}).load("try_out")(
             subject, reader.batch(image, cells[0], dataset.image_ids[:1], subject.config)
         )
+        if dataset.objects is not None:
+            from robustbench_bi.evaluation.box_scale import check_scale
+
+            check_scale(subject, dataset)
     return dataset, subjects
 
 

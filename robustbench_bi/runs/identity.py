@@ -50,8 +50,8 @@ class OfTheImages:
     num_classes: int = identity(compared="must agree", words="the number of classes")
     class_set: str = identity()
     truth_hash: str = identity(default="", compared="must agree", words="the truth", added=True)
-    objects: int = identity(default=0, added=True)
-    object_classes: int = identity(default=0, added=True)
+    objects: int = identity(default=0, compared="must agree", words="the number of objects", added=True)
+    object_classes: int = identity(default=0, compared="must agree", words="the number of their classes", added=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,7 +91,8 @@ class Truth:
         columns = {name: own[name].to_numpy()[order] for name in ("x", "y", "width", "height", "area", "crowd", "mask")}
         boxes = np.stack([columns[name] for name in ("x", "y", "width", "height")], axis=1).astype(np.float64)
         sorted_by = image[order].astype(np.int64), category[order]
-        return cls(image_ids, pixels, categories, *sorted_by, boxes, columns["area"], columns["crowd"], columns["mask"])
+        area, crowd = columns["area"].astype(np.float64), columns["crowd"].astype(bool)
+        return cls(image_ids, pixels, categories, *sorted_by, boxes, area, crowd, columns["mask"])
 
     @property
     def has_masks(self) -> bool:
@@ -180,6 +181,8 @@ class Cell:
         outside = (self.area < least) | (self.area > most)
         sizes: tuple[Any, ...] = (outside, self.truth.ignored(size), self.truth.crowd, THRESHOLDS)
         hits, left_out = match(self.overlaps, self.starts, self.found_start, self.object_start, *sizes)
-        order = np.lexsort((-self.score, self.category))
+        # What no threshold counts moves nothing; of one size, that is most.
+        counted = np.flatnonzero(left_out != 2 ** len(THRESHOLDS) - 1)
+        order = counted[np.lexsort((-self.score[counted], self.category[counted]))]
         starts = np.searchsorted(self.category[order], np.arange(self.truth.categories + 1))
         return Matched(self.image[order].astype(np.int32), starts, hits[order], left_out[order])

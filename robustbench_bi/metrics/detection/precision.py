@@ -137,7 +137,8 @@ class OneNumber:
 
     def value(self) -> Floats:
         """The number of each cell (C,)."""
-        return self.resampled(np.ones((1, self.n)))[0]
+        value: Floats = self.resampled(np.ones((1, self.n)))[0]
+        return value
 
     def resampled(self, weights: Floats) -> Floats:
         """The number of each cell (R, C) under weightings (R, n)."""

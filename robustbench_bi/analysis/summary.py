@@ -91,7 +91,7 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurement
         describe_means(run.config["severities"]),
         describe_intervals(resampling, found.task.primary),
     )
-    return Measurements(frame, found.task, " ".join(caption))
+    return Measurements(frame, found.task, " ".join(caption), tuple(found.task.remarks(found.records)))
 
 
 def _named_for_detection(group: Group, config: Mapping[str, Any], found: Measured) -> Group:

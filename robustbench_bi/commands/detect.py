@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from robustbench_bi.commands import completion
 from robustbench_bi.commands.eval_options import EVAL_OPTIONS, FOR_CLASSIFICATION, eval_options
-from robustbench_bi.commands.evaluate import run_request
+from robustbench_bi.commands.evaluate import run_requests
 
 
 @click.command()
@@ -49,4 +50,5 @@ def detect(
     """
     from robustbench_bi.evaluation.detect import detection_request
 
-    run_request(detection_request(models, data, weights=weights or None, **options), quiet, as_json)
+    request = detection_request(models, data, weights=weights or None, **options)
+    run_requests({data: request}, Path(request.out), quiet, as_json, board=False)

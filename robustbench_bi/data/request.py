@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from robustbench_bi.data import SOURCES, Dataset, Split, expand_user, open_data
+from robustbench_bi.data import SOURCES, Dataset, Split, expand_user, find_source, open_data
+from robustbench_bi.data.containers.folders import existing_folder
 from robustbench_bi.data.download import is_at_hand
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.checks import check_integer
@@ -66,6 +67,17 @@ class DataRequest:
             raise DataError(f"{self.source} is not on this machine")
         return open_data(self.source, split=split, limit=self.limit, classes=self.classes, images_root=self.images_root)
 
+    def check_source(self) -> None:
+        """Refuse a source that is not there, before the libraries are imported that read it.
+
+        Raises:
+            UnknownNameError, InputError: as `open_data`.
+            DataError: a folder of images is not there.
+        """
+        row, path = find_source(self.source)
+        if row.name == "folder" and path is not None:
+            existing_folder(path)
+
     def found_from(self, folder: str) -> DataRequest:
         """The same, with relative paths that lead nowhere from here taken from another folder.
 
@@ -75,10 +87,10 @@ class DataRequest:
         """
         prefix, _, path = self.source.partition(":")
         if prefix in SOURCES:
-            source = f"{prefix}:{_from(folder, path)}" if path else self.source
+            source = f"{prefix}:{found_path(folder, path)}" if path else self.source
         else:
-            source = _from(folder, self.source) or self.source
-        classes, images_root = (_from(folder, path) for path in (self.classes, self.images_root))
+            source = found_path(folder, self.source) or self.source
+        classes, images_root = (found_path(folder, path) for path in (self.classes, self.images_root))
         return replace(self, source=source, classes=classes, images_root=images_root)
 
     def as_json(self) -> dict[str, Any]:
@@ -92,8 +104,13 @@ class DataRequest:
         return cls(**stored)
 
 
-def _from(folder: str, path: str | None) -> str | None:
-    """A path, or where it lies in a folder if it is only there."""
+def found_path(folder: str, path: str | None) -> str | None:
+    """A path, or where it lies in a folder if it is only there.
+
+    Example:
+        >>> found_path("/data", "absent.tsv"), found_path("/data", None)
+        ('absent.tsv', None)
+    """
     if not path or not folder or _exists(path):
         return path
     elsewhere = str(Path(folder, path))

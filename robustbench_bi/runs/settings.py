@@ -35,7 +35,9 @@ class Settings:
         device, batch_size, workers: as chosen.
     """
 
-    severities: tuple[int, ...] = identity(default=SEVERITIES, option=Option('Such as "1-5" or "1,3,5".', shown="1-5"))
+    severities: tuple[int, ...] = identity(
+        default=SEVERITIES, option=Option('Such as "1-5" or "1,3,5".', shown="1-5", commas=True)
+    )
     table: str = identity(
         default="auto",
         compared="must agree",
@@ -87,12 +89,12 @@ class Settings:
     mean: tuple[float, ...] | None = identity(
         default=None,
         compared="normalisation",
-        option=Option("Override the model's channel means, such as 0.5,0.5,0.5.", "numbers"),
+        option=Option("Override the model's channel means, such as 0.5,0.5,0.5.", "numbers", commas=True),
     )
     std: tuple[float, ...] | None = identity(
         default=None,
         compared="normalisation",
-        option=Option("Override the model's channel standard deviations.", "numbers"),
+        option=Option("Override the model's channel standard deviations.", "numbers", commas=True),
     )
     task: str = identity(default=DEFAULT, compared="must agree", words="the task", added=True)
     score_threshold: float | None = identity(default=None, compared="noted", added=True)

@@ -21,6 +21,7 @@ row, and its functions in `metrics`; `robustbench_bi.tasks.classification` is an
   column for each measure, or for what else is wanted of a cell. `images` is `Run.images()`, `names` the run's cells.
 - `KEEPS_TRUTH`, where it is true: a run has a `truth.parquet`, and `arrange` and `cells` take the function `Run.truth`
   as a last argument.
+- `remarks(records)`, where there is one: sentences on the records that a summary must not leave out.
 - `keep(records, grid)` → `Kept`: what a baseline of the gate keeps of a run, enough to compute the primary number again
   from any weighting of the images.
 - `pack(kept)` → what is written of it in the baseline's file, as JSON: fields of the whole, and fields of each cell.
@@ -42,6 +43,7 @@ from robustbench_bi.ground.registry import Table
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
     from robustbench_bi.metrics.statistics import Floats, Statistic
@@ -139,6 +141,11 @@ class Task:
     def keeps_truth(self) -> bool:
         """Whether its runs keep the truth once, in a file of its own."""
         return bool(getattr(importlib.import_module(self.code), "KEEPS_TRUTH", False))
+
+    def remarks(self, records: pd.DataFrame) -> list[str]:
+        """Sentences on the records of a run that its summary must not leave out."""
+        found = getattr(importlib.import_module(self.code), "remarks", None)
+        return [] if found is None else list(found(records))
 
     def has(self, extra: str) -> bool:
         """Whether a report of this task has a part that not every task has.

@@ -67,6 +67,8 @@ KEEPS_TRUTH = True
 
 # A mask as a probability is inside from here on, as torchvision's detectors are scored.
 _INSIDE = 0.5
+# torchvision's detectors drop what scores less.
+_LOW = 0.0501
 
 
 def try_out(asked: Any, images: Sequence[Tensor]) -> None:
@@ -175,6 +177,16 @@ def _masks(stored: Any, count: int, size: tuple[int, ...], said: str) -> NDArray
         raise ModelOutputError(f"{said} masks must be {(count, *size)}, the picture's size, got {masks.shape}")
     inside = masks.astype(bool) if masks.dtype.kind in "biu" else masks >= _INSIDE
     return np.array([to_text(of_bitmap(mask)) for mask in inside] + [None], dtype=object)[:count]
+
+
+def remarks(records: pd.DataFrame) -> list[str]:
+    """What a reader should know of a run's detections, a sentence each."""
+    if not len(records):
+        return ["The detector found nothing in any picture."]
+    lowest = float(records["score"].min())
+    if lowest <= _LOW:
+        return []
+    return [f"The lowest score is {lowest:.2f}: detections below it were dropped, which lowers AP."]
 
 
 class Found:

@@ -13,6 +13,7 @@ import torch
 from click.testing import CliRunner
 
 import robustbench_bi as rb
+from robustbench_bi.analysis import comparison_frame, summary_frame
 from robustbench_bi.cli import cli
 from robustbench_bi.errors import DataError, InputError, ModelOutputError, RunMismatchError
 from robustbench_bi.evaluation import Share
@@ -142,6 +143,12 @@ def test_a_cell_without_detections_is_zero(data, tmp_path):
     run = rb.detect(nothing, data, suite="fog", severities=1, out=tmp_path)
     assert run.cells()[["AP", "AR"]].to_numpy().tolist() == [[0, 0], [0, 0]]
     assert run.cells()["mask_AP"].isna().all()
+    assert summary_frame(run).notes == ("The detector found nothing in any picture.",)
+
+
+def test_a_detector_that_drops_low_scores_is_told_of(run):
+    assert run.records()["score"].min() > 0.1
+    assert "detections below it were dropped, which lowers AP" in summary_frame(run).notes[0]
 
 
 def answers(**change):
@@ -298,15 +305,11 @@ def test_runs_of_other_objects_cannot_be_compared(run, data, tmp_path):
     stored["annotations"][0]["bbox"][2] += 1
     (folder / "other.json").write_text(json.dumps(stored))
     other = rb.detect(coloured_boxes.find, f"coco:{folder / 'other.json'}", out=tmp_path, block_size=2, **CELLS)
-    from robustbench_bi.analysis import comparison_frame
-
     with pytest.raises(RunMismatchError, match="the truth"):
         comparison_frame([other], run)
 
 
 def test_a_summary_names_mpc_by_the_protocol_alone(run, data, tmp_path):
-    from robustbench_bi.analysis import summary_frame
-
     frame = summary_frame(run).frame.set_index("name")
     name = "mPC* (over 3 of 15 corruptions, 6 of their 15 cells)"
     assert frame.loc[name, "relative"] == pytest.approx(100 * frame.loc[name, "AP"] / frame.loc["clean", "AP"])

@@ -9,7 +9,7 @@ import click
 
 from robustbench_bi.commands import completion
 from robustbench_bi.commands.eval_options import EVAL_OPTIONS, FOR_CLASSIFICATION, eval_options
-from robustbench_bi.commands.evaluate import run_requests
+from robustbench_bi.commands.running import run_requests
 
 
 @click.command()

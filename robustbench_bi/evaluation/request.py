@@ -185,7 +185,7 @@ class EvalRequest(Settings):
             >>> EvalRequest.of(["resnet50"], "photos", weights="r50.pth", severities="1,5", limit=8).as_options()
             {'severities': [1, 5], 'model': ['resnet50'], 'weights': ['r50.pth'], 'data': ['photos'], 'limit': 8}
         """
-        usual = EvalRequest(models=self.models)
+        usual = EvalRequest(models=self.models, task=self.task)
         own, default = ({**vars(request.data), **vars(request)} for request in (self, usual))
         found = {name: value for name, value in own.items() if value != default[name]}
         found["models"] = [model for model in self.models if isinstance(model, str)]

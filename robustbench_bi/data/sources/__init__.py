@@ -111,7 +111,6 @@ SOURCES = Table(
             "pictures with boxes and masks, in COCO's layout: PATH is COCO's folder (val2017) or an annotation file",
             mce_applies=False,
             corrupted_as=None,
-            preset="detection",
             task="detection",
             images_root=True,
         ),

@@ -44,7 +44,7 @@ def apart(config: Mapping[str, Any], other: Mapping[str, Any], across: Sequence[
         if field == IMAGES:
             return _images_apart(config, other)
         if "{}" not in declared.words:  # no value that would say anything, such as a hash
-            return declared.words, "with another"
+            return declared.words, "with its own"
         return tuple(declared.said_of(_CALLED.get(value, value)) for value in (own, others))  # type: ignore[return-value]
     return None
 

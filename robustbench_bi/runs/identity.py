@@ -61,19 +61,19 @@ class OfTheImages:
     class_space: str | None = identity(
         default=None,
         compared="must agree",
-        words="in the class space {}",
-        without="without a choice of class space",
+        words="with the {} class space",
+        without="with the class space of the data",
         added=True,
     )
     answers: dict[str, Any] | None = identity(
-        default=None, compared="must agree", words="with one choice of the answers that compete and count", added=True
+        default=None, compared="must agree", words="with other competing or accepted classes", added=True
     )
-    border: int = identity(default=0, compared="must agree", words="with {} pixels cut off at the border", added=True)
+    border: int = identity(default=0, compared="must agree", words="with {} pixels of border cut off", added=True)
     clean_hash: str = identity(default="", compared="noted", added=True)
     left_out: dict[str, int] | None = identity(default=None, compared="noted", added=True)
-    truth_hash: str = identity(default="", compared="must agree", words="with one state of the truth", added=True)
-    objects: int = identity(default=0, compared="must agree", words="on {} objects", added=True)
-    object_classes: int = identity(default=0, compared="must agree", words="with {} classes of objects", added=True)
+    truth_hash: str = identity(default="", compared="must agree", words="with other annotations", added=True)
+    objects: int = identity(default=0, compared="must agree", words="with {} objects", added=True)
+    object_classes: int = identity(default=0, compared="must agree", words="with objects of {} classes", added=True)
 
 
 @dataclass(frozen=True, kw_only=True)

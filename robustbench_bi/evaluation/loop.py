@@ -112,9 +112,18 @@ def evaluate_models(
 
 
 def evaluate_request(
-    request: EvalRequest, *, progress: Callable[[Progress], None] | None = None, share: Share = ALONE
+    request: EvalRequest,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    share: Share = ALONE,
+    ready: Callable[[], None] | None = None,
 ) -> list[Run]:
-    """Do what a request says; see `evaluate_models`."""
+    """Do what a request says; see `evaluate_models`.
+
+    Args:
+        request, progress, share: as there.
+        ready: called before the first cell-block, when all that can be refused has been; not where none is missing.
+    """
     with unchanged(request.models):
         dataset = request.data.open()
         dataset, subjects = _prepare(request, dataset, share)
@@ -122,7 +131,10 @@ def evaluate_request(
             Candidate(subject, open_folder(Path(request.out), subject.config, dataset, share)) for subject in subjects
         ]
         try:
-            _Loop(request, dataset, candidates, progress, share).run()
+            loop = _Loop(request, dataset, candidates, progress, share)
+            if ready is not None and any(one.candidates for one in loop.cell_blocks):
+                ready()
+            loop.run()
         finally:
             for candidate in candidates:
                 close_folder(candidate.run, share)

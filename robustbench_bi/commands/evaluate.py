@@ -23,8 +23,8 @@ def evaluate(
 ) -> None:
     """Evaluate networks on clean and corrupted images.
 
-    Keeps every prediction under --out, one folder a run; the same command continues a run that was stopped. Processes
-    that torchrun, srun or a SLURM job array starts share the work; docs/scale.md describes it.
+    Saves every prediction under --out, one folder per run. Run the same command to resume a run that was stopped.
+    Processes started by torchrun, srun or a SLURM job array share the work; see docs/scale.md.
     """
     from robustbench_bi.analysis.summary import summary_frame
     from robustbench_bi.evaluation.loop import evaluate_request

@@ -34,10 +34,10 @@ class DataRequest:
 
     source: str = requested(default="demo")
     classes: str | None = requested(
-        default=None, option=Option("Tab-separated: class number, folder name, label.", "path")
+        default=None, option=Option("Tab-separated file: class number, folder name, label.", "path")
     )
     limit: int | None = requested(
-        default=None, option=Option("Evaluate N images, chosen by a hash of their ids.", "integer", "N", least=1)
+        default=None, option=Option("Evaluate a fixed random subset of N images.", "integer", "N", least=1)
     )
 
     def __post_init__(self) -> None:

@@ -54,8 +54,8 @@ class EvalRequest(Settings):
 
     models: Sequence[str | nn.Module] = requested(
         option=Option(
-            "A row of `list models`, timm:NAME, torchvision:NAME, or your own package.module:function. Repeatable: "
-            "several models share every corrupted batch.",
+            "A name from `list models`, timm:NAME, torchvision:NAME, or your own package.module:function. Repeat it to "
+            "evaluate several models on the same corrupted batches.",
             metavar="NAME",
             name="model",
             multiple=True,
@@ -65,8 +65,9 @@ class EvalRequest(Settings):
     weights: str | Sequence[str | None] | None = requested(
         default=None,
         option=Option(
-            "A checkpoint (.pth, .pt, .safetensors), a torchvision weights name, pretrained, none (random), or demo: "
-            "one for all models, or one for each. The demo data default to demo; your own function brings its own.",
+            "A checkpoint (.pth, .pt, .safetensors), a torchvision weights name, pretrained, none (random) or demo. "
+            "Give one for all models or one for each. Defaults to demo on the demo data; your own function loads its "
+            "own.",
             metavar="W",
             multiple=True,
         ),
@@ -74,7 +75,7 @@ class EvalRequest(Settings):
     data: DataRequest = requested(
         default=DataRequest(),
         option=Option(
-            "A folder of class folders, or a source such as imagenet-c:PATH; see `list data`.",
+            "A folder with one subfolder per class, or a source such as imagenet-c:PATH; see `list data`.",
             metavar="SOURCE",
             shown="demo",
             complete="sources",
@@ -82,13 +83,11 @@ class EvalRequest(Settings):
     )
     suite: str | Sequence[str] = requested(
         default="imagenet-c",
-        option=Option(
-            "A suite, a category, or corruption names with commas; see `bivo-robust list suites`.", complete="suites"
-        ),
+        option=Option("A suite, a category or comma-separated corruptions; see `list suites`.", complete="suites"),
     )
     out: str | Path = requested(default="runs", option=Option("Folder of runs.", "path"))
     skip_broken: bool = requested(
-        default=False, option=Option("Leave out images that cannot be decoded, and say so.", "flag")
+        default=False, option=Option("Skip images that cannot be decoded, and report them.", "flag")
     )
     block_size: int = requested(default=BLOCK_SIZE)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from robustbench_bi.commands.eval_options import EVAL_OPTIONS, eval_options
-from robustbench_bi.commands.output import about, print_json, print_summary
+from robustbench_bi.commands.output import about, described, print_json, print_summary
 from robustbench_bi.commands.terminal import cell_progress
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def evaluate(
         return
     summaries = [(run, summary_frame(run)) for run in runs]
     if as_json:
-        print_json([{**about(run), "summary": summary.frame, "cells": run.cells()} for run, summary in summaries])
+        print_json([{**about(run), **described(summary), "cells": run.cells()} for run, summary in summaries])
         return
     for number, (run, summary) in enumerate(summaries):
         if number:

@@ -49,9 +49,10 @@ def report(runs: tuple[Path, ...], baseline: Path | None, out: Path, form: Any, 
     if baseline is not None and len(named) == 1:
         raise OneLineError("a report with --baseline needs at least one run beside the baseline, got none")
     opened = [open_run(path) for path in named.values()]
-    made = write_report(opened, out, form=form, open_pictures=pictures_of if pictures else None)
+    shown = pictures_of if pictures else None
+    made = write_report(opened, out, form=form, open_pictures=shown, baseline_named=baseline is not None)
     if made.bars is not None:
-        click.echo(f"Compared with {made.models[0]}: {', '.join(made.models[1:])}")
+        click.echo(f"Compared with {made.models[0]} ({made.baseline_words}): {', '.join(made.models[1:])}")
         for note in made.bars.notes:
             click.echo(note)
     click.echo(f"Written: {out} ({out.stat().st_size / 1000:,.0f} kB)")

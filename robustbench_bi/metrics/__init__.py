@@ -28,10 +28,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robustbench_bi.metrics.accuracy import top1, top5
-    from robustbench_bi.metrics.calibration import expected_calibration_error, negative_log_likelihood
     from robustbench_bi.metrics.bounded import bounded_interval, wilson_interval
+    from robustbench_bi.metrics.calibration import (
+        calibrated_level,
+        calibration_bias,
+        calibration_scores,
+        expected_calibration_error,
+        negative_log_likelihood,
+    )
     from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, image_interval
-    from robustbench_bi.metrics.paired import holm, mcnemar
+    from robustbench_bi.metrics.paired import holm, mcnemar, paired_t_test
+    from robustbench_bi.metrics.pairing import agreeing
     from robustbench_bi.metrics.robustness import (
         alexnet_errors,
         corruption_errors,
@@ -42,6 +49,7 @@ if TYPE_CHECKING:
         relative_mean_corruption_error,
     )
     from robustbench_bi.metrics.spectra import Spectra, measure_spectra
+    from robustbench_bi.metrics.statistics import ImageMeans, Shares, bounds_of
 
 
 @dataclass(frozen=True)
@@ -191,11 +199,18 @@ def load_scores(name: str) -> Callable[[pd.DataFrame], NDArray[np.float64]]:
 
 
 _HOMES = {
+    "ImageMeans": "robustbench_bi.metrics.statistics",
     "Resampling": "robustbench_bi.metrics.intervals",
+    "Shares": "robustbench_bi.metrics.statistics",
     "Spectra": "robustbench_bi.metrics.spectra",
+    "agreeing": "robustbench_bi.metrics.pairing",
     "alexnet_errors": "robustbench_bi.metrics.robustness",
     "bootstrap_interval": "robustbench_bi.metrics.intervals",
     "bounded_interval": "robustbench_bi.metrics.bounded",
+    "bounds_of": "robustbench_bi.metrics.statistics",
+    "calibrated_level": "robustbench_bi.metrics.calibration",
+    "calibration_bias": "robustbench_bi.metrics.calibration",
+    "calibration_scores": "robustbench_bi.metrics.calibration",
     "corruption_errors": "robustbench_bi.metrics.robustness",
     "delta_to_baseline": "robustbench_bi.metrics.robustness",
     "delta_to_clean": "robustbench_bi.metrics.robustness",
@@ -207,6 +222,7 @@ _HOMES = {
     "mean_corruption_error": "robustbench_bi.metrics.robustness",
     "measure_spectra": "robustbench_bi.metrics.spectra",
     "negative_log_likelihood": "robustbench_bi.metrics.calibration",
+    "paired_t_test": "robustbench_bi.metrics.paired",
     "relative_mean_corruption_error": "robustbench_bi.metrics.robustness",
     "top1": "robustbench_bi.metrics.accuracy",
     "top5": "robustbench_bi.metrics.accuracy",
@@ -215,12 +231,19 @@ _HOMES = {
 
 __all__ = [
     "METRICS",
+    "ImageMeans",
     "Metric",
     "Resampling",
+    "Shares",
     "Spectra",
+    "agreeing",
     "alexnet_errors",
     "bootstrap_interval",
     "bounded_interval",
+    "bounds_of",
+    "calibrated_level",
+    "calibration_bias",
+    "calibration_scores",
     "corruption_errors",
     "delta_to_baseline",
     "delta_to_clean",
@@ -233,6 +256,7 @@ __all__ = [
     "mean_corruption_error",
     "measure_spectra",
     "negative_log_likelihood",
+    "paired_t_test",
     "relative_mean_corruption_error",
     "top1",
     "top5",

@@ -75,11 +75,11 @@ def calibrated_level(records: pd.DataFrame, bins: int = BINS) -> float:
 def calibration_bias(records: pd.DataFrame, bins: int = BINS) -> tuple[float, float]:
     """By how much the expected calibration error overstates the true one: at most, as far as can be seen, and at least.
 
-    A bin's gap g is a mean over images, nearly normal with a standard error s. The mean of its absolute value is that of
-    the folded normal distribution, s √(2/π) exp(−g²/2s²) + |g| (1 − 2 Φ(−|g|/s)), which is more than |g|: most where the
-    true gap is 0. Kumar et al. 2019 (Verified Uncertainty Calibration) subtract the excess at the observed gaps. These
-    are themselves too large, so that is the least. At the gaps made smaller by s, at 0 where they are less, it is the
-    most. `docs/statistics.md` has the coverage of both and of other ways.
+    A bin's gap g is a mean over images, nearly normal with a standard error s. The mean of its absolute value is that
+    of the folded normal distribution, s √(2/π) exp(−g²/2s²) + |g| (1 − 2 Φ(−|g|/s)), which is more than |g|: most where
+    the true gap is 0. Kumar et al. 2019 (Verified Uncertainty Calibration) subtract the excess at the observed gaps.
+    These are themselves too large, so that is the least. At gaps smaller by s, and no smaller than 0, it is the most.
+    `docs/statistics.md` has the coverage of both and of other ways.
 
     Args:
         records: see `calibration_scores`; with `image_id`, an image may have several, and counts once.
@@ -100,7 +100,8 @@ def calibration_bias(records: pd.DataFrame, bins: int = BINS) -> tuple[float, fl
 
     def by_bin(values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sums (bins, images), an image counted as one record."""
-        return np.bincount(place, values, minlength=bins * n).reshape(bins, n) * (n / len(records))
+        sums = np.bincount(place, values, minlength=bins * n).reshape(bins, n) * (n / len(records))
+        return sums.astype(np.float64)
 
     gaps = by_bin(confidence - (records["rank"].to_numpy() < 1))
     gap = np.abs(gaps.mean(axis=1))

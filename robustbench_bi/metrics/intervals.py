@@ -2,8 +2,8 @@
 
 The cells of a run share their images, so cells are not independent: an interval that resamples cells, or treats them as
 separate samples, is too narrow. Resampling images keeps each image's cells together. Mostly a number is the mean over
-images of a per-image score, where an image's score is a weighted sum over its cells; `statistics` tells of others. Where
-such scores have bounds, as those of an accuracy have, `bounded` has an interval that needs no resampling.
+images of a per-image score, where an image's score is a weighted sum over its cells; `statistics` tells of others.
+Where such scores have bounds, as those of an accuracy have, `bounded` has an interval that needs no resampling.
 """
 
 from collections.abc import Callable

@@ -96,14 +96,12 @@ def _interval_by_bootstrap(difference: Statistic, confidence: float) -> tuple[Fl
     return value - half, value + half
 
 
-def agreeing(
-    ends: tuple[Floats, Floats], value: Floats, p_values: Floats, confidence: float
-) -> tuple[Floats, Floats]:
+def agreeing(ends: tuple[Floats, Floats], value: Floats, p_values: Floats, confidence: float) -> tuple[Floats, Floats]:
     """Let intervals say of zero what the tests beside them say.
 
     An interval and a test that are made in two ways may disagree where p is close to 1 − confidence. There the end that
-    faces zero becomes the test-based one of Miettinen (1976), d (1 − z / z_p): z and z_p are the normal quantiles of the
-    confidence and of p. It is zero exactly where p is 1 − confidence.
+    faces zero becomes the test-based one of Miettinen (1976), d (1 − z / z_p), where z and z_p are the normal quantiles
+    of the confidence and of p. It is zero exactly where p is 1 − confidence.
 
     Args:
         ends: lower and upper ends (S,).
@@ -134,7 +132,7 @@ PAIRINGS: Mapping[str, Pairing] = {
         _test_scores,
         "McNemar's test (mid-p) for a single cell, paired t-test over images for a mean",
         _interval_of_scores,
-        "paired t over images, half an image added at either end of the scale (a whole one for a single cell)",
+        "paired t over images, with a worst and a best image added",
     ),
     "bootstrap": Pairing(
         _test_by_bootstrap,

@@ -44,7 +44,7 @@ class Bounds:
     Attributes:
         least: (S,), −∞ where a score has no lower bound.
         most: (S,), ∞ where it has no upper one.
-        single: bool (S,), whether the number is of one cell, or the difference of two such.
+        single: bool (S,), whether the number is of one cell alone.
     """
 
     least: Floats
@@ -53,9 +53,9 @@ class Bounds:
 
     def minus(self, other: Bounds) -> Bounds:
         """The bounds of a difference."""
-        return Bounds(self.least - other.most, self.most - other.least, self.single & other.single)
+        return Bounds(self.least - other.most, self.most - other.least, np.zeros_like(self.single))
 
-    def at(self, places: Sequence[int] | slice) -> Bounds:
+    def at(self, places: Sequence[int] | NDArray[np.intp] | slice) -> Bounds:
         """The bounds of some of the numbers."""
         return Bounds(self.least[places], self.most[places], self.single[places])
 
@@ -254,9 +254,7 @@ def joined(parts: Sequence[Statistic]) -> Statistic:
     """
     means = [part for part in parts if isinstance(part, ImageMeans)]
     if len(means) == len(parts):
-        ends = [
-            np.concatenate([getattr(part.limits, name) for part in means]) for name in ("least", "most", "single")
-        ]
+        ends = [np.concatenate([getattr(part.limits, name) for part in means]) for name in ("least", "most", "single")]
         return ImageMeans(np.hstack([part.scores for part in means]), Bounds(*ends))
     return Joined(tuple(parts))
 

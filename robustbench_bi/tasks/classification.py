@@ -40,7 +40,7 @@ _SHOWN: Mapping[str, Mapping[str, Any]] = {
     "expected_calibration_error": {
         "short": "ECE",
         "words": "calibration error (ECE)",
-        "bias": "robustbench_bi.metrics.calibration:calibration_bias",
+        "chance": "robustbench_bi.metrics.calibration:calibration_bias",
         "first": True,
     },
     "negative_log_likelihood": {"short": "NLL", "words": "negative log-likelihood", "decimals": 2, "first": True},

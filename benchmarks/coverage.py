@@ -221,12 +221,12 @@ def calibration(n: int) -> Iterator[Row]:
         for name, probability in MISCALIBRATIONS.items():
             truth = 100 * float(np.abs(by_bin(many, many - probability(many)).mean(axis=0)).sum())
             generator, tally = np.random.default_rng([3, n]), Tally()
-            for _ in range(REPEATS if n in SIZES else REPEATS // 2 if n < 1000 else REPEATS // 8):
+            for _ in range(REPEATS if n in SIZES else REPEATS // 4 if n < 1000 else REPEATS // 8):
                 # Confidences and outcomes of an image's cells have a correlation of one half.
                 places, outcomes = (norm.cdf(correlated(generator, n)) for _ in range(2))
                 confidence = many[(places * len(many)).astype(np.int64)]
                 wrong = outcomes >= probability(confidence)
-                for cells in (1, ECE_CELLS) if n in SIZES else (1,):
+                for cells in (1, ECE_CELLS) if n == 200 else (1,):
                     number = "ECE, single cell" if cells == 1 else f"ECE, mean of {cells}"
                     ends = calibration_intervals(confidence[:, :cells], wrong[:, :cells], drawn)
                     for method, (low, high) in ends.items():

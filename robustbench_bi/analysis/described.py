@@ -56,7 +56,8 @@ def describe_model(run: Run) -> str:
             parts.append(f"{option} {value}")
     if runtime.get("parameters"):
         parts.append(f"{runtime['parameters'] / 1e6:.3g} M parameters")
-    return ", ".join([*parts, f"{run.config['input_size']} px"])
+    side = run.config["input_size"]
+    return ", ".join([*parts, "native size" if side is None else f"{side} px"])
 
 
 def header(runs: Sequence[Run], labels: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ Accuracies are in percent, their differences in points.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,9 @@ from robustbench_bi.data.sources import named_source
 from robustbench_bi.ground.cells import Cell
 from robustbench_bi.metrics.bounded import wilson_interval
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, image_interval
-from robustbench_bi.metrics.naming import mce_name
+from robustbench_bi.metrics.naming import mce_name, mpc_name
 from robustbench_bi.metrics.robustness import corruption_error_weights
-from robustbench_bi.metrics.statistics import Statistic, changes_from_first, joined
+from robustbench_bi.metrics.statistics import SharesOfFirst, Statistic, changes_from_first, joined
 from robustbench_bi.runs.run import Run
 
 
@@ -60,6 +61,7 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurement
           expected_calibration_error (percent), negative_log_likelihood (nats)
         - delta: the task's primary number (top-1) minus its clean value, paired by image; absent (NaN) where the run
           has no clean cell
+        - relative, of detection: the primary number as a share of its clean value, in percent; rPC in the row of mPC
         - corruption_error: CE of a corruption, or the row's mCE or mean error, in percent; NaN where there is none
         - each of these with _low and _high, the ends of its interval; those of a calibration error are lowered by what
           the number overstates the truth, since it is biased upwards
@@ -72,11 +74,15 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurement
     resampling = resampling or Resampling()
     found = measured(run)
     groups = summary_groups(found.grid.cells)
+    if found.task.has("mean_performance"):
+        groups = [_named_for_detection(group, run.config, found) for group in groups]
     columns: dict[str, tuple[list[Group], Statistic]] = {
         measure.name: (groups, found.statistic(groups, measure)) for measure in found.task.measures
     }
     if groups[0].kind == "clean":
         columns["delta"] = groups[1:], changes_from_first(columns[found.task.primary.name][1])
+        if found.task.has("mean_performance"):
+            columns["relative"] = groups[1:], SharesOfFirst(columns[found.task.primary.name][1])
     errors = _error_groups(run.config, found)
     if found.task.has("corruption_error"):
         columns["corruption_error"] = errors, found.errors(errors)
@@ -95,10 +101,15 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurement
         frame,
         found.task,
         " ".join(caption),
-        chance_notes([run], resampling.confidence),
+        (*found.task.remarks(found.records), *chance_notes([run], resampling.confidence)),
         header([run], [run.name]),
         interval_methods(resampling, found.task),
     )
+
+
+def _named_for_detection(group: Group, config: Mapping[str, Any], found: Measured) -> Group:
+    """The mean over corruptions under the name that it may have: mPC only by the protocol."""
+    return replace(group, name=mpc_name(config, found.grid.cells)) if group.kind == "mean" else group
 
 
 def _lower_by_chance(frame: pd.DataFrame, found: Measured, groups: Sequence[Group]) -> None:

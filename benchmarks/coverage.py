@@ -14,7 +14,6 @@ import multiprocessing
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ from machine import RESULTS, machine
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
-from robustbench_bi.analysis import Outcomes, gate_frame
 from robustbench_bi.corruptions import SUITES
 from robustbench_bi.data import CLEAN, Cell
 from robustbench_bi.metrics import (
@@ -297,18 +295,6 @@ def likelihood_of(generator: np.random.Generator, n: int, scale: float) -> Float
     return np.stack([losses[:, 0], losses.mean(axis=1)], axis=1)
 
 
-@dataclass(frozen=True, eq=False)
-class Kept:
-    """What the gate needs of a simulated run."""
-
-    labels: NDArray[np.int64]
-    right: NDArray[np.bool_]
-
-    def statistic(self, places: Any, weights: Floats) -> Shares:
-        """Top-1 as weighted sums over some cells."""
-        return Shares(self.right[:, list(places)], weights)
-
-
 NAMES = SUITES["imagenet-c"].corruptions
 DROPS = {"no change": (0.0, 0.0), "3 points in fog": (3.0, 0.0), "1.5 points everywhere": (1.5, 1.5)}
 """By how many points fog, and every other cell, truly got worse."""
@@ -316,25 +302,38 @@ DROPS = {"no change": (0.0, 0.0), "3 points in fog": (3.0, 0.0), "1.5 points eve
 
 def gate(n: int) -> Iterator[Row]:
     """How often the gate calls a row a regression that is none, and how often it finds one that is."""
-    cells = (CLEAN, *((name, severity) for name in NAMES for severity in range(1, 6)))
-    before, repeats = accuracy_of(0.55), REPEATS if n <= 1000 else REPEATS // 8
+    weights, before = gate_weights(), accuracy_of(0.55)
+    repeats = REPEATS if n <= 1000 else REPEATS // 8
     for scenario, (fog, others) in DROPS.items():
         generator, true = np.random.default_rng([5, n]), true_drops(fog, others)
-        after = before - np.array([fog if cell[0] == "fog" else others for cell in cells]) / 100
-        frames = [gated(generator, n, cells, before, after) for _ in range(repeats)]
+        is_fog = 1 + NAMES.index("fog") == OF_CELL
+        after = before - np.where(is_fog, fog, others) / 100
+        found = [significant_drops(correct(generator, n, [before, after]), weights) for _ in range(repeats)]
         for max_drop in (0.0, 1.0):
-            verdicts = [regressions(frame, max_drop) for frame in frames]
+            verdicts = [{name for name, drop in own.items() if drop > max_drop} for own in found]
             yield {
                 "scenario": scenario, "n": n, "max_drop": max_drop, "repeats": repeats,
-                "false_alarms": share(bool(found - true) for found in verdicts),
-                "regression_found": share(bool(found & true) for found in verdicts) if true else "",
-                "fog_found": share("fog" in found for found in verdicts) if fog else "",
+                "false_alarms": share(bool(own - true) for own in verdicts),
+                "regression_found": share(bool(own & true) for own in verdicts) if true else "",
+                "fog_found": share("fog" in own for own in verdicts) if fog else "",
             }  # fmt: skip
 
 
-def regressions(frame: pd.DataFrame, max_drop: float) -> set[str]:
-    """The rows that are regressions with this --max-drop, from the verdicts with none."""
-    return set(frame.loc[(frame["verdict"] == "REGRESSED") & (-frame["delta"] > max_drop), "name"])
+def gate_weights() -> dict[str, Floats]:
+    """The gate's rows: clean, the mean, the four categories, and each corruption."""
+    rows = {"clean": CLEAN_WEIGHTS, "mean": mean_weights(1, 76)}
+    for name, first, last in (("noise", 0, 3), ("blur", 3, 7), ("weather", 7, 11), ("digital", 11, 15)):
+        rows[name] = mean_weights(1 + 5 * first, 1 + 5 * last)
+    return rows | {name: mean_weights(1 + 5 * place, 6 + 5 * place) for place, name in enumerate(NAMES)}
+
+
+def significant_drops(both: list[NDArray[np.bool_]], rows: dict[str, Floats]) -> dict[str, float]:
+    """Drops of the rows that the paired t-test rejects at 0.05 / rows: there the gate's intervals lie below zero."""
+    weights = np.stack(list(rows.values()), axis=1)
+    changes = 100.0 * ((both[1].astype(np.int8) - both[0]) @ weights)
+    drops, p_values = -changes.mean(axis=0), paired_t_test(changes)
+    level = (1 - CONFIDENCE) / len(rows)
+    return {name: float(drop) for name, drop, p in zip(rows, drops, p_values, strict=True) if drop > 0 and p < level}
 
 
 def share(outcomes: Iterable[bool]) -> float:
@@ -346,18 +345,6 @@ def true_drops(fog: float, others: float) -> set[str]:
     """The rows that truly got worse."""
     everything = {"clean", "mean", "noise", "blur", "weather", "digital", *NAMES}
     return everything if others else {"fog", "weather", "mean"} if fog else set()
-
-
-def gated(
-    generator: np.random.Generator, n: int, cells: tuple[Cell, ...], before: Floats, after: Floats
-) -> pd.DataFrame:
-    """The rows of the gate for two simulated runs, whatever the drop."""
-    settings = {"data": "simulated", "input_size": 224, "generator": "files"}
-    baseline, run = (
-        Outcomes({"name": "net"}, settings, np.arange(n), cells, Kept(np.zeros(n, dtype=np.int64), right))
-        for right in correct(generator, n, [before, after])
-    )
-    return gate_frame(run, baseline, max_drop=0.0).frame
 
 
 PARTS: dict[str, tuple[Callable[[int], Iterator[Row]], tuple[int, ...]]] = {

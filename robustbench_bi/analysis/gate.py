@@ -117,6 +117,9 @@ def gate_frame(
     # Every row by the paired t-test, also clean: McNemar's exact test has too few outcomes so far out.
     p_values, _ = pairing.test(change, np.zeros(len(groups), dtype=bool), Resampling())
     low, high = agreeing(pairing.interval(change, each), delta, p_values, each)
+    if run.run.get("fingerprint") == baseline.run.get("fingerprint") and not delta.any():
+        # The same run: that nothing differs is no estimate.
+        low, high = np.zeros_like(delta), np.zeros_like(delta)
     # A sum of weights may miss a drop of exactly the allowed size by its last bits.
     dropped = np.round(-delta, 9) > max_drop
     frame = pd.DataFrame(

@@ -8,6 +8,7 @@ optimiser, memory format and precision. Both alternate; of each start the first 
 """
 
 import argparse
+import io
 import statistics
 import tempfile
 import time
@@ -28,14 +29,21 @@ CLASSES = 10
 
 
 def write_photographs(folder: Path, count: int) -> None:
-    """Class folders for training, and a few pictures for evaluation."""
-    pictures = photographs(min(count, 50))
+    """Class folders for training, and a few pictures for evaluation; the files repeat after 50."""
+    files = [encoded(picture) for picture in photographs(min(count, 50))]
     for split, images in (("train", count), ("val", CLASSES)):
         for number in range(images):
             path = folder / split / f"class{number % CLASSES}" / f"{number:06}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = pictures[number % len(pictures)].permute(1, 2, 0).numpy()
-            Image.fromarray(np.ascontiguousarray(pixels)).resize((500, 375)).save(path, quality=90)
+            path.write_bytes(files[number % len(files)])
+
+
+def encoded(picture: torch.Tensor) -> bytes:
+    """A picture (3, H, W) as a JPEG file of 500×375."""
+    stream = io.BytesIO()
+    pixels = np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
+    Image.fromarray(pixels).resize((500, 375)).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
 
 
 def our_step(folder: Path, options: argparse.Namespace, warm: int) -> float:

@@ -77,7 +77,7 @@ def resources(work: Callable[[], object], images: Tensor) -> dict[str, Any]:
 
 
 def operators(bench: Bench) -> None:
-    """The dynamic filter at the shapes of stages 1 to 4 against its memory limit, unfold and a depthwise convolution."""
+    """The dynamic filter at the shapes of stages 1 to 4: its memory limit, unfold, and a depthwise convolution."""
     batch = 2 if bench.quick else 128
     cases = {
         f"{layer}, stage {stage}": (
@@ -125,7 +125,7 @@ def compared(case: Case, direction: str, bench: Bench) -> dict[str, Any]:
 
 def networks(bench: Bench) -> None:
     """Whole networks in bfloat16 and channels-last, eager and compiled, beside ResNet-50 run in the same way."""
-    batch, side = (2, 64) if bench.quick else (128, 224)
+    batch, side = (2, 32) if bench.quick else (128, 224)
     # The first two of each kind before the others, because compiling takes long.
     kinds = [(compiled, direction) for compiled in (False, True) for direction in ("inference", "training")]
     for few in (NETWORKS[:2], () if bench.quick else NETWORKS[2:]):
@@ -134,17 +134,18 @@ def networks(bench: Bench) -> None:
                 key = {"network": name, "compiled": compiled, "pass": direction, "batch": batch, "side": side}
                 if bench.due("gpu_networks.csv", key):
                     rate = images_per_second(name, compiled, direction, batch, side, bench)
-                    bench.add("gpu_networks.csv", key, {"images_per_second": round(rate, 1), **beside(key, rate, bench)})
+                    values = {"images_per_second": round(rate, 1), **beside(key, rate, bench)}
+                    bench.add("gpu_networks.csv", key, values)
 
 
 def images_per_second(name: str, compiled: bool, direction: str, batch: int, side: int, bench: Bench) -> float:
     """Of one network, in inference or with the backward pass."""
-    network = create_model(name, num_classes=1000, **({"width": 0.25} if bench.quick else {}))
+    network = create_model(name, num_classes=1000, **({"width": 0.125} if bench.quick else {}))
     network = network.to(bench.device).to(memory_format=torch.channels_last).train(direction == "training")
     images = torch.randn(batch, 3, side, side, device=bench.device).contiguous(memory_format=torch.channels_last)
     run: Callable[[Tensor], Tensor] = torch.compile(network, backend=bench.compiler) if compiled else network
     work = (lambda: inference(run, images)) if direction == "inference" else (lambda: learning(run, network, images))
-    rate = batch / seconds(work, bench.device, calls=1 if bench.quick else 10)
+    rate = batch / seconds(work, bench.device, *((1, 1) if bench.quick else (10, 3)))
     torch._dynamo.reset()
     return rate
 
@@ -166,8 +167,8 @@ def learning(run: Callable[[Tensor], Tensor], network: nn.Module, images: Tensor
 def beside(key: dict[str, Any], rate: float, bench: Bench) -> dict[str, Any]:
     """The rate over ResNet-50's, as it is and for equal multiply-accumulates; empty where that was not measured."""
     reference = {name: str(value) for name, value in {**key, "network": NETWORKS[0]}.items()}
-    rates = [float(row["images_per_second"]) for row in bench.rows("gpu_networks.csv") if reference.items() <= row.items()]
-    rates = [rate] if key["network"] == NETWORKS[0] else rates
+    rows = [row for row in bench.rows("gpu_networks.csv") if reference.items() <= row.items()]
+    rates = [rate] if key["network"] == NETWORKS[0] else [float(row["images_per_second"]) for row in rows]
     macs = {name: profile_model(name, key["side"])["macs"] for name in (key["network"], NETWORKS[0])}
     ratio = rate / rates[-1] if rates else None
     return {

@@ -40,7 +40,7 @@ def end_to_end(bench: Bench) -> None:
     cells, network = 1 + len(severities) * len(names), create_model("resnet50", num_classes=1000).eval()
     with tempfile.TemporaryDirectory() as folder:
         write_photographs(images, Path(folder))
-        for precision in ("bf16",) if bench.quick else ("bf16", "fp32"):
+        for precision in ("fp32",) if bench.quick else ("bf16", "fp32"):
             key = {"network": "resnet50", "precision": precision, "images": count, "cells": cells, "batch": batch}
             if bench.due("gpu_end_to_end.csv", key):
 
@@ -49,8 +49,9 @@ def end_to_end(bench: Bench) -> None:
 
                 whole()
                 rounds = 1 if bench.quick else 2
-                walls = [(whole(), forward_passes(network, images, cells, batch, precision, bench)) for _ in range(rounds)]
-                wall, bare = (statistics.median(column) for column in zip(*walls, strict=True))
+                given = (network, images, cells, batch, precision, bench)
+                pairs = [(whole(), forward_passes(*given)) for _ in range(rounds)]
+                wall, bare = (statistics.median(column) for column in zip(*pairs, strict=True))
                 busy = profiled(whole, key, bench)
                 bench.add(
                     "gpu_end_to_end.csv",
@@ -76,7 +77,7 @@ def forward_passes(
     synchronise(bench.device)
     started = time.perf_counter()
     narrow = torch.autocast(bench.device.type, torch.bfloat16, enabled=precision == "bf16")
-    with torch.inference_mode(), narrow, torch.backends.cudnn.flags(allow_tf32=False):
+    with torch.inference_mode(), narrow, torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for _ in range(cells):
             for part in images.split(batch):
                 network(normalise(part, prepared).contiguous(memory_format=torch.channels_last))
@@ -110,14 +111,19 @@ def training(bench: Bench) -> None:
     with tempfile.TemporaryDirectory() as folder:
         written = False
         for name in networks:
-            key = {"network": name, "batch": batch, "precision": "bf16", "compiled": False, "side": 224}
+            key = {"network": name, "batch": batch, "compiled": False, "side": 224}
+            key["precision"] = "fp32" if bench.quick else "bf16"
             if bench.due("gpu_training.csv", key):
                 if not written:
                     write_training_photographs(Path(folder), steps * batch)
                     written = True
                 options = argparse.Namespace(
-                    **{"model": name, "batch_size": batch, "precision": "bf16", "steps": steps, "compile": False},
+                    model=name,
+                    batch_size=batch,
+                    precision=key["precision"],
+                    compile=False,
                     device=bench.device.type,
+                    steps=steps,
                 )
                 bare, ours = bare_step(options, warm), our_step(Path(folder), options, warm)
                 bench.add(

@@ -15,7 +15,9 @@ jpeg. Without it the study is left out, but for a `--quick` run, which makes up 
 """
 
 import argparse
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -52,30 +54,27 @@ class Stage(NamedTuple):
 
 
 def correctness(bench: Bench, _: argparse.Namespace) -> None:
-    """The tests that are marked gpu, a row for each that failed and one for all."""
-    key = {"tests": "tests/test_gpu.py" if bench.quick else "tests"}
-    if not bench.due("gpu_correctness.csv", key):
+    """The tests that are marked gpu, in a row that names those that failed; done only where all of them ended.
+
+    Raises:
+        RuntimeError: tests failed, or did not end.
+    """
+    tests = "tests/test_gpu.py" if bench.quick else "tests"
+    if not bench.due("gpu_correctness.csv", {"tests": tests, "ended": True}):
         return
     started = time.monotonic()
     # Warnings of a machine that was never seen are no errors.
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-v", "--tb=line", "-p", "no:cacheprovider", "-Wdefault"]
     few = ["-k", "fog or begun"] if bench.quick else ["-n", "8"]
-    lines = output_within([*command, *few, str(ROOT / key["tests"])], bench.left)
+    lines, code = output_within([*command, *few, str(ROOT / tests)], bench.left)
     outcomes = {word: outcome_lines(lines, word) for word in ("PASSED", "FAILED", "ERROR", "SKIPPED")}
     failed = sorted({test for word in ("FAILED", "ERROR") for test in outcomes[word]})
-    ended = bool(lines) and lines[-1].startswith("==")
-    bench.add(
-        "gpu_correctness.csv",
-        key,
-        {
-            "passed": len(outcomes["PASSED"]),
-            "failed": len(failed),
-            "skipped": len(outcomes["SKIPPED"]),
-            "ended": ended,
-            "seconds": round(time.monotonic() - started, 1),
-            "failures": "; ".join(failed)[:4000],
-        },
-    )
+    ended = code in (0, 1)
+    values = {"passed": len(set(outcomes["PASSED"])), "failed": len(failed), "skipped": len(set(outcomes["SKIPPED"]))}
+    values |= {"seconds": round(time.monotonic() - started, 1), "failures": "; ".join(failed)[:4000]}
+    bench.add("gpu_correctness.csv", {"tests": tests, "ended": ended}, values)
+    if code:
+        raise RuntimeError(f"pytest ended with {code}: {len(failed)} tests failed, see gpu_correctness.csv")
 
 
 def outcome_lines(lines: list[str], word: str) -> list[str]:
@@ -84,20 +83,25 @@ def outcome_lines(lines: list[str], word: str) -> list[str]:
     return [match[1] or match[2] for match in found if match]
 
 
-def output_within(command: list[str], limit: float) -> list[str]:
-    """The lines of a command's output, which is also shown; it is stopped when its seconds are over."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as process:
+def output_within(command: list[str], limit: float) -> tuple[list[str], int]:
+    """The lines of a command's output, also shown, and its exit code; all it began is killed after its seconds."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT}
+    with subprocess.Popen(command, **pipes, start_new_session=True) as process:
         try:
             output, _ = process.communicate(timeout=max(1.0, limit))
         except subprocess.TimeoutExpired:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGKILL)
             output, _ = process.communicate()
     print(output, flush=True)
-    return output.strip().splitlines()
+    return output.strip().splitlines(), process.returncode
 
 
 def study(bench: Bench, options: argparse.Namespace) -> None:
-    """The full CIFAR-10 study: as many networks as the time allows; `reports/cifar10/full.py` says how."""
+    """The full CIFAR-10 study: as many networks as the time allows; `reports/cifar10/full.py` says how.
+
+    Raises:
+        RuntimeError: a step of it failed.
+    """
     if options.cifar10 is None and not bench.quick:
         print("f is left out: it needs --cifar10 FOLDER")
         return
@@ -107,7 +111,9 @@ def study(bench: Bench, options: argparse.Namespace) -> None:
     for step in ("estimate", "train"):
         if bench.left > 0:
             command = [sys.executable, str(STUDY), step, *common, "--seconds", f"{bench.left:.0f}"]
-            output_within(command, bench.left + 30)
+            _, code = output_within(command, bench.left + 30)
+            if code:
+                raise RuntimeError(f"full.py {step} ended with {code}")
 
 
 STAGES = (

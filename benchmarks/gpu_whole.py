@@ -105,13 +105,13 @@ def profiled(work: Callable[[], float], key: dict[str, Any], bench: Bench) -> fl
 def training(bench: Bench) -> None:
     """Images a second of training, JPEG files decoded on the way, against steps on a batch that is in memory."""
     on_gpu = bench.device.type == "cuda"
-    batch, steps = (4, 3) if bench.quick else (256, 3 * STEPS_TO_READ)
+    batch, side, steps = (4, 64, 3) if bench.quick else (256, 224, 3 * STEPS_TO_READ)
     warm = STEPS_TO_READ if on_gpu else 1
     networks = ("resnet38",) if bench.quick else ("resnet50", "binet50_dc_ca")
     with tempfile.TemporaryDirectory() as folder:
         written = False
         for name in networks:
-            key = {"network": name, "batch": batch, "compiled": False, "side": 224}
+            key = {"network": name, "batch": batch, "compiled": False, "side": side}
             key["precision"] = "fp32" if bench.quick else "bf16"
             if bench.due("gpu_training.csv", key):
                 if not written:
@@ -124,6 +124,7 @@ def training(bench: Bench) -> None:
                     compile=False,
                     device=bench.device.type,
                     steps=steps,
+                    side=side,
                 )
                 bare, ours = bare_step(options, warm), our_step(Path(folder), options, warm)
                 bench.add(

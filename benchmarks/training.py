@@ -54,7 +54,7 @@ def our_step(folder: Path, options: argparse.Namespace, warm: int) -> float:
             options.model,
             str(folder),
             epochs=1,
-            recipe={"batch_size": options.batch_size},
+            recipe={"batch_size": options.batch_size, "input_size": options.side},
             precision=options.precision,
             device=options.device,
             compiled=options.compile,
@@ -73,7 +73,7 @@ def bare_step(options: argparse.Namespace, warm: int) -> float:
     if options.compile:
         network.compile()
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    images = photographs(options.batch_size).to(device)
+    images = photographs(options.batch_size, options.side).to(device)
     batch = normalise(images, prepared).contiguous(memory_format=torch.channels_last)
     labels = (torch.arange(options.batch_size) % CLASSES).to(device)
     for number in range(options.steps):
@@ -103,6 +103,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--steps", type=int, default=6, help="of each start, the first included")
+    parser.add_argument("--side", type=int, default=224, help="of the images, in pixels")
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 

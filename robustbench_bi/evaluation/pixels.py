@@ -18,20 +18,22 @@ if TYPE_CHECKING:
 
 
 class BlockReader:
-    """Reads blocks of images, and keeps the clean ones of the last block for its other cells.
+    """Reads blocks of images, and keeps the clean ones of the last block on the device for its other cells.
 
     Args:
         dataset: the images.
         workers: threads that decode.
+        device: where they are corrupted and classified; a block travels there once, not with each of its cells.
     """
 
-    def __init__(self, dataset: Dataset, workers: int) -> None:
+    def __init__(self, dataset: Dataset, workers: int, device: torch.device | str) -> None:
         self.dataset = dataset
         self.workers = workers
+        self.device = device
         self._kept: tuple[int, Cut] | None = None
-        self._images: NDArray[np.uint8] | None = None
+        self._images: torch.Tensor | None = None
 
-    def read(self, block: int, rows: NDArray[np.int64], preprocessing: Preprocessing, cell: Cell) -> NDArray[np.uint8]:
+    def read(self, block: int, rows: NDArray[np.int64], preprocessing: Preprocessing, cell: Cell) -> torch.Tensor:
         """Images uint8 (B, 3, S, S) of a block: the stored ones of the cell, or the clean ones to make it from.
 
         Raises:
@@ -41,13 +43,13 @@ class BlockReader:
         wanted = None if stored else (block, preprocessing.cut)
         if self._images is None or wanted is None or self._kept != wanted:
             self._images = None  # so that the last block's memory is free before the next one is read
-            self._images = self.dataset.read(rows, preprocessing, cell=cell if stored else CLEAN, workers=self.workers)
+            images = self.dataset.read(rows, preprocessing, cell=cell if stored else CLEAN, workers=self.workers)
+            self._images = torch.from_numpy(images).to(self.device)
             self._kept = wanted
         return self._images
 
     def batch(
-        self, images: NDArray[np.uint8], cell: Cell, image_ids: NDArray[np.int64], config: EvalConfig
+        self, images: torch.Tensor, cell: Cell, image_ids: NDArray[np.int64], config: EvalConfig
     ) -> torch.Tensor:
         """A batch of what `read` gave, in a cell, on the device; after the JPEG round trip where there is one."""
-        batch = torch.from_numpy(images).to(config.device)
-        return batch if self.dataset.stored_cells is not None else config.pixels.of_cell(batch, cell, image_ids)
+        return images if self.dataset.stored_cells is not None else config.pixels.of_cell(images, cell, image_ids)

@@ -110,7 +110,7 @@ def test_planted_truths_are_judged_rightly(part: ModuleType, tmp_path: Path) -> 
     assert claim.loc[("binet29_dc_ca", "resnet29", "clean"), "outcome"] == "not decidable"
     equal = frame.loc["equal clean accuracy"]
     assert (equal.loc["binet29_dc_ca", "outcome"] == "held").all()
-    assert (equal.loc["binet29_dc", "value"].abs() < 0.01).all()
+    assert (equal.loc["binet29_dc", "value"].abs() < 0.05).all()
     sized = frame.loc["equal size"]
     assert sized.loc[("binet29_dc_ca", "resnet29 of its size", "mean"), "value"] == pytest.approx(10.0)
     verdicts.write_all(tmp_path)

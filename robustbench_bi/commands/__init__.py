@@ -64,7 +64,7 @@ COMMANDS = Table(
             "score",
             "robustbench_bi.commands.score:score",
             "Evaluate",
-            "Compute mCE, relative mCE and means from a table of published accuracies.",
+            "Compute mCE of classifiers, or mPC of detectors, from a table of published results.",
         ),
         Command(
             "spectra",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from robustbench_bi.data import Dataset
-    from robustbench_bi.data.preprocess import Preprocessing
+    from robustbench_bi.evaluation.views import View
 
 # Published files were saved as JPEG of quality 85 (make_imagenet_c.py and its variants in hendrycks/robustness). Those
 # of 64 pixels were too, but images of that size rarely come from JPEG files, so there the round trip is on demand.
@@ -33,7 +33,7 @@ def configure_run(
     request: EvalRequest,
     name: str,
     network: nn.Module,
-    prepared: Preprocessing,
+    view: View,
     dataset: Dataset,
     device: torch.device,
     broken: tuple[dict[str, Any], ...] = (),
@@ -41,10 +41,10 @@ def configure_run(
     """The configuration of one model on one dataset, with "auto" settled and what cannot be done refused.
 
     Args:
-        request: what was asked for.
+        request: what was asked for, of this model alone.
         name: the model as the user typed it.
         network: the model, with its weights.
-        prepared: its preprocessing on this dataset.
+        view: how it gets to see the images.
         dataset: the images.
         device: where the network is.
         broken: images that were left out.
@@ -55,7 +55,7 @@ def configure_run(
     """
     settings = {field.name: getattr(request, field.name) for field in dataclasses.fields(Settings)}
     return EvalConfig(
-        **{**settings, **_pixels(request, prepared, dataset), "device": str(device)},
+        **{**settings, **_pixels(request, view, dataset), "device": str(device)},
         model={**getattr(network, "identity", {"name": name}), "source": source_hash(network)},
         weights_hash=weights_hash(network),
         data=dataset.kind,
@@ -63,12 +63,18 @@ def configure_run(
         n=len(dataset),
         num_classes=dataset.num_classes,
         class_set=dataset.class_set,
+        class_space=dataset.class_space,
+        answers=None if dataset.answers is None else dataset.answers.described(),
+        border=dataset.border,
+        clean_hash=dataset.clean_hash,
+        left_out=dict(dataset.left_out) or None,
         corruptions=request.corruptions,
         clean=dataset.stored_cells is None or CLEAN in dataset.stored_cells,
         block_size=request.block_size,
         name=name,
         source=request.data.source,
         data_request=request.data.as_json(),
+        requested=request.as_options(),
         started_in=str(Path.cwd()),
         broken=broken,
         command=_command(),
@@ -77,15 +83,15 @@ def configure_run(
     )
 
 
-def _pixels(request: EvalRequest, prepared: Preprocessing, dataset: Dataset) -> dict[str, Any]:
+def _pixels(request: EvalRequest, view: View, dataset: Dataset) -> dict[str, Any]:
     """The settings that decide the pixels, settled."""
-    cut = {field.name: getattr(prepared, field.name) for field in dataclasses.fields(prepared)}
-    side, stored = prepared.input_size, dataset.stored_cells
-    if stored is not None:
+    cut = _cut(view, dataset)
+    side = view.preprocessing.input_size
+    if dataset.stored_cells is not None:
         _check_stored(dataset, request)
         # Published files do not depend on these, and their names are not part of what is measured.
         made = {"generator": "files", "table": resolve_table("auto", side), "seed": 0, "jpeg": None}
-        return {**cut, **made, "resize_size": side}
+        return {**cut, **made, "resize_size": cut["resize_size"] if dataset.clean_hash else side}
     table = resolve_table(request.table, side)
     if request.generator == "imagecorruptions":
         if resolve_table(request.table, 224) != "imagenet-c":
@@ -95,6 +101,18 @@ def _pixels(request: EvalRequest, prepared: Preprocessing, dataset: Dataset) -> 
     if jpeg == "auto":
         jpeg = 85 if table in JPEG_TABLES else None
     return {**cut, "table": table, "jpeg": jpeg}
+
+
+def _cut(view: View, dataset: Dataset) -> dict[str, Any]:
+    """The settings that decide how images are cut and fitted, settled: what changes nothing has its default."""
+    own = view.preprocessing
+    settled = {field.name: getattr(own, field.name) for field in dataclasses.fields(own)}
+    fitted = view.fitted_to is not None
+    resized_by_rule = dataset.native_size is None and dataset.stored_cells is None
+    settled |= {"input_size": view.seen, "interpolation": view.interpolation}
+    settled |= {"fit": fitted, "corrupt_size": own.input_size if fitted else None}
+    settled |= {"no_resize": own.no_resize if resized_by_rule else None}
+    return settled | {"channels": None if own.channels == 3 else own.channels}
 
 
 def _check_stored(dataset: Dataset, request: EvalRequest) -> None:

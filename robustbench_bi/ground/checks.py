@@ -7,6 +7,8 @@ import re
 
 from robustbench_bi.errors import InputError
 
+SMALLEST_SIDE = 32
+"""Of a picture that networks see, in pixels."""
 LARGEST_SEED = 2**64 - 1
 
 

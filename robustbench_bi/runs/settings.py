@@ -29,11 +29,18 @@ class Settings:
         seed: keys every random draw, together with corruption, severity and image id.
         input_size, resize_size: pixels; interpolation, mean, std: as in `Preprocessing`. None: as the network says.
         precision: of the forward pass: "fp32", "bf16" or "fp16".
+        fit: corruptions are made, or were stored, at the side of the data, and then resized to the network's.
+        corrupt_size: for clean pictures of any size, the side at which that happens. In a run, the side of either.
+        no_resize: clean files are cropped at most. None in a run where that is no question, and in older runs,
+            where files of the network's side were taken as they are and all others resized.
+        channels: 1 where the network sees grey pictures. None: as the network says; in a run, three.
         task: a row of `robustbench_bi.tasks.TASKS`.
         device, batch_size, workers: as chosen.
     """
 
-    severities: tuple[int, ...] = identity(default=SEVERITIES, option=Option('Such as "1-5" or "1,3,5".', shown="1-5"))
+    severities: tuple[int, ...] = identity(
+        default=SEVERITIES, option=Option('Such as "1-5" or "1,3,5".', shown="1-5", commas=True)
+    )
     table: str = identity(
         default="auto",
         compared="must agree",
@@ -85,14 +92,38 @@ class Settings:
     mean: tuple[float, ...] | None = identity(
         default=None,
         compared="normalisation",
-        option=Option("Override the model's channel means, such as 0.5,0.5,0.5.", "numbers"),
+        option=Option("Override the model's channel means, such as 0.5,0.5,0.5.", "numbers", commas=True),
     )
     std: tuple[float, ...] | None = identity(
         default=None,
         compared="normalisation",
-        option=Option("Override the model's channel standard deviations.", "numbers"),
+        option=Option("Override the model's channel standard deviations.", "numbers", commas=True),
     )
     task: str = identity(default=DEFAULT, compared="must agree", words="the task", added=True)
+    fit: bool = identity(
+        default=False,
+        compared="noted",
+        added=True,
+        option=Option("Resize what was corrupted or stored at the data's own side to the network's.", "flag"),
+    )
+    corrupt_size: int | None = identity(
+        default=None,
+        compared="noted",
+        added=True,
+        option=Option("Corrupt clean pictures at this side, then resize to the network's.", "integer", "PIXELS"),
+    )
+    no_resize: bool | None = identity(
+        default=None,
+        compared="noted",
+        added=True,
+        option=Option("Crop clean pictures at most, as stored corrupted files.", "flag"),
+    )
+    channels: int | None = identity(
+        default=None,
+        compared="noted",
+        added=True,
+        option=Option("1 for grey pictures, made so after the corruption.  [default: the network's]", "integer", "1|3"),
+    )
     device: str = recorded(default="auto", option=Option("auto, cpu, cuda, cuda:1, …"))
     batch_size: int = recorded(default=64, option=Option("", "integer", "N", least=1))
     workers: int | None = recorded(

@@ -141,7 +141,9 @@ def test_a_command_that_keeps_nothing_says_so(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("robustbench_bi.analysis.score.read_cells", stopped)
-    result = CliRunner().invoke(cli, ["score", str(tmp_path / "cells.csv")])
+    cells = tmp_path / "cells.csv"
+    cells.write_text("corruption,severity,top1\nfog,1,50\n", encoding="utf-8")
+    result = CliRunner().invoke(cli, ["score", str(cells)])
     assert (result.exit_code, result.stderr) == (130, "Stopped. Nothing was saved; run the same command again.\n")
 
 

@@ -178,4 +178,4 @@ def write_all(folder: Path) -> None:
     """verdicts.csv beside the files of the networks; and the same on the screen."""
     frame = judged(folder)
     write_csv(frame, folder / "verdicts.csv")
-    print(markdown_table(frame.round(2).fillna("")))
+    print(markdown_table(frame.round(2).astype(str).replace("nan", "")))

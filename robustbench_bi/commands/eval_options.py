@@ -71,6 +71,22 @@ WITH_COMMAS = frozenset(
     name for name, field in _DECLARED.items() if (option := declaration_of(field).option) and option.commas
 )
 
+FOR_DETECTION = ("images_root",)
+"""Options that `eval` has no use for."""
+
+FOR_CLASSIFICATION = (
+    "models",
+    "weights",
+    "data",
+    "classes",
+    "mean",
+    "std",
+    "input_size",
+    "resize_size",
+    "interpolation",
+)
+"""Options that `detect` has no use for, or words of its own."""
+
 RUNNING = ("limit", "seed", "device", "batch_size", "workers", "precision", "classes", "skip_broken")
 
 

@@ -16,7 +16,7 @@ from robustbench_bi.errors import DataError
 from robustbench_bi.ground.checks import check_integer
 from robustbench_bi.ground.declared import Option, requested
 
-PATHS = ("classes", "images", "clean")
+PATHS = ("classes", "images", "clean", "images_root")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class DataRequest:
         images: a file that names the images to take.
         clean: a source of clean images to pair with stored corrupted ones, by name.
         common_images: where cells do not hold the same images, take those that all share.
+        images_root: the folder of the pictures, for sources whose labels may lie apart from them.
 
     Raises:
         InputError: an option is out of range.
@@ -69,6 +70,10 @@ class DataRequest:
     common_images: bool = requested(
         default=False,
         option=Option("Where cells do not hold the same images, take those that all share.", "flag"),
+    )
+
+    images_root: str | None = requested(
+        default=None, option=Option("The folder of the pictures, where they do not lie beside their labels.", "path")
     )
 
     def __post_init__(self) -> None:

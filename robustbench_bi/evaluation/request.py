@@ -117,7 +117,7 @@ class EvalRequest(Settings):
         if self.suite != ():
             resolve_suite(self.suite)
         task_of({"task": self.task})
-        settled["weights"] = tuple(weights_for(self.models, self.weights))
+        settled["weights"] = tuple(weights_for(self.models, self.weights, functions=self.task == "detection"))
         settled["models"] = tuple(self.models)
         for name, value in settled.items():
             object.__setattr__(self, name, value)
@@ -190,7 +190,7 @@ class EvalRequest(Settings):
             >>> EvalRequest.of(["resnet50"], "photos", weights="r50.pth", severities="1,5", limit=8).as_options()
             {'severities': [1, 5], 'model': ['resnet50'], 'weights': ['r50.pth'], 'data': ['photos'], 'limit': 8}
         """
-        usual = EvalRequest(models=self.models)
+        usual = EvalRequest(models=self.models, task=self.task)
         own, default = ({**vars(request.data), **vars(request)} for request in (self, usual))
         found = {name: value for name, value in own.items() if value != default[name]}
         found["models"] = [model for model in self.models if isinstance(model, str)]
@@ -245,8 +245,15 @@ def is_module(model: object) -> bool:
     return torch is not None and isinstance(model, torch.nn.Module)
 
 
-def weights_for(models: Sequence[str | nn.Module], weights: str | Sequence[str | None] | None) -> list[str | None]:
+def weights_for(
+    models: Sequence[Any], weights: str | Sequence[str | None] | None, functions: bool = False
+) -> list[str | None]:
     """The weights of each model: one for all, one for each, or none given.
+
+    Args:
+        models: names, modules, or functions where these are taken.
+        weights: as in `EvalRequest`.
+        functions: whether they are, as by the adapter of detectors.
 
     Raises:
         InputError: there is no model, a model is given twice, or the numbers do not fit.
@@ -258,8 +265,10 @@ def weights_for(models: Sequence[str | nn.Module], weights: str | Sequence[str |
     if isinstance(models, str) or not models:
         raise InputError(f"models must be a sequence of at least one, got {models!r}")
     for model in models:
-        if not isinstance(model, str) and not is_module(model):
-            raise InputError(f"a model must be a name or a torch module, got {type(model).__name__}")
+        taken = isinstance(model, str) or is_module(model)
+        if not taken and not (functions and callable(getattr(model, "detect", model))):
+            kinds = "a name, a torch module or a function" if functions else "a name or a torch module"
+            raise InputError(f"a model must be {kinds}, got {type(model).__name__}")
     given: list[str | None] = [weights] if weights is None or isinstance(weights, str | Path) else list(weights)
     if len(given) == 1:
         given *= len(models)
@@ -270,6 +279,6 @@ def weights_for(models: Sequence[str | nn.Module], weights: str | Sequence[str |
     ]
     if len(set(pairs)) < len(pairs):
         raise InputError("each model must be given once, but two are the same")
-    if any(is_module(model) and own is not None for model, own in zip(models, given, strict=True)):
+    if any(not isinstance(model, str) and own is not None for model, own in zip(models, given, strict=True)):
         raise InputError("a module brings its own weights; leave weights out")
     return given

@@ -49,6 +49,8 @@ class OfTheImages:
         border: pixels that are cut off on each side of a picture before anything else.
         clean_hash: of the clean images that were paired with stored ones.
         left_out: why images were left out -> how many.
+        truth_hash: SHA-256 of the objects in them, where the task is detection.
+        objects, object_classes: how many they are, and of how many classes.
     """
 
     data: str = identity()
@@ -63,6 +65,9 @@ class OfTheImages:
     border: int = identity(default=0, compared="must agree", words="the border that is cut off", added=True)
     clean_hash: str = identity(default="", compared="noted", added=True)
     left_out: dict[str, int] | None = identity(default=None, compared="noted", added=True)
+    truth_hash: str = identity(default="", compared="must agree", words="the truth", added=True)
+    objects: int = identity(default=0, compared="must agree", words="the number of objects", added=True)
+    object_classes: int = identity(default=0, compared="must agree", words="the number of their classes", added=True)
 
 
 @dataclass(frozen=True, kw_only=True)

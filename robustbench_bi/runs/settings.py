@@ -35,6 +35,8 @@ class Settings:
             where files of the network's side were taken as they are and all others resized.
         channels: 1 where the network sees grey pictures. None: as the network says; in a run, three.
         task: a row of `robustbench_bi.tasks.TASKS`.
+        score_threshold, max_detections: of a detector: the least score that it gives, and how many a picture.
+        min_size, max_size: to which a detector enlarges or shrinks a picture's sides, pixels.
         device, batch_size, workers: as chosen.
     """
 
@@ -124,6 +126,10 @@ class Settings:
         added=True,
         option=Option("1 for grey pictures, made so after the corruption.  [default: the network's]", "integer", "1|3"),
     )
+    score_threshold: float | None = identity(default=None, compared="noted", added=True)
+    max_detections: int | None = identity(default=None, compared="noted", added=True)
+    min_size: int | None = identity(default=None, compared="noted", added=True)
+    max_size: int | None = identity(default=None, compared="noted", added=True)
     device: str = recorded(default="auto", option=Option("auto, cpu, cuda, cuda:1, …"))
     batch_size: int = recorded(default=64, option=Option("", "integer", "N", least=1))
     workers: int | None = recorded(

@@ -285,5 +285,5 @@ def test_every_metric_of_images_is_a_measure_of_classification():
     assert [measure.name for measure in TASKS["classification"].measures] == of_images
 
 
-def test_classification_alone_is_in_the_table_that_users_have():
-    assert TASKS.names == ("classification",)
+def test_no_task_of_the_tests_is_in_the_table_that_users_have():
+    assert TASKS.names == ("classification", "detection")

@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from machine import append, machine, processor
 
-import robustbench_bi
-
 GIGABYTE = 1e9
 
 
@@ -76,7 +74,8 @@ def device_name(device: torch.device) -> str:
 @functools.cache
 def source_hash() -> str:
     """A hash of the package's and the benchmarks' modules: after a change everything is measured again."""
-    here, package = Path(__file__).parent, Path(robustbench_bi.__file__).parent
+    here = Path(__file__).parent
+    package = here.parent / "robustbench_bi"
     files = sorted([*package.rglob("*.py"), *package.rglob("*.toml"), *here.glob("*.py")])
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:12]
 

@@ -16,7 +16,6 @@ _TAN_22 = 13573
 # units small enough that all distances are whole numbers and large enough that they fit into 16 bits.
 _SIDE, _DIAGONAL, _KNIGHT = 970, 1358, 2131
 _FARTHEST = 20
-_STEPS_TO_COMPARE = 16
 _EMBOSS = ((-2, -1, 0), (-1, 1, 1), (0, 1, 2))
 
 
@@ -84,13 +83,15 @@ def _edges(images: Tensor) -> Tensor:
     along = torch.where(slope > steep, (gradient > up) & (gradient >= down), along)
     along = torch.where(slope < flat, (gradient > left) & (gradient >= right), along)
     weak = along & (gradient > _WEAK)
-    return _grow(weak & (gradient > _STRONG), weak)
-
-
-def _grow(seeds: Tensor, region: Tensor) -> Tensor:
-    """The parts of a region, connected over sides and corners, that hold a seed; all bool (B, H, W)."""
     # On a GPU each comparison waits for the device, where a step too many costs next to nothing.
-    steps = _STEPS_TO_COMPARE if seeds.is_cuda else 1
+    return _grow(weak & (gradient > _STRONG), weak, steps=16 if images.is_cuda else 1)
+
+
+def _grow(seeds: Tensor, region: Tensor, *, steps: int = 1) -> Tensor:
+    """The parts of a region, connected over sides and corners, that hold a seed; all bool (B, H, W).
+
+    It grows by so many steps before it compares whether there was anything to grow.
+    """
     grown = seeds
     while True:
         before = grown

@@ -65,7 +65,7 @@ def correctness(bench: Bench, _: argparse.Namespace) -> None:
     started = time.monotonic()
     # Warnings of a machine that was never seen are no errors.
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-v", "--tb=line", "-p", "no:cacheprovider", "-Wdefault"]
-    few = ["-k", "fog or begun"] if bench.quick else ["-n", "8"]
+    few = ["-k", "fog or begun"] if bench.quick else ["-n", "auto"]
     lines, code = output_within([*command, *few, str(ROOT / tests)], bench.left)
     outcomes = {word: outcome_lines(lines, word) for word in ("PASSED", "FAILED", "ERROR", "SKIPPED")}
     failed = sorted({test for word in ("FAILED", "ERROR") for test in outcomes[word]})
@@ -80,7 +80,8 @@ def correctness(bench: Bench, _: argparse.Namespace) -> None:
 def outcome_lines(lines: list[str], word: str) -> list[str]:
     """The tests with an outcome: pytest puts it behind their names, and its workers before them."""
     found = (re.search(rf"(?:(\S+::.+?) {word}|{word} (\S+::.+?))(?: +\[ *\d+%\])?$", line) for line in lines)
-    return [match[1] or match[2] for match in found if match]
+    # The summary at the end says why, behind the name.
+    return [(match[1] or match[2]).split(" - ")[0] for match in found if match]
 
 
 def output_within(command: list[str], limit: float) -> tuple[list[str], int]:
@@ -138,7 +139,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--stages", default="".join(stage.letter for stage in STAGES), help="letters; default: all")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--cifar10", type=Path, help="CIFAR-10, for the study")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of all stages together")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="of all stages together, shared out as the default is"
+    )
     return parser.parse_args()
 
 
@@ -152,7 +155,11 @@ def main() -> None:
     chosen = [stage for stage in STAGES if stage.letter in options.stages]
     for number, stage in enumerate(chosen):
         # The last one may take all that is left.
-        planned = options.seconds if number == len(chosen) - 1 else min(options.seconds, planned + stage.seconds)
+        planned = (
+            options.seconds
+            if number == len(chosen) - 1
+            else min(options.seconds, planned + stage.seconds * options.seconds / SECONDS)
+        )
         print(f"== {stage.letter}: {stage.summary}", flush=True)
         try:
             stage.run(Bench(torch.device(options.device), options.quick, options.out, begun + planned), options)

@@ -93,7 +93,7 @@ def profiled(work: Callable[[], float], key: dict[str, Any], bench: Bench) -> fl
     names: dict[str, list[float]] = defaultdict(list)
     for event in profiler.events() or []:
         if not on_gpu or event.device_type == DeviceType.CUDA:
-            names[event.name].append((event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e6)
+            names[event.name].append((event.time_range.elapsed_us() if on_gpu else event.self_cpu_time_total) / 1e6)
     busy = sum(map(sum, names.values()))
     table = {**dict(sorted(names.items(), key=lambda item: -sum(item[1]))[:SHOWN]), "idle": [max(0.0, wall - busy)]}
     for name, taken in table.items():

@@ -25,9 +25,11 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def start(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "benchmarks" / "gpu.py", "--device", "cpu", "--quick", "--out", out, *options]
+    command = [sys.executable, ROOT / "benchmarks" / "gpu.py", "--device", "cpu", "--quick", "--out", out]
+    # A machine that does much else at the same time needs long for little.
+    command += ["--seconds", "1500", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=1600)
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -77,10 +79,12 @@ def test_outcomes_are_read_as_pytest_and_its_workers_write_them(stages: ModuleTy
         "[gw1] [ 66%] FAILED tests/a.py::two[x y-None] ",
         "tests/a.py::three[1] FAILED [100%]",
         "E   AssertionError: FAILED is no outcome here",
+        "FAILED tests/a.py::three[1] - AssertionError: assert 1 == 2",
         "= 2 failed, 1 passed in 0.01s =",
     ]
     assert command.outcome_lines([line.rstrip() for line in lines], "FAILED") == [
         "tests/a.py::two[x y-None]",
+        "tests/a.py::three[1]",
         "tests/a.py::three[1]",
     ]
     assert command.outcome_lines(lines, "PASSED") == ["tests/a.py::one"]

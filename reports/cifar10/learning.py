@@ -2,11 +2,13 @@
 
 import io
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -51,9 +53,15 @@ def from_table(path: Path, split: str, device: torch.device) -> Pictures:
     import pyarrow.parquet
 
     rows = pyarrow.parquet.read_table(path, filters=[("split", "==", split)]).to_pydict()
-    images = np.stack([np.asarray(Image.open(io.BytesIO(content)).convert("RGB")) for content in rows["jpeg"]])
+    with ThreadPoolExecutor() as threads:
+        images = np.stack(list(threads.map(decoded, rows["jpeg"])))
     batch = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     return Pictures(batch.to(device), torch.tensor(rows["label"]).to(device))
+
+
+def decoded(content: bytes) -> NDArray[np.uint8]:
+    """The pixels (H, W, 3) of a file."""
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
 def batches(pictures: Pictures, recipe: Recipe, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -139,9 +139,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--stages", default="".join(stage.letter for stage in STAGES), help="letters; default: all")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--cifar10", type=Path, help="CIFAR-10, for the study")
-    parser.add_argument(
-        "--seconds", type=float, default=SECONDS, help="of all stages together, shared out as the default is"
-    )
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of all stages together")
     return parser.parse_args()
 
 
@@ -154,12 +152,9 @@ def main() -> None:
     begun, planned, problems = time.monotonic(), 0.0, []
     chosen = [stage for stage in STAGES if stage.letter in options.stages]
     for number, stage in enumerate(chosen):
+        planned += stage.seconds * options.seconds / SECONDS
         # The last one may take all that is left.
-        planned = (
-            options.seconds
-            if number == len(chosen) - 1
-            else min(options.seconds, planned + stage.seconds * options.seconds / SECONDS)
-        )
+        planned = options.seconds if number == len(chosen) - 1 else planned
         print(f"== {stage.letter}: {stage.summary}", flush=True)
         try:
             stage.run(Bench(torch.device(options.device), options.quick, options.out, begun + planned), options)

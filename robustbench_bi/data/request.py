@@ -98,15 +98,18 @@ class DataRequest:
         stated = {own.name: getattr(self, own.name) for own in fields(self)}
         return open_data(stated.pop("source"), split=split, **stated)
 
-    def check_source(self) -> None:
+    def check_source(self, pictures: bool = False) -> None:
         """Refuse a source that is not there, before the libraries are imported that read it.
+
+        Args:
+            pictures: whether a single image file will do.
 
         Raises:
             UnknownNameError, InputError: as `open_data`.
             DataError: a folder of images is not there.
         """
         row, path = find_source(self.source)
-        if row.name == "folder" and path is not None:
+        if row.name == "folder" and path is not None and not (pictures and _exists(path)):
             existing_folder(path)
 
     def found_from(self, folder: str) -> DataRequest:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.corruptions import PIXEL_VERSION, resolve_suite, resolve_table
 from robustbench_bi.data.request import DataRequest
-from robustbench_bi.errors import InputError, WeightsError
+from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import parse_severities
 from robustbench_bi.ground.checks import SMALLEST_SIDE, check_integer, check_quality, check_seed
 from robustbench_bi.ground.cores import default_workers
 from robustbench_bi.ground.declared import Option, declaration_of, requested
 from robustbench_bi.ground.registry import nearest
-from robustbench_bi.models import WEIGHTS_SUFFIXES, find_model
 from robustbench_bi.runs.identity import BLOCK_SIZE
 from robustbench_bi.runs.settings import GENERATORS, PRECISIONS, Settings
 from robustbench_bi.tasks import task_of
@@ -151,26 +150,6 @@ class EvalRequest(Settings):
         elif images:
             raise InputError(f"a DataRequest holds the options of its images; leave out {', '.join(images)}")
         return cls(models=models, data=data, **{n: value for n, value in options.items() if n in of_request})
-
-    def check_networks(self) -> None:
-        """Refuse names and files that are not there, before the libraries are imported that networks need.
-
-        Raises:
-            UnknownNameError: a network of ours has no such name.
-            WeightsError: a file of weights is not there.
-
-        Example:
-            >>> EvalRequest.of(["resnet5O"]).check_networks()
-            Traceback (most recent call last):
-            ...
-            robustbench_bi.errors.UnknownNameError: unknown model 'resnet5O'. Did you mean 'resnet50'?
-        """
-        for model in self.models:
-            if isinstance(model, str):
-                find_model(model)
-        for own in self.weights or ():
-            if own is not None and str(own).endswith(WEIGHTS_SUFFIXES) and not Path(own).is_file():
-                raise WeightsError(f"there is no weights file {own}")
 
     @property
     def corruptions(self) -> tuple[str, ...]:

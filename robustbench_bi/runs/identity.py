@@ -54,20 +54,26 @@ class OfTheImages:
     """
 
     data: str = identity()
-    listing_hash: str = identity(compared="must agree", words="the list of images")
+    listing_hash: str = identity(compared="must agree", words="on other images")
     n: int = identity()
-    num_classes: int = identity(compared="must agree", words="the number of classes")
+    num_classes: int = identity(compared="must agree", words="with {} classes")
     class_set: str = identity()
-    class_space: str | None = identity(default=None, compared="must agree", words="the class space", added=True)
-    answers: dict[str, Any] | None = identity(
-        default=None, compared="must agree", words="the answers that compete and count", added=True
+    class_space: str | None = identity(
+        default=None,
+        compared="must agree",
+        words="with the {} class space",
+        without="with the class space of the data",
+        added=True,
     )
-    border: int = identity(default=0, compared="must agree", words="the border that is cut off", added=True)
+    answers: dict[str, Any] | None = identity(
+        default=None, compared="must agree", words="with other competing or accepted classes", added=True
+    )
+    border: int = identity(default=0, compared="must agree", words="with {} pixels of border cut off", added=True)
     clean_hash: str = identity(default="", compared="noted", added=True)
     left_out: dict[str, int] | None = identity(default=None, compared="noted", added=True)
-    truth_hash: str = identity(default="", compared="must agree", words="the truth", added=True)
-    objects: int = identity(default=0, compared="must agree", words="the number of objects", added=True)
-    object_classes: int = identity(default=0, compared="must agree", words="the number of their classes", added=True)
+    truth_hash: str = identity(default="", compared="must agree", words="with other annotations", added=True)
+    objects: int = identity(default=0, compared="must agree", words="with {} objects", added=True)
+    object_classes: int = identity(default=0, compared="must agree", words="with objects of {} classes", added=True)
 
 
 @dataclass(frozen=True, kw_only=True)

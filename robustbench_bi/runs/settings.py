@@ -46,7 +46,7 @@ class Settings:
     table: str = identity(
         default="auto",
         compared="must agree",
-        words="the table of constants",
+        words="with the constants of {}",
         across=True,
         of_made_pictures=True,
         option=Option("Severity constants, see `list tables`; auto chooses by image size.", complete="tables"),
@@ -54,27 +54,28 @@ class Settings:
     jpeg: int | str | None = identity(
         default="auto",
         compared="must agree",
-        words="the JPEG quality",
+        words="with JPEG quality {}",
+        without="without JPEG",
         across=True,
         option=Option("Quality of the JPEG round trip after each corruption, none, or auto."),
     )
     generator: str = identity(
         default="bivo-robust",
         compared="must agree",
-        words="the generator of the corruptions",
+        words="with the corruptions of {}",
         across=True,
         option=Option("Corruption implementation; imagecorruptions is for comparison.", choices=GENERATORS[:2]),
     )
     pixel_version: int = identity(
         default=PIXEL_VERSION,
         compared="must agree",
-        words="the version of the corruptions",
+        words="with version {} of the corruptions",
         of_made_pictures=True,
     )
     seed: int = identity(
         default=0,
         compared="must agree",
-        words="the seed",
+        words="with seed {}",
         across=True,
         of_made_pictures=True,
         option=Option("Random seed.", "integer", least=0),
@@ -101,7 +102,7 @@ class Settings:
         compared="normalisation",
         option=Option("Override the model's channel standard deviations.", "numbers", commas=True),
     )
-    task: str = identity(default=DEFAULT, compared="must agree", words="the task", added=True)
+    task: str = identity(default=DEFAULT, compared="must agree", words="for {}", added=True)
     fit: bool = identity(
         default=False,
         compared="noted",

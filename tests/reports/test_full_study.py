@@ -142,10 +142,10 @@ def test_the_fastest_way_is_that_of_all_its_processes_together(part: ModuleType,
 
     told("compiled", 1, 0, 100.0)
     for share in range(2):
-        told("graphs", 3, share, 40.0)
+        told("graphs", 3, share, 60.0)
     # The third has not told yet.
     assert part.fastest(tmp_path) == ("compiled", 1)
-    told("graphs", 3, 2, 40.0)
+    told("graphs", 3, 2, 60.0)
     assert part.fastest(tmp_path) == ("graphs", 3)
 
 

@@ -150,7 +150,7 @@ def _prepare(request: EvalRequest, dataset: Dataset, share: Share) -> tuple[Data
     dataset, broken = without_broken(dataset, needed, request.workers or 0, request.skip_broken)
     if broken:
         subjects = networks.configured(dataset, broken)
-    reader = BlockReader(dataset, 0)
+    reader = BlockReader(dataset, 0, networks.device)
     for subject in subjects:
         image = reader.read(0, np.array([0]), subject.preprocessing, cells[0])
         task_of({"task": request.task}).load("try_out")(
@@ -201,7 +201,7 @@ class _Loop:
         self.candidates = candidates
         self.progress = progress
         self.ask = task_of({"task": request.task}).load("ask")
-        self.reader = BlockReader(dataset, request.workers or 0)
+        self.reader = BlockReader(dataset, request.workers or 0, candidates[0].subject.config.device)
         planned = list(cell_blocks_of(candidates))
         owned = list(zip(planned, owners([one.images for one in planned], share.count), strict=True))
         self.cell_blocks = [one.lacking() for one, owner in owned if owner == share.rank]

@@ -24,11 +24,16 @@ from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.data import Dataset
 from robustbench_bi.data.containers.image_files import file_size, in_threads
 from robustbench_bi.data.preprocess import Preprocessing
+from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.ground.atomic import remove_partial_files, replacing
 from robustbench_bi.ground.cells import CLEAN, Cell
+from robustbench_bi.ground.checks import SMALLEST_SIDE
 
 MANIFESTS = ".bivo-robust"
 LAYOUT_VERSION = 1
+NATIVE = "native"
+NATIVE_SIDE = 640  # of pictures that keep their sizes, as a guess
+JPEG_SUFFIXES = (".jpg", ".jpeg")
 BLOCK_IMAGES = 128
 BLOCK_BYTES = 2**25  # of the pixels of a block; where images are large, fewer make one
 IMAGES_AT_ONCE = 250  # of an array: the pixels that are held until they are written
@@ -49,25 +54,27 @@ class Job:
         root: the folder that is filled.
         corruption: its name, "none" for the clean images.
         lacking: severity -> positions in the block of the images to make.
-        images: uint8 (B, 3, S, S), clean.
+        images: uint8 (B, 3, S, S), clean; or B pictures (3, H, W) of sizes of their own.
         image_ids: int64 (B,).
         names: of the B files, relative to the folder of a cell; none for arrays.
         block: number of the block.
         table: of severity constants.
         seed: keys every random draw.
         jpeg: quality of JPEG files, or None for PNG files.
+        keep_format: whether files whose names are none of JPEG's are PNG files.
     """
 
     root: Path
     corruption: str
     lacking: Mapping[int, Sequence[int]]
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8] | list[NDArray[np.uint8]]
     image_ids: NDArray[np.int64]
     names: Sequence[str]
     block: int
     table: str
     seed: int
     jpeg: int | None
+    keep_format: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,20 +84,21 @@ class Order:
     Attributes:
         root: the folder.
         dataset: the clean images.
-        preprocessing: how they are cut.
+        preprocessing: how they are cut; None where they keep their sizes.
         cells: corruption -> severities, "none" among them where clean images are wanted.
         names: image id -> name of its file within a cell; None where the images of a corruption are one array.
-        table, seed, jpeg: as in `Job`.
+        table, seed, jpeg, keep_format: as in `Job`.
     """
 
     root: Path
     dataset: Dataset
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     cells: Mapping[str, Sequence[int]]
     names: Mapping[int, str] | None
     table: str
     seed: int
     jpeg: int | None
+    keep_format: bool = False
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -101,18 +109,26 @@ class Order:
             "table": self.table,
             "seed": self.seed,
             "jpeg": self.jpeg,
-            "input_size": self.preprocessing.input_size,
-            "resize_size": self.preprocessing.resize_size,
-            "interpolation": self.preprocessing.interpolation,
+            **self.cut,
             "pixel_version": PIXEL_VERSION,
             "n": len(self.dataset),
+            **({"keep_format": True} if self.keep_format else {}),
             "listing_hash": self.dataset.listing_hash,
         }
 
     @property
+    def cut(self) -> dict[str, Any]:
+        """How the images are cut, for the identity."""
+        own = self.preprocessing
+        if own is None:
+            return {"input_size": NATIVE, "resize_size": None, "interpolation": None}
+        return {name: getattr(own, name) for name in ("input_size", "resize_size", "interpolation")}
+
+    @property
     def blocks(self) -> list[range]:
         """The rows of the dataset in each block; an array is made at once."""
-        n, side = len(self.dataset), self.preprocessing.input_size
+        n = len(self.dataset)
+        side = NATIVE_SIDE if self.preprocessing is None else self.preprocessing.input_size
         size = n if self.names is None else max(1, min(BLOCK_IMAGES, BLOCK_BYTES // (3 * side * side)))
         return [range(start, min(start + size, n)) for start in range(0, n, size)]
 
@@ -180,7 +196,7 @@ def jobs_of(order: Order, plan: Plan, threads: int) -> Iterator[Job]:
     blocks = order.blocks
     for block, corruptions in plan.items():
         rows = blocks[block]
-        images = order.dataset.read(rows, order.preprocessing, workers=threads)
+        images = _read(order, rows, threads)
         for corruption, lacking in corruptions.items():
             yield Job(
                 root=order.root,
@@ -193,7 +209,30 @@ def jobs_of(order: Order, plan: Plan, threads: int) -> Iterator[Job]:
                 table=order.table,
                 seed=order.seed,
                 jpeg=order.jpeg,
+                keep_format=order.keep_format,
             )
+
+
+def _read(order: Order, rows: range, threads: int) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
+    """The clean images of a block.
+
+    Raises:
+        DataError: one cannot be read, or is too small to be corrupted.
+    """
+    if order.preprocessing is not None:
+        return order.dataset.read(rows, order.preprocessing, workers=threads)
+    open_image = order.dataset.open_image
+    if open_image is None:
+        raise InputError(f"{order.dataset.kind} images have one size; leave out size")
+    image_ids = order.dataset.image_ids[rows.start : rows.stop].tolist()
+    pictures = in_threads(lambda image_id: np.asarray(open_image(image_id)).transpose(2, 0, 1), image_ids, threads)
+    for name, picture in zip(order.names_of(rows), pictures, strict=True):
+        if min(picture.shape[1:]) < SMALLEST_SIDE:
+            raise DataError(
+                f"{name} has {picture.shape[2]}×{picture.shape[1]} pixels, and corruptions need {SMALLEST_SIDE} each "
+                "way; leave it out"
+            )
+    return pictures
 
 
 def write_images(job: Job) -> None:
@@ -208,11 +247,12 @@ def write_images(job: Job) -> None:
         folder, manifest = cell_folder(job.root, cell), block_manifest(job.root, cell, job.block)
         for place in {(folder / job.names[row]).parent for row in rows}:
             remove_partial_files(place)
-        quality = None if cell == CLEAN else job.jpeg
         entries = read_manifest(manifest)
         for row, image in zip(rows, _pixels(job, severity, rows), strict=True):
             stop_if_asked()
-            entries[job.names[row]] = write_pieces(folder / job.names[row], [encode(image, quality)])
+            entries[job.names[row]] = write_pieces(
+                folder / job.names[row], [encode(image, quality_of(job, job.names[row]))]
+            )
         write_manifest(manifest, entries)
 
 
@@ -225,26 +265,35 @@ def write_array(job: Job) -> None:
     """
 
     def pieces() -> Iterator[bytes]:
-        shape = (sum(len(rows) for rows in job.lacking.values()), *job.images.shape[2:], 3)
+        shape = (sum(len(rows) for rows in job.lacking.values()), *job.images[0].shape[1:], 3)
         header = BytesIO()
         np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
         yield header.getvalue()
         for severity, rows in job.lacking.items():
             for start in range(0, len(rows), IMAGES_AT_ONCE):
                 stop_if_asked()
-                yield _pixels(job, severity, rows[start : start + IMAGES_AT_ONCE]).tobytes()
+                made = _pixels(job, severity, rows[start : start + IMAGES_AT_ONCE])
+                yield b"".join(image.tobytes() for image in made)
 
     name = array_name(job.corruption)
     entry = write_pieces(job.root / name, pieces())
     write_manifest(array_manifest(job.root, job.corruption), {name: entry})
 
 
-def _pixels(job: Job, severity: int, rows: Sequence[int]) -> NDArray[np.uint8]:
-    """Images of a cell, uint8 (B, S, S, 3)."""
-    images, ids = job.images[np.asarray(rows)], job.image_ids[np.asarray(rows)]
+def quality_of(job: Job, name: str) -> int | None:
+    """The JPEG quality of a file; None where it is PNG: the clean ones, and those that keep their format."""
+    lossless = job.keep_format and not name.lower().endswith(JPEG_SUFFIXES)
+    return None if job.corruption == CLEAN[0] or lossless else job.jpeg
+
+
+def _pixels(job: Job, severity: int, rows: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+    """Images of a cell, uint8 (H, W, 3): those of one size together, others one by one."""
     # The quality of JPEG files is that of `encode`: an image passes through JPEG once.
-    pixels = Pixels(table=job.table, seed=job.seed)
-    return np.ascontiguousarray(pixels.of_cell(images, (job.corruption, severity), ids).transpose(0, 2, 3, 1))
+    pixels, cell = Pixels(table=job.table, seed=job.seed), (job.corruption, severity)
+    parts = [np.array([row]) for row in rows] if isinstance(job.images, list) else [np.asarray(rows)]
+    for part in parts:
+        images = job.images[part[0]][None] if isinstance(job.images, list) else job.images[part]
+        yield from np.ascontiguousarray(pixels.of_cell(images, cell, job.image_ids[part]).transpose(0, 2, 3, 1))
 
 
 def encode(image: NDArray[np.uint8], quality: int | None) -> bytes:

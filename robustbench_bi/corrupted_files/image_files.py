@@ -24,7 +24,7 @@ from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.data import Dataset
 from robustbench_bi.data.containers.image_files import file_size, in_threads
 from robustbench_bi.data.preprocess import Preprocessing
-from robustbench_bi.errors import DataError, InputError
+from robustbench_bi.errors import DataError
 from robustbench_bi.ground.atomic import remove_partial_files, replacing
 from robustbench_bi.ground.cells import CLEAN, Cell
 from robustbench_bi.ground.checks import SMALLEST_SIDE
@@ -119,10 +119,8 @@ class Order:
     @property
     def cut(self) -> dict[str, Any]:
         """How the images are cut, for the identity."""
-        own = self.preprocessing
-        if own is None:
-            return {"input_size": NATIVE, "resize_size": None, "interpolation": None}
-        return {name: getattr(own, name) for name in ("input_size", "resize_size", "interpolation")}
+        names = ("input_size", "resize_size", "interpolation")
+        return {name: getattr(self.preprocessing, name, None) for name in names}
 
     @property
     def blocks(self) -> list[range]:
@@ -219,11 +217,9 @@ def _read(order: Order, rows: range, threads: int) -> NDArray[np.uint8] | list[N
     Raises:
         DataError: one cannot be read, or is too small to be corrupted.
     """
-    if order.preprocessing is not None:
-        return order.dataset.read(rows, order.preprocessing, workers=threads)
     open_image = order.dataset.open_image
-    if open_image is None:
-        raise InputError(f"{order.dataset.kind} images have one size; leave out size")
+    if order.preprocessing is not None or open_image is None:
+        return order.dataset.read(rows, order.preprocessing or Preprocessing(), workers=threads)
     image_ids = order.dataset.image_ids[rows.start : rows.stop].tolist()
     pictures = in_threads(lambda image_id: np.asarray(open_image(image_id)).transpose(2, 0, 1), image_ids, threads)
     for name, picture in zip(order.names_of(rows), pictures, strict=True):

@@ -42,7 +42,7 @@ cell.'
     if config["generator"] != "files":
         pixels = f"constants of {config['table']}, " + (f"JPEG {config['jpeg']}" if config["jpeg"] else "no JPEG")
         pixels += "" if config["generator"] == "bivo-robust" else f", generator {config['generator']}"
-    parts = [f"n = {_images(n)} of {config['data']}", _side(config), pixels, *_answers(config)]
+    parts = [f"n = {_images(n)} of {config['data']}{_objects(config)}", _side(config), pixels, *_answers(config)]
     left_out = [f"{_images(number)} {why}" for why, number in (config.get("left_out") or {}).items()]
     return f"{', '.join(parts)}." + (f" Left out: {', '.join(left_out)}." if left_out else "")
 
@@ -51,8 +51,16 @@ def _images(number: int) -> str:
     return f"{number:,} image{'' if number == 1 else 's'}"
 
 
+def _objects(config: Mapping[str, Any]) -> str:
+    if not config.get("truth_hash"):
+        return ""
+    return f" with {config['objects']:,} objects of {config['object_classes']} classes"
+
+
 def _side(config: Mapping[str, Any]) -> str:
     """At which side networks saw the images, and how they came to it."""
+    if config["input_size"] is None:
+        return "native size"
     fitted, seen = config.get("corrupt_size"), f"{config['input_size']} px"
     side = seen if fitted is None else f"{fitted} px fitted to {seen}"
     side += ", never resized" if config.get("no_resize") else ""

@@ -219,7 +219,8 @@ def _read(order: Order, rows: range, threads: int) -> NDArray[np.uint8] | list[N
     """
     open_image = order.dataset.open_image
     if order.preprocessing is not None or open_image is None:
-        return order.dataset.read(rows, order.preprocessing or Preprocessing(), workers=threads)
+        read: NDArray[np.uint8] = order.dataset.read(rows, order.preprocessing or Preprocessing(), workers=threads)
+        return read
     image_ids = order.dataset.image_ids[rows.start : rows.stop].tolist()
     pictures = in_threads(lambda image_id: np.asarray(open_image(image_id)).transpose(2, 0, 1), image_ids, threads)
     for name, picture in zip(order.names_of(rows), pictures, strict=True):

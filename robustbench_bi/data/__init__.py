@@ -61,6 +61,7 @@ def open_data(
     images: str | Path | None = None,
     clean: str | Path | None = None,
     common_images: bool = False,
+    images_root: str | Path | None = None,
 ) -> Dataset:
     """Open a data source by the name that the command line takes.
 
@@ -106,6 +107,7 @@ def open_data(
         dataset: Dataset = SOURCES.load(row.name)(path, split=split, classes=class_file)
     else:
         dataset = open_with_labels(row, path, expand_user(labels), class_file)
+    dataset = _in_folder(dataset, row, images_root)
     typed = named_source(str(source))[0] is row
     dataset = replace(dataset, name=str(source) if typed else f"{row.name}:{path}")
     if row.name == "folder" and split == "evaluation" and class_space is None and classes is None:
@@ -118,6 +120,16 @@ def open_data(
         partner = open_data(clean, classes=classes if takes_classes else None, images=images)
         dataset = with_clean(dataset, partner, common_images)
     return dataset if limit is None else dataset.limited(limit)
+
+
+def _in_folder(dataset: Dataset, row: Source, images_root: str | Path | None) -> Dataset:
+    """The dataset with its pictures in a folder that was named."""
+    if images_root is None:
+        return dataset
+    if dataset.at is None:
+        takers = " and ".join(other.name for other in SOURCES if other.images_root)
+        raise InputError(f"a folder of pictures (images_root) goes with {takers}, not with {row.name}")
+    return dataset.at(expand_user(images_root))
 
 
 def find_source(source: str) -> tuple[Source, str | None]:

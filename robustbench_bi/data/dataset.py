@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from robustbench_bi.data.sources import Source, named_source
 from robustbench_bi.errors import DataError, InputError
@@ -14,12 +14,14 @@ from robustbench_bi.ground.checks import is_integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
     from PIL.Image import Image
 
     from robustbench_bi.data.class_spaces.answers import Answers
+    from robustbench_bi.data.objects import Objects
     from robustbench_bi.data.preprocess import Preprocessing
 
 Split = Literal["evaluation", "training"]
@@ -69,7 +71,7 @@ class Dataset:
     image_ids: NDArray[np.int64]
     labels: NDArray[np.int32]
     class_names: tuple[str, ...]
-    load: Callable[[NDArray[np.int64], Preprocessing, Cell, int], NDArray[np.uint8]]
+    load: Callable[[NDArray[np.int64], Any, Cell, int], Any]
     describe: Callable[[NDArray[np.int64]], Iterable[str]]
     check: Callable[[NDArray[np.int64], Collection[Cell], int], Iterable[Broken]] | None = None
     native_size: int | None = None
@@ -83,6 +85,8 @@ class Dataset:
     unshared: str = ""
     stored_side: Callable[[], int] | None = None
     clean_hash: str = ""
+    objects: Objects | None = None
+    at: Callable[[Path], Dataset] | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -149,21 +153,22 @@ class Dataset:
         """
         import numpy as np
 
+        if self.objects is not None:
+            return self.objects.sizes_of(self.image_ids)
         return None if self.native_size is None else np.full((len(self), 2), self.native_size, dtype=np.int32)
 
-    def read(
-        self, rows: ArrayLike, preprocessing: Preprocessing, cell: Cell = CLEAN, workers: int = 0
-    ) -> NDArray[np.uint8]:
+    def read(self, rows: ArrayLike, preprocessing: Preprocessing | None, cell: Cell = CLEAN, workers: int = 0) -> Any:
         """Decode images and bring them to the model's side.
 
         Args:
             rows: positions into `image_ids`, in any order.
-            preprocessing: side, resize and interpolation; its mean and std are not used here.
+            preprocessing: side, resize and interpolation; its mean and std are not used here. None where pictures keep
+                their sizes.
             cell: a stored cell, or the clean images.
             workers: threads that decode; 0 decodes in the calling thread. The result is the same.
 
         Returns:
-            uint8 (B, 3, S, S), RGB.
+            uint8 (B, 3, S, S), RGB; where pictures keep their sizes, a list of B arrays (3, H, W).
 
         Raises:
             DataError: the source has no such cell, or a file is missing, broken, or too small for its rule.
@@ -240,9 +245,7 @@ class Dataset:
         partner_of[self.image_ids] = partners
         before, check_before = self.load, self.check
 
-        def load(
-            image_ids: NDArray[np.int64], preprocessing: Preprocessing, cell: Cell, workers: int
-        ) -> NDArray[np.uint8]:
+        def load(image_ids: NDArray[np.int64], preprocessing: Preprocessing, cell: Cell, workers: int) -> Any:
             if cell != CLEAN:
                 return before(image_ids, preprocessing, cell, workers)
             return clean.load(partner_of[image_ids], preprocessing, cell, workers)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustbench_bi.errors import DataError, InputError
-from robustbench_bi.ground.checks import SMALLEST_SIDE, is_integer, plain_integer
+from robustbench_bi.ground.checks import SMALLEST_SIDE, check_channels, is_integer, plain_integer
 
 if TYPE_CHECKING:
     import torch
@@ -332,6 +332,5 @@ def _three(name: str, values: Any) -> tuple[float, float, float]:
         first, second, third = np.asarray(values, dtype=np.float64).ravel().tolist()
     except (TypeError, ValueError, RuntimeError):  # not numbers, not three, or a tensor that is elsewhere
         first = second = third = math.nan
-    if not all(0 <= number <= 1 for number in (first, second, third)):
-        raise InputError(f"{name} must be three numbers from 0 to 1 (pixels are scaled to [0, 1]), got {values!r}")
+    check_channels(name, (first, second, third), values)
     return first, second, third

@@ -16,7 +16,7 @@ from robustbench_bi.errors import DataError
 from robustbench_bi.ground.checks import check_integer
 from robustbench_bi.ground.declared import Option, requested
 
-PATHS = ("classes", "labels", "images", "clean")
+PATHS = ("classes", "labels", "images", "clean", "images_root")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class DataRequest:
         images: a file that names the images to take.
         clean: a source of clean images to pair with stored corrupted ones, by name.
         common_images: where cells do not hold the same images, take those that all share.
+        images_root: the folder of the pictures, for sources whose labels may lie apart from them.
 
     Raises:
         InputError: an option is out of range.
@@ -76,6 +77,10 @@ class DataRequest:
         option=Option("Where cells do not hold the same images, take those that all share.", "flag"),
     )
 
+    images_root: str | None = requested(
+        default=None, option=Option("The folder of the pictures, where they do not lie beside their labels.", "path")
+    )
+
     def __post_init__(self) -> None:
         for name in ("source", *PATHS):
             value = getattr(self, name)
@@ -98,15 +103,18 @@ class DataRequest:
         stated = {own.name: getattr(self, own.name) for own in fields(self)}
         return open_data(stated.pop("source"), split=split, **stated)
 
-    def check_source(self) -> None:
+    def check_source(self, pictures: bool = False) -> None:
         """Refuse a source that is not there, before the libraries are imported that read it.
+
+        Args:
+            pictures: whether a single image file will do.
 
         Raises:
             UnknownNameError, InputError: as `open_data`.
             DataError: a folder of images is not there.
         """
         row, path = find_source(self.source)
-        if row.name == "folder" and path is not None:
+        if row.name == "folder" and path is not None and not (pictures and _exists(path)):
             existing_folder(path)
 
     def found_from(self, folder: str) -> DataRequest:

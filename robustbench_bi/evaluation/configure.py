@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,11 @@ def configure_run(
     request: EvalRequest,
     name: str,
     network: nn.Module,
-    view: View,
+    view: View | None,
     dataset: Dataset,
     device: torch.device,
     broken: tuple[dict[str, Any], ...] = (),
+    stated: Mapping[str, Any] | None = None,
 ) -> EvalConfig:
     """The configuration of one model on one dataset, with "auto" settled and what cannot be done refused.
 
@@ -44,18 +46,20 @@ def configure_run(
         request: what was asked for, of this model alone.
         name: the model as the user typed it.
         network: the model, with its weights.
-        view: how it gets to see the images.
+        view: how it gets to see the images; None where pictures keep their sizes.
         dataset: the images.
         device: where the network is.
         broken: images that were left out.
+        stated: further settings, as the network has them.
 
     Raises:
         InputError: two options contradict each other.
         DataError: the source holds files, but not of all the cells asked for.
     """
     settings = {field.name: getattr(request, field.name) for field in dataclasses.fields(Settings)}
+    settled = {**_pixels(request, view, dataset), **_truth(dataset), **(stated or {}), "device": str(device)}
     return EvalConfig(
-        **{**settings, **_pixels(request, view, dataset), "device": str(device)},
+        **{**settings, **settled},
         model={**getattr(network, "identity", {"name": name}), "source": source_hash(network)},
         weights_hash=weights_hash(network),
         data=dataset.kind,
@@ -83,8 +87,29 @@ def configure_run(
     )
 
 
-def _pixels(request: EvalRequest, view: View, dataset: Dataset) -> dict[str, Any]:
-    """The settings that decide the pixels, settled."""
+def _truth(dataset: Dataset) -> dict[str, Any]:
+    """What tells the objects in the images from others, where the labels are objects."""
+    if dataset.objects is None:
+        return {}
+    category = dataset.objects.of(dataset.image_ids)["category"]
+    return {
+        "truth_hash": dataset.objects.digest(dataset.image_ids),
+        "objects": len(category),
+        "object_classes": len(set(category.tolist())),
+    }
+
+
+def _pixels(request: EvalRequest, view: View | None, dataset: Dataset) -> dict[str, Any]:
+    """The settings that decide the pixels, settled.
+
+    Pictures that keep their sizes are corrupted as Michaelis et al. (2019) do it for detection: in native size, with
+    the constants of the package that was written for that, and not stored again.
+    """
+    if view is None:
+        return {
+            "table": "imagecorruptions" if request.table == "auto" else request.table,
+            "jpeg": None if request.jpeg == "auto" else request.jpeg,
+        }
     cut = _cut(view, dataset)
     side = view.preprocessing.input_size
     if dataset.stored_cells is not None:

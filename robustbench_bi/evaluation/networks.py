@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustbench_bi.data import Dataset
 from robustbench_bi.data.broken import without_broken
 from robustbench_bi.data.class_spaces.answers import Answers
-from robustbench_bi.data.preprocess import Preprocessing, normalise, preprocessing_of, resize_images
+from robustbench_bi.data.preprocess import Cut, Preprocessing, normalise, preprocessing_of, resize_images
 from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.evaluation.configure import configure_run
 from robustbench_bi.evaluation.request import EvalRequest
@@ -45,6 +45,11 @@ class Subject:
     config: EvalConfig
     answers: Answers | None = None
     fitted_to: int | None = None
+
+    @property
+    def cut(self) -> Cut:
+        """How its images are cut."""
+        return self.preprocessing.cut
 
     @property
     def name(self) -> str:

@@ -92,6 +92,38 @@ def _answer_reasons(config: Mapping[str, Any]) -> list[str]:
     return [*reasons, "several labels an image"] if "accepted" in answers else reasons
 
 
+_EVERY_CELL = {(name, severity): 1.0 for name in benchmark_corruptions() for severity in (MEAN, *SEVERITIES)}
+
+
+def mean_performance_name(cells: Iterable[Cell], further: Sequence[str] = ()) -> str:
+    """What the mean performance of a detector over these cells may be called: "mPC" for 15 × 5 alone.
+
+    Args:
+        cells: that there are.
+        further: other reasons why it does not compare with published ones.
+
+    Example:
+        >>> mean_performance_name([("fog", 3)])
+        'mPC* (over 1 of 15 corruptions, 1 of their 5 cells)'
+    """
+    reasons = [*coverage(cells, _EVERY_CELL), *further]
+    return f"mPC* ({', '.join(reasons)})" if reasons else "mPC"
+
+
+def mpc_name(config: Mapping[str, Any], cells: Iterable[Cell]) -> str:
+    """The name under which a run's mean performance under corruption may be printed (Michaelis et al. 2019).
+
+    Plain "mPC" needs the 15 corruptions at five severities, made at native size with the constants of the package
+    imagecorruptions, and not stored as JPEG again. The data may be any: it is the data's mPC.
+    """
+    further = []
+    if config["table"] != "imagecorruptions" and config["generator"] != "imagecorruptions":
+        further.append(f"table {config['table']}")
+    if config["jpeg"] is not None:
+        further.append(f"JPEG {config['jpeg']}")
+    return mean_performance_name(cells, further)
+
+
 def _pixel_reasons(config: Mapping[str, Any]) -> list[str]:
     """What makes the corrupted pixels other than the published ones."""
     fitted = config.get("corrupt_size")

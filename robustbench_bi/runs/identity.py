@@ -49,20 +49,31 @@ class OfTheImages:
         border: pixels that are cut off on each side of a picture before anything else.
         clean_hash: of the clean images that were paired with stored ones.
         left_out: why images were left out -> how many.
+        truth_hash: SHA-256 of the objects in them, where the task is detection.
+        objects, object_classes: how many they are, and of how many classes.
     """
 
     data: str = identity()
-    listing_hash: str = identity(compared="must agree", words="the list of images")
+    listing_hash: str = identity(compared="must agree", words="on other images")
     n: int = identity()
-    num_classes: int = identity(compared="must agree", words="the number of classes")
+    num_classes: int = identity(compared="must agree", words="with {} classes")
     class_set: str = identity()
-    class_space: str | None = identity(default=None, compared="must agree", words="the class space", added=True)
-    answers: dict[str, Any] | None = identity(
-        default=None, compared="must agree", words="the answers that compete and count", added=True
+    class_space: str | None = identity(
+        default=None,
+        compared="must agree",
+        words="with the {} class space",
+        without="with the class space of the data",
+        added=True,
     )
-    border: int = identity(default=0, compared="must agree", words="the border that is cut off", added=True)
+    answers: dict[str, Any] | None = identity(
+        default=None, compared="must agree", words="with other competing or accepted classes", added=True
+    )
+    border: int = identity(default=0, compared="must agree", words="with {} pixels of border cut off", added=True)
     clean_hash: str = identity(default="", compared="noted", added=True)
     left_out: dict[str, int] | None = identity(default=None, compared="noted", added=True)
+    truth_hash: str = identity(default="", compared="must agree", words="with other annotations", added=True)
+    objects: int = identity(default=0, compared="must agree", words="with {} objects", added=True)
+    object_classes: int = identity(default=0, compared="must agree", words="with objects of {} classes", added=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,8 @@ class Source:
         files: "module:function", path → `Files`, its images without their classes; empty where a file of labels cannot
             tell these.
         hidden: why report pages do not show its pictures; empty where they may.
+        task: what its labels are for, a row of `robustbench_bi.tasks.TASKS`.
+        images_root: whether its pictures may lie apart from its labels.
     """
 
     name: str
@@ -51,6 +53,8 @@ class Source:
     corrupted_as: str | None = "imagenet-c"
     weights: str | None = None
     preset: str = "paper"
+    task: str = "classification"
+    images_root: bool = False
     class_space: Literal["restricted", "full"] | None = None
     files: str = ""
     hidden: str = ""
@@ -190,6 +194,16 @@ SOURCES = Table(
         _cifar("cifar-100-c", "published corrupted arrays of CIFAR-100, as cifar-10-c", corrupted_as=None),
         _cifar("cifar-10.1", "CIFAR-10.1: PATH/cifar10.1_v6_data.npy and its labels", corrupted_as="cifar-10-c"),
         _cifar("cifar-10.2", "CIFAR-10.2: PATH/cifar102_test.npz", corrupted_as="cifar-10-c"),
+        Source(
+            "coco",
+            "robustbench_bi.data.sources.coco:open_coco",
+            "required",
+            "pictures with boxes and masks, in COCO's layout: PATH is COCO's folder (val2017) or an annotation file",
+            mce_applies=False,
+            corrupted_as=None,
+            task="detection",
+            images_root=True,
+        ),
     ],
 )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from robustbench_bi.corrupted_files.image_files import MANIFESTS
+from robustbench_bi.corrupted_files.manifests import MANIFESTS
 from robustbench_bi.data import Dataset, expand_user, named_source
 from robustbench_bi.errors import DataError, InputError, RunMismatchError
 from robustbench_bi.ground.atomic import replacing

@@ -1,12 +1,7 @@
-"""Files of corrupted images: how they are made, and how they are found whole again.
-
-Beside the images lies a hidden folder of manifests. A manifest holds size and checksum of the files of one cell and
-block, or of one array, and is written when they are all in place: what no manifest vouches for is made again.
-"""
+"""Files of corrupted images: what is to be there, what is lacking, and how it is made."""
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,18 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from robustbench_bi.corrupted_files.manifests import (
+    Entry,
+    array_manifest,
+    block_manifest,
+    find_lacking,
+    read_manifest,
+    write_manifest,
+)
 from robustbench_bi.corrupted_files.worker_pool import stop_if_asked
 from robustbench_bi.corruptions import PIXEL_VERSION
 from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.data import Dataset
-from robustbench_bi.data.containers.image_files import file_size, in_threads
+from robustbench_bi.data.containers.image_files import in_threads
 from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.atomic import remove_partial_files, replacing
 from robustbench_bi.ground.cells import CLEAN, Cell
 from robustbench_bi.ground.checks import SMALLEST_SIDE
 
-MANIFESTS = ".bivo-robust"
 LAYOUT_VERSION = 1
 NATIVE = "native"
 NATIVE_SIDE = 640  # of pictures that keep their sizes, as a guess
@@ -41,9 +43,6 @@ CHECKING_THREADS = 8  # hide the latency of network file systems
 
 Plan = dict[int, dict[str, dict[int, list[int]]]]
 """Block -> corruption -> severity -> positions in the block of the images to make."""
-
-Entry = tuple[int, int]
-"""Size in bytes and CRC-32 of a file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -336,66 +335,3 @@ def cell_folder(root: Path, cell: Cell) -> Path:
 def array_name(corruption: str) -> str:
     """The file of the array of one corruption."""
     return f"{corruption}.npy"
-
-
-def block_manifest(root: Path, cell: Cell, block: int) -> Path:
-    """The manifest of one cell and block of image files.
-
-    Example:
-        >>> block_manifest(Path("out"), ("fog", 3), 0).as_posix()
-        'out/.bivo-robust/fog-3-0000.json'
-    """
-    corruption, severity = cell
-    return root / MANIFESTS / f"{corruption}-{severity}-{block:04d}.json"
-
-
-def array_manifest(root: Path, corruption: str) -> Path:
-    """The manifest of the array of one corruption."""
-    return root / MANIFESTS / f"{corruption}.json"
-
-
-def read_manifest(path: Path) -> dict[str, Entry]:
-    """The entry of each file in a manifest; none where it is missing or damaged."""
-    try:
-        loaded = json.loads(path.read_bytes())
-        return {name: (int(size), int(checksum)) for name, (size, checksum) in loaded.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
-
-
-def write_manifest(path: Path, entries: Mapping[str, Entry]) -> None:
-    """Write a manifest; it appears whole or not at all.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(entries), encoding="utf-8")
-
-
-def find_lacking(folder: Path, names: Sequence[str], manifest: Path, checksums: bool = False) -> list[int]:
-    """Find files that are missing, or of another size than their manifest says, or not in it.
-
-    Args:
-        folder: where the files lie.
-        names: of the files, relative to the folder.
-        manifest: theirs.
-        checksums: also read every file and compare its CRC-32, so that damage of any kind is found.
-
-    Returns:
-        Their positions in `names`.
-    """
-    entries = read_manifest(manifest)
-    # Paths stay text here: a full set has 3.75 million files, and pathlib would triple the time.
-    return [row for row, name in enumerate(names) if not _is_whole(f"{folder}/{name}", entries.get(name), checksums)]
-
-
-def _is_whole(path: str, entry: Entry | None, checksums: bool) -> bool:
-    if entry is None or file_size(path) != entry[0]:
-        return False
-    if not checksums:
-        return True
-    try:
-        return zlib.crc32(Path(path).read_bytes()) == entry[1]
-    except OSError:
-        return False

@@ -21,7 +21,6 @@ from robustbench_bi.corrupted_files.destination import (
 )
 from robustbench_bi.corrupted_files.image_files import (
     JPEG_SUFFIXES,
-    MANIFESTS,
     NATIVE,
     Job,
     Order,
@@ -32,6 +31,7 @@ from robustbench_bi.corrupted_files.image_files import (
     write_array,
     write_images,
 )
+from robustbench_bi.corrupted_files.manifests import MANIFESTS
 from robustbench_bi.corrupted_files.worker_pool import in_processes
 from robustbench_bi.corruptions import resolve_suite, resolve_table
 from robustbench_bi.corruptions.apply import check_seed

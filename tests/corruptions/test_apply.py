@@ -245,6 +245,7 @@ def test_autocast_does_not_show(photographs: Photographs) -> None:
         assert torch.equal(corrupt(images, "pixelate", 3), expected)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_the_device_does_not_show(row: Corruption, photographs: Photographs) -> None:
     images = photographs(3, 64)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from robustbench_bi.commands.compiling import compile_kernels
 from robustbench_bi.commands.endings import OneLineError
 from robustbench_bi.commands.output import about, described, print_json, print_leaderboard, print_summary
 from robustbench_bi.commands.terminal import cell_progress
@@ -61,6 +62,8 @@ def _evaluate_each(
         if len(requests) > 1 and not quiet:
             click.echo(f"Data set {number} of {len(requests)}: {name}", err=True)
         try:
+            if not quiet:
+                compile_kernels(request)
             with cell_progress(quiet) as progress:
                 found[name] = evaluate_request(request, progress=progress, share=share)
         except BivoRobustError as error:

@@ -167,6 +167,22 @@ METRICS = Table(
             "higher",
             "mean corruption accuracy minus the baseline's",
         ),
+        *(
+            Metric(
+                f"effective_robustness_{source.replace('-', '_')}",
+                f"robustbench_bi.metrics.effective_robustness:effective_robustness_{source.replace('-', '_')}",
+                "pairs",
+                "points",
+                "higher",
+                f"accuracy on {title} minus what clean accuracy foretells: {baseline}",
+            )
+            for source, title, baseline in (
+                ("imagenet-v2", "ImageNet-V2", "the baseline is on ImageNet's validation pictures"),
+                ("imagenet-sketch", "ImageNet-Sketch", "the baseline is on ImageNet's validation pictures"),
+                ("imagenet-r", "ImageNet-R", "the baseline is on its classes alone"),
+                ("objectnet", "ObjectNet", "the baseline is on its classes alone"),
+            )
+        ),
     ],
     aliases={
         "ece": "expected_calibration_error",

@@ -270,9 +270,9 @@ def test_a_figure_can_be_drawn_into_memory(frames):
 
 
 def test_weak_networks_fill_their_axes_and_are_not_painted_as_if_they_differed(make_run):
-    runs = [make_run(f"model_{i}", n=40, corruptions=("fog", "snow"), luck=i, skill=-4.0) for i in range(2)]
+    runs = [make_run(f"model_{i}", n=40, corruptions=("fog", "snow"), luck=i, skill=-7.0) for i in range(2)]
     found = summaries_frame(runs, QUICK)
-    assert found.frame["top1"].max() < 20
+    assert found.frame["top1"].max() < 15
     figure = heat_table(found)
     (image,) = figure.axes[0].images
     assert image.norm.vmax - image.norm.vmin == 20

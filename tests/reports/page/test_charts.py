@@ -44,7 +44,7 @@ def test_a_bar_for_each_difference_with_its_numbers_as_tooltip(runs):
     assert len(root.findall(".//rect")) == 2
     row = frame.set_index("name").loc["mean (1 of 15)"]
     text = f"{row['delta']:+.2f} [{row['delta_low']:+.2f}, {row['delta_high']:+.2f}] points"
-    assert titles(svg)[1] == f"<b> & c, mean (1 of 15): {text}, p (Holm) <0.001, n = 150"
+    assert titles(svg)[1] == f"<b> & c, mean (1 of 15): {text}, p <0.001, p (Holm) <0.001, n = 150"
     assert [text.text for text in root.iter("text")].count("*") == (frame.iloc[[0, -1]]["p_holm"] < 0.05).sum() == 1
 
 

@@ -7,7 +7,7 @@ Example:
     >>> SOURCES["cifar-10"].path
     'optional'
     >>> list(SOURCES.names)
-    ['demo', 'folder', 'imagenet-c', 'cifar-10', 'cifar-10-c', 'imagenette', 'coco']
+    ['demo', 'folder', 'imagenet-c', 'cifar-10', 'cifar-10-c', 'imagenette', 'coco', 'demo-detection']
 """
 
 from __future__ import annotations

@@ -68,13 +68,14 @@ def test_what_a_source_is_stands_in_its_row():
     def names(wanted):
         return [row.name for row in SOURCES if wanted(row)]
 
-    assert names(lambda row: not row.mce_applies) == ["demo", "cifar-10", "cifar-10-c", "coco"]
+    assert names(lambda row: not row.mce_applies) == ["demo", "cifar-10", "cifar-10-c", "coco", "demo-detection"]
     assert names(lambda row: row.part_of_imagenet) == ["imagenette"]
     assert names(lambda row: row.download_folder) == ["cifar-10", "imagenette"]
     assert names(lambda row: row.arrays) == ["cifar-10", "cifar-10-c"]
-    assert names(lambda row: row.corrupted_as is None) == ["imagenet-c", "cifar-10-c", "coco"]
+    assert names(lambda row: row.corrupted_as is None) == ["imagenet-c", "cifar-10-c", "coco", "demo-detection"]
     assert names(lambda row: row.weights) == names(lambda row: row.preset != "paper") == ["demo"]
-    assert names(lambda row: row.task == "detection") == names(lambda row: row.images_root) == ["coco"]
+    assert names(lambda row: row.task == "detection") == ["coco", "demo-detection"]
+    assert names(lambda row: row.images_root) == ["coco"]
 
 
 @pytest.mark.parametrize("row", SOURCES, ids=lambda row: row.name)

@@ -114,6 +114,15 @@ SOURCES = Table(
             task="detection",
             images_root=True,
         ),
+        Source(
+            "demo-detection",
+            "robustbench_bi.data.sources.demo_detection:open_demo_detection",
+            "none",
+            "one to six shapes with boxes and masks, drawn by the program: 200 for evaluation, 2,500 for training",
+            mce_applies=False,
+            corrupted_as=None,
+            task="detection",
+        ),
     ],
 )
 

@@ -217,6 +217,7 @@ class Scene:
         self.canvas = np.zeros((parameters.shape[1], 3, height, width), dtype=np.float32)
 
     def uniform(self, low: float, high: float) -> Plane:
+        """The next random number of each picture, between two bounds."""
         column: Plane = next(self._columns)[:, None, None, None]
         return np.float32(low) + np.float32(high - low) * column
 
@@ -269,6 +270,7 @@ class Scene:
         return coverage_of(np.sqrt(along * along + aside * aside) - self.uniform(width[0] / 2, width[1] / 2))
 
     def paint(self, coverage: Plane, colour: Plane) -> None:
+        """Lay a colour over the canvas where it is covered."""
         self.canvas = self.canvas + coverage * (colour - self.canvas)
 
 

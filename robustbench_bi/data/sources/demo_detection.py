@@ -103,9 +103,9 @@ def draw(split: str, image_id: int) -> tuple[NDArray[np.uint8], list[tuple[int, 
         uint8 (3, H, W), and for each shape, from back to front, its class number and what is seen of it, (H, W).
 
     Example:
-        >>> picture, shapes = draw("evaluation", 1)
+        >>> picture, shapes = draw("evaluation", 4)
         >>> picture.shape, [CLASS_NAMES[label] for label, _ in shapes]
-        ((3, 96, 160), ['triangle', 'circle', 'ring', 'arrow'])
+        ((3, 96, 160), ['square', 'arrow', 'crescent', 'triangle'])
     """
     key = np.array([0, _FIRST_KEY + list(SPLITS).index(split)], dtype=np.uint64)
     height, width = SIZES[image_id % len(SIZES)]

@@ -12,9 +12,11 @@ kept after suppression; pictures are resized as floats; masks are pasted into wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -26,7 +28,7 @@ from robustbench_bi.errors import InputError
 from robustbench_bi.models import create_model
 from robustbench_bi.models.detectors import OPERATORS
 from robustbench_bi.models.layers import Involution2d, bivolution_dc
-from robustbench_bi.models.resnet import EXPANSION
+from robustbench_bi.models.resnet import EXPANSION, STEM_STRIDES
 
 _LEVELS = 4
 _REGION = 7
@@ -81,6 +83,7 @@ def build_network(
         network.rpn.head.conv = _layer(options["head"], channels)
         if masks:
             network.roi_heads.mask_head = nn.Sequential(*(_layer(options["head"], channels) for _ in range(_LEVELS)))
+    _settle_scales(network, options["stem"])
     built: nn.Module = network
     return built
 
@@ -106,6 +109,22 @@ def _mask_parts(channels: int, classes: int) -> dict[str, nn.Module]:
         "mask_head": MaskRCNNHeads(channels, (channels,) * _LEVELS, 1),
         "mask_predictor": MaskRCNNPredictor(channels, channels, classes),
     }
+
+
+def _settle_scales(network: Any, stem: str) -> None:
+    """Tell the pools of regions how much smaller each level is than its picture.
+
+    Left to themselves they take that from the first picture, rounded; where padding is a large part of it they take a
+    wrong one, and then all later answers depend on which picture came first.
+    """
+    finest = math.prod(STEM_STRIDES[stem])
+    side = 64 * finest << _LEVELS
+    # Also where the network itself is built without memory.
+    with torch.device("cpu"):
+        features = {str(level): torch.zeros(1, 1, *[side // (finest << level)] * 2) for level in range(_LEVELS)}
+        for pool in (network.roi_heads.box_roi_pool, network.roi_heads.mask_roi_pool):
+            if pool is not None:
+                pool(features, [torch.zeros(1, 4)], [(side, side)])
 
 
 def _layer(operator: str, channels: int) -> nn.Module:

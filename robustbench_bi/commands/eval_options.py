@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from robustbench_bi.commands import completion
+from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.endings import remember_out
 from robustbench_bi.commands.options import JSON, QUIET, Decorator, numbers
 from robustbench_bi.data.request import DataRequest
-from robustbench_bi.evaluation.request import EvalRequest
+from robustbench_bi.evaluation.request import PREPROCESSING, EvalRequest
 from robustbench_bi.ground.declared import Option, declaration_of
 
 
@@ -41,10 +41,14 @@ def declared_option(field: dataclasses.Field[Any], several: bool = False) -> Dec
         given["metavar"] = option.metavar
     if option.complete:
         given["shell_complete"] = getattr(completion, option.complete)
+    if field.name in early.DECLARED:
+        given["callback"] = early.DECLARED[field.name]
     if option.kind == "numbers":
         given["callback"] = numbers
     if field.name == "out":
         given["callback"] = remember_out
+    if field.name == "data" and not several:
+        given["callback"] = early.a_source
     return click.option(f"--{(option.name or field.name).replace('_', '-')}", field.name, **given)
 
 
@@ -74,16 +78,13 @@ WITH_COMMAS = frozenset(
 FOR_DETECTION = ("images_root",)
 """Options that `eval` has no use for."""
 
-FOR_CLASSIFICATION = (
-    "models",
-    "weights",
-    "data",
-    "classes",
-    "mean",
-    "std",
-    "input_size",
-    "resize_size",
-    "interpolation",
+FOR_CLASSIFICATION = frozenset(
+    {
+        *("models", "weights", "data", "fit", "corrupt_size", "no_resize"),
+        *PREPROCESSING,
+        *(field.name for field in dataclasses.fields(DataRequest)),
+    }
+    - {"limit", "images_root"}
 )
 """Options that `detect` has no use for, or words of its own."""
 

@@ -46,8 +46,6 @@ def _requests(models: tuple[str, ...], data: tuple[str, ...], **options: Any) ->
     if len(set(data)) < len(data):
         raise OneLineError("each data set must be given once, but two are the same")
     requests = {name: EvalRequest.of(models, name, **options) for name in data}
-    for request in requests.values():
-        request.check_networks()
     if len(requests) == 1:
         requests[data[0]].data.check_source()
     return requests

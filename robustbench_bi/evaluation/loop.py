@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robustbench_bi.data.broken import without_broken
-from robustbench_bi.errors import InputError
+from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.evaluation.cell_blocks import Candidate, CellBlock, cell_blocks_of, there_already
 from robustbench_bi.evaluation.folders import close_folder, open_folder
 from robustbench_bi.evaluation.networks import load_networks
@@ -135,6 +135,11 @@ def _prepare(request: EvalRequest, dataset: Dataset, share: Share) -> tuple[Data
     A run folder is made only once every image has been decoded, so an existing one needs no second check. Of processes
     started together rank 0 does it for all, unless each must know which images are left out.
     """
+    if dataset.num_classes == 1 and dataset.objects is None:
+        raise DataError(
+            f"{request.data.source} has one class alone, {dataset.class_names[0]!r}, and every answer would be right; "
+            "expected a folder with one folder for each of several classes"
+        )
     networks = _loader(request, dataset)(request, dataset, share)
     subjects = networks.configured(dataset)
     begun = all((Path(request.out) / subject.config.folder / "run.json").exists() for subject in subjects)

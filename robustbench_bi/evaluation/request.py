@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.corruptions import PIXEL_VERSION, resolve_suite, resolve_table
 from robustbench_bi.data.request import DataRequest
-from robustbench_bi.errors import InputError, WeightsError
+from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import parse_severities
-from robustbench_bi.ground.checks import check_integer, check_quality, check_seed
+from robustbench_bi.ground.checks import SMALLEST_SIDE, check_integer, check_quality, check_seed
 from robustbench_bi.ground.cores import default_workers
 from robustbench_bi.ground.declared import Option, declaration_of, requested
 from robustbench_bi.ground.registry import nearest
-from robustbench_bi.models import WEIGHTS_SUFFIXES, find_model
 from robustbench_bi.runs.identity import BLOCK_SIZE
 from robustbench_bi.runs.settings import GENERATORS, PRECISIONS, Settings
 from robustbench_bi.tasks import task_of
@@ -24,7 +23,7 @@ from robustbench_bi.tasks import task_of
 if TYPE_CHECKING:
     from torch import nn
 
-PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation")
+PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation", "channels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +99,7 @@ class EvalRequest(Settings):
             "jpeg": _jpeg(self.jpeg),
             "workers": default_workers() if self.workers is None else check_integer("workers", self.workers, 0),
             "out": Path(self.out),
+            "no_resize": True if self.no_resize else None,
         }
         _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("generator", self.generator, GENERATORS[:2])
@@ -107,6 +107,10 @@ class EvalRequest(Settings):
         if self.pixel_version != PIXEL_VERSION:
             raise InputError(f"this version makes pixels of version {PIXEL_VERSION}, got {self.pixel_version!r}")
         check_integer("batch_size", self.batch_size, 1)
+        if self.corrupt_size is not None:
+            check_integer("corrupt_size", self.corrupt_size, SMALLEST_SIDE)
+        if self.channels not in (None, 1, 3):
+            raise InputError(f"channels must be 1 or 3, got {self.channels!r}")
         check_integer("block_size", self.block_size, 1)
         resolve_table(self.table, 224)
         if self.suite != ():
@@ -146,26 +150,6 @@ class EvalRequest(Settings):
         elif images:
             raise InputError(f"a DataRequest holds the options of its images; leave out {', '.join(images)}")
         return cls(models=models, data=data, **{n: value for n, value in options.items() if n in of_request})
-
-    def check_networks(self) -> None:
-        """Refuse names and files that are not there, before the libraries are imported that networks need.
-
-        Raises:
-            UnknownNameError: a network of ours has no such name.
-            WeightsError: a file of weights is not there.
-
-        Example:
-            >>> EvalRequest.of(["resnet5O"]).check_networks()
-            Traceback (most recent call last):
-            ...
-            robustbench_bi.errors.UnknownNameError: unknown model 'resnet5O'. Did you mean 'resnet50'?
-        """
-        for model in self.models:
-            if isinstance(model, str):
-                find_model(model)
-        for own in self.weights or ():
-            if own is not None and str(own).endswith(WEIGHTS_SUFFIXES) and not Path(own).is_file():
-                raise WeightsError(f"there is no weights file {own}")
 
     @property
     def corruptions(self) -> tuple[str, ...]:

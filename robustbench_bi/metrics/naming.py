@@ -52,7 +52,7 @@ def mce_name(
 
     Args:
         config: a run's configuration: class_set, n, input_size, resize_size, interpolation, table, jpeg,
-            corruptions, severities, generator.
+            corruptions, severities, generator; and, where it has them, corrupt_size, no_resize, channels, answers.
         cells: the cells that there are, where they are not corruptions × severities.
         applies: whether AlexNet's errors can say something of the source of the images.
         part_of_imagenet: which part of ImageNet's classes the source holds, in words; None for all.
@@ -82,7 +82,14 @@ def mce_name(
         reasons.append(part_of_imagenet)
     if config["n"] != PUBLISHED_IMAGES:
         reasons.append(f"n={config['n']:,}")
-    return qualify(reasons + _pixel_reasons(config))
+    return qualify(reasons + _answer_reasons(config) + _pixel_reasons(config))
+
+
+def _answer_reasons(config: Mapping[str, Any]) -> list[str]:
+    """What makes the answers that count other than the published ones."""
+    answers = config.get("answers") or {}
+    reasons = [f"{answers['competing']} of 1,000 classes compete"] if "competing" in answers else []
+    return [*reasons, "several labels an image"] if "accepted" in answers else reasons
 
 
 _EVERY_CELL = {(name, severity): 1.0 for name in benchmark_corruptions() for severity in (MEAN, *SEVERITIES)}
@@ -119,13 +126,18 @@ def mpc_name(config: Mapping[str, Any], cells: Iterable[Cell]) -> str:
 
 def _pixel_reasons(config: Mapping[str, Any]) -> list[str]:
     """What makes the corrupted pixels other than the published ones."""
-    reasons = []
-    if config["input_size"] != 224:
-        reasons.append(f"{config['input_size']} px")
+    fitted = config.get("corrupt_size")
+    side = fitted or config["input_size"]
+    reasons = [f"{side} px"] if side != 224 else []
+    reasons += [f"{side} px fitted to {config['input_size']} px"] if fitted and not reasons else []
+    reasons += ["grey"] if config.get("channels") == 1 else []
     if config["generator"] == "files":
         return reasons
-    if config["input_size"] == 224 and (config["resize_size"], config["interpolation"]) != (256, "bilinear"):
-        reasons.append(f"resize {config['resize_size']} {config['interpolation']}")
+    cut = (config["resize_size"], config["interpolation"] if fitted is None else "bilinear")
+    if config.get("no_resize"):
+        reasons.append("not resized")
+    elif side == 224 and cut != (256, "bilinear"):
+        reasons.append(f"resize {cut[0]} {cut[1]}")
     if config["table"] != "imagenet-c":
         reasons.append(f"table {config['table']}")
     if config["jpeg"] != 85:

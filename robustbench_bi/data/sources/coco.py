@@ -74,7 +74,7 @@ class _Pictures:
             load=self.load,
             describe=self.describe,
             check=self.check,
-            open_image=lambda image_id: open_rgb(self.path(image_id)),
+            open_image=self.open,
             list_names=lambda image_ids: (self.annotations.files[image_id] for image_id in image_ids.tolist()),
             objects=self.annotations.objects,
             at=self.at,
@@ -86,13 +86,18 @@ class _Pictures:
             raise self.root
         return self.root / self.annotations.files[image_id]
 
+    def open(self, image_id: int) -> Image.Image:
+        """A picture as PIL has it."""
+        path = self.path(image_id)
+        return open_rgb(path, str(path))
+
     def load(self, image_ids: NDArray[np.int64], _: Any, __: Cell, workers: int) -> list[NDArray[np.uint8]]:
         """Whole pictures, (3, H, W) each."""
         return in_threads(self.read, image_ids.tolist(), workers)
 
     def read(self, image_id: int) -> NDArray[np.uint8]:
         """A whole picture."""
-        picture = open_rgb(self.path(image_id))
+        picture = self.open(image_id)
         if (why := self.other_size(image_id, picture)) is not None:
             raise DataError(f"{self.path(image_id)} {why}")
         return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))

@@ -70,17 +70,18 @@ def test_a_detector_learns_and_answers(name, operator):
 
 def test_an_answer_does_not_depend_on_the_pictures_before():
     torch.manual_seed(0)
-    network = rb.create_model("fasterrcnn_resnet50", num_classes=3, **{**TINY, "min_size": 40}).eval()
-    # Padded to 64 pixels, the first of these is taken for one of another scale.
-    small, large = torch.rand(3, 40, 40), torch.rand(3, 64, 64)
+    network = rb.create_model("fasterrcnn_resnet50", num_classes=3, **{**TINY, "min_size": 40, "max_size": 72}).eval()
+    # Both keep their size; the first is padded from 40 to 64 pixels, from which torchvision infers another scale.
+    small, large = torch.rand(3, 40, 40), torch.rand(3, 72, 30)
     with torch.no_grad():
         alone = network([large])[0]
         network([small])
-        again = rb.create_model("fasterrcnn_resnet50", num_classes=3, **{**TINY, "min_size": 40}).eval()
+        again = rb.create_model("fasterrcnn_resnet50", num_classes=3, **{**TINY, "min_size": 40, "max_size": 72}).eval()
         again.load_state_dict(network.state_dict())
         again([small])
         after = again([large])[0]
     assert torch.equal(alone["scores"], after["scores"]) and len(alone["scores"])
+    assert network.roi_heads.box_roi_pool.scales == [1 / 4, 1 / 8, 1 / 16, 1 / 32]
 
 
 def test_a_checkpoint_brings_its_options_and_classes(tmp_path):

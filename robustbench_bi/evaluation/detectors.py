@@ -91,6 +91,7 @@ def load_detectors(request: EvalRequest, dataset: Dataset, share: Share = ALONE)
         UnknownNameError, WeightsError: as `create_detector`.
     """
     unfit = [name for name in PREPROCESSING if getattr(request, name) is not None]
+    unfit += [name for name in ("fit", "corrupt_size", "no_resize") if getattr(request, name)]
     if unfit:
         raise InputError(f"a detector prepares its pictures itself; leave out {unfit[0]}")
     device = device_for(request.device, share)

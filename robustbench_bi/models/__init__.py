@@ -168,8 +168,9 @@ def create_model(
     options, number of classes).
 
     Args:
-        name: a row of `MODELS` (or an alias) or of `VARIANTS`, "timm:NAME", "torchvision:NAME", or
-            "package.module:function" for a function of yours that returns an `nn.Module`.
+        name: a row of `MODELS` (or an alias) or of `VARIANTS`, "timm:NAME", "torchvision:NAME",
+            "package.module:function" for a function of yours that returns an `nn.Module`, or a row of `DETECTORS`; its
+            network maps a list of float pictures (3, H, W) from 0 to 1 to a dict of boxes for each.
         num_classes: outputs of the classifier; None is what the checkpoint has, or 1000 without one. With 0 a row of
             ours has no classifier and returns its pooled features; so it does with None and a detector's backbone.
         weights: None or "none" for random ones, a file (.safetensors, .pth, .pt), "pretrained", a name of torchvision's
@@ -189,9 +190,14 @@ def create_model(
         >>> network.identity["name"], network.input_size, network.resize_size
         ('binet50_dc_ca', 64, 73)
     """
+    from robustbench_bi.models.detectors import DETECTORS
     from robustbench_bi.models.named_weights import named_weights
     from robustbench_bi.models.weights import classes_of, load_weights, read_checkpoint
 
+    if name in DETECTORS:
+        from robustbench_bi.models.detectors.build import create_own_network
+
+        return create_own_network(name, num_classes, weights, options)
     name, options = resolve(name, options)
     if (elsewhere := find_model(name)) is not None:
         source, name_there = elsewhere

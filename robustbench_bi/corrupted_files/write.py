@@ -145,7 +145,7 @@ def write_corrupted(
         preprocessing=preprocessing,
         cells=cells,
         names=None if arrays else target_names(dataset, ".png" if quality is None else ".JPEG"),
-        table=resolve_table(table, preprocessing.input_size),
+        table=resolve_table(table, preprocessing.side),
         seed=check_seed(seed),
         jpeg=quality,
     )

@@ -13,6 +13,7 @@ from robustbench_bi.corruptions import resolve_table
 from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.ground.cells import CLEAN
+from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS
 from robustbench_bi.models.weights import source_hash, weights_hash
 from robustbench_bi.runs.identity import EvalConfig, installed_versions
 from robustbench_bi.runs.settings import Settings
@@ -80,12 +81,14 @@ def configure_run(
 def _pixels(request: EvalRequest, prepared: Preprocessing, dataset: Dataset) -> dict[str, Any]:
     """The settings that decide the pixels, settled."""
     cut = {field.name: getattr(prepared, field.name) for field in dataclasses.fields(prepared)}
-    side, stored = prepared.input_size, dataset.stored_cells
+    for name, usual in (("crop_mode", CROP_MODES[0]), ("cut_as", CUT_AS[0])):  # runs from before these have None
+        cut[name] = None if cut[name] == usual else cut[name]
+    side, stored = prepared.side, dataset.stored_cells
     if stored is not None:
         _check_stored(dataset, request)
         # Published files do not depend on these, and their names are not part of what is measured.
         made = {"generator": "files", "table": resolve_table("auto", side), "seed": 0, "jpeg": None}
-        return {**cut, **made, "resize_size": side}
+        return {**cut, **made, "resize_size": side, "crop_mode": None, "cut_as": None}
     table = resolve_table(request.table, side)
     if request.generator == "imagecorruptions":
         if resolve_table(request.table, 224) != "imagenet-c":

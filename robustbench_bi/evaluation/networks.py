@@ -16,6 +16,7 @@ from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.evaluation.configure import configure_run
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.evaluation.sharing import ALONE, Share
+from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS
 from robustbench_bi.models import MODELS, create_model, resolve
 from robustbench_bi.models.inference import choose_device, memory_format
 from robustbench_bi.models.sources import brings_weights
@@ -223,21 +224,24 @@ def preprocessing_for(network: nn.Module, dataset: Dataset, overrides: dict[str,
     """The model's preprocessing, with overrides; images of a fixed native size are used as they are.
 
     Raises:
-        InputError: an override is out of range, or sets the size of images that are not resized; or the model wants its
-            images squashed, which is not done here.
+        InputError: an override is out of range, or sets the size of images that are not resized; or the model states a
+            crop mode without the size that goes with it.
     """
-    sizes = {"input_size", "resize_size", "interpolation"} & set(overrides)
+    sizes = {"input_size", "resize_size", "interpolation", "crop_mode", "cut_as"} & set(overrides)
     if dataset.native_size is not None:
         if sizes:
             raise InputError(
                 f"{dataset.kind} images are {dataset.native_size} pixels and are not resized; leave out {min(sizes)}"
             )
         prepared = preprocessing_of(network, **overrides)
-        return replace(prepared, input_size=dataset.native_size, resize_size=dataset.native_size)
-    crop_mode = getattr(network, "crop_mode", "center")
-    if crop_mode != "center" and "resize_size" not in overrides:
+        side = dataset.native_size
+        return replace(prepared, input_size=side, resize_size=side, crop_mode=CROP_MODES[0], cut_as=CUT_AS[0])
+    crop_mode = getattr(network, "crop_mode", CROP_MODES[0])
+    if crop_mode != CROP_MODES[0] and getattr(network, "resize_size", overrides.get("resize_size")) is None:
         raise InputError(
-            f"this model was made for crop mode {crop_mode!r}, and only the centre crop is done here; "
-            "give --resize-size to evaluate it on centre crops"
+            f"this model says crop mode {crop_mode!r}, and not to which size its images are resized; give --resize-size"
         )
-    return preprocessing_of(network, **overrides)
+    prepared = preprocessing_of(network, **overrides)
+    if dataset.stored_cells is not None and prepared.shape != (prepared.side, prepared.side):
+        raise InputError(f"{dataset.kind} files are square, and this model takes {prepared.shape}")
+    return prepared

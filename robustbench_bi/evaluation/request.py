@@ -23,7 +23,7 @@ from robustbench_bi.tasks import task_of
 if TYPE_CHECKING:
     from torch import nn
 
-PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation")
+PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation", "crop_mode", "cut_as")
 
 
 @dataclass(frozen=True, kw_only=True)

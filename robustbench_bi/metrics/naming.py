@@ -92,6 +92,8 @@ def _pixel_reasons(config: Mapping[str, Any]) -> list[str]:
         reasons.append(f"{config['input_size']} px")
     if config["generator"] == "files":
         return reasons
+    if (mode := config.get("crop_mode")) is not None:
+        reasons.append(mode)
     if config["input_size"] == 224 and (config["resize_size"], config["interpolation"]) != (256, "bilinear"):
         reasons.append(f"resize {config['resize_size']} {config['interpolation']}")
     if config["table"] != "imagenet-c":

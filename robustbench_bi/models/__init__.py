@@ -10,6 +10,7 @@ from robustbench_bi.errors import InputError
 from robustbench_bi.ground.checks import is_integer, is_number
 from robustbench_bi.ground.exports import exported
 from robustbench_bi.ground.registry import Table, nearest, unknown_name
+from robustbench_bi.ground.sizes import proportional
 from robustbench_bi.models.sources import MODEL_SOURCES as MODEL_SOURCES
 from robustbench_bi.models.sources import split_name
 from robustbench_bi.models.variants import VARIANTS as VARIANTS
@@ -222,14 +223,15 @@ def attach(model: nn.Module, preprocessing: Mapping[str, Any], identity: Mapping
         preprocessing: any of the attributes that `create_model` lists; other entries are ignored.
         identity: what tells this network from others, for JSON.
     """
-    input_size = int(preprocessing.get("input_size", 224))
+    input_size = preprocessing.get("input_size", 224)
     class_names = preprocessing.get("class_names")
     attributes = {
         "mean": tuple(float(value) for value in preprocessing.get("mean", IMAGENET_MEAN)),
         "std": tuple(float(value) for value in preprocessing.get("std", IMAGENET_STD)),
         "input_size": input_size,
-        "resize_size": int(preprocessing.get("resize_size", round(input_size * 256 / 224))),
+        "resize_size": preprocessing.get("resize_size") or proportional(224, 256, input_size),
         "interpolation": str(preprocessing.get("interpolation", "bilinear")),
+        **{name: str(preprocessing[name]) for name in ("crop_mode", "cut_as") if preprocessing.get(name)},
         "class_names": None if class_names is None else tuple(class_names),
         "identity": dict(identity),
     }

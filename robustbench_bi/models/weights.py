@@ -156,8 +156,8 @@ def load_weights(model: nn.Module, weights: str | Path | Checkpoint) -> None:
     """Put weights into a network, in place.
 
     The names in RedNet's (mmcls), DDF's and FcaNet's published checkpoints are recognised, and so is whatever single
-    prefix stands before all names, see `checkpoint_names.names_in`. A network without classifier (num_classes 0) takes the backbone out of a
-    classifier's checkpoint or a detector's.
+    prefix stands before all names, see `checkpoint_names.names_in`. A network without classifier (num_classes 0) takes
+    the backbone out of a classifier's checkpoint or a detector's.
 
     Args:
         model: the network.

@@ -110,7 +110,9 @@ def fourier_errors(
         remove_partial_files(Path(out))
         probes = []
         for subject in subjects:
-            side = subject.preprocessing.input_size
+            side = subject.preprocessing.side
+            if subject.preprocessing.shape != (side, side):
+                raise InputError(f"frequencies are added to square images, and {subject.label} takes others")
             chosen = frequencies(side, step=step or -(-side // _FREQUENCIES_ACROSS), radius=radius)
             added = default_norm(side) if norm is None else float(norm)
             additions = [NOTHING, *(Addition(*frequency, added) for frequency in chosen)]
@@ -190,7 +192,7 @@ class _Probe:
         ]
         frame = pd.DataFrame(self.additions, columns=Addition._fields)
         frame.insert(0, "model", self.subject.label)
-        frame.insert(1, "side", self.subject.preprocessing.input_size)
+        frame.insert(1, "side", self.subject.preprocessing.side)
         frame["n"] = len(self.dataset)
         frame["wrong"] = [np.packbits(bits).tobytes() for bits in wrong]
         return frame

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from robustbench_bi.corruptions import PIXEL_VERSION
 from robustbench_bi.ground.cells import SEVERITIES
 from robustbench_bi.ground.declared import Option, identity, recorded
+from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS
 from robustbench_bi.tasks import DEFAULT
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -28,6 +29,7 @@ class Settings:
         pixel_version: of the code that makes the corrupted pixels.
         seed: keys every random draw, together with corruption, severity and image id.
         input_size, resize_size: pixels; interpolation, mean, std: as in `Preprocessing`. None: as the network says.
+        crop_mode, cut_as: likewise; in a run None is their usual value, the first of `CROP_MODES` and of `CUT_AS`.
         precision: of the forward pass: "fp32", "bf16" or "fp16".
         task: a row of `robustbench_bi.tasks.TASKS`.
         device, batch_size, workers: as chosen.
@@ -80,6 +82,20 @@ class Settings:
     )
     interpolation: str | None = identity(
         default=None, compared="noted", option=Option("Overrides the model's: bilinear, bicubic, …")
+    )
+    crop_mode: str | None = identity(
+        default=None,
+        compared="noted",
+        added=True,
+        option=Option("Overrides the model's: how pictures are brought to its size.", choices=CROP_MODES),
+    )
+    cut_as: str | None = identity(
+        default=None,
+        compared="noted",
+        added=True,
+        option=Option(
+            "Overrides the model's: whose resize and crop are followed to the byte.", choices=CUT_AS, name="cut_as"
+        ),
     )
     precision: str = identity(default="fp32", compared="noted", option=Option(choices=PRECISIONS))
     mean: tuple[float, ...] | None = identity(

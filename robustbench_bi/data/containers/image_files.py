@@ -84,7 +84,7 @@ def decode(
     Raises:
         DataError: the first file that cannot be read.
     """
-    images = np.empty((len(paths), 3, preprocessing.input_size, preprocessing.input_size), dtype=np.uint8)
+    images = np.empty((len(paths), 3, *preprocessing.shape), dtype=np.uint8)
 
     def fill(row: int) -> None:
         images[row] = load(paths[row], preprocessing)

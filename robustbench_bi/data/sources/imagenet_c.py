@@ -78,7 +78,7 @@ def load_cropped(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     Raises:
         DataError: the file cannot be decoded, or is smaller than the model's side.
     """
-    side = preprocessing.input_size
+    side = preprocessing.side
     image = open_rgb(path)
     if min(image.size) < side:
         raise DataError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,8 +83,3 @@ def downloaded(what: str, fetch: Callable[[], Any]) -> Any:
 
 def _reason(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def last_side(size: Any) -> Any:
-    """A side, given alone or as the last of (channels, height, width)."""
-    return size[-1] if isinstance(size, Sequence) and size else size

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robustbench_bi.ground.checks import is_integer
 from robustbench_bi.ground.registry import unknown_name
-from robustbench_bi.models.sources.finish import built, downloaded, finished, last_side, weights_file
+from robustbench_bi.ground.sizes import pair, size_of
+from robustbench_bi.models.sources.finish import built, downloaded, finished, weights_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +32,6 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
         WeightsError: the weights cannot be had, or do not fit.
     """
     import timm
-    from timm.data import resolve_model_data_config
 
     if not timm.is_model(name):
         raise unknown_name("timm model", name, timm.list_models() + timm.list_pretrained())
@@ -40,13 +42,34 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
         model = downloaded(f"timm's weights of {name}", lambda: timm.create_model(name, pretrained=True, **arguments))
     else:
         model = built(f"timm:{name}", lambda: timm.create_model(name, **arguments))
-    config = resolve_model_data_config(model, {"img_size": last_side(options.get("img_size"))})
-    side = config["input_size"][-1]
-    preprocessing = {
+    return finished(model, f"timm:{name}", _preprocessing(model, options), options, model.num_classes, file)
+
+
+def _preprocessing(model: nn.Module, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What timm's evaluation transform does."""
+    from timm.data import resolve_model_data_config
+
+    side = size_of(options.get("img_size"))
+    given = {"img_size": side} if is_integer(side) else {"input_size": (3, *side)} if side else {}
+    return preprocessing_of_config(resolve_model_data_config(model, given))
+
+
+def preprocessing_of_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """timm's configuration of data in our words.
+
+    Example:
+        >>> config = {"input_size": (3, 448, 448), "crop_pct": 1.15, "crop_mode": "center"}
+        >>> config |= {"mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bicubic"}
+        >>> own = preprocessing_of_config(config)
+        >>> own["resize_size"], own["crop_mode"]
+        (389, 'padded')
+    """
+    shape = config["input_size"][-2:]
+    resized = size_of([math.floor(side / config["crop_pct"]) for side in shape])
+    padded = config["crop_mode"] == "center" and any(map(operator.lt, pair(resized), shape))
+    return {
         **{key: config[key] for key in ("mean", "std", "interpolation")},
-        "input_size": side,
-        "resize_size": math.floor(side / config["crop_pct"]),
+        "input_size": size_of(shape),
+        "resize_size": resized,
+        "crop_mode": "padded" if padded else config["crop_mode"],
     }
-    # How the image is cut is not part of our preprocessing; evaluation refuses what it cannot do.
-    model.crop_mode = config["crop_mode"]
-    return finished(model, f"timm:{name}", preprocessing, options, model.num_classes, file)

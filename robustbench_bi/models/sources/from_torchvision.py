@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.errors import WeightsError
 from robustbench_bi.ground.registry import unknown_name
+from robustbench_bi.ground.sizes import size_of
 from robustbench_bi.models.sources.finish import built, downloaded, finished, weights_file
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def preprocessing_of_entry(entry: Any) -> dict[str, Any]:
     return {
         "mean": preset.mean,
         "std": preset.std,
-        "input_size": preset.crop_size[0],
+        "input_size": size_of(preset.crop_size),
         "resize_size": preset.resize_size[0],
         "interpolation": preset.interpolation.value,
     }

@@ -1,7 +1,7 @@
 """From a decoded picture to the uint8 square that a model sees, and from there to its normalised tensor.
 
 Resize and crop give the same bytes as torchvision's `Resize` and `CenterCrop` on PIL images, which the published
-ImageNet-C files and nearly all published accuracies were made with; `data/cut.py` has the other ways.
+ImageNet-C files and nearly all published accuracies were made with; `ops/cut.py` has the other ways.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustbench_bi.data.cut import INTERPOLATIONS as INTERPOLATIONS
-from robustbench_bi.data.cut import centre_crop as centre_crop
-from robustbench_bi.data.cut import cut_image
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.checks import is_integer, plain_integer
 from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS, Shape, pair, proportional
+from robustbench_bi.ops.cut import INTERPOLATIONS as INTERPOLATIONS
+from robustbench_bi.ops.cut import CutRule
+from robustbench_bi.ops.cut import centre_crop as centre_crop
+from robustbench_bi.ops.cut import cut_image as cut_by_rule
 
 if TYPE_CHECKING:
     import torch
@@ -166,6 +167,17 @@ def fit_image(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
     if (image.height, image.width) != preprocessing.shape:
         image = cut_image(image, preprocessing)
     return np.asarray(image).transpose(2, 0, 1)
+
+
+def cut_image(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """The network's own transform of a picture, whatever its size.
+
+    Example:
+        >>> cut_image(Image.new("RGB", (500, 375)), Preprocessing(224, 224, crop_mode="squash")).size
+        (224, 224)
+    """
+    names = [field.name for field in fields(CutRule)]
+    return cut_by_rule(image, CutRule(**{name: getattr(preprocessing, name) for name in names}))
 
 
 def fit_images(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:

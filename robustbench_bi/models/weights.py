@@ -31,7 +31,7 @@ from robustbench_bi.models.checkpoint_names import check_single, classes_in, mis
 from robustbench_bi.models.lightning import read_lightning
 
 DEMO_FOLDER = Path(__file__).with_name("demo_weights")
-LIBRARIES = ("torch", "torchvision", "timm", "robustbench_bi")
+LIBRARIES = ("torch", "torchvision", "timm", "transformers", "robustbench_bi")
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema", "model_ema")
 """Entries under which training scripts keep the state dict; of several, the first in this order is taken."""
@@ -240,11 +240,14 @@ def source_hash(model: nn.Module) -> str:
 
 
 def _is_described(model: nn.Module) -> bool:
-    """Whether a name and options say what a network is: a row of ours, or one of timm's or torchvision's."""
-    from robustbench_bi.models.sources import brings_weights
+    """Whether a name, options and weights say what a network is: all but a function of the user's own."""
+    from robustbench_bi.models.sources import split_name
 
     name = getattr(model, "identity", {}).get("name")
-    return isinstance(name, str) and not brings_weights(name)
+    if not isinstance(name, str):
+        return False
+    elsewhere = split_name(name)
+    return elsewhere is None or elsewhere[0].name != "function"
 
 
 def _settings(model: nn.Module) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from timm.models import get_pretrained_cfg, list_models
 
-from robustbench_bi.data.cut import cut_image
-from robustbench_bi.data.preprocess import Preprocessing, fit_image, preprocessing_of
+from robustbench_bi.data.preprocess import Preprocessing, cut_image, fit_image, preprocessing_of
 from robustbench_bi.errors import InputError
 from robustbench_bi.models.sources.from_timm import preprocessing_of_config
 from robustbench_bi.models.sources.from_torchvision import preprocessing_of_entry

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from robustbench_bi.cli import cli
 from robustbench_bi.commands.list_rows import LISTED
+from robustbench_bi.metrics.robustness import benchmark_corruptions
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--suite", "contrast", "--severities", "1,5", "--limit", "16", "--quiet"]
@@ -158,6 +159,18 @@ def test_score_of_the_published_resnet50(tmp_path):
     assert named["mCE"]["corruption_error"] == pytest.approx(76.70, abs=0.01)
     assert named["relative mCE"]["corruption_error"] == pytest.approx(104.95, abs=0.01)
     assert "mCE" in invoke("score", table).stdout
+
+
+def test_score_of_detectors(tmp_path):
+    table = tmp_path / "detectors.csv"
+    names = benchmark_corruptions()
+    rows = [f"net,bbox,{name},{severity},{0.1 + 0.01 * severity}\n" for name in names for severity in range(1, 6)]
+    table.write_text("model,task,corruption,severity,AP\nnet,bbox,none,0,0.26\n" + "".join(rows))
+    (score,) = json.loads(invoke("score", table, "--json").stdout)["scores"]
+    assert (score["model"], score["task"], score["name"]) == ("net", "bbox", "mPC")
+    assert [score[name] for name in ("P", "mPC", "rPC")] == pytest.approx([26, 13, 50])
+    assert "mPC %" in invoke("score", table).stdout
+    assert "leave out --normalizer" in one_line("score", table, "--normalizer", table)
 
 
 def test_train_then_eval_with_the_checkpoint(tmp_path):

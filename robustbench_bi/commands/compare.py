@@ -21,7 +21,7 @@ from robustbench_bi.commands.terminal import print_table
     required=True,
     metavar="RUN",
     type=click.Path(path_type=Path),
-    help="The run compared with.",
+    help="The run to compare with.",
     shell_complete=completion.runs,
 )
 @out_option(
@@ -31,13 +31,13 @@ from robustbench_bi.commands.terminal import print_table
     "--across",
     multiple=True,
     metavar="SETTING",
-    help="Let generator, seed, table or jpeg differ between the runs: other pictures of the same images. Repeatable.",
+    help="Allow generator, seed, table or jpeg to differ between runs. Repeatable.",
 )
 @JSON
 def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str, ...], as_json: bool) -> None:
     """Compare finished runs with a baseline run, image by image.
 
-    Prints Δ top-1 for the bars of the paper's Fig. 3, with paired intervals and tests, and writes figures and tables.
+    Prints Δ top-1 as in the paper's Fig. 3, with paired intervals and tests, and writes figures and tables.
     """
     from robustbench_bi.analysis.comparison import comparison_frame
     from robustbench_bi.reports.tables.display import display_comparison

@@ -16,14 +16,16 @@ from robustbench_bi.commands.options import NETWORK_OPTION, key_and_value, numbe
 @click.argument("model", metavar="MODEL", shell_complete=completion.models)
 @click.option("--weights", required=True, metavar="FILE", help="The checkpoint: .pth, .pt or .safetensors.")
 @click.option(
-    "--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="What to write: a .safetensors file."
+    "--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="Output file, .safetensors."
 )
 @NETWORK_OPTION
 @click.option("--resize-size", type=int, metavar="PIXELS", help="Short side before the crop.  [default: 256 for 224]")
 @click.option("--interpolation", metavar="NAME", help="bilinear, bicubic, …  [default: bilinear]")
-@click.option("--mean", callback=numbers, help="Of pixels from 0 to 1.  [default: ImageNet's 0.485,0.456,0.406]")
-@click.option("--std", callback=numbers, help="Likewise.  [default: 0.229,0.224,0.225]")
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option(
+    "--mean", callback=numbers, help="Channel means, for pixels from 0 to 1.  [default: ImageNet's 0.485,0.456,0.406]"
+)
+@click.option("--std", callback=numbers, help="Channel standard deviations.  [default: 0.229,0.224,0.225]")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def convert(
     model: str,
     weights: str,
@@ -32,10 +34,11 @@ def convert(
     force: bool,
     **preprocessing: Any,
 ) -> None:
-    """Turn a checkpoint into a .safetensors that also says what network it is of.
+    """Convert a checkpoint to a .safetensors file with model metadata.
 
-    The published ones of RedNet (mmcls), DDF, FcaNet, torchvision and timm are recognised. What is written holds the
-    network's options, number of classes and preprocessing: `eval --model MODEL --weights OUT` needs no more.
+    Recognises published checkpoints of RedNet (mmcls), DDF, FcaNet, torchvision and timm. The output stores the
+    network's options, number of classes and preprocessing, so `eval --model MODEL --weights OUT` needs no other
+    options.
     """
     from dataclasses import asdict
 

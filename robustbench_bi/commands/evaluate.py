@@ -1,53 +1,132 @@
-"""`eval`: networks on clean and corrupted images."""
+"""`eval`: networks on clean and corrupted images, of one data set or of several."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from robustbench_bi.commands.configuration import CONFIG, PRINT_CONFIG, as_config
+from robustbench_bi.commands.endings import OneLineError
 from robustbench_bi.commands.eval_options import EVAL_OPTIONS, eval_options
-from robustbench_bi.commands.output import about, print_json, print_summary
+from robustbench_bi.commands.output import about, print_json, print_leaderboard, print_summary
 from robustbench_bi.commands.terminal import cell_progress
+from robustbench_bi.errors import BivoRobustError
+from robustbench_bi.evaluation.request import EvalRequest
 
 if TYPE_CHECKING:
+    from robustbench_bi.analysis.leaderboard import Leaderboard
     from robustbench_bi.evaluation.sharing import Share
     from robustbench_bi.runs.run import Run
 
 
 @click.command("eval")
-@eval_options([*EVAL_OPTIONS])
+@eval_options([*EVAL_OPTIONS], several=True)
+@CONFIG
+@PRINT_CONFIG
 def evaluate(
-    models: tuple[str, ...], data: str, weights: tuple[str, ...], quiet: bool, as_json: bool, **options: Any
+    models: tuple[str, ...],
+    data: tuple[str, ...],
+    weights: tuple[str, ...],
+    config: Path | None,
+    print_config: bool,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Evaluate networks on clean and corrupted images.
 
-    Keeps every prediction under --out, one folder a run; the same command continues a run that was stopped. Processes
-    that torchrun, srun or a SLURM job array starts share the work; docs/scale.md describes it.
+    Saves every prediction under --out, one folder per run. Run the same command to resume a run that was stopped.
+    Several data sets, or --config, end with a leaderboard: one row per model, one column per data set. Processes
+    started by torchrun, srun or a SLURM job array share the work; see docs/scale.md.
     """
-    from robustbench_bi.analysis.summary import summary_frame
-    from robustbench_bi.evaluation.loop import evaluate_request
-    from robustbench_bi.evaluation.request import EvalRequest
+    requests = _requests(models, data, weights=weights or None, **options)
+    if print_config:
+        click.echo(as_config(click.get_current_context()), nl=False)
+        return
     from robustbench_bi.evaluation.sharing import share_of_environment
 
-    request = EvalRequest.of(models, data, weights=weights or None, **options)
     share = share_of_environment()
     quiet = quiet or share.follows or share.local_rank > 0
     if share.count > 1 and not quiet:
         _say_shared(share)
-    with cell_progress(quiet) as progress:
-        runs = evaluate_request(request, progress=progress, share=share)
-    if share.follows or (not share.leads and _left_to_others(runs, share)):
-        return
-    summaries = [(run, summary_frame(run)) for run in runs]
+    found, failed = _evaluate_each(requests, quiet, share)
+    everything = [run for runs in found.values() for run in runs]
+    if not (share.follows or (not share.leads and _left_to_others(everything, share))):
+        board = None
+        if found and (config is not None or len(requests) > 1):
+            board = _leaderboard(found, requests)
+        _print_found(everything, board, as_json, single=len(requests) == 1, out=Path(options["out"]))
+    if failed:
+        first, reason = next(iter(failed.items()))
+        raise OneLineError(f"{len(failed)} of {len(requests)} data sets failed, first {first}: {reason}")
+
+
+def _requests(models: tuple[str, ...], data: tuple[str, ...], **options: Any) -> dict[str, EvalRequest]:
+    """What is asked for, a request for each data set; what can be refused at once is."""
+    if len(set(data)) < len(data):
+        raise OneLineError("each data set must be given once, but two are the same")
+    requests = {name: EvalRequest.of(models, name, **options) for name in data}
+    for request in requests.values():
+        request.check_networks()
+    if len(requests) == 1:
+        requests[data[0]].data.check_source()
+    return requests
+
+
+def _evaluate_each(
+    requests: Mapping[str, EvalRequest], quiet: bool, share: Share
+) -> tuple[dict[str, list[Run]], dict[str, str]]:
+    """The runs of each data set; and of those that failed among several, why."""
+    from robustbench_bi.evaluation.loop import evaluate_request
+
+    found: dict[str, list[Run]] = {}
+    failed: dict[str, str] = {}
+    for number, (name, request) in enumerate(requests.items(), start=1):
+        if len(requests) > 1 and not quiet:
+            click.echo(f"Data set {number} of {len(requests)}: {name}", err=True)
+        try:
+            with cell_progress(quiet) as progress:
+                found[name] = evaluate_request(request, progress=progress, share=share)
+        except BivoRobustError as error:
+            if len(requests) == 1:
+                raise
+            failed[name] = " ".join(str(error).split())
+    return found, failed
+
+
+def _leaderboard(found: Mapping[str, Sequence[Run]], requests: Mapping[str, EvalRequest]) -> Leaderboard:
+    """The leaderboard; a model that is given with several weights is named with them."""
+    from robustbench_bi.analysis.leaderboard import leaderboard_frame
+
+    request = next(iter(requests.values()))
+    names = [str(model) for model in request.models]
+    labels = [
+        name if names.count(name) == 1 else f"{name} ({own})"
+        for name, own in zip(names, request.weights or (), strict=True)
+    ]
+    return leaderboard_frame(found, labels, list(requests))
+
+
+def _print_found(runs: Sequence[Run], board: Leaderboard | None, as_json: bool, *, single: bool, out: Path) -> None:
+    """The table of each run, where there is a single data set, and the leaderboard, which is written too."""
+    from robustbench_bi.analysis.summary import summary_frame
+    from robustbench_bi.reports.tables.leaderboard import leaderboard_as_json, write_leaderboard
+
+    written = [] if board is None else write_leaderboard(board, out)
     if as_json:
-        print_json([{**about(run), "summary": summary.frame, "cells": run.cells()} for run, summary in summaries])
+        summaries = [{**about(run), "summary": summary_frame(run).frame, "cells": run.cells()} for run in runs]
+        of_board = {} if board is None else leaderboard_as_json(board)
+        print_json(summaries if board is None else {"runs": summaries, "leaderboard": of_board, "files": written})
         return
-    for number, (run, summary) in enumerate(summaries):
+    for number, run in enumerate(runs if single else []):
         if number:
             click.echo()
-        print_summary(run, summary)
+        print_summary(run, summary_frame(run))
+    if board is not None:
+        print_leaderboard(board, written)
 
 
 def _say_shared(share: Share) -> None:

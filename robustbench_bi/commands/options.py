@@ -31,13 +31,13 @@ CORRUPTIONS = click.option(
     default="noise,speckle_noise",
     show_default=True,
     metavar="NAMES",
-    help="Corruptions, categories or suites, with commas; see `list corruptions`.",
+    help="Comma-separated corruptions, categories or suites; see `list corruptions`.",
     shell_complete=completion.suites,
 )
 NETWORK_OPTION = click.option(
-    "--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the network, such as width=0.25."
+    "--option", "options", multiple=True, metavar="KEY=VALUE", help="Network option, such as width=0.25."
 )
-QUIET = click.option("--quiet", is_flag=True, help="No progress.")
+QUIET = click.option("--quiet", is_flag=True, help="Hide progress.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print machine-readable results on stdout.")
 
 

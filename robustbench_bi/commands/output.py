@@ -14,6 +14,7 @@ from robustbench_bi.commands.terminal import print_table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from robustbench_bi.analysis.leaderboard import Leaderboard
     from robustbench_bi.analysis.measured import Measurements
     from robustbench_bi.runs.run import Run
 
@@ -52,6 +53,15 @@ def print_summary(run: Run, summary: Measurements) -> None:
     click.echo(f"Records: {run.directory / 'records'}")
 
 
+def print_leaderboard(board: Leaderboard, written: Sequence[Path]) -> None:
+    """The leaderboard, what its numbers are, and where it was written."""
+    from robustbench_bi.reports.tables.leaderboard import display_leaderboard
+
+    print_table(display_leaderboard(board), title="Leaderboard")
+    click.echo(board.caption)
+    print_written(written[0].parent, written)
+
+
 def last_category(frame: pd.DataFrame) -> int:
     """Number of the last row above the single corruptions."""
     from robustbench_bi.analysis.groups import SCORES
@@ -61,11 +71,9 @@ def last_category(frame: pd.DataFrame) -> int:
 
 def print_json(value: Any) -> None:
     """Results as JSON on standard output; what is not a number is null."""
-    import json
+    from robustbench_bi.reports.write import dumped
 
-    from robustbench_bi.reports.write import as_json
-
-    click.echo(json.dumps(as_json(value), indent=1, ensure_ascii=False, allow_nan=False, default=str))
+    click.echo(dumped(value))
 
 
 def print_written(folder: Path, paths: Sequence[Path]) -> None:

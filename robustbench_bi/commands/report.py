@@ -20,7 +20,7 @@ from robustbench_bi.commands.options import out_option
     "--baseline",
     metavar="RUN",
     type=click.Path(path_type=Path),
-    help="The run that the others are compared with.  [default: the first of several]",
+    help="The run to compare the others with.  [default: the first]",
     shell_complete=completion.runs,
 )
 @out_option("report.html", "File to write: .html is a page, .md and .tex are tables for a paper.")
@@ -28,18 +28,18 @@ from robustbench_bi.commands.options import out_option
     "--format",
     "form",
     type=click.Choice(["html", "markdown", "latex"]),
-    help="What to write.  [default: as the suffix of --out says]",
+    help="Output format.  [default: from the suffix of --out]",
 )
 @click.option(
     "--pictures",
     is_flag=True,
-    help="Show example pictures and power spectra too. Corruptions are made again: some seconds, and 1 GB.",
+    help="Add example pictures and power spectra. Regenerates corruptions; takes seconds and 1 GB.",
 )
 def report(runs: tuple[Path, ...], baseline: Path | None, out: Path, form: Any, pictures: bool) -> None:
-    """Write a report of finished runs: one page that needs no network, or tables for a paper.
+    """Write a report on finished runs: one self-contained page, or tables for a paper.
 
-    The page holds accuracies with intervals, Fig. 3, severity curves, a table of models and corruptions, the worst
-    drops, calibration, and how the runs were made. It is made from the records; no model is run.
+    The page shows accuracies with intervals, Fig. 3, severity curves, a table of models and corruptions, the worst
+    drops, calibration, and how the runs were made. It uses only the saved records; no model runs.
     """
     from robustbench_bi.reports.page.pictures import pictures_of
     from robustbench_bi.reports.report import write_report

@@ -64,7 +64,7 @@ def open_data(
     """
     if split not in ("evaluation", "training"):
         raise InputError(f"split must be 'evaluation' or 'training', got {split!r}")
-    row, path = _parse(str(source))
+    row, path = find_source(str(source))
     if split == "training" and not row.training:
         raise InputError(f"{row.name} has no training split: it is for evaluation only")
     if classes is not None and not row.class_file:
@@ -76,8 +76,13 @@ def open_data(
     return dataset if limit is None else dataset.limited(limit)
 
 
-def _parse(source: str) -> tuple[Source, str | None]:
-    """As `named_source`, but a path must be given where the row says so, and a mistyped name is no folder."""
+def find_source(source: str) -> tuple[Source, str | None]:
+    """As `named_source`, but a path must be given where the row says so, and a mistyped name is no folder.
+
+    Raises:
+        UnknownNameError: no such source.
+        InputError: a path where none belongs, or none where one is needed.
+    """
     if not source:
         raise InputError(f"data must be a folder or one of {', '.join(SOURCES.names)}, got an empty text")
     row, path = named_source(source)

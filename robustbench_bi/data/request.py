@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from robustbench_bi.data import SOURCES, Dataset, Split, expand_user, open_data
+from robustbench_bi.data import SOURCES, Dataset, Split, expand_user, find_source, open_data
+from robustbench_bi.data.containers.folders import existing_folder
 from robustbench_bi.data.download import is_at_hand
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.checks import check_integer
@@ -34,10 +35,10 @@ class DataRequest:
 
     source: str = requested(default="demo")
     classes: str | None = requested(
-        default=None, option=Option("Tab-separated: class number, folder name, label.", "path")
+        default=None, option=Option("Tab-separated file: class number, folder name, label.", "path")
     )
     limit: int | None = requested(
-        default=None, option=Option("Evaluate N images, chosen by a hash of their ids.", "integer", "N", least=1)
+        default=None, option=Option("Evaluate a fixed random subset of N images.", "integer", "N", least=1)
     )
 
     def __post_init__(self) -> None:
@@ -60,6 +61,17 @@ class DataRequest:
             raise DataError(f"{self.source} is not on this machine")
         return open_data(self.source, split=split, limit=self.limit, classes=self.classes)
 
+    def check_source(self) -> None:
+        """Refuse a source that is not there, before the libraries are imported that read it.
+
+        Raises:
+            UnknownNameError, InputError: as `open_data`.
+            DataError: a folder of images is not there.
+        """
+        row, path = find_source(self.source)
+        if row.name == "folder" and path is not None:
+            existing_folder(path)
+
     def found_from(self, folder: str) -> DataRequest:
         """The same, with relative paths that lead nowhere from here taken from another folder.
 
@@ -69,10 +81,10 @@ class DataRequest:
         """
         prefix, _, path = self.source.partition(":")
         if prefix in SOURCES:
-            source = f"{prefix}:{_from(folder, path)}" if path else self.source
+            source = f"{prefix}:{found_path(folder, path)}" if path else self.source
         else:
-            source = _from(folder, self.source) or self.source
-        return replace(self, source=source, classes=_from(folder, self.classes))
+            source = found_path(folder, self.source) or self.source
+        return replace(self, source=source, classes=found_path(folder, self.classes))
 
     def as_json(self) -> dict[str, Any]:
         """The fields that differ from their defaults, and the source."""
@@ -85,8 +97,13 @@ class DataRequest:
         return cls(**stored)
 
 
-def _from(folder: str, path: str | None) -> str | None:
-    """A path, or where it lies in a folder if it is only there."""
+def found_path(folder: str, path: str | None) -> str | None:
+    """A path, or where it lies in a folder if it is only there.
+
+    Example:
+        >>> found_path("/data", "absent.tsv"), found_path("/data", None)
+        ('absent.tsv', None)
+    """
     if not path or not folder or _exists(path):
         return path
     elsewhere = str(Path(folder, path))

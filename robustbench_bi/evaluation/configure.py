@@ -42,7 +42,7 @@ def configure_run(
     """The configuration of one model on one dataset, with "auto" settled and what cannot be done refused.
 
     Args:
-        request: what was asked for.
+        request: what was asked for, of this model alone.
         name: the model as the user typed it.
         network: the model, with its weights.
         prepared: its preprocessing on this dataset.
@@ -70,6 +70,7 @@ def configure_run(
         name=name,
         source=request.data.source,
         data_request=request.data.as_json(),
+        requested=request.as_options(),
         started_in=str(Path.cwd()),
         broken=broken,
         command=_command(),

@@ -85,8 +85,8 @@ class Networks:
         """
         names = [name_of(model) for model in self.request.models]
         configs = [
-            configure_run(self.request, *parts, dataset, self.device, broken)
-            for parts in zip(names, self.loaded, self.preprocessings, strict=True)
+            configure_run(self.request.alone(number), *parts, dataset, self.device, broken)
+            for number, parts in enumerate(zip(names, self.loaded, self.preprocessings, strict=True))
         ]
         labels = [config.name if names.count(config.name) == 1 else config.folder for config in configs]
         if len(set(labels)) < len(labels):

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.corruptions import PIXEL_VERSION, resolve_suite, resolve_table
 from robustbench_bi.data.request import DataRequest
-from robustbench_bi.errors import InputError
+from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.ground.cells import parse_severities
 from robustbench_bi.ground.checks import check_integer, check_quality, check_seed
 from robustbench_bi.ground.cores import default_workers
-from robustbench_bi.ground.declared import Option, requested
+from robustbench_bi.ground.declared import Option, declaration_of, requested
 from robustbench_bi.ground.registry import nearest
+from robustbench_bi.models import WEIGHTS_SUFFIXES, find_model
 from robustbench_bi.runs.identity import BLOCK_SIZE
 from robustbench_bi.runs.settings import GENERATORS, PRECISIONS, Settings
 from robustbench_bi.tasks import task_of
@@ -54,8 +55,8 @@ class EvalRequest(Settings):
 
     models: Sequence[str | nn.Module] = requested(
         option=Option(
-            "A row of `list models`, timm:NAME, torchvision:NAME, or your own package.module:function. Repeatable: "
-            "several models share every corrupted batch.",
+            "A name from `list models`, timm:NAME, torchvision:NAME, or your own package.module:function. Repeat it to "
+            "evaluate several models on the same corrupted batches.",
             metavar="NAME",
             name="model",
             multiple=True,
@@ -65,8 +66,9 @@ class EvalRequest(Settings):
     weights: str | Sequence[str | None] | None = requested(
         default=None,
         option=Option(
-            "A checkpoint (.pth, .pt, .safetensors), a torchvision weights name, pretrained, none (random), or demo: "
-            "one for all models, or one for each. The demo data default to demo; your own function brings its own.",
+            "A checkpoint (.pth, .pt, .safetensors), a torchvision weights name, pretrained, none (random) or demo. "
+            "Give one for all models or one for each. Defaults to demo on the demo data; your own function loads its "
+            "own.",
             metavar="W",
             multiple=True,
         ),
@@ -74,7 +76,7 @@ class EvalRequest(Settings):
     data: DataRequest = requested(
         default=DataRequest(),
         option=Option(
-            "A folder of class folders, or a source such as imagenet-c:PATH; see `list data`.",
+            "A folder with one subfolder per class, or a source such as imagenet-c:PATH; see `list data`.",
             metavar="SOURCE",
             shown="demo",
             complete="sources",
@@ -83,12 +85,12 @@ class EvalRequest(Settings):
     suite: str | Sequence[str] = requested(
         default="imagenet-c",
         option=Option(
-            "A suite, a category, or corruption names with commas; see `bivo-robust list suites`.", complete="suites"
+            "A suite, a category or comma-separated corruptions; see `list suites`.", complete="suites", commas=True
         ),
     )
     out: str | Path = requested(default="runs", option=Option("Folder of runs.", "path"))
     skip_broken: bool = requested(
-        default=False, option=Option("Leave out images that cannot be decoded, and say so.", "flag")
+        default=False, option=Option("Skip images that cannot be decoded, and report them.", "flag")
     )
     block_size: int = requested(default=BLOCK_SIZE)
 
@@ -145,16 +147,77 @@ class EvalRequest(Settings):
             raise InputError(f"a DataRequest holds the options of its images; leave out {', '.join(images)}")
         return cls(models=models, data=data, **{n: value for n, value in options.items() if n in of_request})
 
+    def check_networks(self) -> None:
+        """Refuse names and files that are not there, before the libraries are imported that networks need.
+
+        Raises:
+            UnknownNameError: a network of ours has no such name.
+            WeightsError: a file of weights is not there.
+
+        Example:
+            >>> EvalRequest.of(["resnet5O"]).check_networks()
+            Traceback (most recent call last):
+            ...
+            robustbench_bi.errors.UnknownNameError: unknown model 'resnet5O'. Did you mean 'resnet50'?
+        """
+        for model in self.models:
+            if isinstance(model, str):
+                find_model(model)
+        for own in self.weights or ():
+            if own is not None and str(own).endswith(WEIGHTS_SUFFIXES) and not Path(own).is_file():
+                raise WeightsError(f"there is no weights file {own}")
+
     @property
     def corruptions(self) -> tuple[str, ...]:
         """The names of the corruptions, in table order; none for clean images only, which an empty tuple asks for."""
         return () if self.suite == () else resolve_suite(self.suite)
+
+    def alone(self, number: int) -> EvalRequest:
+        """The same request for one of its models, with the weights that were named for it."""
+        return replace(self, models=[self.models[number]], weights=(self.weights or [None])[number])
+
+    def as_options(self) -> dict[str, Any]:
+        """The options that differ from their defaults, by their long names: what `eval --config` reads.
+
+        A module has no name to load it by, so it is not among the models.
+
+        Example:
+            >>> EvalRequest.of(["resnet50"], "photos", weights="r50.pth", severities="1,5", limit=8).as_options()
+            {'severities': [1, 5], 'model': ['resnet50'], 'weights': ['r50.pth'], 'data': ['photos'], 'limit': 8}
+        """
+        usual = EvalRequest(models=self.models)
+        own, default = ({**vars(request.data), **vars(request)} for request in (self, usual))
+        found = {name: value for name, value in own.items() if value != default[name]}
+        found["models"] = [model for model in self.models if isinstance(model, str)]
+        found["weights"] = [str(own) for own in self.weights or () if own is not None]
+        found["data"] = [self.data.source]
+        return {name: _plain(found[own]) for own, name in option_names().items() if found.get(own, []) != []}
 
     @property
     def preprocessing(self) -> dict[str, Any]:
         """What overrides the networks' own preprocessing."""
         stated = {name: getattr(self, name) for name in PREPROCESSING}
         return {name: value for name, value in stated.items() if value is not None}
+
+
+def option_names() -> dict[str, str]:
+    """The fields of a request and of its images that have an option, with the option's long name.
+
+    Example:
+        >>> option_names()["batch_size"], option_names()["models"]
+        ('batch-size', 'model')
+    """
+    declared = [(field, declaration_of(field).option) for kind in (EvalRequest, DataRequest) for field in fields(kind)]
+    return {field.name: (option.name or field.name).replace("_", "-") for field, option in declared if option}
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON and TOML hold it."""
+    if value is None:
+        return "none"
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:

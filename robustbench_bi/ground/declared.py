@@ -27,6 +27,7 @@ class Option:
         name: of the option, where it is not the field's.
         shown: what the help gives as the default, where it is not the field's.
         multiple: whether it may be given several times.
+        commas: whether its value is a list with commas; then a list in a configuration file means the same.
         complete: what a shell offers for its values, a function of `robustbench_bi.commands.completion`.
     """
 
@@ -38,6 +39,7 @@ class Option:
     name: str | None = None
     shown: str | None = None
     multiple: bool = False
+    commas: bool = False
     complete: str = ""
 
 

@@ -63,6 +63,7 @@ class EvalConfig(Settings, OfTheImages):
         name: the model as the user typed it.
         source: the data source as the user typed it.
         data_request: the source with its options, as `DataRequest.as_json` writes it.
+        requested: the options that were given, by their long names; `eval --config` reads them again.
         started_in: the folder that relative paths were typed in.
         layout: of the record files, see `LAYOUT`.
         broken: images left out because they cannot be decoded, as {image_id, path, reason}.
@@ -80,6 +81,7 @@ class EvalConfig(Settings, OfTheImages):
     name: str = recorded(default="")
     source: str = recorded(default="")
     data_request: Mapping[str, Any] = recorded(default_factory=dict)
+    requested: Mapping[str, Any] = recorded(default_factory=dict)
     started_in: str = recorded(default="")
     layout: int = recorded(default=LAYOUT)
     broken: tuple[dict[str, Any], ...] = recorded(default=())

@@ -35,28 +35,30 @@ class Settings:
         device, batch_size, workers: as chosen.
     """
 
-    severities: tuple[int, ...] = identity(default=SEVERITIES, option=Option('Such as "1-5" or "1,3,5".', shown="1-5"))
+    severities: tuple[int, ...] = identity(
+        default=SEVERITIES, option=Option('Such as "1-5" or "1,3,5".', shown="1-5", commas=True)
+    )
     table: str = identity(
         default="auto",
         compared="must agree",
         words="the table of constants",
         across=True,
         of_made_pictures=True,
-        option=Option("Table of severity constants; auto: by image side.", complete="tables"),
+        option=Option("Severity constants, see `list tables`; auto chooses by image size.", complete="tables"),
     )
     jpeg: int | str | None = identity(
         default="auto",
         compared="must agree",
         words="the JPEG quality",
         across=True,
-        option=Option("JPEG quality after a corruption, none, or auto."),
+        option=Option("Quality of the JPEG round trip after each corruption, none, or auto."),
     )
     generator: str = identity(
         default="bivo-robust",
         compared="must agree",
         words="the generator of the corruptions",
         across=True,
-        option=Option("Who makes the corrupted pixels; the other package serves comparison.", choices=GENERATORS[:2]),
+        option=Option("Corruption implementation; imagecorruptions is for comparison.", choices=GENERATORS[:2]),
     )
     pixel_version: int = identity(
         default=PIXEL_VERSION,
@@ -70,45 +72,45 @@ class Settings:
         words="the seed",
         across=True,
         of_made_pictures=True,
-        option=Option("Keys every random draw.", "integer", least=0),
+        option=Option("Random seed.", "integer", least=0),
     )
     input_size: int | None = identity(
-        default=None, compared="noted", option=Option("Overrides the model's.", "integer", "PIXELS")
+        default=None, compared="noted", option=Option("Override the model's input size.", "integer", "PIXELS")
     )
     resize_size: int | None = identity(
         default=None,
         compared="noted",
-        option=Option("Overrides the model's: short side before the crop.", "integer", "PIXELS"),
+        option=Option("Override the model's short side before the crop.", "integer", "PIXELS"),
     )
     interpolation: str | None = identity(
-        default=None, compared="noted", option=Option("Overrides the model's: bilinear, bicubic, …")
+        default=None, compared="noted", option=Option("Override the model's interpolation: bilinear, bicubic, …")
     )
     crop_mode: str | None = identity(
         default=None,
         compared="noted",
         added=True,
-        option=Option("Overrides the model's: how pictures are brought to its size.", choices=CROP_MODES),
+        option=Option("Override how pictures are brought to the model's size.", choices=CROP_MODES),
     )
     cut_as: str | None = identity(
         default=None,
         compared="noted",
         added=True,
-        option=Option(
-            "Overrides the model's: whose resize and crop are followed to the byte.", choices=CUT_AS, name="cut_as"
-        ),
+        option=Option("Override whose resize and crop are followed to the byte.", choices=CUT_AS, name="cut_as"),
     )
     precision: str = identity(default="fp32", compared="noted", option=Option(choices=PRECISIONS))
     mean: tuple[float, ...] | None = identity(
         default=None,
         compared="normalisation",
-        option=Option("Overrides the model's, such as 0.5,0.5,0.5.", "numbers"),
+        option=Option("Override the model's channel means, such as 0.5,0.5,0.5.", "numbers", commas=True),
     )
     std: tuple[float, ...] | None = identity(
-        default=None, compared="normalisation", option=Option("Overrides the model's.", "numbers")
+        default=None,
+        compared="normalisation",
+        option=Option("Override the model's channel standard deviations.", "numbers", commas=True),
     )
     task: str = identity(default=DEFAULT, compared="must agree", words="the task", added=True)
     device: str = recorded(default="auto", option=Option("auto, cpu, cuda, cuda:1, …"))
     batch_size: int = recorded(default=64, option=Option("", "integer", "N", least=1))
     workers: int | None = recorded(
-        default=None, option=Option("Decoding threads.  [default: one a core, up to 8]", "integer", "N", least=0)
+        default=None, option=Option("Decoding threads.  [default: one per core, up to 8]", "integer", "N", least=0)
     )

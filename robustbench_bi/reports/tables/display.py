@@ -50,6 +50,25 @@ def display_comparison(comparison: Comparison) -> pd.DataFrame:
     return shown
 
 
+def display_detection_scores(frame: pd.DataFrame) -> pd.DataFrame:
+    """`score_detection` of one model and task as text: a row a metric, and the mean under the name that it may have.
+
+    Args:
+        frame: of `DetectionScores`.
+
+    Returns:
+        A frame of strings.
+    """
+    shown = frame[["metric"]].astype(str)
+    shown["P %"] = [format_interval(value, decimals=2) for value in frame["P"]]
+    shown["mean"] = frame["name"].astype(str)
+    shown["mean %"] = [format_interval(value, decimals=2) for value in frame["mean"]]
+    shown["mean / P %"] = [format_interval(value, decimals=2) for value in frame["relative"]]
+    if set(frame["name"]) == {"mPC"}:
+        shown = shown.drop(columns="mean").rename(columns={"mean %": "mPC %", "mean / P %": "rPC %"})
+    return shown
+
+
 def _with_interval(frame: pd.DataFrame, column: str, signed: bool, decimals: int) -> list[str]:
     nothing = [math.nan] * len(frame)
     low, high = (frame.get(f"{column}_{end}", nothing) for end in ("low", "high"))

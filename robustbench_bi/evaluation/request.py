@@ -55,8 +55,8 @@ class EvalRequest(Settings):
 
     models: Sequence[str | nn.Module] = requested(
         option=Option(
-            "A name from `list models`, timm:NAME, torchvision:NAME, or your own package.module:function. Repeat it to "
-            "evaluate several models on the same corrupted batches.",
+            "A name from `list models`, timm:NAME, torchvision:NAME, hf:OWNER/NAME, a file as onnx:FILE, export:FILE or "
+            "torchscript:FILE, or your own package.module:function. Repeat it to evaluate several models on the same corrupted batches.",
             metavar="NAME",
             name="model",
             multiple=True,
@@ -66,7 +66,7 @@ class EvalRequest(Settings):
     weights: str | Sequence[str | None] | None = requested(
         default=None,
         option=Option(
-            "A checkpoint (.pth, .pt, .safetensors), a torchvision weights name, pretrained, none (random) or demo. "
+            "A checkpoint (.pth, .pt, .ckpt, .safetensors), a torchvision weights name, pretrained, none (random) or demo. "
             "Give one for all models or one for each. Defaults to demo on the demo data; your own function loads its "
             "own.",
             metavar="W",

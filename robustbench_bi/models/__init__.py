@@ -172,8 +172,8 @@ def create_model(
             "onnx:FILE", …
         num_classes: outputs of the classifier; None is what the checkpoint has, or 1000 without one. With 0 a row of
             ours has no classifier and returns its pooled features; so it does with None and a detector's backbone.
-        weights: None or "none" for random ones, a file (.safetensors, .pth, .pt, .ckpt), "pretrained", a name of torchvision's
-            ("IMAGENET1K_V1"), or "demo" for the bundled ones.
+        weights: None or "none" for random ones, a file (.safetensors, .pth, .pt, .ckpt), "pretrained", a name of
+            torchvision's ("IMAGENET1K_V1"), or "demo" for the bundled ones.
         **options: options of the row, as in `MODELS[name].options`, or keyword arguments for the other libraries.
 
     Returns:

@@ -106,6 +106,9 @@ def load_networks(request: EvalRequest, dataset: Dataset, share: Share = ALONE) 
         network_for(model, own, dataset, device, request.seed)
         for model, own in zip(request.models, request.weights or (), strict=True)
     )
+    for model, network in zip(request.models, loaded, strict=True):
+        if request.precision != "fp32" and getattr(network, "own_precision", False):
+            raise InputError(f"{model} runs in the precision of its file; leave out --precision {request.precision}")
     preprocessings = tuple(preprocessing_for(network, dataset, request.preprocessing) for network in loaded)
     return Networks(request, device, loaded, preprocessings)
 
@@ -183,6 +186,8 @@ def network_for(
         network = create_model(model, weights=weights, **asked_for)
     if own and labelled:
         _check_class_names(network, weights, dataset)
+    elif labelled:
+        _check_class_order(network, model, dataset)
     return network.to(device).to(memory_format=memory_format(model)).eval()
 
 
@@ -218,6 +223,18 @@ def _check_class_names(network: nn.Module, weights: str | None, dataset: Dataset
                 f"{weights} was trained on other classes: class {number} is {own!r} there and {other!r} in the data. "
                 "Give the right data, or the names by --classes FILE"
             )
+
+
+def _check_class_order(network: nn.Module, model: str, dataset: Dataset) -> None:
+    """A network from elsewhere may name its classes in other words, but not the data's names in another order."""
+    stated = [str(name).casefold() for name in getattr(network, "class_names", None) or ()]
+    own = [name.casefold() for name in dataset.class_names]
+    if stated != own and sorted(stated) == sorted(own):
+        number = next(number for number, (name, other) in enumerate(zip(stated, own, strict=True)) if name != other)
+        raise WeightsError(
+            f"{model} has the classes of the data in another order: class {number} is {stated[number]!r} there and "
+            f"{own[number]!r} in the data. Give the network's order by --classes FILE"
+        )
 
 
 def preprocessing_for(network: nn.Module, dataset: Dataset, overrides: dict[str, Any]) -> Preprocessing:

@@ -55,8 +55,9 @@ class EvalRequest(Settings):
 
     models: Sequence[str | nn.Module] = requested(
         option=Option(
-            "A name from `list models`, timm:NAME, torchvision:NAME, hf:OWNER/NAME, a file as onnx:FILE, export:FILE or "
-            "torchscript:FILE, or your own package.module:function. Repeat it to evaluate several models on the same corrupted batches.",
+            "A name from `list models`, timm:NAME, torchvision:NAME, hf:OWNER/NAME, onnx:FILE, export:FILE, "
+            "torchscript:FILE, or your own package.module:function. Repeat it to evaluate several models on the same "
+            "corrupted batches.",
             metavar="NAME",
             name="model",
             multiple=True,
@@ -66,9 +67,9 @@ class EvalRequest(Settings):
     weights: str | Sequence[str | None] | None = requested(
         default=None,
         option=Option(
-            "A checkpoint (.pth, .pt, .ckpt, .safetensors), a torchvision weights name, pretrained, none (random) or demo. "
-            "Give one for all models or one for each. Defaults to demo on the demo data; your own function loads its "
-            "own.",
+            "A checkpoint (.pth, .pt, .ckpt, .safetensors), a torchvision weights name, pretrained, none (random) or "
+            "demo. Give one for all models or one for each. Defaults to demo on the demo data; your own function and "
+            "files of whole networks bring their own.",
             metavar="W",
             multiple=True,
         ),

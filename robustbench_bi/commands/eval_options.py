@@ -71,7 +71,7 @@ WITH_COMMAS = frozenset(
     name for name, field in _DECLARED.items() if (option := declaration_of(field).option) and option.commas
 )
 
-RUNNING = ("limit", "seed", "device", "batch_size", "workers", "precision", "classes", "skip_broken")
+RUNNING = ("limit", "seed", "device", "batch_size", "compile", "workers", "precision", "classes", "skip_broken")
 
 
 def eval_options(names: Sequence[str], several: bool = False) -> Decorator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.evaluation.sharing import ALONE, Share
 from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS
 from robustbench_bi.models import MODELS, create_model, resolve
+from robustbench_bi.models.batch_size import batch_size_that_fits
+from robustbench_bi.models.forward_pass import ForwardPass, forward_pass
 from robustbench_bi.models.inference import choose_device, memory_format
 from robustbench_bi.models.sources import brings_weights
 from robustbench_bi.models.weights import is_file, read_metadata
@@ -51,6 +54,11 @@ class Subject:
         return self.config.precision
 
     @property
+    def batch_size(self) -> int:
+        """Images a forward pass."""
+        return int(self.config.batch_size)
+
+    @property
     def num_classes(self) -> int:
         """Of the data."""
         return self.config.num_classes
@@ -70,12 +78,16 @@ class Networks:
         device: where they are.
         loaded: the networks, in the order of the request.
         preprocessings: theirs.
+        forwards: the networks as they are asked, once they have been made ready for that.
+        batch_size: images a forward pass.
     """
 
     request: EvalRequest
     device: torch.device
     loaded: tuple[nn.Module, ...]
     preprocessings: tuple[Preprocessing, ...]
+    forwards: tuple[ForwardPass, ...]
+    batch_size: int
 
     def configured(self, dataset: Dataset, broken: tuple[dict[str, Any], ...] = ()) -> list[Subject]:
         """The networks on a dataset.
@@ -88,14 +100,37 @@ class Networks:
             configure_run(self.request.alone(number), *parts, dataset, self.device, broken)
             for number, parts in enumerate(zip(names, self.loaded, self.preprocessings, strict=True))
         ]
+        configs = [replace(config, batch_size=self.batch_size) for config in configs]
+        chosen = [self._as_begun(*parts) for parts in zip(self.loaded, self.forwards, configs, strict=True)]
+        configs = [config for _, config in chosen]
         labels = [config.name if names.count(config.name) == 1 else config.folder for config in configs]
         if len(set(labels)) < len(labels):
             raise InputError("each model must be given once, but two are the same network with the same weights")
-        return [Subject(*parts) for parts in zip(labels, self.loaded, self.preprocessings, configs, strict=True)]
+        networks = [network for network, _ in chosen]
+        return [Subject(*parts) for parts in zip(labels, networks, self.preprocessings, configs, strict=True)]
+
+    def _as_begun(self, network: nn.Module, forward: ForwardPass, config: EvalConfig) -> tuple[nn.Module, EvalConfig]:
+        """The network to ask, and what it is. A run that was begun with the network as it came goes on with it.
+
+        Whoever asks for --compile gets it, in a run of its own.
+        """
+        begun = (Path(self.request.out) / config.folder / "run.json").exists()
+        if forward.how is None or (begun and forward.how != "compiled"):
+            about = {"folded": 0, "reason": "the run was begun without"} if begun and forward.how else forward.about
+            return network if begun else forward.network, replace(config, forward_pass=about)
+        return forward.network, replace(config, forward=forward.how, forward_pass=forward.about)
 
 
-def load_networks(request: EvalRequest, dataset: Dataset, share: Share = ALONE) -> Networks:
-    """Load the networks of a request for its images.
+def load_networks(
+    request: EvalRequest, dataset: Dataset, share: Share = ALONE, *, look_inside: bool = False
+) -> Networks:
+    """Load the networks of a request for its images, and make them ready for many forward passes.
+
+    Args:
+        request: what was asked for.
+        dataset: the images.
+        share: which of several processes this is.
+        look_inside: the layers of the networks are to be seen, so they stay as they came.
 
     Raises:
         InputError: the device cannot be used, weights are missing, or the preprocessing does not go with the images.
@@ -110,15 +145,37 @@ def load_networks(request: EvalRequest, dataset: Dataset, share: Share = ALONE) 
         if request.precision != "fp32" and getattr(network, "own_precision", False):
             raise InputError(f"{model} runs in the precision of its file; leave out --precision {request.precision}")
     preprocessings = tuple(preprocessing_for(network, dataset, request.preprocessing) for network in loaded)
-    return Networks(request, device, loaded, preprocessings)
+    named = list(zip(request.models, loaded, preprocessings, strict=True))
+    images = [_trial(name_of(model), prepared, device) for model, _, prepared in named]
+    size = request.batch_size
+    if not isinstance(size, int):
+        size = min(batch_size_that_fits(network, image) for network, image in zip(loaded, images, strict=True))
+    if look_inside and request.compile:
+        logging.getLogger(__name__).warning("Layers of a compiled network cannot be seen, so it runs without.")
+    compiled_for = size if request.compile else None
+    forwards = tuple(
+        ForwardPass(network) if look_inside else forward_pass(network, image, name_of(model), compiled_for)
+        for (model, network, _), image in zip(named, images, strict=True)
+    )
+    return Networks(request, device, loaded, preprocessings, forwards, size)
 
 
-def open_subjects(request: EvalRequest, dataset: Dataset) -> tuple[Dataset, list[Subject]]:
+def _trial(name: str, preprocessing: Preprocessing, device: torch.device) -> Tensor:
+    """A picture of noise as a network takes it."""
+    shape, generator = (1, 3, *preprocessing.shape), torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    return normalise(noise.to(device), preprocessing).contiguous(memory_format=memory_format(name))
+
+
+def open_subjects(
+    request: EvalRequest, dataset: Dataset, *, look_inside: bool = False
+) -> tuple[Dataset, list[Subject]]:
     """Load the networks of a request for images, without the images that cannot be decoded.
 
     Args:
         request: what was asked for; its own data are not opened.
         dataset: images with labels, or pictures without: then a network has as many outputs as its weights say.
+        look_inside: as for `load_networks`.
 
     Returns:
         The dataset without broken images, and the networks in order.
@@ -133,7 +190,7 @@ def open_subjects(request: EvalRequest, dataset: Dataset) -> tuple[Dataset, list
         >>> subject.label, subject.preprocessing.cut, subject.config.n
         ('resnet50', (64, 64, 'bilinear'), 8)
     """
-    networks = load_networks(request, dataset)
+    networks = load_networks(request, dataset, look_inside=look_inside)
     dataset, broken = without_broken(dataset, None, request.workers or 0, request.skip_broken)
     return dataset, networks.configured(dataset, broken)
 

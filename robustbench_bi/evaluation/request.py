@@ -12,7 +12,7 @@ from robustbench_bi.corruptions import PIXEL_VERSION, resolve_suite, resolve_tab
 from robustbench_bi.data.request import DataRequest
 from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.ground.cells import parse_severities
-from robustbench_bi.ground.checks import check_integer, check_quality, check_seed
+from robustbench_bi.ground.checks import check_integer, check_quality, check_seed, is_integer
 from robustbench_bi.ground.cores import default_workers
 from robustbench_bi.ground.declared import Option, declaration_of, requested
 from robustbench_bi.ground.registry import nearest
@@ -107,7 +107,7 @@ class EvalRequest(Settings):
         check_seed(self.seed)
         if self.pixel_version != PIXEL_VERSION:
             raise InputError(f"this version makes pixels of version {PIXEL_VERSION}, got {self.pixel_version!r}")
-        check_integer("batch_size", self.batch_size, 1)
+        settled["batch_size"] = _batch_size(self.batch_size)
         check_integer("block_size", self.block_size, 1)
         resolve_table(self.table, 224)
         if self.suite != ():
@@ -224,6 +224,17 @@ def _plain(value: Any) -> Any:
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise InputError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def _batch_size(batch_size: int | str) -> int | str:
+    """A number of images, or "auto"."""
+    if batch_size == "auto":
+        return "auto"
+    typed = isinstance(batch_size, str) and batch_size.isascii() and batch_size.isdigit()
+    size = int(batch_size) if typed else batch_size
+    if not is_integer(size) or size < 1:  # type: ignore[operator]
+        raise InputError(f"batch_size must be a positive integer or 'auto', got {batch_size!r}")
+    return size
 
 
 def _jpeg(jpeg: int | str | None) -> int | str | None:

@@ -173,9 +173,9 @@ class _Probe:
         subject, config = self.subject, self.subject.config
         vertical, horizontal, norm = addition
         parts = []
-        for start in range(0, len(images), config.batch_size):
-            chosen = rows[start : start + config.batch_size]
-            batch = torch.from_numpy(images[start : start + config.batch_size]).to(config.device)
+        for start in range(0, len(images), subject.batch_size):
+            chosen = rows[start : start + subject.batch_size]
+            batch = torch.from_numpy(images[start : start + subject.batch_size]).to(config.device)
             if norm:
                 ids = torch.from_numpy(self.dataset.image_ids[chosen]).to(config.device)
                 batch = add_frequency(batch, ids, vertical, horizontal, norm=norm, seed=config.seed)

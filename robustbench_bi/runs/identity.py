@@ -60,6 +60,9 @@ class EvalConfig(Settings, OfTheImages):
         clean: whether the clean cell is part of the run (a folder of published files may lack it).
         block_size: images a record file.
         record_schema: version of the record columns.
+        forward: what was done to the network that changes last bits of its logits: "folded" (batch norms into the
+            layers before them) or "compiled"; None for the network as it came, as in all runs from before this was.
+        forward_pass: what was done in detail.
         name: the model as the user typed it.
         source: the data source as the user typed it.
         data_request: the source with its options, as `DataRequest.as_json` writes it.
@@ -78,12 +81,14 @@ class EvalConfig(Settings, OfTheImages):
     clean: bool = identity()
     block_size: int = identity(default=BLOCK_SIZE)
     record_schema: int = identity(default=RECORD_SCHEMA)
+    forward: str | None = identity(default=None, compared="noted", added=True)
     name: str = recorded(default="")
     source: str = recorded(default="")
     data_request: Mapping[str, Any] = recorded(default_factory=dict)
     requested: Mapping[str, Any] = recorded(default_factory=dict)
     started_in: str = recorded(default="")
     layout: int = recorded(default=LAYOUT)
+    forward_pass: Mapping[str, Any] = recorded(default_factory=dict)
     broken: tuple[dict[str, Any], ...] = recorded(default=())
     command: str = recorded(default="")
     versions: dict[str, str] = recorded(default_factory=dict)

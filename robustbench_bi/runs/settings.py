@@ -32,7 +32,7 @@ class Settings:
         crop_mode, cut_as: likewise; in a run None is their usual value, the first of `CROP_MODES` and of `CUT_AS`.
         precision: of the forward pass: "fp32", "bf16" or "fp16".
         task: a row of `robustbench_bi.tasks.TASKS`.
-        device, batch_size, workers: as chosen.
+        device, batch_size, workers, compile: as chosen; the batch size may be "auto" in a request.
     """
 
     severities: tuple[int, ...] = identity(
@@ -110,7 +110,8 @@ class Settings:
     )
     task: str = identity(default=DEFAULT, compared="must agree", words="the task", added=True)
     device: str = recorded(default="auto", option=Option("auto, cpu, cuda, cuda:1, …"))
-    batch_size: int = recorded(default=64, option=Option("", "integer", "N", least=1))
+    batch_size: int | str = recorded(default=64, option=Option("Images per forward pass, or auto.", metavar="N"))
+    compile: bool = recorded(default=False, option=Option("Compile the networks with torch.compile.", "flag"))
     workers: int | None = recorded(
         default=None, option=Option("Decoding threads.  [default: one per core, up to 8]", "integer", "N", least=0)
     )

@@ -5,7 +5,7 @@ their ratio (Michaelis et al. 2019). No images, hence no intervals.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +15,13 @@ import pandas as pd
 from robustbench_bi.analysis.groups import summary_groups, weighted
 from robustbench_bi.analysis.score import check_cells, number_in, read_cell, read_table
 from robustbench_bi.errors import DataError, UnknownNameError
-from robustbench_bi.ground.cells import CLEAN, MEAN, SEVERITIES, Cell, cell_label
-from robustbench_bi.metrics.naming import coverage
-from robustbench_bi.metrics.robustness import benchmark_corruptions, missing_cells
+from robustbench_bi.ground.cells import CLEAN, Cell, cell_label
+from robustbench_bi.metrics.naming import mean_performance_name
+from robustbench_bi.metrics.robustness import missing_cells
 
 PRIMARY = "AP"
 COLUMNS = (PRIMARY, "AP50", "AP75", "APs", "APm", "APl")
 _EXPECTED = "corruption, severity and AP"
-_UNIT = dict.fromkeys([(name, severity) for name in benchmark_corruptions() for severity in (MEAN, *SEVERITIES)], 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,24 +188,13 @@ def _defined(own: pd.DataFrame, name: str) -> dict[Cell, float]:
     return {(str(corruption), int(severity)): float(value) for corruption, severity, value in rows if value == value}
 
 
-def mean_name(cells: Iterable[Cell]) -> str:
-    """What the mean over these cells may be called: "mPC" for 15 × 5 alone.
-
-    Example:
-        >>> mean_name([("fog", 3)])
-        'mPC* (over 1 of 15 corruptions, 1 of their 5 cells)'
-    """
-    reasons = coverage(cells, _UNIT)
-    return f"mPC* ({', '.join(reasons)})" if reasons else "mPC"
-
-
 def _score(metric: str, values: Mapping[Cell, float]) -> dict[str, object]:
     """One row of the result. Without any cell of the fifteen there is no mean."""
     mean = next((group for group in summary_groups(values) if group.kind == "mean"), None)
     clean = values.get(CLEAN, math.nan)
     over = math.nan if mean is None else weighted(mean, values)
     relative = 100.0 * over / clean if clean > 0 else math.nan
-    name = mean_name(values)
+    name = mean_performance_name(values)
     published = (over, relative) if name == "mPC" else (math.nan, math.nan)
     return {
         "metric": metric,

@@ -41,6 +41,13 @@ COMMANDS = Table(
             _GOES_ON.format("cells"),
         ),
         Command(
+            "detect",
+            "robustbench_bi.commands.detect:detect",
+            "Evaluate",
+            "Evaluate detectors on clean and corrupted pictures.",
+            _GOES_ON.format("cells"),
+        ),
+        Command(
             "compare",
             "robustbench_bi.commands.compare:compare",
             "Evaluate",

@@ -66,7 +66,7 @@ def _of_toml(path: Path) -> dict[str, Any]:
 
 def _of_run(path: Path) -> dict[str, Any]:
     """The options that a run was made with; paths that lead nowhere from here are taken from where it was started."""
-    from robustbench_bi.data.request import DataRequest, found_path
+    from robustbench_bi.data.request import PATHS, DataRequest, found_path
     from robustbench_bi.runs.run import open_run
 
     run = open_run(path.parent if path.name == RUN else path)
@@ -79,11 +79,10 @@ def _of_run(path: Path) -> dict[str, Any]:
         raise OneLineError(
             f"{path} is of a module that Python handed over; evaluate a function that returns it: package.module:name"
         )
-    source = DataRequest(options["data"][0]).found_from(folder).source
-    options |= {"data": [source], "weights": [found_path(folder, own) for own in options.get("weights", [])]}
-    if "classes" in options:
-        options["classes"] = found_path(folder, options["classes"])
-    return options
+    given = {name: options[name] for name in PATHS if name in options}
+    found = DataRequest(options["data"][0], **given).found_from(folder)
+    options |= {"data": [found.source], "weights": [found_path(folder, own) for own in options.get("weights", [])]}
+    return options | {name: getattr(found, name) for name in given}
 
 
 def _typed(value: Any, option: click.Option, where: str) -> Any:

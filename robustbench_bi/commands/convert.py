@@ -7,14 +7,19 @@ from typing import Any
 
 import click
 
-from robustbench_bi.commands import completion
+from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.endings import OneLineError
 from robustbench_bi.commands.options import NETWORK_OPTION, key_and_value, numbers
 
 
 @click.command()
-@click.argument("model", metavar="MODEL", shell_complete=completion.models)
-@click.option("--weights", required=True, metavar="FILE", help="The checkpoint: .pth, .pt or .safetensors.")
+@click.argument("model", metavar="MODEL", callback=early.a_model, shell_complete=completion.models)
+@click.option(
+    "--weights",
+    required=True,
+    metavar="FILE",
+    help="The checkpoint: .pth, .pt or .safetensors.",
+)
 @click.option(
     "--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="Output file, .safetensors."
 )
@@ -42,14 +47,16 @@ def convert(
     """
     from dataclasses import asdict
 
-    from robustbench_bi.data.preprocess import preprocessing_of
-    from robustbench_bi.models import create_model, resolve
-    from robustbench_bi.models.weights import save_checkpoint
+    from robustbench_bi.models import check_weights_file, create_model, resolve
 
     if out.exists() and not force:
         raise OneLineError(f"{out} is there already; give another --out, or --force to replace it")
     if ":" in resolve(model, {})[0]:
         raise OneLineError(f"convert is for rows of `list models`, got {model!r}; eval takes its checkpoint as it is")
+    check_weights_file(weights)
+    from robustbench_bi.data.preprocess import preprocessing_of
+    from robustbench_bi.models.weights import save_checkpoint
+
     network: Any = create_model(model, weights=weights, **dict(key_and_value(text) for text in options))
     prepared = preprocessing_of(network, **preprocessing)
     save_checkpoint(out, network, {**asdict(prepared), "converted_from": Path(weights).name})

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robustbench_bi.commands import completion
+from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.endings import remember_out
 from robustbench_bi.commands.eval_options import eval_options
 from robustbench_bi.commands.options import QUIET
@@ -15,7 +15,7 @@ from robustbench_bi.commands.terminal import cell_progress
 
 
 @click.command()
-@click.argument("source", metavar="SRC", shell_complete=completion.sources)
+@click.argument("source", metavar="SRC", callback=early.a_source, shell_complete=completion.sources)
 @click.argument("destination", metavar="DST", type=click.Path(path_type=Path), callback=remember_out)
 @eval_options(["suite", "severities", "table"])
 @click.option(

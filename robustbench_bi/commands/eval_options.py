@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from robustbench_bi.commands import completion
+from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.endings import remember_out
 from robustbench_bi.commands.options import JSON, QUIET, Decorator, numbers
 from robustbench_bi.data.request import DataRequest
@@ -41,10 +41,14 @@ def declared_option(field: dataclasses.Field[Any], several: bool = False) -> Dec
         given["metavar"] = option.metavar
     if option.complete:
         given["shell_complete"] = getattr(completion, option.complete)
+    if field.name in early.DECLARED:
+        given["callback"] = early.DECLARED[field.name]
     if option.kind == "numbers":
         given["callback"] = numbers
     if field.name == "out":
         given["callback"] = remember_out
+    if field.name == "data" and not several:
+        given["callback"] = early.a_source
     return click.option(f"--{(option.name or field.name).replace('_', '-')}", field.name, **given)
 
 
@@ -70,6 +74,25 @@ SEVERAL: dict[str, Decorator] = {"data": declared_option(_DECLARED["data"], seve
 WITH_COMMAS = frozenset(
     name for name, field in _DECLARED.items() if (option := declaration_of(field).option) and option.commas
 )
+
+FOR_DETECTION = ("images_root",)
+"""Options that `eval` has no use for."""
+
+FOR_CLASSIFICATION = (
+    "models",
+    "weights",
+    "data",
+    "classes",
+    "mean",
+    "std",
+    "input_size",
+    "resize_size",
+    "interpolation",
+    "crop_mode",
+    "cut_as",
+    "compile",
+)
+"""Options that `detect` has no use for, or words of its own."""
 
 RUNNING = ("limit", "seed", "device", "batch_size", "compile", "workers", "precision", "classes", "skip_broken")
 

@@ -75,14 +75,16 @@ def _only_a_regression_is_1() -> Iterator[None]:
 
 def _check_gate(run: Path, baseline: Path, junit: Path | None, options: dict[str, Any]) -> bool:
     """Print the verdicts, and tell whether there is a regression."""
-    from robustbench_bi.analysis.baseline import outcomes_of, read_baseline
-    from robustbench_bi.analysis.gate import gate_frame
     from robustbench_bi.reports.ci.verdicts import markdown_summary, publish, trouble, verdicts_of
-    from robustbench_bi.reports.tables.gate import display_gate
     from robustbench_bi.runs.run import open_run
 
     try:
-        found = gate_frame(outcomes_of(open_run(run)), read_baseline(baseline), **options)
+        opened = open_run(run)
+        from robustbench_bi.analysis.baseline import outcomes_of, read_baseline
+        from robustbench_bi.analysis.gate import gate_frame
+        from robustbench_bi.reports.tables.gate import display_gate
+
+        found = gate_frame(outcomes_of(opened), read_baseline(baseline), **options)
     except BivoRobustError as error:
         for line in publish(trouble(str(error)), str(error), junit, os.environ):
             click.echo(line)
@@ -96,12 +98,14 @@ def _check_gate(run: Path, baseline: Path, junit: Path | None, options: dict[str
 
 
 def _save_baseline(run: Path, path: Path, options: list[str]) -> None:
-    from robustbench_bi.analysis.baseline import outcomes_of, write_baseline
     from robustbench_bi.runs.run import open_run
 
     if options:
         raise OneLineError(f"--{options[0].replace('_', '-')} belongs to --baseline; a saved baseline does not hold it")
-    outcomes = outcomes_of(open_run(run))
+    opened = open_run(run)
+    from robustbench_bi.analysis.baseline import outcomes_of, write_baseline
+
+    outcomes = outcomes_of(opened)
     write_baseline(outcomes, path)
     n, cells = len(outcomes.image_ids), len(outcomes.cells)
     click.echo(f"Written: {path}, the baseline of {outcomes.run['name']}: {n:,} images × {cells} cells.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robustbench_bi.commands import completion
+from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.eval_options import RUNNING, eval_options
 from robustbench_bi.commands.options import CORRUPTIONS, out_option
 from robustbench_bi.commands.output import print_json, print_written
@@ -20,11 +20,13 @@ from robustbench_bi.evaluation.request import PREPROCESSING
 @click.option(
     "--data",
     metavar="SOURCE",
+    callback=early.a_source,
     help="Images to compute correlations on; see `list data`.  [default: those of --images, or demo]",
     shell_complete=completion.sources,
 )
 @click.option(
     "--images",
+    callback=early.pictures,
     metavar="PATH",
     help="The pictures to draw: an image, a folder of images, a data source, or photographs, ten that ship with "
     "scikit-image.  [default: the first of --data]",

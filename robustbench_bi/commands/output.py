@@ -34,7 +34,8 @@ def print_summary(run: Run, summary: Measurements) -> None:
     frame, (primary, *others) = summary.frame, summary.task.measures
     scores = frame["kind"].isin(SCORES)
     shown = display_summary(replace(summary, frame=frame[~scores]))
-    wanted = [column for column in ("corruption", "n", primary.heading, "Δ to clean", "CE / mCE %") if column in shown]
+    headings = ("corruption", "n", primary.heading, "Δ to clean", "of clean / rPC %", "CE / mCE %")
+    wanted = [column for column in headings if column in shown]
     print_table(shown[wanted], title=run.name, rule_after=last_category(frame))
     for _, row in frame[scores].iterrows():
         ends = row[["corruption_error", "corruption_error_low", "corruption_error_high"]]
@@ -43,10 +44,12 @@ def print_summary(run: Run, summary: Measurements) -> None:
         parts = [
             f"{measure.heading} {format_interval(*row[[measure.name, f'{measure.name}_low', f'{measure.name}_high']])}"
             for measure in others
+            if row[measure.name] == row[measure.name]
         ]
         if parts:
             click.echo(f"{row['name']}: {', '.join(parts)}")
-    click.echo(summary.caption)
+    for note in (summary.caption, *summary.notes):
+        click.echo(note)
     broken = run.config["runtime"]["broken"]
     if broken:
         click.echo(f"Left out, because they cannot be decoded: {len(broken)} images; run.json lists them.")

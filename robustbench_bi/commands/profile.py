@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from robustbench_bi.commands import completion
+from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.options import JSON
 from robustbench_bi.commands.output import print_json
 from robustbench_bi.commands.terminal import print_table
 
 
 @click.command()
-@click.argument("models", nargs=-1, metavar="[MODEL]...", shell_complete=completion.models)
+@click.argument("models", nargs=-1, metavar="[MODEL]...", callback=early.a_model, shell_complete=completion.models)
 @click.option(
     "--table", type=click.Choice(["1", "4"]), help="Table of the paper.  [default: 1, or the one that lists MODEL]"
 )

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from robustbench_bi.commands import early
 from robustbench_bi.commands.options import JSON
 from robustbench_bi.commands.output import last_category, print_json
 from robustbench_bi.commands.terminal import print_table
 
 
 @click.command()
-@click.argument("cells", type=click.Path(path_type=Path), metavar="CELLS.csv")
+@click.argument("cells", callback=early.a_file, type=click.Path(path_type=Path), metavar="CELLS.csv")
 @click.option(
     "--normalizer",
     type=click.Path(path_type=Path),

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from robustbench_bi.commands import early
 from robustbench_bi.commands.eval_options import eval_options
 from robustbench_bi.commands.options import CORRUPTIONS, JSON, QUIET, out_option
 from robustbench_bi.commands.output import print_json, print_written
@@ -16,6 +17,7 @@ from robustbench_bi.commands.terminal import cell_progress, print_table
 @click.command()
 @click.option(
     "--images",
+    callback=early.pictures,
     default="photographs",
     show_default=True,
     metavar="PATH",
@@ -23,7 +25,9 @@ from robustbench_bi.commands.terminal import cell_progress, print_table
     "scikit-image.",
 )
 @CORRUPTIONS
-@click.option("--severities", default="3", show_default=True, help='Such as "1-5" or "1,3,5".')
+@click.option(
+    "--severities", callback=early.severities, default="3", show_default=True, help='Such as "1-5" or "1,3,5".'
+)
 @click.option(
     "--limit", type=click.IntRange(1), default=500, show_default=True, metavar="N", help="Use at most N images."
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robustbench_bi.commands import completion
+from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.eval_options import eval_options
 from robustbench_bi.commands.options import NETWORK_OPTION, QUIET, key_and_value, out_option
 from robustbench_bi.commands.terminal import training_progress
@@ -20,6 +20,7 @@ from robustbench_bi.commands.terminal import training_progress
     metavar="NAME",
     help="A name from `list models`, or another library's network.",
     shell_complete=completion.models,
+    callback=early.a_model,
 )
 @click.option(
     "--data",
@@ -28,6 +29,7 @@ from robustbench_bi.commands.terminal import training_progress
     metavar="SOURCE",
     help="A data source with a training split.",
     shell_complete=completion.sources,
+    callback=early.a_source,
 )
 @click.option(
     "--preset", type=click.Choice(["paper", "cifar", "demo"]), help="[default: demo for the demo data, else paper]"
@@ -94,13 +96,14 @@ def train(
     training stopped. Under torchrun, processes share each batch; see docs/training.md.
     """
     from robustbench_bi.data import named_source
-    from robustbench_bi.training.loop import train as run_training
 
     preset = preset or named_source(data)[0].preset
     frequent = ("batch_size", "learning_rate", "warmup_epochs", "label_smoothing", "ema", "augment")
     recipe = {name: value for name in frequent if (value := rest.pop(name)) is not None}
     recipe |= dict(key_and_value(text, "--recipe", "weight_decay=5e-5") for text in changes)
     chosen = dict(key_and_value(text) for text in options)
+    from robustbench_bi.training.loop import train as run_training
+
     follows = os.environ.get("RANK", "0") != "0"
     with training_progress(quiet or follows) as (progress, note):
         path = run_training(

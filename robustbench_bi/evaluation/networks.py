@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,17 @@ from torch import Tensor, nn
 
 from robustbench_bi.data import Dataset
 from robustbench_bi.data.broken import without_broken
-from robustbench_bi.data.preprocess import Preprocessing, normalise, preprocessing_of
+from robustbench_bi.data.class_spaces.answers import Answers
+from robustbench_bi.data.preprocess import Cut, Preprocessing, normalise, preprocessing_of, resize_images
 from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.evaluation.configure import configure_run
+from robustbench_bi.evaluation.ready import as_begun, made_ready
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.evaluation.sharing import ALONE, Share
+from robustbench_bi.evaluation.views import View, fitted_view, plain_view
 from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS
 from robustbench_bi.models import MODELS, create_model, resolve
-from robustbench_bi.models.batch_size import batch_size_that_fits
-from robustbench_bi.models.forward_pass import ForwardPass, forward_pass
+from robustbench_bi.models.forward_pass import ForwardPass
 from robustbench_bi.models.inference import choose_device, memory_format
 from robustbench_bi.models.sources import brings_weights
 from robustbench_bi.models.weights import is_file, read_metadata
@@ -36,12 +37,22 @@ class Subject:
         network: on its device, in evaluation mode.
         preprocessing: how its images are cut and normalised.
         config: what it is and on what; its device, batch size and workers are those to use.
+        answers: which answers compete and count; None where it is the label among all classes.
+        fitted_to: the side in pixels at which the network sees what was cut and corrupted at another one; None where
+            the two are one.
     """
 
     label: str
     network: nn.Module
     preprocessing: Preprocessing
     config: EvalConfig
+    answers: Answers | None = None
+    fitted_to: int | None = None
+
+    @property
+    def cut(self) -> Cut:
+        """How its images are cut."""
+        return self.preprocessing.cut
 
     @property
     def name(self) -> str:
@@ -65,6 +76,9 @@ class Subject:
 
     def prepared(self, images: Tensor) -> Tensor:
         """Uint8 images (B, 3, H, W) as the network wants them: normalised, on its device, in its memory format."""
+        if self.fitted_to is not None:
+            pictures = resize_images(images.cpu().numpy(), self.fitted_to, str(self.config.interpolation))
+            images = torch.from_numpy(pictures)
         normalised = normalise(images.to(self.config.device), self.preprocessing)
         return normalised.contiguous(memory_format=memory_format(self.name))
 
@@ -77,7 +91,7 @@ class Networks:
         request: what was asked for.
         device: where they are.
         loaded: the networks, in the order of the request.
-        preprocessings: theirs.
+        views: how they get to see the images.
         forwards: the networks as they are asked, once they have been made ready for that.
         batch_size: images a forward pass.
     """
@@ -85,7 +99,7 @@ class Networks:
     request: EvalRequest
     device: torch.device
     loaded: tuple[nn.Module, ...]
-    preprocessings: tuple[Preprocessing, ...]
+    views: tuple[View, ...]
     forwards: tuple[ForwardPass, ...]
     batch_size: int
 
@@ -98,27 +112,20 @@ class Networks:
         names = [name_of(model) for model in self.request.models]
         configs = [
             configure_run(self.request.alone(number), *parts, dataset, self.device, broken)
-            for number, parts in enumerate(zip(names, self.loaded, self.preprocessings, strict=True))
+            for number, parts in enumerate(zip(names, self.loaded, self.views, strict=True))
         ]
         configs = [replace(config, batch_size=self.batch_size) for config in configs]
-        chosen = [self._as_begun(*parts) for parts in zip(self.loaded, self.forwards, configs, strict=True)]
+        forms = zip(self.loaded, self.forwards, configs, strict=True)
+        chosen = [as_begun(*parts, self.request.out) for parts in forms]
         configs = [config for _, config in chosen]
         labels = [config.name if names.count(config.name) == 1 else config.folder for config in configs]
         if len(set(labels)) < len(labels):
             raise InputError("each model must be given once, but two are the same network with the same weights")
         networks = [network for network, _ in chosen]
-        return [Subject(*parts) for parts in zip(labels, networks, self.preprocessings, configs, strict=True)]
-
-    def _as_begun(self, network: nn.Module, forward: ForwardPass, config: EvalConfig) -> tuple[nn.Module, EvalConfig]:
-        """The network to ask, and what it is. A run that was begun with the network as it came goes on with it.
-
-        Whoever asks for --compile gets it, in a run of its own.
-        """
-        begun = (Path(self.request.out) / config.folder / "run.json").exists()
-        if forward.how is None or (begun and forward.how != "compiled"):
-            about = {"folded": 0, "reason": "the run was begun without"} if begun and forward.how else forward.about
-            return network if begun else forward.network, replace(config, forward_pass=about)
-        return forward.network, replace(config, forward=forward.how, forward_pass=forward.about)
+        return [
+            Subject(label, network, view.preprocessing, config, dataset.answers, view.fitted_to)
+            for label, network, view, config in zip(labels, networks, self.views, configs, strict=True)
+        ]
 
 
 def load_networks(
@@ -141,30 +148,9 @@ def load_networks(
         network_for(model, own, dataset, device, request.seed)
         for model, own in zip(request.models, request.weights or (), strict=True)
     )
-    for model, network in zip(request.models, loaded, strict=True):
-        if request.precision != "fp32" and getattr(network, "own_precision", False):
-            raise InputError(f"{model} runs in the precision of its file; leave out --precision {request.precision}")
-    preprocessings = tuple(preprocessing_for(network, dataset, request.preprocessing) for network in loaded)
-    named = list(zip(request.models, loaded, preprocessings, strict=True))
-    images = [_trial(name_of(model), prepared, device) for model, _, prepared in named]
-    size = request.batch_size
-    if not isinstance(size, int):
-        size = min(batch_size_that_fits(network, image) for network, image in zip(loaded, images, strict=True))
-    if look_inside and request.compile:
-        logging.getLogger(__name__).warning("Layers of a compiled network cannot be seen, so it runs without.")
-    compiled_for = size if request.compile else None
-    forwards = tuple(
-        ForwardPass(network) if look_inside else forward_pass(network, image, name_of(model), compiled_for)
-        for (model, network, _), image in zip(named, images, strict=True)
-    )
-    return Networks(request, device, loaded, preprocessings, forwards, size)
-
-
-def _trial(name: str, preprocessing: Preprocessing, device: torch.device) -> Tensor:
-    """A picture of noise as a network takes it."""
-    shape, generator = (1, 3, *preprocessing.shape), torch.Generator().manual_seed(0)
-    noise = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-    return normalise(noise.to(device), preprocessing).contiguous(memory_format=memory_format(name))
+    views = tuple(view_of(network, dataset, request) for network in loaded)
+    names = [name_of(model) for model in request.models]
+    return Networks(request, device, loaded, views, *made_ready(request, names, loaded, views, device, look_inside))
 
 
 def open_subjects(
@@ -294,6 +280,18 @@ def _check_class_order(network: nn.Module, model: str, dataset: Dataset) -> None
         )
 
 
+def view_of(network: nn.Module, dataset: Dataset, request: EvalRequest) -> View:
+    """How a network gets to see the images of a request.
+
+    Raises:
+        InputError: as `preprocessing_for` or `fitted_view`.
+        DataError: the side of stored images cannot be read.
+    """
+    if request.fit or request.corrupt_size is not None:
+        return fitted_view(network, dataset, request)
+    return plain_view(preprocessing_for(network, dataset, request.preprocessing), dataset, request)
+
+
 def preprocessing_for(network: nn.Module, dataset: Dataset, overrides: dict[str, Any]) -> Preprocessing:
     """The model's preprocessing, with overrides; images of a fixed native size are used as they are.
 
@@ -305,7 +303,8 @@ def preprocessing_for(network: nn.Module, dataset: Dataset, overrides: dict[str,
     if dataset.native_size is not None:
         if sizes:
             raise InputError(
-                f"{dataset.kind} images are {dataset.native_size} pixels and are not resized; leave out {min(sizes)}"
+                f"{dataset.kind} images are {dataset.native_size} pixels and are not resized; leave out {min(sizes)}, "
+                "or give fit"
             )
         prepared = preprocessing_of(network, **overrides)
         side = dataset.native_size

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.corruptions import PIXEL_VERSION, resolve_suite, resolve_table
 from robustbench_bi.data.request import DataRequest
-from robustbench_bi.errors import InputError, WeightsError
+from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import parse_severities
-from robustbench_bi.ground.checks import check_integer, check_quality, check_seed, is_integer
+from robustbench_bi.ground.checks import SMALLEST_SIDE, check_integer, check_quality, check_seed, is_integer
 from robustbench_bi.ground.cores import default_workers
 from robustbench_bi.ground.declared import Option, declaration_of, requested
 from robustbench_bi.ground.registry import nearest
-from robustbench_bi.models import WEIGHTS_SUFFIXES, find_model
 from robustbench_bi.runs.identity import BLOCK_SIZE
 from robustbench_bi.runs.settings import GENERATORS, PRECISIONS, Settings
 from robustbench_bi.tasks import task_of
@@ -24,7 +23,7 @@ from robustbench_bi.tasks import task_of
 if TYPE_CHECKING:
     from torch import nn
 
-PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation", "crop_mode", "cut_as")
+PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation", "crop_mode", "cut_as", "channels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +100,7 @@ class EvalRequest(Settings):
             "jpeg": _jpeg(self.jpeg),
             "workers": default_workers() if self.workers is None else check_integer("workers", self.workers, 0),
             "out": Path(self.out),
+            "no_resize": True if self.no_resize else None,
         }
         _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("generator", self.generator, GENERATORS[:2])
@@ -108,12 +108,16 @@ class EvalRequest(Settings):
         if self.pixel_version != PIXEL_VERSION:
             raise InputError(f"this version makes pixels of version {PIXEL_VERSION}, got {self.pixel_version!r}")
         settled["batch_size"] = _batch_size(self.batch_size)
+        if self.corrupt_size is not None:
+            check_integer("corrupt_size", self.corrupt_size, SMALLEST_SIDE)
+        if self.channels not in (None, 1, 3):
+            raise InputError(f"channels must be 1 or 3, got {self.channels!r}")
         check_integer("block_size", self.block_size, 1)
         resolve_table(self.table, 224)
         if self.suite != ():
             resolve_suite(self.suite)
         task_of({"task": self.task})
-        settled["weights"] = tuple(weights_for(self.models, self.weights))
+        settled["weights"] = tuple(weights_for(self.models, self.weights, functions=self.task == "detection"))
         settled["models"] = tuple(self.models)
         for name, value in settled.items():
             object.__setattr__(self, name, value)
@@ -148,26 +152,6 @@ class EvalRequest(Settings):
             raise InputError(f"a DataRequest holds the options of its images; leave out {', '.join(images)}")
         return cls(models=models, data=data, **{n: value for n, value in options.items() if n in of_request})
 
-    def check_networks(self) -> None:
-        """Refuse names and files that are not there, before the libraries are imported that networks need.
-
-        Raises:
-            UnknownNameError: a network of ours has no such name.
-            WeightsError: a file of weights is not there.
-
-        Example:
-            >>> EvalRequest.of(["resnet5O"]).check_networks()
-            Traceback (most recent call last):
-            ...
-            robustbench_bi.errors.UnknownNameError: unknown model 'resnet5O'. Did you mean 'resnet50'?
-        """
-        for model in self.models:
-            if isinstance(model, str):
-                find_model(model)
-        for own in self.weights or ():
-            if own is not None and str(own).endswith(WEIGHTS_SUFFIXES) and not Path(own).is_file():
-                raise WeightsError(f"there is no weights file {own}")
-
     @property
     def corruptions(self) -> tuple[str, ...]:
         """The names of the corruptions, in table order; none for clean images only, which an empty tuple asks for."""
@@ -186,7 +170,7 @@ class EvalRequest(Settings):
             >>> EvalRequest.of(["resnet50"], "photos", weights="r50.pth", severities="1,5", limit=8).as_options()
             {'severities': [1, 5], 'model': ['resnet50'], 'weights': ['r50.pth'], 'data': ['photos'], 'limit': 8}
         """
-        usual = EvalRequest(models=self.models)
+        usual = EvalRequest(models=self.models, task=self.task)
         own, default = ({**vars(request.data), **vars(request)} for request in (self, usual))
         found = {name: value for name, value in own.items() if value != default[name]}
         found["models"] = [model for model in self.models if isinstance(model, str)]
@@ -233,7 +217,7 @@ def _batch_size(batch_size: int | str) -> int | str:
     typed = isinstance(batch_size, str) and batch_size.isascii() and batch_size.isdigit()
     size = int(batch_size) if typed else batch_size
     if not is_integer(size) or size < 1:  # type: ignore[operator]
-        raise InputError(f"batch_size must be a positive integer or 'auto', got {batch_size!r}")
+        raise InputError(f"batch_size must be an integer of at least 1, got {batch_size!r}; 'auto' finds one that fits")
     return size
 
 
@@ -252,8 +236,15 @@ def is_module(model: object) -> bool:
     return torch is not None and isinstance(model, torch.nn.Module)
 
 
-def weights_for(models: Sequence[str | nn.Module], weights: str | Sequence[str | None] | None) -> list[str | None]:
+def weights_for(
+    models: Sequence[Any], weights: str | Sequence[str | None] | None, functions: bool = False
+) -> list[str | None]:
     """The weights of each model: one for all, one for each, or none given.
+
+    Args:
+        models: names, modules, or functions where these are taken.
+        weights: as in `EvalRequest`.
+        functions: whether they are, as by the adapter of detectors.
 
     Raises:
         InputError: there is no model, a model is given twice, or the numbers do not fit.
@@ -265,8 +256,10 @@ def weights_for(models: Sequence[str | nn.Module], weights: str | Sequence[str |
     if isinstance(models, str) or not models:
         raise InputError(f"models must be a sequence of at least one, got {models!r}")
     for model in models:
-        if not isinstance(model, str) and not is_module(model):
-            raise InputError(f"a model must be a name or a torch module, got {type(model).__name__}")
+        taken = isinstance(model, str) or is_module(model)
+        if not taken and not (functions and callable(getattr(model, "detect", model))):
+            kinds = "a name, a torch module or a function" if functions else "a name or a torch module"
+            raise InputError(f"a model must be {kinds}, got {type(model).__name__}")
     given: list[str | None] = [weights] if weights is None or isinstance(weights, str | Path) else list(weights)
     if len(given) == 1:
         given *= len(models)
@@ -277,6 +270,6 @@ def weights_for(models: Sequence[str | nn.Module], weights: str | Sequence[str |
     ]
     if len(set(pairs)) < len(pairs):
         raise InputError("each model must be given once, but two are the same")
-    if any(is_module(model) and own is not None for model, own in zip(models, given, strict=True)):
+    if any(not isinstance(model, str) and own is not None for model, own in zip(models, given, strict=True)):
         raise InputError("a module brings its own weights; leave weights out")
     return given

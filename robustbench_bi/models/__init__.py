@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from robustbench_bi.errors import InputError, UnknownNameError
+from robustbench_bi.errors import InputError, UnknownNameError, WeightsError
 from robustbench_bi.ground.checks import is_integer, is_number
 from robustbench_bi.ground.exports import exported
 from robustbench_bi.ground.registry import Table, closest, nearest, unknown_name
@@ -243,6 +243,24 @@ def find_model(name: str) -> tuple[ModelSource, str] | None:
             raise UnknownNameError(f"unknown model {name!r}. Did you mean {known}?")
         raise unknown_name("model", name, own)
     return found
+
+
+def check_weights_file(weights: str) -> None:
+    """Refuse what ends as a file of weights does, and is not there.
+
+    Raises:
+        WeightsError: it is not.
+
+    Example:
+        >>> check_weights_file("absent.pth")
+        Traceback (most recent call last):
+        ...
+        robustbench_bi.errors.WeightsError: there is no weights file absent.pth
+    """
+    from pathlib import Path
+
+    if weights.endswith(WEIGHTS_SUFFIXES) and not Path(weights).is_file():
+        raise WeightsError(f"there is no weights file {weights}")
 
 
 def attach(model: nn.Module, preprocessing: Mapping[str, Any], identity: Mapping[str, Any]) -> None:

@@ -31,7 +31,14 @@ class Settings:
         input_size, resize_size: pixels; interpolation, mean, std: as in `Preprocessing`. None: as the network says.
         crop_mode, cut_as: likewise; in a run None is their usual value, the first of `CROP_MODES` and of `CUT_AS`.
         precision: of the forward pass: "fp32", "bf16" or "fp16".
+        fit: corruptions are made, or were stored, at the side of the data, and then resized to the network's.
+        corrupt_size: for clean pictures of any size, the side at which that happens. In a run, the side of either.
+        no_resize: clean files are cropped at most. None in a run where that is no question, and in older runs,
+            where files of the network's side were taken as they are and all others resized.
+        channels: 1 where the network sees grey pictures. None: as the network says; in a run, three.
         task: a row of `robustbench_bi.tasks.TASKS`.
+        score_threshold, max_detections: of a detector: the least score that it gives, and how many a picture.
+        min_size, max_size: to which a detector enlarges or shrinks a picture's sides, pixels.
         device, batch_size, workers, compile: as chosen; the batch size may be "auto" in a request.
     """
 
@@ -41,7 +48,7 @@ class Settings:
     table: str = identity(
         default="auto",
         compared="must agree",
-        words="the table of constants",
+        words="with the constants of {}",
         across=True,
         of_made_pictures=True,
         option=Option("Severity constants, see `list tables`; auto chooses by image size.", complete="tables"),
@@ -49,27 +56,28 @@ class Settings:
     jpeg: int | str | None = identity(
         default="auto",
         compared="must agree",
-        words="the JPEG quality",
+        words="with JPEG quality {}",
+        without="without JPEG",
         across=True,
         option=Option("Quality of the JPEG round trip after each corruption, none, or auto."),
     )
     generator: str = identity(
         default="bivo-robust",
         compared="must agree",
-        words="the generator of the corruptions",
+        words="with the corruptions of {}",
         across=True,
         option=Option("Corruption implementation; imagecorruptions is for comparison.", choices=GENERATORS[:2]),
     )
     pixel_version: int = identity(
         default=PIXEL_VERSION,
         compared="must agree",
-        words="the version of the corruptions",
+        words="with version {} of the corruptions",
         of_made_pictures=True,
     )
     seed: int = identity(
         default=0,
         compared="must agree",
-        words="the seed",
+        words="with seed {}",
         across=True,
         of_made_pictures=True,
         option=Option("Random seed.", "integer", least=0),
@@ -108,7 +116,35 @@ class Settings:
         compared="normalisation",
         option=Option("Override the model's channel standard deviations.", "numbers", commas=True),
     )
-    task: str = identity(default=DEFAULT, compared="must agree", words="the task", added=True)
+    task: str = identity(default=DEFAULT, compared="must agree", words="for {}", added=True)
+    fit: bool = identity(
+        default=False,
+        compared="noted",
+        added=True,
+        option=Option("Resize what was corrupted or stored at the data's own side to the network's.", "flag"),
+    )
+    corrupt_size: int | None = identity(
+        default=None,
+        compared="noted",
+        added=True,
+        option=Option("Corrupt clean pictures at this side, then resize to the network's.", "integer", "PIXELS"),
+    )
+    no_resize: bool | None = identity(
+        default=None,
+        compared="noted",
+        added=True,
+        option=Option("Crop clean pictures at most, as stored corrupted files.", "flag"),
+    )
+    channels: int | None = identity(
+        default=None,
+        compared="noted",
+        added=True,
+        option=Option("1 for grey pictures, made so after the corruption.  [default: the network's]", "integer", "1|3"),
+    )
+    score_threshold: float | None = identity(default=None, compared="noted", added=True)
+    max_detections: int | None = identity(default=None, compared="noted", added=True)
+    min_size: int | None = identity(default=None, compared="noted", added=True)
+    max_size: int | None = identity(default=None, compared="noted", added=True)
     device: str = recorded(default="auto", option=Option("auto, cpu, cuda, cuda:1, …"))
     batch_size: int | str = recorded(default=64, option=Option("Images per forward pass, or auto.", metavar="N"))
     compile: bool = recorded(default=False, option=Option("Compile the networks with torch.compile.", "flag"))

@@ -19,7 +19,7 @@ def eager(monkeypatch):
     def run(*arguments, **options):
         with monkeypatch.context() as patched:
             patched.setattr(
-                "robustbench_bi.evaluation.networks.forward_pass",
+                "robustbench_bi.evaluation.ready.forward_pass",
                 lambda network, *_: ForwardPass(network),
             )
             return rb.evaluate(*arguments, **options)
@@ -85,7 +85,7 @@ def test_the_batch_size_may_be_found(tmp_path):
     assert 1 <= run.config["runtime"]["batch_size"] <= 64
     assert isinstance(run.config["runtime"]["batch_size"], int)
     for wrong in ("many", 0, -1, 2.5, True, "0"):
-        with pytest.raises(InputError, match="batch_size must be a positive integer or 'auto'"):
+        with pytest.raises(InputError, match=r"batch_size must be an integer of at least 1, got .*; 'auto' finds"):
             rb.evaluate("resnet50", out=tmp_path, batch_size=wrong, **SMALL)
 
 

@@ -20,7 +20,8 @@ def display_summary(summary: Measurements) -> pd.DataFrame:
     """
     frame = summary.frame
     first, *others = [(measure.name, measure.heading, False, measure.decimals) for measure in summary.task.measures]
-    columns = (first, ("delta", "Δ to clean", True, 1), *others, ("corruption_error", "CE / mCE %", False, 2))
+    relative = ("relative", "of clean / rPC %", False, 1)
+    columns = (first, ("delta", "Δ to clean", True, 1), relative, *others, ("corruption_error", "CE / mCE %", False, 2))
     names = [name for name in ("model", "name") if name in frame]
     shown = frame[names].rename(columns={"name": "corruption"}).astype(str)
     shown["n"] = [f"{n:,}" if pd.notna(n) else NO_VALUE for n in frame["n"]]

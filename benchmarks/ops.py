@@ -66,13 +66,18 @@ def unfolded(x: Tensor, spatial: Tensor, channel: Tensor | None, *, kernel_size:
     return products.sum(3).reshape(batch, channels, *spatial.shape[2:])
 
 
-def arguments(case: Case, layout: torch.memory_format) -> tuple[list[Tensor], dict[str, int]]:
+def arguments(
+    case: Case, layout: torch.memory_format, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[list[Tensor], dict[str, int]]:
     """Random tensors that record gradients, and the geometry."""
     generator = torch.Generator().manual_seed(0)
     side, size = -(-case.side // case.stride), case.kernel_size
     shapes = [(case.channels, case.side, case.side), (case.groups * size**2, side, side), (case.channels, size, size)]
     tensors = [
-        torch.randn(case.batch, *shape, generator=generator).contiguous(memory_format=layout).requires_grad_()
+        torch.randn(case.batch, *shape, generator=generator)
+        .to(device, dtype)
+        .contiguous(memory_format=layout)
+        .requires_grad_()
         for shape in shapes[: 2 + case.channel_filter]
     ]
     return tensors, {"kernel_size": size, "stride": case.stride}

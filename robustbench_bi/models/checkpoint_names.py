@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from robustbench_bi.errors import WeightsError
+from robustbench_bi.models import CLASSES_ADVICE
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,8 @@ def misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     only_the_first = all(state[name].shape[1:] == expected[name].shape[1:] for name in reshaped)
     if not missing and not unexpected and only_the_first and len(first) == 1:
         stored, wanted = first.pop()
-        return (
-            f"it is for {stored} classes, and {wanted} were asked for (by num_classes, or by the data); give "
-            f"num_classes={stored}, or data of {stored} classes, whose names --classes FILE may list"
-        )
+        asked = f"{wanted} were asked for (by num_classes, or by the data)"
+        return f"it is for {stored} classes, and {asked}; num_classes={stored} fits. {CLASSES_ADVICE}"
     shapes = [f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}" for name in reshaped]
     parts = (("missing", missing), ("unexpected", unexpected), ("other shape", shapes), ("other type", other_types))
     return "; ".join(f"{what}: {_first(names)}" for what, names in parts if names)

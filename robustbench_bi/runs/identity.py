@@ -91,6 +91,7 @@ class EvalConfig(Settings, OfTheImages):
             layers before them) or "compiled"; None for the network as it came, as in all runs from before this was.
         forward_pass: what was done in detail.
         name: the model as the user typed it.
+        parameters: of the network, all of them; 0 in a run of before they were counted.
         source: the data source as the user typed it.
         data_request: the source with its options, as `DataRequest.as_json` writes it.
         requested: the options that were given, by their long names; `eval --config` reads them again.
@@ -110,6 +111,7 @@ class EvalConfig(Settings, OfTheImages):
     record_schema: int = identity(default=RECORD_SCHEMA)
     forward: str | None = identity(default=None, compared="noted", added=True)
     name: str = recorded(default="")
+    parameters: int = recorded(default=0)
     source: str = recorded(default="")
     data_request: Mapping[str, Any] = recorded(default_factory=dict)
     requested: Mapping[str, Any] = recorded(default_factory=dict)

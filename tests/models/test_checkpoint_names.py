@@ -117,7 +117,7 @@ def test_a_lightning_checkpoint_cannot_run_a_command(tmp_path):
 
 def test_another_number_of_classes_says_what_would_fit():
     state = prefixed("model.", network(classes=7).state_dict())
-    message = r"it is for 7 classes, and 4 were asked for .*; give num_classes=7, or data of 7 classes.*--classes FILE"
+    message = r"it is for 7 classes, and 4 were asked for .*; num_classes=7 fits.*--classes FILE"
     with pytest.raises(WeightsError, match=message):
         load_weights(network(), _checkpoint(state))
 

@@ -13,7 +13,8 @@ from robustbench_bi.errors import WeightsError
 from robustbench_bi.ground.checks import is_integer
 from robustbench_bi.ground.registry import unknown_name
 from robustbench_bi.ground.sizes import pair, size_of
-from robustbench_bi.models.sources.finish import built, check_classes, downloaded, finished, weights_file
+from robustbench_bi.models.sources.downloads import downloaded
+from robustbench_bi.models.sources.finish import built, check_classes, finished, weights_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,7 +44,10 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
     file = None if pretrained else weights_file(weights, f"timm:{name}")
     arguments = {**options} if num_classes is None else {**options, "num_classes": num_classes}
     if pretrained:
-        model = downloaded(f"timm's weights of {name}", lambda: timm.create_model(name, pretrained=True, **arguments))
+        url, kept = _file_of(name)
+        model = downloaded(
+            f"timm's weights of {name}", lambda: timm.create_model(name, pretrained=True, **arguments), url, kept
+        )
     else:
         model = built(f"timm:{name}", lambda: timm.create_model(name, **arguments))
     return finished(model, f"timm:{name}", _preprocessing(model, options), options, model.num_classes, file)
@@ -129,3 +133,17 @@ def preprocessing_of_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "resize_size": resized,
         "crop_mode": "padded" if padded else config["crop_mode"],
     }
+
+
+def _file_of(name: str) -> tuple[str, bool]:
+    """Where the weights of a network lie on the hub, and whether they are here from an earlier time."""
+    import huggingface_hub
+    import timm
+
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    repository = config.hf_hub_id if config is not None else None
+    if not repository:
+        return (config.url if config is not None and config.url else huggingface_hub.constants.ENDPOINT), False
+    files = ("model.safetensors", config.hf_hub_filename or "pytorch_model.bin")
+    kept = any(isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str) for file in files)
+    return f"{huggingface_hub.constants.ENDPOINT}/{repository}/resolve/main/{files[0]}", kept

@@ -80,7 +80,7 @@ FOR_DETECTION = ("images_root",)
 
 FOR_CLASSIFICATION = frozenset(
     {
-        *("models", "weights", "data", "fit", "corrupt_size", "no_resize"),
+        *("models", "weights", "data", "fit", "corrupt_size", "no_resize", "compile"),
         *PREPROCESSING,
         *(field.name for field in dataclasses.fields(DataRequest)),
     }
@@ -88,7 +88,7 @@ FOR_CLASSIFICATION = frozenset(
 )
 """Options that `detect` has no use for, or words of its own."""
 
-RUNNING = ("limit", "seed", "device", "batch_size", "workers", "precision", "classes", "skip_broken")
+RUNNING = ("limit", "seed", "device", "batch_size", "compile", "workers", "precision", "classes", "skip_broken")
 
 
 def eval_options(names: Sequence[str], several: bool = False) -> Decorator:

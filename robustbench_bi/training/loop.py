@@ -204,7 +204,7 @@ def _prepare(
     share, normalised_together = share_out(execution, network, recipe.batch_size, processes)
     workers = default_workers(processes.neighbours) if workers is None else workers
     preprocessing = _preprocessing(network, evaluation)
-    recipe = replace(recipe, input_size=preprocessing.input_size)
+    recipe = replace(recipe, input_size=preprocessing.side)
     named = getattr(network, "identity", {})
     about = {
         "model": named.get("name", model),
@@ -273,4 +273,7 @@ def _network(model: str, training: Dataset, recipe: Recipe, options: Mapping[str
 def _preprocessing(network: torch.nn.Module, dataset: Dataset) -> Preprocessing:
     """The network's preprocessing; images of a fixed side are used as they are."""
     side = dataset.native_size
-    return preprocessing_of(network, input_size=side, resize_size=side)
+    preprocessing = preprocessing_of(network, input_size=side, resize_size=side)
+    if isinstance(preprocessing.input_size, tuple):
+        raise InputError(f"training takes square images, and this network takes {preprocessing.input_size}")
+    return preprocessing

@@ -95,7 +95,9 @@ def evaluate_models(
             workers: decoding threads; None for one a core, up to eight.
             precision: of the forward pass, "fp32", "bf16" or "fp16" (autocast).
             out: folder of runs; each run is a folder in it.
-            classes: tab-separated file of class number, folder name, label.
+            classes: tab-separated file of class number, folder name, label; or folders alone; or "imagenet-1k".
+            labels, class_space, images, clean, common_images: which labels, classes and images; see `open_data`.
+            fit, corrupt_size, no_resize, channels: at which side and in which colours networks see them; docs/data.md.
             skip_broken: leave out images that cannot be decoded and list them in the run, instead of stopping.
             mean, std, input_size, resize_size, interpolation: in place of the models' own; see `Preprocessing`.
             block_size: images a block; part of the run's identity, because it sets the record files.

@@ -51,12 +51,15 @@ class Taps(NamedTuple):
     """For each row (or column) of a target, its taps that meet one of the source.
 
     Attributes:
-        offsets: int64 (rows, K, 3), how far into the source, the spatial filter and the channel filter a tap leads.
-        counts: int64 (rows,), how many of the K there are; they come first.
+        offsets: int64 (rows, K, 3), how far into the source, the spatial filter and the channel filter a tap leads;
+            (rows, more, 3) where a pixel is mirrored, and met by more.
+        counts: int64 (rows,), how many of them there are; they come first.
+        kernel_size: K.
     """
 
     offsets: NDArray[np.int64]
     counts: NDArray[np.int64]
+    kernel_size: int
 
 
 @numba.njit(nogil=True, cache=True)
@@ -78,7 +81,7 @@ def gather(
     filters of the source's pixels.
     """
     first, end, top, bottom = unit
-    width, size = len(columns.counts), rows.offsets.shape[1]
+    width, size = len(columns.counts), rows.kernel_size
     pixel = target.shape[1] // (len(rows.counts) * width)
     lanes = pixel // groups
     for image in range(first, end):
@@ -124,7 +127,7 @@ def correlate(
 ) -> None:
     """Write the gradient of the spatial filter, and add that of the channel filter to `to_channel`."""
     first, end, top, bottom = unit
-    width, size = len(columns.counts), rows.offsets.shape[1]
+    width, size = len(columns.counts), rows.kernel_size
     pixel = gradient.shape[1] // (len(rows.counts) * width)
     lanes = pixel // groups
     for image in range(first, end):

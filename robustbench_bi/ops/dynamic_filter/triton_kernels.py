@@ -11,16 +11,25 @@ from typing import Any
 import torch
 import triton
 from torch import Tensor
+from torch.nn import functional as F
 
 from robustbench_bi.errors import BackendUnavailableError
 from robustbench_bi.ops.dynamic_filter import device_triton_kernels as device
+from robustbench_bi.ops.neighbourhoods import border_of, with_border, without_border
 
 Filters = tuple[int, int, int, str]
 """Kernel size, stride, dilation, and how the two filters become one: "mul", "add", or "alone" where one is missing."""
 
 
 def forward(
-    x: Tensor, spatial: Tensor, channel: Tensor | None, kernel_size: int, stride: int, dilation: int, combine: str
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor | None,
+    kernel_size: int,
+    stride: int,
+    dilation: int,
+    combine: str,
+    padding: str = "zeros",
 ) -> Tensor:
     """Twin of `reference.forward` for float32, float16 and bfloat16, which may be mixed, and at least one pixel.
 
@@ -30,6 +39,9 @@ def forward(
     Raises:
         BackendUnavailableError: a tensor is of another dtype, or has 2**31 elements for one image.
     """
+    if border := _positions_around(kernel_size, stride, dilation, padding):
+        mirrored = with_border(x, border * stride, (2, 3)), _with_zeros(spatial, border, x, stride), channel
+        return _cut(forward(*mirrored, kernel_size, stride, dilation, combine), border, spatial)
     _check(x, spatial, channel)
     memory_format = _memory_format(x)
     x, spatial, channel = x.contiguous(memory_format=memory_format), _dense(spatial), _contiguous(channel)
@@ -51,8 +63,15 @@ def backward(
     stride: int,
     dilation: int,
     combine: str,
+    padding: str = "zeros",
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Twin of `reference.backward`, for what `forward` takes."""
+    if border := _positions_around(kernel_size, stride, dilation, padding):
+        given = with_border(x, border * stride, (2, 3)), _with_zeros(spatial, border, x, stride), channel
+        errors = _with_zeros(gradient, border, x, stride)
+        to_x, to_spatial, to_channel = backward(errors, *given, kernel_size, stride, dilation, combine)
+        to_x = without_border(to_x, border * stride, (2, 3)).contiguous(memory_format=_memory_format(x))
+        return to_x, _cut(to_spatial, border, spatial), to_channel
     _check(gradient, x, spatial, channel)
     memory_format = _memory_format(x)
     gradient, x = gradient.contiguous(memory_format=memory_format), x.contiguous(memory_format=memory_format)
@@ -97,6 +116,30 @@ def _backward_to_channel(gradient: Tensor, x: Tensor, spatial: Tensor, channel: 
     sums = torch.empty(len(x), strips, *channel.shape[1:], dtype=torch.float32, device=x.device)
     device.filter_to_channel[(len(x) * strips, blocks)](gradient, x, spatial, sums, *sizes, **constants)
     return sums.sum(1).to(channel.dtype)
+
+
+def _positions_around(kernel_size: int, stride: int, dilation: int, padding: str) -> int:
+    """How many positions to compute around those that are wanted, so that no tap of these leaves a mirrored image.
+
+    The kernels know zeros outside only. So the image gets its border, and the filters there are zeros.
+    """
+    return -(-border_of(kernel_size, dilation, padding) // stride)
+
+
+def _with_zeros(tensor: Tensor, border: int, x: Tensor, stride: int) -> Tensor:
+    """(B, …, Ho, Wo) with zeros at the positions that the border of `x` adds."""
+    bottom, right = (
+        -(-(side + 2 * border * stride) // stride) - border - positions
+        for side, positions in zip(x.shape[2:], tensor.shape[2:], strict=True)
+    )
+    padded = F.pad(tensor, (border, right, border, bottom))
+    return padded.contiguous(memory_format=_memory_format(tensor))
+
+
+def _cut(tensor: Tensor, border: int, like: Tensor) -> Tensor:
+    """The positions without their border, of which `like` has the number."""
+    (height, width), order = like.shape[2:], _memory_format(tensor)
+    return tensor[:, :, border : border + height, border : border + width].contiguous(memory_format=order)
 
 
 def _check(*tensors: Tensor | None) -> None:

@@ -42,7 +42,7 @@ from robustbench_bi.ops.dynamic_filter.vectors_numba_kernels import (
     put,
     store,
     total,
-    transpose,
+    turn,
     zeros,
 )
 
@@ -222,7 +222,7 @@ def _channels_last(planes: Any, layout: Any) -> Any:
     if count < lanes:
         values[:] = 0
     for group in range(groups):
-        _turn(planes, group * count * area, area, count, area, values[0], group * lanes, groups * lanes)
+        turn(planes, group * count * area, area, count, area, values[0], group * lanes, groups * lanes)
     return values
 
 
@@ -232,24 +232,4 @@ def _channels_first(values: Any, layout: Any, planes: Any) -> None:
     groups, count, lanes = layout
     area = len(planes) // (groups * count)
     for group in range(groups):
-        _turn(values[0], group * lanes, groups * lanes, area, count, planes, group * count * area, area)
-
-
-@numba.njit(nogil=True, cache=True)
-def _turn(
-    source: Any, first: Any, source_step: Any, lines: Any, columns: Any, target: Any, start: Any, target_step: Any
-) -> None:
-    """Copy lines that begin at `first` and lie `source_step` apart to the columns of lines of `target`, likewise."""
-    if lines < WIDTH or columns < WIDTH:
-        for line in range(lines):
-            for column in range(columns):
-                value = number(source, first + line * source_step + column)
-                put(target, start + column * target_step + line, value)
-        return
-    # The last block overlaps the one before, so that all are whole.
-    for block in range(0, lines, WIDTH):
-        line = min(block, lines - WIDTH)
-        for other in range(0, columns, WIDTH):
-            column = min(other, columns - WIDTH)
-            here, there = first + line * source_step + column, start + column * target_step + line
-            transpose(source, here, source_step, target, there, target_step)
+        turn(values[0], group * lanes, groups * lanes, area, count, planes, group * count * area, area)

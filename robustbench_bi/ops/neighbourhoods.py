@@ -178,15 +178,23 @@ def shifted(x: Tensor, kernel_size: int, stride: int, dilation: int, padding: st
     taps, reach = kernel_size**2, kernel_size // 2 * dilation
     moves = torch.eye(taps, dtype=x.dtype, device=x.device).reshape(taps, 1, kernel_size, kernel_size)
     if padding == "reflect":
-        x = _mirrored(_mirrored(x, reach, 2), reach, 3)
+        x = mirrored(x, reach)
     return F.conv2d(x, moves, None, stride, 0 if padding == "reflect" else reach, dilation)
 
 
-def _mirrored(x: Tensor, border: int, axis: int) -> Tensor:
-    """`with_border` along one axis, in steps that torch's reflection can take: no further than the other end."""
-    while border:
-        step = min(border, max(1, x.shape[axis] - 1))
-        mode = "reflect" if x.shape[axis] > 1 else "replicate"
-        x = F.pad(x, (0, 0, step, step) if axis == 2 else (step, step, 0, 0), mode)
-        border -= step
+def mirrored(x: Tensor, border: int) -> Tensor:
+    """`with_border` for (B, C, H, W), by operations that can be differentiated and that every runtime has.
+
+    Example:
+        >>> mirrored(torch.tensor([[[[1.0, 2.0, 3.0]]]]), 1)[0, 0, 0].tolist()
+        [2.0, 1.0, 2.0, 3.0, 2.0]
+    """
+    for axis in (2, 3):
+        left = border
+        while left:
+            # torch's reflection reaches no further than the other end.
+            step = min(left, max(1, x.shape[axis] - 1))
+            mode = "reflect" if x.shape[axis] > 1 else "replicate"
+            x = F.pad(x, (0, 0, step, step) if axis == 2 else (step, step, 0, 0), mode)
+            left -= step
     return x

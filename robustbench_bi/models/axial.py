@@ -46,17 +46,18 @@ class AxialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, L) to the same."""
-        query, key, value = self.bn_qkv(self.qkv(x)).unflatten(1, (self.groups, -1)).split(self.parts, 2)
-        to_query, to_key, to_value = self.relative[:, self.get_buffer("distances")].split(self.parts)
+        maps = torch.unflatten(self.bn_qkv(self.qkv(x)), 1, (self.groups, -1))
+        query, key, value = torch.split(maps, self.parts, 2)
+        to_query, to_key, to_value = torch.split(self.relative[:, self.get_buffer("distances")], self.parts)
         terms = [
             query.mT @ key,
             torch.einsum("ngci,cij->ngij", query, to_query),
             torch.einsum("ngcj,cij->ngij", key, to_key),
         ]
-        weights = self.bn_similarity(torch.cat(terms, 1)).unflatten(1, (3, -1)).sum(1).softmax(3)
+        weights = torch.unflatten(self.bn_similarity(torch.cat(terms, 1)), 1, (3, -1)).sum(1).softmax(3)
         parts = value @ weights.mT, torch.einsum("ngij,cij->ngci", weights, to_value)
         output: Tensor = self.bn_output(torch.cat([part.flatten(1, 2) for part in parts], 1))
-        return output.unflatten(1, (2, -1)).sum(1)
+        return torch.unflatten(output, 1, (2, -1)).sum(1)
 
 
 class Bottleneck(nn.Module):

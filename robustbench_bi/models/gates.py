@@ -59,7 +59,8 @@ class BottleneckAttention(nn.Module):
         """(B, C, H, W) to the same."""
         channel = self.get_submodule("channel_att.gate_c")(x.mean((2, 3)))
         spatial = self.get_submodule("spatial_att.gate_s")(x)
-        return x * (1 + (channel[:, :, None, None] * spatial).sigmoid())
+        output: Tensor = x * (1 + (channel[:, :, None, None] * spatial).sigmoid())
+        return output
 
 
 class ConvolutionalBlockAttention(nn.Module):
@@ -98,7 +99,8 @@ class ConvolutionalBlockAttention(nn.Module):
         weigh = self.get_submodule("ChannelGate.mlp")
         x = x * (weigh(x.mean((2, 3))) + weigh(x.amax((2, 3)))).sigmoid()[:, :, None, None]
         squeezed = torch.stack([x.amax(1), x.mean(1)], 1)
-        return x * self.get_submodule("SpatialGate.spatial")(squeezed).sigmoid()
+        output: Tensor = x * self.get_submodule("SpatialGate.spatial")(squeezed).sigmoid()
+        return output
 
 
 def bam_resnet(depth: int, *, num_classes: int, width: float, stem: str) -> ResNet:

@@ -16,11 +16,11 @@ class AugmentedConvolution2d(nn.Module):
 
     The convolution makes C - d_v channels and the attention d_v, a tenth of them in multiples of 8. In each head
 
-        softmax_j((q_i · k_j + q_i · r_{row j - row i} + q_i · r'_{column j - column i}) / √d) v_j
+        y_i = Σ_j softmax_j((q_i · k_j + q_i · r_{row j - row i} + q_i · r'_{column j - column i}) / √d) v_j
 
-    with embeddings r, r' of relative rows and columns that the heads share. Where we chose: with a stride, the attention
-    sees the averaged input, so that it runs on the map of the output; distances beyond those of the map that the layer
-    is made for count as the largest of these.
+    with embeddings r, r' of relative rows and columns that the heads share. Where we chose: with a stride, the
+    attention sees the averaged input, so that it runs on the map of the output; distances beyond those of the map that
+    the layer is made for count as the largest of these.
 
     Args:
         channels: C.

@@ -55,8 +55,8 @@ class StandAloneAttention2d(nn.Module):
         """(B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride))."""
         query = self.query(x)
         logits = local_logits(query, self.key(x), kernel_size=self.kernel_size, groups=self.heads)
-        by_tap = logits.unflatten(1, (self.heads, self.kernel_size, self.kernel_size))
-        parts = query.unflatten(1, (self.heads, -1)).split([len(self.rows), len(self.columns)], 2)
+        by_tap = torch.unflatten(logits, 1, (self.heads, self.kernel_size, self.kernel_size))
+        parts = torch.split(torch.unflatten(query, 1, (self.heads, -1)), [len(self.rows), len(self.columns)], 2)
         rows, columns = (
             torch.einsum("bnchw,ck->bnkhw", part, embedding)
             for part, embedding in zip(parts, (self.rows, self.columns), strict=True)
@@ -105,7 +105,7 @@ class LocalRelation2d(nn.Module):
         """(B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride))."""
         logits = local_logits(self.query(x), self.key(x), kernel_size=self.kernel_size, groups=self.groups)
         prior = self.prior(self.get_buffer("places")).reshape(1, 1, -1, 1, 1)
-        weights = (logits.unflatten(1, (self.groups, -1)) + prior).softmax(2).flatten(1, 2)
+        weights = (torch.unflatten(logits, 1, (self.groups, -1)) + prior).softmax(2).flatten(1, 2)
         pixels = nn.functional.pad(x, (0, 0, 0, 0, 0, self.missing)) if self.missing else x
         relations = dynamic_filter(pixels, weights, kernel_size=self.kernel_size)[:, : x.shape[1]]
         output: Tensor = self.pool(self.output(relations))

@@ -23,9 +23,9 @@ SHARED = 8
 class PairwiseAttention2d(nn.Module):
     """Self-attention whose weights come from differences of features and of positions.
 
-    y_i = Σ_j softmax_j(γ([φ(x_i) - ψ(x_j), p_i - p_j])) β(x_j) over the K×K neighbours j of i; p is a 1×1 convolution of
-    the coordinates, from -1 to 1 over the map, and γ is BN, ReLU, 1×1, BN, ReLU, 1×1. The image is mirrored beyond its
-    border; on maps smaller than the neighbourhood we mirror again, where the published code fails.
+    y_i = Σ_j softmax_j(γ([φ(x_i) - ψ(x_j), p_i - p_j])) β(x_j) over the K×K neighbours j of i; p is a 1×1 convolution
+    of the coordinates, from -1 to 1 over the map, and γ is BN, ReLU, 1×1, BN, ReLU, 1×1. The image is mirrored beyond
+    its border; on maps smaller than the neighbourhood we mirror again, where the published code fails.
 
     Args:
         channels: C in.
@@ -66,19 +66,19 @@ class PairwiseAttention2d(nn.Module):
         moved = self._differences(places, places).expand(len(x), -1, -1, -1)
         weights = self.conv_w(torch.cat([differences, moved], 1)).softmax(2)
         values = self.conv3(x)
-        by_group = values.unflatten(1, (-1, self.groups)).transpose(1, 2).flatten(1, 2)
+        by_group = torch.unflatten(values, 1, (-1, self.groups)).transpose(1, 2).flatten(1, 2)
         output = dynamic_filter(
             by_group,
             weights.reshape(len(x), -1, height, width),
             kernel_size=self.kernel_size,
             padding="reflect",
         )
-        return output.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+        return torch.unflatten(output, 1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
 
     def _differences(self, centre: Tensor, neighbour: Tensor) -> Tensor:
         """(B, R, H, W) twice to (B, R, K·K, H·W)."""
         keys = F.unfold(mirrored(neighbour, self.kernel_size // 2), self.kernel_size)
-        return centre.flatten(2).unsqueeze(2) - keys.unflatten(1, (centre.shape[1], -1))
+        return centre.flatten(2).unsqueeze(2) - torch.unflatten(keys, 1, (centre.shape[1], -1))
 
 
 def _coordinates(x: Tensor) -> Tensor:

@@ -186,9 +186,7 @@ def pictures():
     return 4 * halved, torch.from_numpy(labels).long()
 
 
-@pytest.mark.parametrize(
-    "name", marked({"san15", "san19"}, "their loss of 32 pixels does not fall in 16 steps", COUNTS)
-)
+@pytest.mark.parametrize("name", marked({"san15", "san19"}, "the loss does not fall in 16 steps", COUNTS))
 def test_an_epoch_of_the_demo_pictures_lowers_the_loss(name, pictures):
     """The loss of all 512 pictures, normalised by their own statistics, before and after."""
     torch.manual_seed(0)

@@ -10,7 +10,7 @@ QUICK := tests/test_floors.py tests/ground tests/runs tests/metrics tests/data t
 	tests/ops/test_share_out.py tests/models/test_layers.py tests/models/test_attention.py tests/training/test_recipe.py
 # Fast tests that together use every package the project depends on.
 OLDEST := $(QUICK) tests/reports/page/test_charts.py tests/reports/figures/test_figures.py tests/models/test_weights.py \
-	tests/models/test_external.py tests/corruptions/test_original.py tests/corruptions/test_fidelity.py \
+	tests/models/sources tests/corruptions/test_original.py tests/corruptions/test_fidelity.py \
 	tests/training/test_augment.py tests/training/test_logs.py tests/test_cli.py
 
 test: ## every test, and the examples in the docstrings

@@ -18,8 +18,7 @@ import torch
 from corruptions import photographs, threads
 from machine import append, machine
 
-from robustbench_bi.corruptions import CORRUPTIONS
-from robustbench_bi.corruptions.apply import corrupt
+from robustbench_bi.corruptions import CORRUPTIONS, corrupt
 
 BATCH, PAIRS, SEVERITY = 16, 3, 3
 

@@ -24,8 +24,7 @@ from machine import append, machine
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustbench_bi.corruptions import CORRUPTIONS, SUITES, original
-from robustbench_bi.corruptions.apply import corrupt
+from robustbench_bi.corruptions import CORRUPTIONS, SUITES, corrupt, original_corrupt
 
 PHOTOGRAPHS = (
     "astronaut",
@@ -87,11 +86,11 @@ def speed(names: list[str]) -> None:
     for name in names:
         for severity in SEVERITIES:
             corrupt(images, name, severity)
-            once = milliseconds(lambda: original.corrupt(images[:1], name, severity), 1)  # noqa: B023
+            once = milliseconds(lambda: original_corrupt(images[:1], name, severity), 1)  # noqa: B023
             count = int(min(BATCH, max(1, SECONDS * 1e3 // once)))
             pairs = []
             for _ in range(PAIRS if once < 500 else 3):
-                theirs = milliseconds(lambda: original.corrupt(images[:count], name, severity), count)  # noqa: B023
+                theirs = milliseconds(lambda: original_corrupt(images[:count], name, severity), count)  # noqa: B023
                 ours = min(milliseconds(lambda: corrupt(images, name, severity), BATCH) for _ in range(2))  # noqa: B023
                 pairs.append((theirs, ours))
             row = {

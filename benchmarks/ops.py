@@ -22,8 +22,7 @@ from machine import append, machine
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_bi.models import create_model
-from robustbench_bi.models.profile import profile
+from robustbench_bi.models import create_model, profile_model
 from robustbench_bi.ops import dynamic_filter
 
 NETWORKS = ("resnet50", "binet50_dc_ca", "binet50_dc", "rednet50", "ddf_resnet50")
@@ -185,7 +184,7 @@ def networks() -> None:
         for _ in range(PAIRS):
             for key, run in runs.items():
                 times[key].append(milliseconds(lambda run=run: run(images)))
-    macs = {name: profile(name, 224, **({"weights": "none"} if ":" in name else {}))["macs"] for name, _ in runs}
+    macs = {name: profile_model(name, 224, **({"weights": "none"} if ":" in name else {}))["macs"] for name, _ in runs}
     for (name, compiled), own in times.items():
         pairs = zip(times[reference, False], own, strict=True)
         share = statistics.median(theirs / mine for theirs, mine in pairs) * macs[name] / macs[reference]

@@ -21,8 +21,7 @@ import numpy as np
 from machine import append, machine
 
 from robustbench_bi.corruptions import PIXEL_VERSION, resolve_suite
-from robustbench_bi.runs.identity import BLOCK_SIZE, EvalConfig
-from robustbench_bi.runs.run import open_run
+from robustbench_bi.runs import BLOCK_SIZE, EvalConfig, open_run
 
 REPEATS = 3
 CLASSES = 1000

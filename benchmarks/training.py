@@ -20,10 +20,9 @@ from corruptions import photographs
 from machine import append, machine
 from PIL import Image
 
-from robustbench_bi.data.preprocess import normalise, preprocessing_of
+from robustbench_bi.data import normalise, preprocessing_of
 from robustbench_bi.models import create_model
-from robustbench_bi.training.loop import train
-from robustbench_bi.training.session import STEPS_TO_READ
+from robustbench_bi.training import STEPS_TO_READ, train
 
 CLASSES = 10
 

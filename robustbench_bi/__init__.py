@@ -6,14 +6,17 @@ Every public name is imported when it is first used, so that `import robustbench
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from robustbench_bi.ground.exports import exported
 from robustbench_bi.models.timm_hook import register_when_imported
 
 if TYPE_CHECKING:
     from robustbench_bi import ops as ops
     from robustbench_bi.corrupted_files import write_corrupted as write_corrupted
     from robustbench_bi.corruptions.apply import corrupt as corrupt
+    from robustbench_bi.data.request import DataRequest as DataRequest
     from robustbench_bi.evaluation.loop import evaluate as evaluate
     from robustbench_bi.evaluation.loop import evaluate_models as evaluate_models
+    from robustbench_bi.evaluation.request import EvalRequest as EvalRequest
     from robustbench_bi.models import create_model as create_model
     from robustbench_bi.runs.run import Run as Run
     from robustbench_bi.runs.run import open_run as open_run
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "DataRequest": "robustbench_bi.data.request",
+    "EvalRequest": "robustbench_bi.evaluation.request",
     "corrupt": "robustbench_bi.corruptions.apply",
     "create_model": "robustbench_bi.models",
     "evaluate": "robustbench_bi.evaluation.loop",
@@ -31,6 +36,8 @@ _HOME = {
 }
 
 __all__ = [
+    "DataRequest",
+    "EvalRequest",
     "Run",
     "__version__",
     "corrupt",
@@ -46,9 +53,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "ops":
         return importlib.import_module("robustbench_bi.ops")
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    return exported(__name__, _HOME, name)
 
 
 def __dir__() -> list[str]:

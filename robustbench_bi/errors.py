@@ -4,6 +4,17 @@ Each leaf is also the built-in a caller would expect, so `except ValueError` kee
 A message says what was expected, what came, and what to do.
 """
 
+__all__ = [
+    "BackendUnavailableError",
+    "BivoRobustError",
+    "DataError",
+    "InputError",
+    "ModelOutputError",
+    "RunMismatchError",
+    "UnknownNameError",
+    "WeightsError",
+]
+
 
 class BivoRobustError(Exception):
     """Root of the tree. The command line prints its message and exits with 2."""

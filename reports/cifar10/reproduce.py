@@ -18,15 +18,12 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from robustbench_bi.analysis.comparison import comparison_frame
-from robustbench_bi.analysis.text import format_interval
-from robustbench_bi.data.sources.cifar import CLASS_NAMES
-from robustbench_bi.evaluation.loop import evaluate_models
-from robustbench_bi.evaluation.sharing import share_of_environment
-from robustbench_bi.reports.tables.display import markdown_table
-from robustbench_bi.reports.write import write_comparison, write_csv
-from robustbench_bi.runs.run import Run, open_run
-from robustbench_bi.training.loop import train
+from robustbench_bi.analysis import comparison_frame, format_interval
+from robustbench_bi.data import CIFAR_10_CLASSES
+from robustbench_bi.evaluation import evaluate_models, share_of_environment
+from robustbench_bi.reports import markdown_table, write_comparison, write_csv
+from robustbench_bi.runs import Run, open_run
+from robustbench_bi.training import train
 
 RECIPE: Mapping[str, Any] = {"preset": "cifar", "epochs": 5}
 WIDTH = 0.25
@@ -99,7 +96,7 @@ def unpack(table: Path, folder: Path) -> None:
 
     rows = pyarrow.parquet.read_table(table).to_pydict()
     for number, (split, label, content) in enumerate(zip(rows["split"], rows["label"], rows["jpeg"], strict=True)):
-        path = folder / {"train": "train", "test": "val"}[split] / CLASS_NAMES[label] / f"{number:05}.jpg"
+        path = folder / {"train": "train", "test": "val"}[split] / CIFAR_10_CLASSES[label] / f"{number:05}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 

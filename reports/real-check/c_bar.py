@@ -18,10 +18,8 @@ import torch
 from effnet import lite0
 from scipy.stats import norm
 
-from robustbench_bi.corruptions import SUITES
-from robustbench_bi.corruptions.apply import corrupt, jpeg_round_trip
-from robustbench_bi.data import open_data
-from robustbench_bi.data.preprocess import preprocessing_of
+from robustbench_bi.corruptions import SUITES, corrupt, jpeg_round_trip
+from robustbench_bi.data import open_data, preprocessing_of
 
 SEVERITIES = (1, 3, 5)
 BANDS = (0, 1 / 16, 1 / 8, 1 / 4, 1)  # cycles a pixel

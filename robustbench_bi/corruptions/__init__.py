@@ -9,10 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import PUBLISHED_SPELLINGS
+from robustbench_bi.ground.exports import exported
 from robustbench_bi.ground.registry import Table
+
+if TYPE_CHECKING:
+    from robustbench_bi.corruptions.apply import corrupt, jpeg_round_trip
+    from robustbench_bi.corruptions.gallery import gallery as corruption_gallery
+    from robustbench_bi.corruptions.gallery import sample_photograph
+    from robustbench_bi.corruptions.original import corrupt as original_corrupt
+    from robustbench_bi.corruptions.pixels import Pixels
 
 
 @dataclass(frozen=True)
@@ -250,3 +259,39 @@ def modules_of(name: str, table: str) -> dict[str, str]:
         return {"reference": module, "numba": f"{module}_numba_kernels"}
     module = row.code.partition(":")[0]
     return {"reference": module} | {backend: f"{module}_{backend}_kernels" for backend in row.kernels}
+
+
+_HOMES = {
+    "Pixels": "robustbench_bi.corruptions.pixels",
+    "corrupt": "robustbench_bi.corruptions.apply",
+    "corruption_gallery": "robustbench_bi.corruptions.gallery:gallery",
+    "jpeg_round_trip": "robustbench_bi.corruptions.apply",
+    "original_corrupt": "robustbench_bi.corruptions.original:corrupt",
+    "sample_photograph": "robustbench_bi.corruptions.gallery",
+}
+
+__all__ = [
+    "CORRUPTIONS",
+    "PIXEL_VERSION",
+    "SUITES",
+    "TABLES",
+    "ConstantTable",
+    "Corruption",
+    "Pixels",
+    "Suite",
+    "corrupt",
+    "corruption_gallery",
+    "jpeg_round_trip",
+    "original_corrupt",
+    "resolve_suite",
+    "resolve_table",
+    "sample_photograph",
+]
+
+
+def __getattr__(name: str) -> Any:
+    return exported(__name__, _HOMES, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

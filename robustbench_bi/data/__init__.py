@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.data.containers.folders import expand_user as expand_user
 from robustbench_bi.data.dataset import Broken as Broken
@@ -27,6 +28,13 @@ from robustbench_bi.data.sources import named_source as named_source
 from robustbench_bi.errors import InputError, UnknownNameError
 from robustbench_bi.ground.cells import CLEAN as CLEAN
 from robustbench_bi.ground.cells import Cell as Cell
+from robustbench_bi.ground.exports import exported
+
+if TYPE_CHECKING:
+    from robustbench_bi.data.pictures import open_pictures, picture_preprocessing, read_cells
+    from robustbench_bi.data.preprocess import Preprocessing, fit_images, normalise, preprocessing_of
+    from robustbench_bi.data.request import DataRequest
+    from robustbench_bi.data.sources.cifar import CLASS_NAMES as CIFAR_10_CLASSES
 
 
 def open_data(
@@ -87,3 +95,43 @@ def _parse(source: str) -> tuple[Source, str | None]:
         except UnknownNameError as error:
             raise UnknownNameError(f"{error} There is no folder {source!r} either.") from None
     return row, path
+
+
+_HOMES = {
+    "CIFAR_10_CLASSES": "robustbench_bi.data.sources.cifar:CLASS_NAMES",
+    "DataRequest": "robustbench_bi.data.request",
+    "Preprocessing": "robustbench_bi.data.preprocess",
+    "fit_images": "robustbench_bi.data.preprocess",
+    "normalise": "robustbench_bi.data.preprocess",
+    "open_pictures": "robustbench_bi.data.pictures",
+    "picture_preprocessing": "robustbench_bi.data.pictures",
+    "preprocessing_of": "robustbench_bi.data.preprocess",
+    "read_cells": "robustbench_bi.data.pictures",
+}
+
+__all__ = [
+    "CIFAR_10_CLASSES",
+    "CLEAN",
+    "SOURCES",
+    "Cell",
+    "DataRequest",
+    "Dataset",
+    "Preprocessing",
+    "Source",
+    "Split",
+    "fit_images",
+    "normalise",
+    "open_data",
+    "open_pictures",
+    "picture_preprocessing",
+    "preprocessing_of",
+    "read_cells",
+]
+
+
+def __getattr__(name: str) -> Any:
+    return exported(__name__, _HOMES, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

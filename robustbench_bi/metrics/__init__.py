@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from robustbench_bi.errors import InputError
+from robustbench_bi.ground.exports import exported
 from robustbench_bi.ground.registry import Table
 
 if TYPE_CHECKING:
@@ -24,6 +25,21 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+    from robustbench_bi.metrics.accuracy import top1, top5
+    from robustbench_bi.metrics.calibration import expected_calibration_error, negative_log_likelihood
+    from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, wilson_interval
+    from robustbench_bi.metrics.paired import holm, mcnemar
+    from robustbench_bi.metrics.robustness import (
+        alexnet_errors,
+        corruption_errors,
+        delta_to_baseline,
+        delta_to_clean,
+        mean_corruption_accuracy,
+        mean_corruption_error,
+        relative_mean_corruption_error,
+    )
+    from robustbench_bi.metrics.spectra import Spectra, measure_spectra
 
 
 @dataclass(frozen=True)
@@ -161,3 +177,57 @@ def load_scores(name: str) -> Callable[[pd.DataFrame], NDArray[np.float64]]:
     module, _, function = metric.scores.partition(":")
     loaded: Callable[[pd.DataFrame], NDArray[np.float64]] = getattr(importlib.import_module(module), function)
     return loaded
+
+
+_HOMES = {
+    "Resampling": "robustbench_bi.metrics.intervals",
+    "Spectra": "robustbench_bi.metrics.spectra",
+    "alexnet_errors": "robustbench_bi.metrics.robustness",
+    "bootstrap_interval": "robustbench_bi.metrics.intervals",
+    "corruption_errors": "robustbench_bi.metrics.robustness",
+    "delta_to_baseline": "robustbench_bi.metrics.robustness",
+    "delta_to_clean": "robustbench_bi.metrics.robustness",
+    "expected_calibration_error": "robustbench_bi.metrics.calibration",
+    "holm": "robustbench_bi.metrics.paired",
+    "mcnemar": "robustbench_bi.metrics.paired",
+    "mean_corruption_accuracy": "robustbench_bi.metrics.robustness",
+    "mean_corruption_error": "robustbench_bi.metrics.robustness",
+    "measure_spectra": "robustbench_bi.metrics.spectra",
+    "negative_log_likelihood": "robustbench_bi.metrics.calibration",
+    "relative_mean_corruption_error": "robustbench_bi.metrics.robustness",
+    "top1": "robustbench_bi.metrics.accuracy",
+    "top5": "robustbench_bi.metrics.accuracy",
+    "wilson_interval": "robustbench_bi.metrics.intervals",
+}
+
+__all__ = [
+    "METRICS",
+    "Metric",
+    "Resampling",
+    "Spectra",
+    "alexnet_errors",
+    "bootstrap_interval",
+    "corruption_errors",
+    "delta_to_baseline",
+    "delta_to_clean",
+    "expected_calibration_error",
+    "holm",
+    "load_scores",
+    "mcnemar",
+    "mean_corruption_accuracy",
+    "mean_corruption_error",
+    "measure_spectra",
+    "negative_log_likelihood",
+    "relative_mean_corruption_error",
+    "top1",
+    "top5",
+    "wilson_interval",
+]
+
+
+def __getattr__(name: str) -> Any:
+    return exported(__name__, _HOMES, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.checks import is_integer, is_number
+from robustbench_bi.ground.exports import exported
 from robustbench_bi.ground.registry import Table, nearest, unknown_name
 from robustbench_bi.models.sources import MODEL_SOURCES as MODEL_SOURCES
 from robustbench_bi.models.sources import split_name
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
+
+    from robustbench_bi.models.inference import choose_device, logits_of
+    from robustbench_bi.models.inference import score as score_logits
+    from robustbench_bi.models.profile import profile as profile_model
+    from robustbench_bi.models.sources import ModelSource
+    from robustbench_bi.models.variants import Variant
+    from robustbench_bi.models.weights import Checkpoint, load_weights, read_checkpoint, save_checkpoint, weights_hash
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -316,3 +324,45 @@ def _check_option(row: Model, name: str, value: object) -> None:
 
 def _is_count(value: object, least: int = 1) -> bool:
     return is_integer(value) and value >= least  # type: ignore[operator]
+
+
+_HOMES = {
+    "Checkpoint": "robustbench_bi.models.weights",
+    "ModelSource": "robustbench_bi.models.sources",
+    "Variant": "robustbench_bi.models.variants",
+    "choose_device": "robustbench_bi.models.inference",
+    "load_weights": "robustbench_bi.models.weights",
+    "logits_of": "robustbench_bi.models.inference",
+    "profile_model": "robustbench_bi.models.profile:profile",
+    "read_checkpoint": "robustbench_bi.models.weights",
+    "save_checkpoint": "robustbench_bi.models.weights",
+    "score_logits": "robustbench_bi.models.inference:score",
+    "weights_hash": "robustbench_bi.models.weights",
+}
+
+__all__ = [
+    "MODELS",
+    "MODEL_SOURCES",
+    "VARIANTS",
+    "Checkpoint",
+    "Model",
+    "ModelSource",
+    "Variant",
+    "choose_device",
+    "create_model",
+    "load_weights",
+    "logits_of",
+    "profile_model",
+    "read_checkpoint",
+    "save_checkpoint",
+    "score_logits",
+    "weights_hash",
+]
+
+
+def __getattr__(name: str) -> Any:
+    return exported(__name__, _HOMES, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

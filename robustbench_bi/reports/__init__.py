@@ -8,9 +8,33 @@ Example:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from robustbench_bi.ground.exports import exported
 from robustbench_bi.ground.registry import Table
+
+if TYPE_CHECKING:
+    from robustbench_bi.reports.figures.accuracy import category_bars, figure_3, severity_curves
+    from robustbench_bi.reports.figures.fourier import fourier_figure
+    from robustbench_bi.reports.figures.gallery import gallery_sheet
+    from robustbench_bi.reports.figures.heatmaps import heat_maps_figure
+    from robustbench_bi.reports.figures.spectra import spectra as spectra_figure
+    from robustbench_bi.reports.figures.summaries import heat_table, reliability_diagram
+    from robustbench_bi.reports.report import write_report
+    from robustbench_bi.reports.tables.display import display_comparison, display_summary, markdown_table
+    from robustbench_bi.reports.tables.fourier import display_bands as display_fourier_bands
+    from robustbench_bi.reports.tables.gate import display_gate
+    from robustbench_bi.reports.tables.heatmaps import display_correlations
+    from robustbench_bi.reports.tables.spectra import display_bands as display_spectra_bands
+    from robustbench_bi.reports.write import (
+        write_comparison,
+        write_csv,
+        write_figure,
+        write_fourier,
+        write_heat_maps,
+        write_markdown,
+        write_spectra,
+    )
 
 
 @dataclass(frozen=True)
@@ -87,3 +111,67 @@ FIGURES = Table(
     ],
     aliases={"figure_3": "fig3"},
 )
+
+_HOMES = {
+    "category_bars": "robustbench_bi.reports.figures.accuracy",
+    "display_comparison": "robustbench_bi.reports.tables.display",
+    "display_correlations": "robustbench_bi.reports.tables.heatmaps",
+    "display_fourier_bands": "robustbench_bi.reports.tables.fourier:display_bands",
+    "display_gate": "robustbench_bi.reports.tables.gate",
+    "display_spectra_bands": "robustbench_bi.reports.tables.spectra:display_bands",
+    "display_summary": "robustbench_bi.reports.tables.display",
+    "figure_3": "robustbench_bi.reports.figures.accuracy",
+    "fourier_figure": "robustbench_bi.reports.figures.fourier",
+    "gallery_sheet": "robustbench_bi.reports.figures.gallery",
+    "heat_maps_figure": "robustbench_bi.reports.figures.heatmaps",
+    "heat_table": "robustbench_bi.reports.figures.summaries",
+    "markdown_table": "robustbench_bi.reports.tables.display",
+    "reliability_diagram": "robustbench_bi.reports.figures.summaries",
+    "severity_curves": "robustbench_bi.reports.figures.accuracy",
+    "spectra_figure": "robustbench_bi.reports.figures.spectra:spectra",
+    "write_comparison": "robustbench_bi.reports.write",
+    "write_csv": "robustbench_bi.reports.write",
+    "write_figure": "robustbench_bi.reports.write",
+    "write_fourier": "robustbench_bi.reports.write",
+    "write_heat_maps": "robustbench_bi.reports.write",
+    "write_markdown": "robustbench_bi.reports.write",
+    "write_report": "robustbench_bi.reports.report",
+    "write_spectra": "robustbench_bi.reports.write",
+}
+
+__all__ = [
+    "FIGURES",
+    "FigureRow",
+    "category_bars",
+    "display_comparison",
+    "display_correlations",
+    "display_fourier_bands",
+    "display_gate",
+    "display_spectra_bands",
+    "display_summary",
+    "figure_3",
+    "fourier_figure",
+    "gallery_sheet",
+    "heat_maps_figure",
+    "heat_table",
+    "markdown_table",
+    "reliability_diagram",
+    "severity_curves",
+    "spectra_figure",
+    "write_comparison",
+    "write_csv",
+    "write_figure",
+    "write_fourier",
+    "write_heat_maps",
+    "write_markdown",
+    "write_report",
+    "write_spectra",
+]
+
+
+def __getattr__(name: str) -> Any:
+    return exported(__name__, _HOMES, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -123,7 +123,7 @@ def as_text(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str
         >>> cells[0][1:5]
         ['rednet38', '12.387', '12.4', '✓']
     """
-    titles = ["architecture", "model", "params", "paper", "off by", "MACs", "paper", "off by", "note"]
+    titles = ["architecture", "model", "params", "paper", "off by", "MACs", "paper", "off by", "see"]
     numbers: dict[str, int] = {}
     cells = []
     for row in rows:

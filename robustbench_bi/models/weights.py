@@ -35,6 +35,9 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema", 
 PREFIXES = {"module.": "", "_orig_mod.": "", "backbone.": "", "head.fc.": "fc."}
 """What `DataParallel`, `torch.compile` and mmcls put in front of names that are otherwise ours."""
 
+INNER = {".cbam.": ".att."}
+"""What the code of CBAM calls the attention of a block."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -307,7 +310,11 @@ def _backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _renamed(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Drop the prefixes that the network's own names do not have."""
     foreign = {old: new for old, new in PREFIXES.items() if not any(name.startswith(old) for name in expected)}
-    return {_bare(name, foreign): tensor for name, tensor in state.items()}
+    inner = {old: new for old, new in INNER.items() if not any(old in name for name in expected)}
+    renamed = {_bare(name, foreign): tensor for name, tensor in state.items()}
+    for old, new in inner.items():
+        renamed = {name.replace(old, new): tensor for name, tensor in renamed.items()}
+    return renamed
 
 
 def _bare(name: str, prefixes: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
 """Axial-ResNet (Wang et al., ECCV 2020): a ResNet of blocks that attend along the height and then along the width.
 
-Structure as in the authors' group's re-implementation (csrhddlam/axial-deeplab, `lib/models/axialnet.py`).
+Structure as in the authors' group's re-implementation (csrhddlam/axial-deeplab, `lib/models/axialnet.py`), with a
+convolution stem: "Conv-Stem + Axial-Attention" of the paper's Table 1.
 """
 
 import torch
@@ -140,6 +141,17 @@ class AxialResNet(nn.Module):
         self.fc = nn.Linear(in_channels, num_classes) if num_classes else nn.Identity()
         self.num_classes = num_classes
         self.num_features = in_channels
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """As the published code: Kaiming for convolutions but those of the attention, and branches start at zero."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, AxialAttention):
+                nn.init.normal_(module.qkv.weight, std=module.qkv.in_channels**-0.5)
+            elif isinstance(module, Bottleneck):
+                nn.init.zeros_(module.bn2.weight)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last stage's output, (B, num_features, H/32, W/32).

@@ -91,6 +91,10 @@ def _coordinates(x: Tensor) -> Tensor:
 class Bottleneck(nn.Module):
     """BN, ReLU, attention to a quarter of the channels, BN, ReLU, 1×1, and the input added.
 
+    Where we differ: the 1×1 starts at zero, and so the block as the identity, like the blocks of our other networks.
+    From the values that the published code starts with, 60 to 80 % of the variance behind each stage is that of
+    averages over random neighbours, and a first epoch of few steps does not lower the loss.
+
     Args:
         channels: C.
         kernel_size: K, odd.
@@ -103,6 +107,8 @@ class Bottleneck(nn.Module):
         self.sam = PairwiseAttention2d(channels, max(1, channels // 16), hidden, kernel_size)
         self.bn2 = nn.BatchNorm2d(hidden)
         self.conv = nn.Conv2d(hidden, channels, 1)
+        nn.init.zeros_(self.conv.weight)
+        nn.init.zeros_(self.conv.bias)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:

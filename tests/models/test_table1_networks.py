@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustbench_bi.data.sources.demo import draw
-from robustbench_bi.models import create_model
+from robustbench_bi.models import axial, create_model, resnet, san
 from robustbench_bi.models.profile import profile
 
 # name, parameters, multiply-accumulates at 224 (G)
@@ -139,45 +139,83 @@ def test_every_tensor_of_a_published_layout_lands(name, entries, options, tmp_pa
     assert all(torch.equal(held[key], value.to(held[key].dtype)) for key, value in renamed.items())
 
 
+FAMILIES = (
+    "aa_resnet50",
+    "axial_resnet_s",
+    "bam_resnet101",
+    "cbam_resnet101",
+    "lr_net50",
+    "san15",
+    "standalone_resnet38",
+)
+
+
+@pytest.fixture
+def shallow(monkeypatch):
+    """Two stages of a block, in SAN three: the same layers, with and without a stride, sooner compiled and exported."""
+    monkeypatch.setattr(resnet, "DEPTHS", dict.fromkeys(resnet.DEPTHS, (1, 1)))
+    monkeypatch.setattr(axial, "BLOCKS", dict.fromkeys(axial.BLOCKS, (1, 1)))
+    monkeypatch.setattr(san, "BLOCKS", dict.fromkeys(san.BLOCKS, (1, 1, 0, 0, 1)))
+
+
 def ready(name):
-    """A small network whose every part shows in its logits."""
+    """A small network whose every part shows in its logits, and two images.
+
+    Its residual branches are drawn where they start at zero, and its statistics are those of 16 images: behind those of
+    two, rounding is amplified a thousandfold, in plain torch too.
+    """
     torch.manual_seed(0)
     network = create_model(name, **SMALL)
-    for module in network.modules():
-        if hasattr(module, "bn3"):
-            nn.init.constant_(module.bn3.weight, 0.2)
-        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
-            # Behind the statistics of two images alone, axial attention tells float32 from float64.
-            module.momentum = 0.1 if name == "axial_resnet_s" else 1.0
-    images = torch.randn(2, 3, 64, 64)
-    network(images)
-    return network.eval(), images
+    images = torch.randn(16, 3, 64, 64)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.dim() in (1, 4) and not parameter.any():
+                parameter.normal_(std=0.2 * parameter[0].numel() ** -0.5)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+                module.momentum = 1.0
+        network(images)
+    return network.eval(), images[:2]
 
 
-@pytest.mark.parametrize("name", ["san15", "standalone_resnet38", "lr_net50", "aa_resnet50", "axial_resnet_s"])
-def test_torch_compile_takes_them_as_a_whole(name):
+@pytest.mark.parametrize("name", FAMILIES)
+def test_torch_compile_takes_them_as_a_whole(name, shallow):
     network, images = ready(name)
-    output = torch.compile(network, backend="aot_eager", fullgraph=True)(images)
-    torch.testing.assert_close(output, network(images), atol=1e-4, rtol=1e-4)
+    with torch.no_grad():
+        output = torch.compile(network, backend="aot_eager", fullgraph=True)(images)
+        torch.testing.assert_close(output, network(images), atol=1e-4, rtol=1e-4)
 
 
-IN_ONNX = sorted(COUNTS.keys() - {"san19", "aa_resnet101", "standalone_resnet50", "lr_net101"})
-
-
-def marked(names, reason, every):
-    """The names, those of what is known not to work yet as expected failures."""
-    return [pytest.param(name, marks=pytest.mark.xfail(reason=reason)) if name in names else name for name in every]
-
-
-@pytest.mark.parametrize("name", IN_ONNX)
-def test_onnx_runtime_agrees(name, tmp_path):
+@pytest.mark.parametrize("name", FAMILIES)
+def test_onnx_runtime_agrees_with_torch_in_float64(name, shallow, tmp_path):
     network, images = ready(name)
     torch.onnx.export(network, (images,), tmp_path / "network.onnx", input_names=["images"], dynamo=True, verbose=False)
     session = onnxruntime.InferenceSession(tmp_path / "network.onnx", providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {"images": images.numpy()})
-    expected = network(images).detach()
+    expected = network.double()(images.double()).detach()
     assert expected.std() > 0.01
-    torch.testing.assert_close(torch.from_numpy(logits), expected, atol=1e-3, rtol=1e-3)
+    largest = expected.abs().max().item()
+    torch.testing.assert_close(torch.from_numpy(logits).double(), expected, rtol=0, atol=1e-4 * largest)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_blocks_start_as_their_shortcuts(name, shallow):
+    """From other starting values SAN's loss hardly falls in a first epoch, and Axial-ResNet amplifies rounding."""
+    network = create_model(name, **SMALL)
+    seen = []
+
+    def compare(block, inputs, output):
+        projected = isinstance(getattr(block, "downsample", None), nn.Sequential)
+        expected = block.downsample(inputs[0]).relu() if projected else inputs[0]
+        seen.append(torch.equal(output, expected))
+
+    for module in network.modules():
+        if type(module).__name__ == "Bottleneck":
+            module.register_forward_hook(compare)
+    with torch.no_grad():
+        network(torch.randn(2, 3, 64, 64))
+    assert len(seen) >= 2
+    assert all(seen)
 
 
 @pytest.fixture(scope="module")
@@ -187,13 +225,13 @@ def pictures():
     return 4 * halved, torch.from_numpy(labels).long()
 
 
-@pytest.mark.parametrize("name", marked({"san15", "san19"}, "the loss does not fall in 16 steps", COUNTS))
+@pytest.mark.parametrize("name", COUNTS)
 def test_an_epoch_of_the_demo_pictures_lowers_the_loss(name, pictures):
     """The loss of all 512 pictures, normalised by their own statistics, before and after."""
     torch.manual_seed(0)
     images, labels = pictures
-    network = create_model(name, num_classes=10, width=0.25, input_size=32)
-    optimiser = torch.optim.Adam(network.parameters(), 2e-3)
+    network = create_model(name, num_classes=10, width=0.125, input_size=32)
+    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
 
     def loss(batch, classes):
         return F.cross_entropy(network(batch), classes)
@@ -206,4 +244,4 @@ def test_an_epoch_of_the_demo_pictures_lowers_the_loss(name, pictures):
         optimiser.step()
     with torch.no_grad():
         after = loss(images, labels).item()
-    assert after < before - 0.05
+    assert after < before - 0.1

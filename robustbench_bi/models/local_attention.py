@@ -113,7 +113,7 @@ class LocalRelation2d(nn.Module):
 
 
 def standalone_resnet(depth: int, *, num_classes: int, width: float, stem: str, **layer: Any) -> ResNet:
-    """A ResNet whose 3×3 are `StandAloneAttention2d`; the stem stays a convolution, where that paper's attends."""
+    """A ResNet whose 3×3 are `StandAloneAttention2d`, the paper's "Conv-stem + Attention"."""
     return convolutional_network(depth, partial(StandAloneAttention2d, **layer), num_classes, width, stem)
 
 

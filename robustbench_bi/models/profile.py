@@ -17,18 +17,20 @@ from robustbench_bi.ops.dynamic_filter import OPERATOR as FILTER
 from robustbench_bi.ops.local_logits import OPERATOR as LOGITS
 
 RULE = (
-    "Params in millions; MACs of one image in thousand millions: convolutions, matrix products, and the aggregation by "
-    "dynamic filters, K·K for each output value. Biases, normalisation, activations and pooling do not count."
+    "Params in millions; MACs of one image in thousand millions: convolutions, matrix products, the logits of local "
+    "attention, K·K for each value of a query, and the aggregation by dynamic filters, K·K for each output value. "
+    "Biases, normalisation, activations and pooling do not count."
 )
 
 
 def profile(model: str | nn.Module, size: int | None = None, **options: Any) -> dict[str, int]:
     """Count parameters and multiply-accumulates for one image.
 
-    `macs` counts convolutions, matrix products (linear layers, attention) and the aggregation by dynamic filters, K·K
-    for each output value. It leaves out biases, normalisation, activations and pooling, and the making of a DDF's
-    filter from its two parts. By this rule the RedNets, DDF-ResNets and BiNets of the paper's Table 1, whose "FLOPs"
-    are multiply-accumulates, come within 0.02 G of what rounds to the printed value.
+    `macs` counts convolutions, matrix products (linear layers, attention), the logits of local attention, K·K for each
+    value of a query, and the aggregation by dynamic filters, K·K for each output value. It leaves out biases,
+    normalisation, activations and pooling, and the making of a DDF's filter from its two parts. By this rule the
+    RedNets, DDF-ResNets and BiNets of the paper's Table 1, whose "FLOPs" are multiply-accumulates, come within 0.02 G
+    of what rounds to the printed value.
 
     Args:
         model: a network, or a name as for `create_model`; a row of our table is built without memory for its weights.

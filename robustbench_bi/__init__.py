@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from robustbench_bi.corrupted_files import write_corrupted as write_corrupted
     from robustbench_bi.corruptions.apply import corrupt as corrupt
     from robustbench_bi.data.request import DataRequest as DataRequest
+    from robustbench_bi.evaluation.detect import detect as detect
     from robustbench_bi.evaluation.loop import evaluate as evaluate
     from robustbench_bi.evaluation.loop import evaluate_models as evaluate_models
     from robustbench_bi.evaluation.request import EvalRequest as EvalRequest
@@ -28,6 +29,7 @@ _HOME = {
     "EvalRequest": "robustbench_bi.evaluation.request",
     "corrupt": "robustbench_bi.corruptions.apply",
     "create_model": "robustbench_bi.models",
+    "detect": "robustbench_bi.evaluation.detect",
     "evaluate": "robustbench_bi.evaluation.loop",
     "evaluate_models": "robustbench_bi.evaluation.loop",
     "Run": "robustbench_bi.runs.run",
@@ -42,6 +44,7 @@ __all__ = [
     "__version__",
     "corrupt",
     "create_model",
+    "detect",
     "evaluate",
     "evaluate_models",
     "open_run",

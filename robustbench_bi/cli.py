@@ -61,6 +61,6 @@ class Commands(click.Group):
 def cli() -> None:
     """Corruption robustness of image classifiers: ImageNet-C with intervals and paired tests, and BiNet.
 
-    Exit codes: 0 done, 1 a regression (of `gate` alone), 2 bad input or a failure that is explained in one line, 130
-    stopped by Ctrl-C, 143 by SIGTERM. A stopped command says what is kept and how to go on.
+    Exit codes: 0 success, 1 regression (`gate` only), 2 invalid input or another reported error, 130 stopped by
+    Ctrl-C, 143 by SIGTERM. A stopped command says what it saved and how to resume.
     """

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from robustbench_bi.cli import cli
 from robustbench_bi.commands.list_rows import LISTED
+from robustbench_bi.metrics.robustness import benchmark_corruptions
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--suite", "contrast", "--severities", "1,5", "--limit", "16", "--quiet"]
@@ -140,7 +141,8 @@ def test_report_refuses_what_it_cannot_compare_or_name(runs, tmp_path):
     assert "unfinished is not finished: 1 of 3 cell-blocks are missing" in one_line("report", unfinished, "--out", out)
     other = tmp_path / "other"
     invoke("eval", "--model", "binet50", *SMALL, "--seed", 1, "--out", other)
-    assert "the seed (seed) is 1 against 0" in one_line("report", folder, *other.glob("*"), "--out", out)
+    message = "was made with seed 1, resnet50 with seed 0; evaluate both in the same way"
+    assert message in one_line("report", *other.glob("*"), "--baseline", folder, "--out", out)
     assert not out.exists()
 
 
@@ -158,6 +160,18 @@ def test_score_of_the_published_resnet50(tmp_path):
     assert named["mCE"]["corruption_error"] == pytest.approx(76.70, abs=0.01)
     assert named["relative mCE"]["corruption_error"] == pytest.approx(104.95, abs=0.01)
     assert "mCE" in invoke("score", table).stdout
+
+
+def test_score_of_detectors(tmp_path):
+    table = tmp_path / "detectors.csv"
+    names = benchmark_corruptions()
+    rows = [f"net,bbox,{name},{severity},{0.1 + 0.01 * severity}\n" for name in names for severity in range(1, 6)]
+    table.write_text("model,task,corruption,severity,AP\nnet,bbox,none,0,0.26\n" + "".join(rows))
+    (score,) = json.loads(invoke("score", table, "--json").stdout)["scores"]
+    assert (score["model"], score["task"], score["name"]) == ("net", "bbox", "mPC")
+    assert [score[name] for name in ("P", "mPC", "rPC")] == pytest.approx([26, 13, 50])
+    assert "mPC %" in invoke("score", table).stdout
+    assert "leave out --normalizer" in one_line("score", table, "--normalizer", table)
 
 
 def test_train_then_eval_with_the_checkpoint(tmp_path):
@@ -381,9 +395,9 @@ def test_gate_ends_with_2_on_trouble(runs, baseline, tmp_path, monkeypatch):
 def test_gate_of_other_data_is_trouble(runs, baseline, tmp_path):
     options = ["--suite", "contrast", "--severities", "1,5", "--quiet", "--out", tmp_path]
     for change, message in (
-        (["--limit", 15], "the list of images (listing_hash)"),
-        (["--limit", 16, "--seed", 1], "the seed (seed) is 1 against 0"),
-        (["--limit", 16, "--jpeg", 85], "the JPEG quality (jpeg) is 85 against None"),
+        (["--limit", 15], "the run was made on 15 images of the demo set, the baseline on 16"),
+        (["--limit", 16, "--seed", 1], "the run was made with seed 1, the baseline with seed 0"),
+        (["--limit", 16, "--jpeg", 85], "the run was made with JPEG quality 85, the baseline without JPEG"),
         (["--limit", 16, "--precision", "bf16"], "precision of the run is bf16, of the baseline fp32"),
     ):
         run = json.loads(invoke("eval", "--model", "resnet50", *options, *change, "--json").stdout)[0]["directory"]
@@ -407,6 +421,8 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["eval", "--model", "shufflenet_v2_x0_5"], "Did you mean 'torchvision:shufflenet_v2_x0_5'?"),
+        (["eval", "--model", "resnet34"], "Did you mean 'timm:resnet34' or 'torchvision:resnet34'?"),
         (["eval", "--model", "resnet5O"], "unknown model 'resnet5O'. Did you mean 'resnet50'?"),
         (["eval", "--model", "resnet50", "--suite", "gausian_noise"], "Did you mean 'gaussian_noise'?"),
         (["eval", "--model", "resnet50", "--data", "imagnet-c:/x"], "Did you mean 'imagenet-c'?"),
@@ -494,18 +510,55 @@ def test_the_module_is_the_same_program():
     assert module.stdout == invoke("list", "suites").stdout
 
 
+HEAVY = ("torch", "numpy", "pandas", "scipy", "matplotlib", "PIL", "numba", "timm", "rich.table", "pyarrow")
+
+
 def test_help_imports_nothing_heavy():
-    heavy = ("torch", "numpy", "pandas", "scipy", "matplotlib", "PIL", "numba", "timm", "rich.table", "pyarrow")
     program = (
         "import sys\nfrom click.testing import CliRunner\nfrom robustbench_bi.cli import cli\n"
         "for arguments in (['--help'], ['eval', '--help'], ['list', 'models'], ['list', 'metrics'], ['list', 'data'],\n"
         "                  ['list', 'corruptions'], ['list', 'figures'], ['corrupt', '--help'],\n"
         "                  ['gate', '--help'], ['spectra', '--help']):\n"
         "    assert CliRunner().invoke(cli, arguments).exit_code == 0\n"
-        f"print([name for name in {heavy!r} if name in sys.modules])\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+EARLY = [
+    ["eval", "--model", "resnet50", "--severities", "6"],
+    ["eval", "--model", "resnet5O"],
+    ["eval", "--model", "shufflenet_v2_x0_5"],
+    ["eval", "--model", "resnet50", "--suite", "fogg"],
+    ["eval", "--model", "resnet50", "--weights", "absent.pth"],
+    ["eval", "--model", "resnet50", "--data", "/no/such/folder"],
+    ["eval", "--model", "resnet50", "--jpeg", "0"],
+    ["eval", "--model", "resnet50", "--mean", "100,100,100"],
+    ["eval", "--config", "absent.toml"],
+    ["corrupt", "demo", "c", "--severities", "6"],
+    ["spectra", "--images", "photograps"],
+    ["heatmaps", "--model", "resnet50", "--corruptions", "fogg"],
+    ["fourier", "--model", "resnet5O"],
+    ["profile", "resnet5O"],
+    ["convert", "resnet50", "--weights", "absent.pth", "--out", "new.safetensors"],
+    ["train", "--model", "resnet50", "--option", "width"],
+    ["compare", "absent", "--baseline", "absent"],
+    ["report", "absent"],
+    ["gate", "absent", "--save", "b.json"],
+    ["score", "absent.csv"],
+]
+
+
+def test_bad_options_are_refused_before_large_libraries_are_imported(tmp_path):
+    program = (
+        "import sys\nfrom click.testing import CliRunner\nfrom robustbench_bi.cli import cli\n"
+        f"for arguments in {EARLY!r}:\n"
+        "    assert CliRunner().invoke(cli, arguments).exit_code == 2, arguments\n"
+        f"    print([name for name in {HEAVY!r} if name in sys.modules], arguments)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout == "".join(f"[] {arguments}\n" for arguments in EARLY)
 
 
 def test_the_command_line_reference_is_current():

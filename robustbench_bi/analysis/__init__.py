@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from robustbench_bi.analysis.result import Result
     from robustbench_bi.analysis.score import read_cells
     from robustbench_bi.analysis.score import score as score_cells
+    from robustbench_bi.analysis.score_detection import read_detection_cells
+    from robustbench_bi.analysis.score_detection import score_detection as score_detector_cells
     from robustbench_bi.analysis.spectra import bands_frame as spectra_bands_frame
     from robustbench_bi.analysis.spectra import spectra_frame
     from robustbench_bi.analysis.summary import cells_frame, summaries_frame, summary_frame
@@ -45,9 +47,11 @@ _HOMES = {
     "outcomes_of": "robustbench_bi.analysis.baseline",
     "read_baseline": "robustbench_bi.analysis.baseline",
     "read_cells": "robustbench_bi.analysis.score",
+    "read_detection_cells": "robustbench_bi.analysis.score_detection",
     "reliability_frame": "robustbench_bi.analysis.reliability",
     "run_labels": "robustbench_bi.analysis.captions",
     "score_cells": "robustbench_bi.analysis.score:score",
+    "score_detector_cells": "robustbench_bi.analysis.score_detection:score_detection",
     "spectra_bands_frame": "robustbench_bi.analysis.spectra:bands_frame",
     "spectra_frame": "robustbench_bi.analysis.spectra",
     "summaries_frame": "robustbench_bi.analysis.summary",
@@ -76,9 +80,11 @@ __all__ = [
     "outcomes_of",
     "read_baseline",
     "read_cells",
+    "read_detection_cells",
     "reliability_frame",
     "run_labels",
     "score_cells",
+    "score_detector_cells",
     "spectra_bands_frame",
     "spectra_frame",
     "summaries_frame",

@@ -33,13 +33,47 @@ def describe_data(config: Mapping[str, Any], n: int) -> str:
         >>> describe_data({"data": "demo", "input_size": 64, "table": "tiny-imagenet-c", "jpeg": None,
         ...     "generator": "bivo-robust"}, 500)
         'n = 500 images of demo, 64 px, constants of tiny-imagenet-c, no JPEG.'
+        >>> describe_data({"data": "imagenet-c", "input_size": 384, "corrupt_size": 224, "generator": "files",
+        ...     "left_out": {"not in every cell": 12}}, 49_988)
+        'n = 49,988 images of imagenet-c, 224 px fitted to 384 px, published files. Left out: 12 images not in every \
+cell.'
     """
     pixels = "published files"
     if config["generator"] != "files":
         pixels = f"constants of {config['table']}, " + (f"JPEG {config['jpeg']}" if config["jpeg"] else "no JPEG")
         pixels += "" if config["generator"] == "bivo-robust" else f", generator {config['generator']}"
-    images = "image" if n == 1 else "images"
-    return f"n = {n:,} {images} of {config['data']}, {config['input_size']} px, {pixels}."
+    parts = [f"n = {_images(n)} of {config['data']}{_objects(config)}", _side(config), pixels, *_answers(config)]
+    left_out = [f"{_images(number)} {why}" for why, number in (config.get("left_out") or {}).items()]
+    return f"{', '.join(parts)}." + (f" Left out: {', '.join(left_out)}." if left_out else "")
+
+
+def _images(number: int) -> str:
+    return f"{number:,} image{'' if number == 1 else 's'}"
+
+
+def _objects(config: Mapping[str, Any]) -> str:
+    if not config.get("truth_hash"):
+        return ""
+    return f" with {config['objects']:,} objects of {config['object_classes']} classes"
+
+
+def _side(config: Mapping[str, Any]) -> str:
+    """At which side networks saw the images, and how they came to it."""
+    if config["input_size"] is None:
+        return "native size"
+    fitted, seen = config.get("corrupt_size"), f"{config['input_size']} px"
+    side = seen if fitted is None else f"{fitted} px fitted to {seen}"
+    side += ", never resized" if config.get("no_resize") else ""
+    side += f", without a border of {config['border']} px" if config.get("border") else ""
+    return side + (", grey" if config.get("channels") == 1 else "")
+
+
+def _answers(config: Mapping[str, Any]) -> list[str]:
+    """Which answers competed and counted, where it was not the label among all classes."""
+    answers = config.get("answers") or {}
+    competing = answers.get("competing", "all" if config.get("class_space") else None)
+    parts = [] if competing is None else [f"{competing} of {config['num_classes']:,} classes compete"]
+    return [*parts, "any of an image's labels counts"] if "accepted" in answers else parts
 
 
 def describe_means(severities: Sequence[int]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from robustbench_bi.analysis.captions import describe_bootstrap, describe_data, describe_means, run_labels
+from robustbench_bi.analysis.comparable import MUST_AGREE, apart
 from robustbench_bi.analysis.groups import Group, bar_groups, cell_groups, corruption_groups
 from robustbench_bi.analysis.measured import measured
 from robustbench_bi.errors import InputError, RunMismatchError
@@ -25,8 +26,6 @@ ROWS: dict[str, Callable[[Iterable[Cell]], list[Group]]] = {
     "corruptions": corruption_groups,
     "cells": cell_groups,
 }
-# Where these differ, the same image id is not the same picture.
-_MUST_AGREE = fields_compared("must agree")
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +115,7 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
     What was added later and has its default is left out, so that the same run gives the same baseline as ever.
     """
-    fields = {**_MUST_AGREE, **fields_compared("noted"), **fields_compared("normalisation")}
+    fields = {**MUST_AGREE, **fields_compared("noted"), **fields_compared("normalisation")}
     stated = [name for name, declared in fields.items() if name in config or not declared.added]
     return {"data": config.get("data"), **{name: value_of(config, name) for name in stated}}
 
@@ -137,18 +136,16 @@ def check_settings(
         InputError: `across` names a setting that a comparison cannot be across.
         RunMismatchError: a setting differs that makes other pictures; the message names it and both values.
     """
-    may = [field for field, declared in _MUST_AGREE.items() if declared.across]
+    may = [field for field, declared in MUST_AGREE.items() if declared.across]
     unknown = [field for field in across if field not in may]
     if unknown:
         raise InputError(f"a comparison can be across {', '.join(may)}, got {unknown[0]!r}")
-    files = config.get("generator") == "files"
-    for field, declared in _MUST_AGREE.items():
-        own, other = value_of(config, field), value_of(baseline, field)
-        if own != other and field not in across and not (files and declared.of_made_pictures):
-            raise RunMismatchError(
-                f"{name} and {baseline_name} cannot be compared: {declared.words} ({field}) is {_shown(own)} against "
-                f"{_shown(other)}; evaluate both in the same way"
-            )
+    found = apart(config, baseline, across)
+    if found is not None:
+        raise RunMismatchError(
+            f"{name} and {baseline_name} cannot be compared: {name} was made {found[0]}, {baseline_name} {found[1]}; "
+            "evaluate both in the same way"
+        )
     return differences(config, baseline, name, baseline_name, [*fields_compared("noted"), *across])
 
 
@@ -156,16 +153,12 @@ def differences(
     config: Mapping[str, Any], baseline: Mapping[str, Any], name: str, baseline_name: str, fields: Iterable[str]
 ) -> list[str]:
     """A note on each of these fields in which two configurations differ."""
+    pairs = {field.replace("_", " "): (value_of(config, field), value_of(baseline, field)) for field in fields}
     return [
-        f"{field} of {name} is {value_of(config, field)}, of {baseline_name} {value_of(baseline, field)}"
-        for field in fields
-        if value_of(config, field) != value_of(baseline, field)
+        f"{words} of {name} is {own}, of {baseline_name} {other}"
+        for words, (own, other) in pairs.items()
+        if own != other
     ]
-
-
-def _shown(value: Any) -> str:
-    text = str(value)
-    return f"{text[:12]}…" if len(text) == 64 else text
 
 
 def _shared(grid: Grid, baseline: Grid, name: str, baseline_name: str) -> list[Cell]:

@@ -71,7 +71,8 @@ def measured(run: Run) -> Measured:
         DataError: the records do not hold what the task wants of every image in every cell.
     """
     task, records = run.task, run.records()
-    grid = task.load("arrange")(records, run.images, run.cell_names)
+    truth = (run.truth,) if task.keeps_truth else ()
+    grid = task.load("arrange")(records, run.images, run.cell_names, *truth)
     return Measured(task, records, grid)
 
 

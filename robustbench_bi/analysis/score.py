@@ -37,7 +37,7 @@ def read_cells(path: str | Path) -> pd.DataFrame:
         UnknownNameError: a corruption is unknown.
     """
     path = Path(path)
-    raw = _read_csv(path)
+    raw = read_table(path)
     missing = [name for name in ("corruption", "top1") if name not in raw]
     if missing:
         raise DataError(
@@ -57,48 +57,60 @@ def read_cells(path: str | Path) -> pd.DataFrame:
     return cells[["model", "corruption", "severity", "top1", "n"]]
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def read_table(path: Path, expected: str = "corruption, severity, top1") -> pd.DataFrame:
+    """A CSV file as text, its headings without spaces around them.
+
+    Raises:
+        DataError: it cannot be read, or has no rows.
+    """
     try:
         with warnings.catch_warnings():
             # Rows longer than the header are cut with no more than this warning.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
     except FileNotFoundError:
-        raise DataError(f"no table at {path}; expected a CSV file with corruption, severity, top1") from None
+        raise DataError(f"no table at {path}; expected a CSV file with {expected}") from None
     except (OSError, ValueError, pd.errors.ParserWarning) as error:
         raise DataError(f"{path} cannot be read as CSV: {str(error).strip()}") from error
     raw.columns = raw.columns.str.strip()
     if not len(raw):
-        raise DataError(f"{path} holds no rows; expected corruption, severity, top1")
+        raise DataError(f"{path} holds no rows; expected {expected}")
     return raw
 
 
 def _read_row(row: Mapping[str, str]) -> dict[str, object]:
-    corruption, severity = _read_cell(row["corruption"], row.get("severity", ""))
-    top1 = _number(row["top1"])
+    corruption, severity = read_cell(row["corruption"], row.get("severity", ""))
+    top1 = number_in(row["top1"])
     if top1 is None or not 0 <= top1 <= 100:
         raise DataError(f"top1 must be a number from 0 to 100, in percent, got {row['top1']!r}")
-    n = _number(row.get("n", "")) if row.get("n") else math.nan
+    n = number_in(row.get("n", "")) if row.get("n") else math.nan
     if n is None or n <= 0:
         raise DataError(f"n must be the number of images, at least 1, got {row['n']!r}")
     return {"corruption": corruption, "severity": severity, "top1": top1, "n": n}
 
 
-def _read_cell(corruption: str, severity: str) -> Cell:
+def read_cell(corruption: str, severity: str) -> Cell:
+    """The cell of a row, as `read_cells` says.
+
+    Raises:
+        DataError: there is no such severity.
+        UnknownNameError: there is no such corruption.
+    """
     if corruption in ("clean", CLEAN[0]):
-        if severity and _number(severity) != CLEAN[1]:
+        if severity and number_in(severity) != CLEAN[1]:
             raise DataError(f"clean has no severity; leave it empty or 0, got {severity!r}")
         return CLEAN
     name = CORRUPTIONS[corruption].name
     if not severity:
         return name, MEAN
-    value = _number(severity)
+    value = number_in(severity)
     if value not in SEVERITIES:
         raise DataError(f"severity must be an integer from 1 to 5, or empty for the mean of all five, got {severity!r}")
     return name, int(value)
 
 
-def _number(text: str) -> float | None:
+def number_in(text: str) -> float | None:
+    """A finite number as it is written; None where it is none."""
     try:
         value = float(text)
     except ValueError:
@@ -108,6 +120,21 @@ def _number(text: str) -> float | None:
 
 def _check_model(label: str, own: pd.DataFrame) -> None:
     """Check what only shows across the rows of a model."""
+    check_cells(label, own)
+    largest = float(own["top1"].max())
+    if largest <= 1:
+        raise DataError(
+            f"{label}: top1 must be in percent, from 0 to 100, but the largest value is {largest:g}, "
+            "which looks like fractions; multiply by 100"
+        )
+
+
+def check_cells(label: str, own: pd.DataFrame) -> None:
+    """Check that each cell has one row, and no corruption both its mean and single severities.
+
+    Raises:
+        DataError: it is not so; the message begins with the label.
+    """
     cells: list[Cell] = []
     for corruption, severity in zip(own["corruption"], own["severity"], strict=True):
         cell = (str(corruption), int(severity))
@@ -117,12 +144,6 @@ def _check_model(label: str, own: pd.DataFrame) -> None:
     for corruption, group in cells_by_corruption(cells).items():
         if (corruption, MEAN) in group and len(group) > 1:
             raise DataError(f"{label}: {corruption} has both a mean and single severities; keep one of them")
-    largest = float(own["top1"].max())
-    if largest <= 1:
-        raise DataError(
-            f"{label}: top1 must be in percent, from 0 to 100, but the largest value is {largest:g}, "
-            "which looks like fractions; multiply by 100"
-        )
 
 
 def score(cells: pd.DataFrame, normaliser: pd.DataFrame | None = None) -> Measurements:

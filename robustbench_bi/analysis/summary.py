@@ -4,6 +4,7 @@ Accuracies are in percent, their differences in points.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,9 @@ from robustbench_bi.analysis.groups import (
 from robustbench_bi.analysis.measured import Measured, Measurements, common_task, measured
 from robustbench_bi.data.sources import named_source
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, wilson_interval
-from robustbench_bi.metrics.naming import mce_name
+from robustbench_bi.metrics.naming import mce_name, mpc_name
 from robustbench_bi.metrics.robustness import corruption_error_weights
-from robustbench_bi.metrics.statistics import Statistic, changes_from_first, joined
+from robustbench_bi.metrics.statistics import SharesOfFirst, Statistic, changes_from_first, joined
 from robustbench_bi.runs.run import Run
 
 
@@ -55,6 +56,7 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurement
           expected_calibration_error (percent), negative_log_likelihood (nats)
         - delta: the task's primary number (top-1) minus its clean value, paired by image; absent (NaN) where the run
           has no clean cell
+        - relative, of detection: the primary number as a share of its clean value, in percent; rPC in the row of mPC
         - corruption_error: CE of a corruption, or the row's mCE or mean error, in percent; NaN where there is none
         - each of these with _low and _high, the ends of its interval; the lower end of a calibration error is lowered
           by the error that a calibrated network would show, since the estimate is biased upwards by up to that
@@ -65,11 +67,15 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurement
     resampling = resampling or Resampling()
     found = measured(run)
     groups = summary_groups(found.grid.cells)
+    if found.task.has("mean_performance"):
+        groups = [_named_for_detection(group, run.config, found) for group in groups]
     columns: dict[str, tuple[list[Group], Statistic]] = {
         measure.name: (groups, found.statistic(groups, measure)) for measure in found.task.measures
     }
     if groups[0].kind == "clean":
         columns["delta"] = groups[1:], changes_from_first(columns[found.task.primary.name][1])
+        if found.task.has("mean_performance"):
+            columns["relative"] = groups[1:], SharesOfFirst(columns[found.task.primary.name][1])
     errors = _error_groups(run.config, found)
     if found.task.has("corruption_error"):
         columns["corruption_error"] = errors, found.errors(errors)
@@ -85,7 +91,12 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurement
         describe_means(run.config["severities"]),
         describe_intervals(resampling, found.task.primary),
     )
-    return Measurements(frame, found.task, " ".join(caption))
+    return Measurements(frame, found.task, " ".join(caption), tuple(found.task.remarks(found.records)))
+
+
+def _named_for_detection(group: Group, config: Mapping[str, Any], found: Measured) -> Group:
+    """The mean over corruptions under the name that it may have: mPC only by the protocol."""
+    return replace(group, name=mpc_name(config, found.grid.cells)) if group.kind == "mean" else group
 
 
 def _replace_intervals_of_cells(frame: pd.DataFrame, found: Measured, resampling: Resampling) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from robustbench_bi.ground.registry import Table
 
-_GOES_ON = "Finished {} are kept in {{out}}/; the same command goes on from there."
-_AGAIN = "Nothing is kept; run the same command again."
+_GOES_ON = "Finished {} are kept in {{out}}/; run the same command to resume."
+_AGAIN = "Nothing was saved; run the same command again."
 
 
 @dataclass(frozen=True)
@@ -41,81 +41,88 @@ COMMANDS = Table(
             _GOES_ON.format("cells"),
         ),
         Command(
+            "detect",
+            "robustbench_bi.commands.detect:detect",
+            "Evaluate",
+            "Evaluate detectors on clean and corrupted pictures.",
+            _GOES_ON.format("cells"),
+        ),
+        Command(
             "compare",
             "robustbench_bi.commands.compare:compare",
             "Evaluate",
             "Compare finished runs with a baseline run, image by image.",
-            "Files in {out}/ may be missing; the same command writes them all.",
+            "Some files in {out}/ may be missing; run the same command to write them all.",
         ),
         Command(
             "report",
             "robustbench_bi.commands.report:report",
             "Evaluate",
-            "Write a report of finished runs: one page that needs no network, or tables for a paper.",
+            "Write a report on finished runs: one self-contained page, or tables for a paper.",
         ),
         Command(
             "gate",
             "robustbench_bi.commands.gate:gate",
             "Evaluate",
-            "Stop a network that got worse: compare a finished run with a baseline, image by image.",
-            "There is no verdict, and nothing is kept; run the same command again.",
+            "Check a finished run against a saved baseline and fail on a regression.",
+            "There is no verdict, and nothing was saved; run the same command again.",
         ),
         Command(
             "score",
             "robustbench_bi.commands.score:score",
             "Evaluate",
-            "Compute mCE, relative mCE and means from a table of published accuracies.",
+            "Compute mCE of classifiers, or mPC of detectors, from a table of published results.",
         ),
         Command(
             "spectra",
             "robustbench_bi.commands.spectra:spectra",
-            "Look into networks and corruptions",
-            "Show which frequencies a corruption touches: power spectra and their ratio to clean.",
+            "Analyse networks and corruptions",
+            "Show which frequencies a corruption changes: power spectra and their ratio to clean.",
         ),
         Command(
             "heatmaps",
             "robustbench_bi.commands.heatmaps:heatmaps",
-            "Look into networks and corruptions",
-            "Show what the features of networks keep of pictures under corruption.",
+            "Analyse networks and corruptions",
+            "Show how well features survive corruption.",
         ),
         Command(
             "fourier",
             "robustbench_bi.commands.fourier:fourier",
-            "Look into networks and corruptions",
-            "Show which frequencies mislead networks: the Fourier heat map of Yin et al. (2019).",
+            "Analyse networks and corruptions",
+            "Show which frequencies cause errors: the Fourier heat map of Yin et al. (2019).",
             _GOES_ON.format("frequencies"),
         ),
         Command(
             "profile",
             "robustbench_bi.commands.profile:profile",
-            "Look into networks and corruptions",
-            "Count parameters and multiply-accumulates of networks, beside those that the paper prints.",
+            "Analyse networks and corruptions",
+            "Count parameters and MACs of networks, beside the paper's figures.",
         ),
         Command(
             "corrupt",
             "robustbench_bi.commands.corrupt:corrupt",
-            "Make data",
-            "Write corrupted images to DST, in the folder layout of ImageNet-C.",
+            "Create data",
+            "Write corrupted images to DST in ImageNet-C's folder layout.",
             _GOES_ON.format("files"),
         ),
         Command(
             "train",
             "robustbench_bi.commands.train:train",
             "Train and convert networks",
-            "Train a network from random weights; ends with OUT/NAME.safetensors.",
-            "What was saved before is kept in {out}/; the same command goes on from there.",
+            "Train a network from scratch and save it as OUT/NAME.safetensors.",
+            "Everything saved so far is kept in {out}/; run the same command to resume.",
         ),
         Command(
             "convert",
             "robustbench_bi.commands.convert:convert",
             "Train and convert networks",
-            "Turn a checkpoint into a .safetensors that also says what network it is of.",
+            "Convert a checkpoint to a .safetensors file with model metadata.",
         ),
         Command(
             "list",
             "robustbench_bi.commands.list_rows:list_rows",
             "Lists",
-            "Show what there is: networks, corruptions, suites, metrics, figures, data.",
+            "List models, corruptions, suites, metrics, figures and data sources.",
         ),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from robustbench_bi.commands import completion
+from robustbench_bi.commands.endings import OneLineError
 from robustbench_bi.commands.options import JSON, out_option
 from robustbench_bi.commands.output import about, print_json, print_written
 from robustbench_bi.commands.terminal import print_table
@@ -21,7 +22,7 @@ from robustbench_bi.commands.terminal import print_table
     required=True,
     metavar="RUN",
     type=click.Path(path_type=Path),
-    help="The run compared with.",
+    help="The run to compare with.",
     shell_complete=completion.runs,
 )
 @out_option(
@@ -31,25 +32,33 @@ from robustbench_bi.commands.terminal import print_table
     "--across",
     multiple=True,
     metavar="SETTING",
-    help="Let generator, seed, table or jpeg differ between the runs: other pictures of the same images. Repeatable.",
+    help="Allow generator, seed, table or jpeg to differ between runs. Repeatable.",
 )
 @JSON
 def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str, ...], as_json: bool) -> None:
     """Compare finished runs with a baseline run, image by image.
 
-    Prints Δ top-1 for the bars of the paper's Fig. 3, with paired intervals and tests, and writes figures and tables.
+    Prints Δ top-1 as in the paper's Fig. 3, with paired intervals and tests, and writes figures and tables.
     """
+    from robustbench_bi.commands.chosen_runs import LeftOut, comparable_with, open_runs
+    from robustbench_bi.runs.run import open_run
+
+    left_out = LeftOut()
+    baseline_run = open_run(baseline)
+    opened = open_runs([run for run in runs if run.resolve() != baseline.resolve()], left_out)
+    others = comparable_with(baseline_run, opened, left_out, across)
+    left_out.say()
+    if opened and not others:
+        raise OneLineError(f"none of these runs can be compared with {baseline_run.directory.name}")
     from robustbench_bi.analysis.comparison import comparison_frame
     from robustbench_bi.reports.tables.display import display_comparison
     from robustbench_bi.reports.write import write_comparison
-    from robustbench_bi.runs.run import open_run
 
-    baseline_run = open_run(baseline)
-    others = [open_run(run) for run in dict.fromkeys(run.resolve() for run in runs) if run != baseline.resolve()]
     bars = comparison_frame(others, baseline_run, across=across)
     written = write_comparison(others, baseline_run, bars, out, across)
     if as_json:
-        print_json({"baseline": about(baseline_run), "bars": bars.frame, "notes": bars.notes, "files": written})
+        found = {"bars": bars.frame, "notes": bars.notes, "left_out": left_out.lines, "files": written}
+        print_json({"baseline": about(baseline_run), **found})
         return
     print_table(display_comparison(bars).drop(columns=["baseline %", bars.task.primary.heading, "p"]))
     for note in [bars.caption, bars.tests, *bars.notes]:

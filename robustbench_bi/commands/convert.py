@@ -7,23 +7,30 @@ from typing import Any
 
 import click
 
-from robustbench_bi.commands import completion
+from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.endings import OneLineError
 from robustbench_bi.commands.options import NETWORK_OPTION, key_and_value, numbers
 
 
 @click.command()
-@click.argument("model", metavar="MODEL", shell_complete=completion.models)
-@click.option("--weights", required=True, metavar="FILE", help="The checkpoint: .pth, .pt or .safetensors.")
+@click.argument("model", metavar="MODEL", callback=early.a_model, shell_complete=completion.models)
 @click.option(
-    "--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="What to write: a .safetensors file."
+    "--weights",
+    required=True,
+    metavar="FILE",
+    help="The checkpoint: .pth, .pt or .safetensors.",
+)
+@click.option(
+    "--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="Output file, .safetensors."
 )
 @NETWORK_OPTION
 @click.option("--resize-size", type=int, metavar="PIXELS", help="Short side before the crop.  [default: 256 for 224]")
 @click.option("--interpolation", metavar="NAME", help="bilinear, bicubic, …  [default: bilinear]")
-@click.option("--mean", callback=numbers, help="Of pixels from 0 to 1.  [default: ImageNet's 0.485,0.456,0.406]")
-@click.option("--std", callback=numbers, help="Likewise.  [default: 0.229,0.224,0.225]")
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option(
+    "--mean", callback=numbers, help="Channel means, for pixels from 0 to 1.  [default: ImageNet's 0.485,0.456,0.406]"
+)
+@click.option("--std", callback=numbers, help="Channel standard deviations.  [default: 0.229,0.224,0.225]")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def convert(
     model: str,
     weights: str,
@@ -32,21 +39,24 @@ def convert(
     force: bool,
     **preprocessing: Any,
 ) -> None:
-    """Turn a checkpoint into a .safetensors that also says what network it is of.
+    """Convert a checkpoint to a .safetensors file with model metadata.
 
-    The published ones of RedNet (mmcls), DDF, FcaNet, torchvision and timm are recognised. What is written holds the
-    network's options, number of classes and preprocessing: `eval --model MODEL --weights OUT` needs no more.
+    Recognises published checkpoints of RedNet (mmcls), DDF, FcaNet, torchvision and timm. The output stores the
+    network's options, number of classes and preprocessing, so `eval --model MODEL --weights OUT` needs no other
+    options.
     """
     from dataclasses import asdict
 
-    from robustbench_bi.data.preprocess import preprocessing_of
-    from robustbench_bi.models import create_model, resolve
-    from robustbench_bi.models.weights import save_checkpoint
+    from robustbench_bi.models import check_weights_file, create_model, resolve
 
     if out.exists() and not force:
         raise OneLineError(f"{out} is there already; give another --out, or --force to replace it")
     if ":" in resolve(model, {})[0]:
         raise OneLineError(f"convert is for rows of `list models`, got {model!r}; eval takes its checkpoint as it is")
+    check_weights_file(weights)
+    from robustbench_bi.data.preprocess import preprocessing_of
+    from robustbench_bi.models.weights import save_checkpoint
+
     network: Any = create_model(model, weights=weights, **dict(key_and_value(text) for text in options))
     prepared = preprocessing_of(network, **preprocessing)
     save_checkpoint(out, network, {**asdict(prepared), "converted_from": Path(weights).name})

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robustbench_bi.commands import completion
+from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.endings import remember_out
 from robustbench_bi.commands.eval_options import eval_options
 from robustbench_bi.commands.options import QUIET
@@ -15,37 +15,37 @@ from robustbench_bi.commands.terminal import cell_progress
 
 
 @click.command()
-@click.argument("source", metavar="SRC", shell_complete=completion.sources)
+@click.argument("source", metavar="SRC", callback=early.a_source, shell_complete=completion.sources)
 @click.argument("destination", metavar="DST", type=click.Path(path_type=Path), callback=remember_out)
 @eval_options(["suite", "severities", "table"])
 @click.option(
     "--jpeg",
     metavar="QUALITY",
-    help="JPEG quality, 1 to 95, or none for PNG files.  [default: 85; arrays hold the pixels as they are]",
+    help="JPEG quality, 1 to 95, or none for PNG files.  [default: 85; arrays store raw pixels]",
 )
 @click.option(
     "--clean",
     is_flag=True,
-    help="Write the clean images too: none.npy, or none/0 with PNG data under the names of the corrupted files.",
+    help="Also write the clean images: none.npy, or none/0 as PNG data under the same file names.",
 )
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Take N images, chosen by a hash of their ids.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Use a fixed random subset of N images.")
 @eval_options(["seed"])
-@click.option("--size", type=click.IntRange(32), metavar="PIXELS", help="Side of the images.  [default: 224]")
+@click.option("--size", type=click.IntRange(32), metavar="PIXELS", help="Image side.  [default: 224]")
 @click.option(
     "--resize",
     type=click.IntRange(32),
     metavar="PIXELS",
-    help="Short side before the crop; files of the right size stay as they are.  [default: 256 for 224, in proportion]",
+    help="Short side before the crop; images of the right size are not resized.  [default: 256 for 224, in proportion]",
 )
 @eval_options(["classes", "skip_broken"])
-@click.option("--verify", is_flag=True, help="Compare the checksums of files that are there, not their sizes alone.")
-@click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes.  [default: one a core]")
+@click.option("--verify", is_flag=True, help="Check existing files by checksum, not only by size.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Number of processes.  [default: one per core]")
 @QUIET
 def corrupt(source: str, destination: Path, jpeg: str | None, quiet: bool, **options: Any) -> None:
-    """Write corrupted images to DST, in the folder layout of ImageNet-C.
+    """Write corrupted images to DST in ImageNet-C's folder layout.
 
-    SRC is a data source of clean images, see `list data`; cifar-10 becomes the arrays of CIFAR-10-C. The pixels are
-    those that `eval` makes. The same command again continues what was stopped, and makes again what was damaged.
+    SRC is a data source of clean images, see `list data`; cifar-10 is written as CIFAR-10-C's arrays. The pixels are
+    identical to those `eval` uses. Run the same command again to resume, and to regenerate damaged files.
     """
     import shlex
 

@@ -20,20 +20,20 @@ from robustbench_bi.evaluation.request import PREPROCESSING
     "--norm",
     type=float,
     metavar="NORM",
-    help="Of what is added to a channel of pixels from 0 to 1.  [default: by image side, 4 at 32, 6.5 at 64, 15.7 at "
+    help="Perturbation norm per channel, for pixels from 0 to 1.  [default: by image side, 4 at 32, 6.5 at 64, 15.7 at "
     "224]",
 )
 @click.option(
     "--step",
     type=click.IntRange(1),
     metavar="N",
-    help="Take every N-th frequency along each axis.  [default: 1 at 32 pixels, 2 at 64, 7 at 224: about 500]",
+    help="Use every N-th frequency along each axis.  [default: 1 at 32 pixels, 2 at 64, 7 at 224: about 500]",
 )
 @click.option(
     "--radius",
     type=float,
     metavar="CYCLES",
-    help="Only frequencies of at most so many cycles per image.  [default: all]",
+    help="Only use frequencies up to this many cycles per image.  [default: all]",
 )
 @out_option(
     "fourier",
@@ -49,10 +49,10 @@ def fourier(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Show which frequencies mislead networks: the Fourier heat map of Yin et al. (2019).
+    """Show which frequencies cause errors: the Fourier heat map of Yin et al. (2019).
 
-    Every image gets one Fourier basis vector added, of a fixed norm and with random signs; the error rate is drawn
-    against its frequency. Takes as many passes over the images as there are frequencies.
+    Adds one Fourier basis vector, of fixed norm and random sign, to every image and plots the error rate by frequency.
+    Needs one pass over the images per frequency.
     """
     from robustbench_bi.analysis.fourier import band_frame
     from robustbench_bi.probes.fourier import fourier_errors

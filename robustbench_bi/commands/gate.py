@@ -20,31 +20,31 @@ from robustbench_bi.errors import BivoRobustError
 
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path), shell_complete=completion.runs)
-@click.option("--baseline", metavar="FILE", type=click.Path(path_type=Path), help="Compare the run with this baseline.")
-@click.option("--save", metavar="FILE", type=click.Path(path_type=Path), help="Make the run a baseline: write it here.")
+@click.option("--baseline", metavar="FILE", type=click.Path(path_type=Path), help="Baseline to check against.")
+@click.option("--save", metavar="FILE", type=click.Path(path_type=Path), help="Save the run as a baseline.")
 @click.option(
     "--max-drop",
     type=float,
     default=1.0,
     show_default=True,
     metavar="POINTS",
-    help="Top-1 that clean, the mean, a category or a corruption may lose.",
+    help="Allowed drop in top-1, for clean, the mean, each category and each corruption.",
 )
 @click.option(
     "--confidence",
     type=float,
     default=0.95,
     show_default=True,
-    help="That no row is called a regression by chance; the intervals hold together (Bonferroni).",
+    help="Family-wise confidence level (Bonferroni).",
 )
-@click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="Write the verdicts as JUnit XML too.")
-@click.option("--skip-new-cells", is_flag=True, help="Leave out cells that the baseline lacks, and say so.")
+@click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="Also write the verdicts as JUnit XML.")
+@click.option("--skip-new-cells", is_flag=True, help="Ignore cells that the baseline lacks, and report them.")
 def gate(run: Path, baseline: Path | None, save: Path | None, junit: Path | None, **options: Any) -> None:
-    """Stop a network that got worse: compare a finished run with a baseline, image by image.
+    """Check a finished run against a saved baseline and fail on a regression.
 
-    A row regresses where its top-1 dropped by more than --max-drop and the paired interval lies below zero. Exit codes:
-    0 all rows hold, 1 a regression, 2 trouble: other data, settings or cells than the baseline's, an unfinished run, a
-    damaged file. On GitHub the rows are also shown beside the job.
+    A row regresses if its top-1 drops by more than --max-drop and the paired interval lies entirely below zero. Exit
+    codes: 0 no regression, 1 regression, 2 error: data, settings or cells that differ from the baseline's, an
+    unfinished run, or a damaged file. On GitHub, the rows also appear in the job summary.
     """
     if (baseline is None) == (save is None):
         raise OneLineError("gate needs either --baseline FILE, to compare with, or --save FILE, to make a baseline")
@@ -75,14 +75,16 @@ def _only_a_regression_is_1() -> Iterator[None]:
 
 def _check_gate(run: Path, baseline: Path, junit: Path | None, options: dict[str, Any]) -> bool:
     """Print the verdicts, and tell whether there is a regression."""
-    from robustbench_bi.analysis.baseline import outcomes_of, read_baseline
-    from robustbench_bi.analysis.gate import gate_frame
     from robustbench_bi.reports.ci.verdicts import markdown_summary, publish, trouble, verdicts_of
-    from robustbench_bi.reports.tables.gate import display_gate
     from robustbench_bi.runs.run import open_run
 
     try:
-        found = gate_frame(outcomes_of(open_run(run)), read_baseline(baseline), **options)
+        opened = open_run(run)
+        from robustbench_bi.analysis.baseline import outcomes_of, read_baseline
+        from robustbench_bi.analysis.gate import gate_frame
+        from robustbench_bi.reports.tables.gate import display_gate
+
+        found = gate_frame(outcomes_of(opened), read_baseline(baseline), **options)
     except BivoRobustError as error:
         for line in publish(trouble(str(error)), str(error), junit, os.environ):
             click.echo(line)
@@ -96,12 +98,14 @@ def _check_gate(run: Path, baseline: Path, junit: Path | None, options: dict[str
 
 
 def _save_baseline(run: Path, path: Path, options: list[str]) -> None:
-    from robustbench_bi.analysis.baseline import outcomes_of, write_baseline
     from robustbench_bi.runs.run import open_run
 
     if options:
         raise OneLineError(f"--{options[0].replace('_', '-')} belongs to --baseline; a saved baseline does not hold it")
-    outcomes = outcomes_of(open_run(run))
+    opened = open_run(run)
+    from robustbench_bi.analysis.baseline import outcomes_of, write_baseline
+
+    outcomes = outcomes_of(opened)
     write_baseline(outcomes, path)
     n, cells = len(outcomes.image_ids), len(outcomes.cells)
     click.echo(f"Written: {path}, the baseline of {outcomes.run['name']}: {n:,} images × {cells} cells.")

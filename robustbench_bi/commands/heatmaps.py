@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robustbench_bi.commands import completion
+from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.eval_options import RUNNING, eval_options
 from robustbench_bi.commands.options import CORRUPTIONS, out_option
 from robustbench_bi.commands.output import print_json, print_written
@@ -20,25 +20,29 @@ from robustbench_bi.evaluation.request import PREPROCESSING
 @click.option(
     "--data",
     metavar="SOURCE",
-    help="The images that correlations are taken on, see `list data`.  [default: those of --images, or demo]",
+    callback=early.a_source,
+    help="Images to compute correlations on; see `list data`.  [default: those of --images, or demo]",
     shell_complete=completion.sources,
 )
 @click.option(
     "--images",
+    callback=early.pictures,
     metavar="PATH",
     help="The pictures to draw: an image, a folder of images, a data source, or photographs, ten that ship with "
     "scikit-image.  [default: the first of --data]",
 )
-@click.option("--show", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Draw N pictures.")
+@click.option(
+    "--show", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of pictures to draw."
+)
 @CORRUPTIONS
-@click.option("--severity", type=click.IntRange(1, 5), default=3, show_default=True, help="From 1 to 5.")
+@click.option("--severity", type=click.IntRange(1, 5), default=3, show_default=True, help="Severity, 1 to 5.")
 @click.option("--layer", metavar="NAME", help="A module of the network.  [default: the last block of the third stage]")
 @click.option(
     "--reduce",
     type=click.Choice(["mean", "max", "norm", "pca"]),
     default="mean",
     show_default=True,
-    help="How channels become one map: mean, max or norm of the activations, or their first principal component.",
+    help="How to reduce channels to one map: mean, max or norm, or the first principal component (pca).",
 )
 @out_option(
     "heatmaps", "Folder for heatmaps.png and .svg, heatmaps.csv, the table that is printed, and heatmaps_images.csv."
@@ -52,10 +56,11 @@ def heatmaps(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Show what the features of networks keep of pictures under corruption.
+    """Show how well features survive corruption.
 
-    As the left half of the paper's Fig. 4. The number is Pearson's correlation of a heat map with that of the clean
-    picture: 1 is the same map; what two different pictures have in common is shown beside it.
+    Reproduces the left half of the paper's Fig. 4. Each number is the Pearson correlation between the heat maps of the
+    corrupted and the clean picture: 1 means identical maps. The correlation between different pictures is shown for
+    reference.
     """
     from robustbench_bi.analysis.correlations import correlation_frame
     from robustbench_bi.probes.heatmaps import heat_maps

@@ -33,11 +33,11 @@ NOTES = {
     "--gallery",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="With corruptions: draw each of them at five severities on one sheet, DIR/corruptions.png.",
+    help="With corruptions: draw each at five severities on one sheet, DIR/corruptions.png.",
 )
 @JSON
 def list_rows(what: str, gallery: Path | None, as_json: bool) -> None:
-    """Show what there is: networks, corruptions, suites, metrics, figures, data."""
+    """List models, corruptions, suites, metrics, figures and data sources."""
     if gallery is not None:
         _draw_gallery(what, gallery)
         return

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from robustbench_bi.commands import completion
+from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.endings import OneLineError, remember_out
+from robustbench_bi.ground.checks import check_channels
 
 Decorator = Callable[[Any], Any]
 
@@ -31,26 +32,29 @@ CORRUPTIONS = click.option(
     default="noise,speckle_noise",
     show_default=True,
     metavar="NAMES",
-    help="Corruptions, categories or suites, with commas; see `list corruptions`.",
+    help="Comma-separated corruptions, categories or suites; see `list corruptions`.",
     shell_complete=completion.suites,
+    callback=early.a_suite,
 )
 NETWORK_OPTION = click.option(
-    "--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the network, such as width=0.25."
+    "--option", "options", multiple=True, metavar="KEY=VALUE", help="Network option, such as width=0.25."
 )
-QUIET = click.option("--quiet", is_flag=True, help="No progress.")
+QUIET = click.option("--quiet", is_flag=True, help="Hide progress.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print machine-readable results on stdout.")
 
 
 def numbers(_: click.Context, option: click.Parameter, text: str | None) -> tuple[float, ...] | None:
-    """Callback of an option whose value is numbers with commas between them."""
+    """Callback of an option whose value is three numbers from 0 to 1 with commas between them."""
     if text is None:
         return None
     try:
-        return tuple(float(part) for part in text.split(","))
+        values = tuple(float(part) for part in text.split(","))
     except ValueError:
         raise OneLineError(
             f"{option.opts[0]} must be numbers with commas, such as 0.485,0.456,0.406, got {text!r}"
         ) from None
+    check_channels(option.opts[0].lstrip("-"), values, values)
+    return values
 
 
 def key_and_value(text: str, name: str = "--option", example: str = "width=0.25") -> tuple[str, Any]:

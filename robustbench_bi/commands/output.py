@@ -14,6 +14,7 @@ from robustbench_bi.commands.terminal import print_table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from robustbench_bi.analysis.leaderboard import Leaderboard
     from robustbench_bi.analysis.measured import Measurements
     from robustbench_bi.runs.run import Run
 
@@ -33,7 +34,8 @@ def print_summary(run: Run, summary: Measurements) -> None:
     frame, (primary, *others) = summary.frame, summary.task.measures
     scores = frame["kind"].isin(SCORES)
     shown = display_summary(replace(summary, frame=frame[~scores]))
-    wanted = [column for column in ("corruption", "n", primary.heading, "Δ to clean", "CE / mCE %") if column in shown]
+    headings = ("corruption", "n", primary.heading, "Δ to clean", "of clean / rPC %", "CE / mCE %")
+    wanted = [column for column in headings if column in shown]
     print_table(shown[wanted], title=run.name, rule_after=last_category(frame))
     for _, row in frame[scores].iterrows():
         ends = row[["corruption_error", "corruption_error_low", "corruption_error_high"]]
@@ -42,14 +44,25 @@ def print_summary(run: Run, summary: Measurements) -> None:
         parts = [
             f"{measure.heading} {format_interval(*row[[measure.name, f'{measure.name}_low', f'{measure.name}_high']])}"
             for measure in others
+            if row[measure.name] == row[measure.name]
         ]
         if parts:
             click.echo(f"{row['name']}: {', '.join(parts)}")
-    click.echo(summary.caption)
+    for note in (summary.caption, *summary.notes):
+        click.echo(note)
     broken = run.config["runtime"]["broken"]
     if broken:
         click.echo(f"Left out, because they cannot be decoded: {len(broken)} images; run.json lists them.")
     click.echo(f"Records: {run.directory / 'records'}")
+
+
+def print_leaderboard(board: Leaderboard, written: Sequence[Path]) -> None:
+    """The leaderboard, what its numbers are, and where it was written."""
+    from robustbench_bi.reports.tables.leaderboard import display_leaderboard
+
+    print_table(display_leaderboard(board), title="Leaderboard")
+    click.echo(board.caption)
+    print_written(written[0].parent, written)
 
 
 def last_category(frame: pd.DataFrame) -> int:
@@ -61,11 +74,9 @@ def last_category(frame: pd.DataFrame) -> int:
 
 def print_json(value: Any) -> None:
     """Results as JSON on standard output; what is not a number is null."""
-    import json
+    from robustbench_bi.reports.write import dumped
 
-    from robustbench_bi.reports.write import as_json
-
-    click.echo(json.dumps(as_json(value), indent=1, ensure_ascii=False, allow_nan=False, default=str))
+    click.echo(dumped(value))
 
 
 def print_written(folder: Path, paths: Sequence[Path]) -> None:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import click
 
-from robustbench_bi.commands import completion
+from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.options import JSON
 from robustbench_bi.commands.output import print_json
 from robustbench_bi.commands.terminal import print_table
 
 
 @click.command()
-@click.argument("models", nargs=-1, metavar="[MODEL]...", shell_complete=completion.models)
-@click.option("--table", type=click.Choice(["1", "4"]), help="Of the paper.  [default: 1, or the one with the MODEL]")
-@click.option("--size", type=click.IntRange(32), default=224, show_default=True, help="Side of the image, in pixels.")
+@click.argument("models", nargs=-1, metavar="[MODEL]...", callback=early.a_model, shell_complete=completion.models)
+@click.option(
+    "--table", type=click.Choice(["1", "4"]), help="Table of the paper.  [default: 1, or the one that lists MODEL]"
+)
+@click.option("--size", type=click.IntRange(32), default=224, show_default=True, help="Image side in pixels.")
 @JSON
 def profile(models: tuple[str, ...], table: str | None, size: int, as_json: bool) -> None:
-    """Count parameters and multiply-accumulates of networks, beside those that the paper prints.
+    """Count parameters and MACs of networks, beside the paper's figures.
 
-    Without MODEL all rows of the paper's Table 1 or 4; `list variants` names the configurations of Table 4.
+    Without MODEL, shows every row of the paper's Table 1 or 4; `list variants` names the configurations of Table 4.
     """
     import textwrap
 

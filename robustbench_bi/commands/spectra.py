@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from robustbench_bi.commands import early
 from robustbench_bi.commands.eval_options import eval_options
 from robustbench_bi.commands.options import CORRUPTIONS, JSON, QUIET, out_option
 from robustbench_bi.commands.output import print_json, print_written
@@ -16,6 +17,7 @@ from robustbench_bi.commands.terminal import cell_progress, print_table
 @click.command()
 @click.option(
     "--images",
+    callback=early.pictures,
     default="photographs",
     show_default=True,
     metavar="PATH",
@@ -23,15 +25,19 @@ from robustbench_bi.commands.terminal import cell_progress, print_table
     "scikit-image.",
 )
 @CORRUPTIONS
-@click.option("--severities", default="3", show_default=True, help='Such as "1-5" or "1,3,5".')
-@click.option("--limit", type=click.IntRange(1), default=500, show_default=True, metavar="N", help="At most N images.")
-@click.option("--size", type=click.IntRange(32), metavar="PIXELS", help="Side of the images.  [default: 224]")
+@click.option(
+    "--severities", callback=early.severities, default="3", show_default=True, help='Such as "1-5" or "1,3,5".'
+)
+@click.option(
+    "--limit", type=click.IntRange(1), default=500, show_default=True, metavar="N", help="Use at most N images."
+)
+@click.option("--size", type=click.IntRange(32), metavar="PIXELS", help="Image side.  [default: 224]")
 @eval_options(["table"])
 @click.option(
     "--jpeg",
     type=click.IntRange(1, 100),
     metavar="QUALITY",
-    help="A JPEG round trip after each corruption.  [default: the corruption alone]",
+    help="Quality of a JPEG round trip after each corruption.  [default: no round trip]",
 )
 @eval_options(["seed"])
 @out_option(
@@ -40,10 +46,10 @@ from robustbench_bi.commands.terminal import cell_progress, print_table
 @QUIET
 @JSON
 def spectra(images: str, out: Path, quiet: bool, as_json: bool, **options: Any) -> None:
-    """Show which frequencies a corruption touches: power spectra and their ratio to clean.
+    """Show which frequencies a corruption changes: power spectra and their ratio to clean.
 
-    As the right half of the paper's Fig. 4. Prints the ratio in three bands: low (periods longer than 16 pixels),
-    middle, and high (up to 4 pixels).
+    Reproduces the right half of the paper's Fig. 4. Prints the ratio in three bands: low (periods longer than 16
+    pixels), middle, and high (periods up to 4 pixels).
     """
     from robustbench_bi.analysis.spectra import bands_frame, spectra_frame
     from robustbench_bi.probes.spectra import picture_spectra

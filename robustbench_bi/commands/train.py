@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robustbench_bi.commands import completion
+from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.eval_options import eval_options
 from robustbench_bi.commands.options import NETWORK_OPTION, QUIET, key_and_value, out_option
 from robustbench_bi.commands.terminal import training_progress
@@ -18,42 +18,55 @@ from robustbench_bi.commands.terminal import training_progress
     "--model",
     required=True,
     metavar="NAME",
-    help="A row of `list models`, or another library's network.",
+    help="A name from `list models`, or another library's network.",
     shell_complete=completion.models,
+    callback=early.a_model,
 )
 @click.option(
     "--data",
     default="demo",
     show_default=True,
     metavar="SOURCE",
-    help="A source with a training split.",
+    help="A data source with a training split.",
     shell_complete=completion.sources,
+    callback=early.a_source,
 )
 @click.option(
     "--preset", type=click.Choice(["paper", "cifar", "demo"]), help="[default: demo for the demo data, else paper]"
 )
-@click.option("--epochs", type=click.IntRange(1), help="In place of the preset's, as the next seven.")
-@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images a step, of all processes together.")
-@click.option("--learning-rate", type=float, metavar="RATE", help="For 256 images a step; scaled with --batch-size.")
-@click.option("--warmup-epochs", type=float, metavar="N", help="The learning rate rises linearly over these.")
-@click.option("--label-smoothing", type=float, metavar="SHARE", help="Such as 0.1.")
+@click.option("--epochs", type=click.IntRange(1), help="Overrides the preset, like the next seven options.")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per step, over all processes.")
+@click.option(
+    "--learning-rate",
+    type=float,
+    metavar="RATE",
+    help="Learning rate for 256 images per step; scaled with --batch-size.",
+)
+@click.option("--warmup-epochs", type=float, metavar="N", help="Epochs of linear warm-up.")
+@click.option("--label-smoothing", type=float, metavar="SHARE", help="Label smoothing, such as 0.1.")
 @click.option("--ema", type=float, metavar="DECAY", help="Evaluate and save a moving average of the weights.")
-@click.option("--augment", type=click.Choice(["none", "augmix", "noise"]), help="A baseline of robustness.")
-@click.option("--recipe", "changes", multiple=True, metavar="KEY=VALUE", help="Another part, as weight_decay=5e-5.")
+@click.option(
+    "--augment", type=click.Choice(["none", "augmix", "noise"]), help="Augmentation for a robustness baseline."
+)
+@click.option(
+    "--recipe", "changes", multiple=True, metavar="KEY=VALUE", help="Set any recipe field, such as weight_decay=5e-5."
+)
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Train on N images.")
 @NETWORK_OPTION
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
-@click.option("--accumulate", type=click.IntRange(1), default=1, metavar="N", help="Micro-batches a step: less memory.")
+@click.option(
+    "--accumulate", type=click.IntRange(1), default=1, metavar="N", help="Micro-batches per step, to save memory."
+)
 @click.option("--compile", "compiled", is_flag=True, help="Use torch.compile.")
 @click.option(
     "--sync-batch-norm/--no-sync-batch-norm",
     default=None,
-    help="Batch normalisation over all processes.  [default: on CUDA]",
+    help="Synchronise batch normalisation across processes.  [default: on CUDA]",
 )
 @click.option(
-    "--workers", type=click.IntRange(0), metavar="N", help="Decoding threads.  [default: one a core, up to 8]"
+    "--workers", type=click.IntRange(0), metavar="N", help="Decoding threads.  [default: one per core, up to 8]"
 )
 @eval_options(["classes"])
 @out_option("trained", "Folder of the results.")
@@ -63,9 +76,9 @@ from robustbench_bi.commands.terminal import training_progress
     default=600,
     show_default=True,
     metavar="SECONDS",
-    help="Keep the state to go on from within an epoch too.",
+    help="Also save the training state within epochs.",
 )
-@click.option("--tensorboard", "events", is_flag=True, help="Write TensorBoard's logs to OUT/NAME-tensorboard.")
+@click.option("--tensorboard", "events", is_flag=True, help="Write TensorBoard logs to OUT/NAME-tensorboard.")
 @QUIET
 def train(
     model: str,
@@ -76,20 +89,21 @@ def train(
     quiet: bool,
     **rest: Any,
 ) -> None:
-    """Train a network from random weights; ends with OUT/NAME.safetensors.
+    """Train a network from scratch and save it as OUT/NAME.safetensors.
 
-    The checkpoint holds the network's options, classes and preprocessing: `eval --model NAME --weights FILE` needs no
-    more. No corruption is ever shown in training. The same command continues a training that was stopped, exactly.
-    Under torchrun several processes share each batch; docs/training.md describes it.
+    The checkpoint stores the network's options, classes and preprocessing, so `eval --model NAME --weights FILE` needs
+    no other options. Training never uses the benchmark's corruptions. Run the same command to resume exactly where
+    training stopped. Under torchrun, processes share each batch; see docs/training.md.
     """
     from robustbench_bi.data import named_source
-    from robustbench_bi.training.loop import train as run_training
 
     preset = preset or named_source(data)[0].preset
     frequent = ("batch_size", "learning_rate", "warmup_epochs", "label_smoothing", "ema", "augment")
     recipe = {name: value for name in frequent if (value := rest.pop(name)) is not None}
     recipe |= dict(key_and_value(text, "--recipe", "weight_decay=5e-5") for text in changes)
     chosen = dict(key_and_value(text) for text in options)
+    from robustbench_bi.training.loop import train as run_training
+
     follows = os.environ.get("RANK", "0") != "0"
     with training_progress(quiet or follows) as (progress, note):
         path = run_training(

@@ -6,7 +6,7 @@ normalisation come later, so one decoded block serves every cell and every model
 Example:
     >>> SOURCES["cifar-10"].path
     'optional'
-    >>> list(SOURCES.names)
+    >>> list(SOURCES.names[:6])
     ['demo', 'folder', 'imagenet-c', 'cifar-10', 'cifar-10-c', 'imagenette']
 """
 
@@ -22,10 +22,22 @@ from robustbench_bi.data.dataset import Broken as Broken
 from robustbench_bi.data.dataset import Dataset as Dataset
 from robustbench_bi.data.dataset import Split as Split
 from robustbench_bi.data.dataset import splitmix64 as splitmix64
+from robustbench_bi.data.selection import (
+    CLASS_SPACES,
+    ClassSpace,
+    is_tiny_imagenet,
+    part_of_tiny_imagenet,
+    refuse_imagenet_o,
+    refuse_look_alike,
+    with_class_space,
+    with_clean,
+    with_common_images,
+    with_images,
+)
 from robustbench_bi.data.sources import SOURCES as SOURCES
 from robustbench_bi.data.sources import Source as Source
 from robustbench_bi.data.sources import named_source as named_source
-from robustbench_bi.errors import InputError, UnknownNameError
+from robustbench_bi.errors import DataError, InputError, UnknownNameError
 from robustbench_bi.ground.cells import CLEAN as CLEAN
 from robustbench_bi.ground.cells import Cell as Cell
 from robustbench_bi.ground.exports import exported
@@ -38,7 +50,16 @@ if TYPE_CHECKING:
 
 
 def open_data(
-    source: str | Path, *, split: Split = "evaluation", limit: int | None = None, classes: str | Path | None = None
+    source: str | Path,
+    *,
+    split: Split = "evaluation",
+    limit: int | None = None,
+    classes: str | Path | None = None,
+    class_space: ClassSpace | None = None,
+    images: str | Path | None = None,
+    clean: str | Path | None = None,
+    common_images: bool = False,
+    images_root: str | Path | None = None,
 ) -> Dataset:
     """Open a data source by the name that the command line takes.
 
@@ -46,7 +67,13 @@ def open_data(
         source: a row of `SOURCES`, with `:PATH` where it takes one, or the path of a folder of class folders.
         split: "evaluation", or "training" where the source has one.
         limit: at most this many images, see `Dataset.limited`.
-        classes: a tab-separated file of class number, folder name and label, for sources made of class folders.
+        classes: a tab-separated file of class number, folder name and label, for sources made of class folders; a bare
+            list of folders in class order; or "imagenet-1k", where folders are numbers of ImageNet's classes.
+        class_space: "restricted" where only the classes of the set compete, "full" where all of a network's do; None:
+            as the source's protocol says.
+        images: a file that names the images to take, one a line.
+        clean: a source of clean images to pair with stored corrupted ones, by name.
+        common_images: where cells do not hold the same images, take those that all share.
 
     Returns:
         The dataset; its images are listed but not yet decoded.
@@ -64,24 +91,53 @@ def open_data(
     """
     if split not in ("evaluation", "training"):
         raise InputError(f"split must be 'evaluation' or 'training', got {split!r}")
-    row, path = _parse(str(source))
+    if class_space not in (None, *CLASS_SPACES):
+        raise InputError(f"class_space must be {' or '.join(CLASS_SPACES)}, got {class_space!r}")
+    row, path = find_source(str(source))
     if split == "training" and not row.training:
         raise InputError(f"{row.name} has no training split: it is for evaluation only")
     if classes is not None and not row.class_file:
-        takers = " and ".join(row.name for row in SOURCES if row.class_file)
+        takers = ", ".join(row.name for row in SOURCES if row.class_file)
         raise InputError(f"a class file goes with class folders ({takers}), not with {row.name}")
     opener = SOURCES.load(row.name)
     dataset: Dataset = opener(path, split=split, classes=None if classes is None else expand_user(classes))
-    dataset = replace(dataset, name=str(source))
+    dataset = _in_folder(dataset, row, images_root)
+    typed = named_source(str(source))[0] is row
+    dataset = replace(dataset, name=str(source) if typed else f"{row.name}:{path}")
+    if row.name == "folder" and split == "evaluation" and class_space is None and classes is None:
+        refuse_look_alike(dataset)
+    dataset = with_common_images(with_class_space(dataset, class_space), common_images)
+    if images is not None:
+        dataset = with_images(dataset, expand_user(images))
+    if clean is not None:
+        takes_classes = classes is not None and named_source(str(clean))[0].class_file
+        partner = open_data(clean, classes=classes if takes_classes else None, images=images)
+        dataset = with_clean(dataset, partner, common_images)
     return dataset if limit is None else dataset.limited(limit)
 
 
-def _parse(source: str) -> tuple[Source, str | None]:
-    """As `named_source`, but a path must be given where the row says so, and a mistyped name is no folder."""
+def _in_folder(dataset: Dataset, row: Source, images_root: str | Path | None) -> Dataset:
+    """The dataset with its pictures in a folder that was named."""
+    if images_root is None:
+        return dataset
+    if dataset.at is None:
+        takers = " and ".join(other.name for other in SOURCES if other.images_root)
+        raise InputError(f"a folder of pictures (images_root) goes with {takers}, not with {row.name}")
+    return dataset.at(expand_user(images_root))
+
+
+def find_source(source: str) -> tuple[Source, str | None]:
+    """As `named_source`, but a path must be given where the row says so, and a mistyped name is no folder.
+
+    Raises:
+        UnknownNameError: no such source.
+        InputError: a path where none belongs, or none where one is needed.
+    """
     if not source:
         raise InputError(f"data must be a folder or one of {', '.join(SOURCES.names)}, got an empty text")
     row, path = named_source(source)
     prefix, colon, _ = source.partition(":")
+    refuse_imagenet_o(source)
     if prefix == row.name:
         if row.path == "none" and colon:
             raise InputError(f"{prefix} takes no path, got {source!r}")
@@ -94,7 +150,21 @@ def _parse(source: str) -> tuple[Source, str | None]:
             SOURCES[prefix]
         except UnknownNameError as error:
             raise UnknownNameError(f"{error} There is no folder {source!r} either.") from None
-    return row, path
+    return _recognised(source) or (row, path)
+
+
+def _recognised(folder: str) -> tuple[Source, str] | None:
+    """Tiny-ImageNet where it is given as a plain folder: its validation pictures lie in no class folders.
+
+    Raises:
+        DataError: the folder is only a part of it.
+    """
+    if is_tiny_imagenet(folder):
+        return SOURCES["tiny-imagenet"], folder
+    whole = part_of_tiny_imagenet(folder)
+    if whole is not None:
+        raise DataError(f"{folder} is a part of Tiny-ImageNet; use tiny-imagenet:{whole}")
+    return None
 
 
 _HOMES = {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from robustbench_bi.data.sources import Source, named_source
 from robustbench_bi.errors import DataError, InputError
@@ -13,12 +13,15 @@ from robustbench_bi.ground.cells import CLEAN, Cell
 from robustbench_bi.ground.checks import is_integer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
     from PIL.Image import Image
 
+    from robustbench_bi.data.class_spaces.answers import Answers
+    from robustbench_bi.data.objects import Objects
     from robustbench_bi.data.preprocess import Preprocessing
 
 Split = Literal["evaluation", "training"]
@@ -53,19 +56,37 @@ class Dataset:
             all have the `native_size`.
         list_names: `(image_ids) -> the path of each image inside its source`, as listed, with forward slashes; None
             where images are no files of their own.
+        border: pixels that are cut off on each side of a picture before anything else.
+        class_space: "restricted" where only some classes compete and "full" where all do though the set has only some;
+            None for every other set.
+        answers: which answers compete and count; None where it is the label among all classes.
+        left_out: why images are left out of the evaluation -> how many.
+        unshared: where stored cells do not hold the same images: how the first one differs, in words. Such images are
+            in no cell of this dataset.
+        stored_side: `() -> the side of stored corrupted images`, from the first of them; None where there are none.
+        clean_hash: of the listing of the clean images that were paired with stored ones; empty where none were.
     """
 
     name: str
     image_ids: NDArray[np.int64]
     labels: NDArray[np.int32]
     class_names: tuple[str, ...]
-    load: Callable[[NDArray[np.int64], Preprocessing, Cell, int], NDArray[np.uint8]]
+    load: Callable[[NDArray[np.int64], Any, Cell, int], Any]
     describe: Callable[[NDArray[np.int64]], Iterable[str]]
     check: Callable[[NDArray[np.int64], Collection[Cell], int], Iterable[Broken]] | None = None
     native_size: int | None = None
     stored_cells: frozenset[Cell] | None = None
     open_image: Callable[[int], Image] | None = None
     list_names: Callable[[NDArray[np.int64]], Iterable[str]] | None = None
+    border: int = 0
+    class_space: Literal["restricted", "full"] | None = None
+    answers: Answers | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    unshared: str = ""
+    stored_side: Callable[[], int] | None = None
+    clean_hash: str = ""
+    objects: Objects | None = None
+    at: Callable[[Path], Dataset] | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -132,21 +153,22 @@ class Dataset:
         """
         import numpy as np
 
+        if self.objects is not None:
+            return self.objects.sizes_of(self.image_ids)
         return None if self.native_size is None else np.full((len(self), 2), self.native_size, dtype=np.int32)
 
-    def read(
-        self, rows: ArrayLike, preprocessing: Preprocessing, cell: Cell = CLEAN, workers: int = 0
-    ) -> NDArray[np.uint8]:
+    def read(self, rows: ArrayLike, preprocessing: Preprocessing | None, cell: Cell = CLEAN, workers: int = 0) -> Any:
         """Decode images and bring them to the model's side.
 
         Args:
             rows: positions into `image_ids`, in any order.
-            preprocessing: side, resize and interpolation; its mean and std are not used here.
+            preprocessing: side, resize and interpolation; its mean and std are not used here. None where pictures keep
+                their sizes.
             cell: a stored cell, or the clean images.
             workers: threads that decode; 0 decodes in the calling thread. The result is the same.
 
         Returns:
-            uint8 (B, 3, S, S), RGB.
+            uint8 (B, 3, S, S), RGB; where pictures keep their sizes, a list of B arrays (3, H, W).
 
         Raises:
             DataError: the source has no such cell, or a file is missing, broken, or too small for its rule.
@@ -197,6 +219,55 @@ class Dataset:
         keep = np.zeros(len(self), dtype=bool)
         keep[np.argsort(splitmix64(self.image_ids), kind="stable")[:limit]] = True
         return self._select(keep)
+
+    def taken(self, rows: ArrayLike) -> Dataset:
+        """The images at some rows, in the order of their ids.
+
+        Raises:
+            DataError: there are none.
+        """
+        import numpy as np
+
+        keep = np.zeros(len(self), dtype=bool)
+        keep[np.asarray(rows, dtype=np.int64)] = True
+        return self._select(keep)
+
+    def paired_with(self, clean: Dataset, partners: NDArray[np.int64]) -> Dataset:
+        """Stored corrupted images with clean ones of another source as their clean cell.
+
+        Args:
+            clean: the other source.
+            partners: int64 (n,), for each image the id that it has there.
+        """
+        import numpy as np
+
+        partner_of = np.full(int(self.image_ids.max()) + 1, -1, dtype=np.int64)
+        partner_of[self.image_ids] = partners
+        before, check_before = self.load, self.check
+
+        def load(image_ids: NDArray[np.int64], preprocessing: Preprocessing, cell: Cell, workers: int) -> Any:
+            if cell != CLEAN:
+                return before(image_ids, preprocessing, cell, workers)
+            return clean.load(partner_of[image_ids], preprocessing, cell, workers)
+
+        def check(image_ids: NDArray[np.int64], cells: Collection[Cell], workers: int) -> list[Broken]:
+            stored = [cell for cell in cells if cell != CLEAN]
+            found = list(check_before(image_ids, stored, workers)) if check_before and stored else []
+            if CLEAN in cells and clean.check is not None:
+                own = dict(zip(partner_of[image_ids].tolist(), image_ids.tolist(), strict=True))
+                of_clean = clean.check(partner_of[image_ids], [CLEAN], workers)
+                found += [replace(one, image_id=own[one.image_id]) for one in of_clean]
+            first = {one.image_id: one for one in reversed(found)}
+            return [first[image_id] for image_id in sorted(first)]
+
+        digest = hashlib.sha256("\n".join(clean.describe(partners)).encode("utf-8", "surrogateescape")).hexdigest()
+        return replace(
+            self,
+            load=load,
+            check=check,
+            stored_cells=frozenset({*(self.stored_cells or ()), CLEAN}),
+            clean_hash=digest,
+        )
 
     def _select(self, keep: NDArray[np.bool_]) -> Dataset:
         if not keep.any():

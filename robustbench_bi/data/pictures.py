@@ -10,7 +10,7 @@ Example:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustbench_bi.data import open_data
+from robustbench_bi.data.containers.files import FolderFiles
 from robustbench_bi.data.containers.folders import EXTENSIONS, expand_user
-from robustbench_bi.data.containers.image_files import broken_files, decode, file_size
-from robustbench_bi.data.dataset import Broken, Dataset
+from robustbench_bi.data.dataset import Dataset
+from robustbench_bi.data.listed import Labelled, clean_dataset
 from robustbench_bi.data.preprocess import Preprocessing, fit_image, preprocessing_of
 from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.ground.cells import CLEAN, Cell, Progress, cell_label
@@ -162,21 +163,14 @@ def _files(path: Path) -> list[Path]:
 
 
 def _open_files(files: list[Path]) -> Dataset:
-    def check(image_ids: NDArray[np.int64], _: Collection[Cell], workers: int) -> list[Broken]:
-        return broken_files(image_ids, lambda image_id: [files[image_id]], workers)
+    names = [file.name for file in files]
+    container = FolderFiles(str(files[0].parent), names)
 
-    return Dataset(
-        name="",
-        image_ids=np.arange(len(files), dtype=np.int64),
-        labels=np.zeros(len(files), dtype=np.int32),
-        class_names=("picture",),
-        load=lambda ids, preprocessing, _, workers: decode(
-            [files[image_id] for image_id in ids], preprocessing, workers
-        ),
-        describe=lambda ids: (f"{files[image_id].name}\t{file_size(files[image_id])}" for image_id in ids),
-        check=check,
-        list_names=lambda ids: (files[image_id].name for image_id in ids),
-    )
+    def describe(ids: NDArray[np.int64]) -> Iterator[str]:
+        return (f"{names[image_id]}\t{size}" for image_id, size in zip(ids, container.sizes(ids), strict=True))
+
+    images = Labelled(names, np.zeros(len(files), dtype=np.int32), ("picture",))
+    return replace(clean_dataset("", container, images), describe=describe, open_image=None)
 
 
 def _open_photographs() -> Dataset:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustbench_bi.errors import InputError
-from robustbench_bi.ground.checks import is_integer, plain_integer
+from robustbench_bi.errors import DataError, InputError
+from robustbench_bi.ground.checks import SMALLEST_SIDE, check_channels, is_integer, plain_integer
 
 if TYPE_CHECKING:
     import torch
@@ -28,12 +28,16 @@ INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-SMALLEST_SIDE = 32
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-Cut = tuple[int, int, str]
-"""Input size, resize size and interpolation."""
+LUMINANCE = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in a grey picture (ITU-R BT.601, as PIL's mode "L")."""
+
+_READ = ("input_size", "resize_size", "interpolation", "mean", "std")
+
+Cut = tuple[int | str | bool, ...]
+"""Input size, resize size and interpolation, and whether nothing is resized."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class Preprocessing:
         interpolation: one of `INTERPOLATIONS`, always antialiased, as PIL does.
         mean: of red, green, blue, for pixels scaled to [0, 1].
         std: likewise.
+        no_resize: a picture is cropped at most, as stored corrupted files are.
+        channels: 3, or 1 for a network that takes grey pictures: they are made grey after the corruption, and mean and
+            std count by `LUMINANCE`.
 
     Raises:
         InputError: a value is outside these bounds.
@@ -65,6 +72,8 @@ class Preprocessing:
     interpolation: str = "bilinear"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    no_resize: bool = False
+    channels: int = 3
 
     def __post_init__(self) -> None:
         for name in ("input_size", "resize_size"):
@@ -76,10 +85,14 @@ class Preprocessing:
             )
         if self.interpolation not in INTERPOLATIONS:
             raise InputError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}")
-        object.__setattr__(self, "mean", _three("mean", self.mean))
-        object.__setattr__(self, "std", _three("std", self.std))
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            alone = self.channels == 1 and np.size(values) == 1
+            object.__setattr__(self, name, _three(name, np.repeat(values, 3) if alone else values))
         if 0.0 in self.std:
             raise InputError(f"std must be three numbers above 0, got {self.std}")
+        if self.channels not in (1, 3):
+            raise InputError(f"channels must be 1 (grey) or 3 (red, green, blue), got {self.channels!r}")
 
     @property
     def cut(self) -> Cut:
@@ -89,7 +102,8 @@ class Preprocessing:
             >>> Preprocessing(64, 64).cut
             (64, 64, 'bilinear')
         """
-        return self.input_size, self.resize_size, self.interpolation
+        cut = (self.input_size, self.resize_size, self.interpolation)
+        return (*cut, True) if self.no_resize else cut
 
 
 def preprocessing_of(model: object, **overrides: Any) -> Preprocessing:
@@ -99,7 +113,8 @@ def preprocessing_of(model: object, **overrides: Any) -> Preprocessing:
     not, the two keep the proportion they had: 256 to 224, unless the model says otherwise.
 
     Args:
-        model: anything; `input_size`, `resize_size`, `interpolation`, `mean` and `std` are read where present.
+        model: anything; `input_size`, `resize_size`, `interpolation`, `mean`, `std` and `in_chans` (the channels) are
+            read where present.
         **overrides: fields of `Preprocessing`; None means "as the model says".
 
     Raises:
@@ -113,7 +128,9 @@ def preprocessing_of(model: object, **overrides: Any) -> Preprocessing:
     unknown = sorted(overrides.keys() - names)
     if unknown:
         raise InputError(f"preprocessing has {', '.join(names)}; got {', '.join(unknown)}")
-    stated = {name: getattr(model, name) for name in names if getattr(model, name, None) is not None}
+    stated = {name: getattr(model, name) for name in _READ if getattr(model, name, None) is not None}
+    if getattr(model, "in_chans", None) is not None:
+        stated["channels"] = plain_integer(model.in_chans)  # type: ignore[attr-defined]
     if "input_size" in stated:
         stated.setdefault("resize_size", round(_side("input_size", stated["input_size"]) * 256 / 224))
     own = Preprocessing(**stated)
@@ -127,7 +144,7 @@ def preprocessing_of(model: object, **overrides: Any) -> Preprocessing:
 def fit_image(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Resize the short side and crop the centre; an image that already has the model's side is taken as it is.
 
-    Resizing images that are already 224×224 to 256 and cropping again would cost about 1.6 points of top-1.
+    This is for what was cut before, such as arrays; a clean file is brought to the side by `cut_image`.
 
     Args:
         image: RGB.
@@ -141,9 +158,73 @@ def fit_image(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
         (3, 224, 224)
     """
     side = preprocessing.input_size
-    if image.size != (side, side):
-        image = centre_crop(_resize_short_side(image, preprocessing), side)
-    return np.asarray(image).transpose(2, 0, 1)
+    return np.asarray(image).transpose(2, 0, 1) if image.size == (side, side) else cut_image(image, preprocessing)
+
+
+def cut_image(image: Image.Image, preprocessing: Preprocessing, name: str = "the picture") -> NDArray[np.uint8]:
+    """The network's own transform of a clean picture, whatever its size: resize the short side and crop the centre.
+
+    Args:
+        image: RGB.
+        preprocessing: side, resize and interpolation.
+        name: what messages call it.
+
+    Returns:
+        uint8 (3, S, S).
+
+    Raises:
+        DataError: nothing is resized, and the picture is smaller than the side.
+
+    Example:
+        >>> picture = Image.linear_gradient("L").resize((224, 224)).convert("RGB")
+        >>> (cut_image(picture, Preprocessing()) == fit_image(picture, Preprocessing())).all()
+        np.False_
+    """
+    if preprocessing.no_resize:
+        return crop_image(image, preprocessing.input_size, name)
+    cropped = centre_crop(_resize_short_side(image, preprocessing), preprocessing.input_size)
+    return np.asarray(cropped).transpose(2, 0, 1)
+
+
+def crop_image(image: Image.Image, side: int, name: str = "the picture") -> NDArray[np.uint8]:
+    """A centre crop at most, never a resize: for what was resized when it was made.
+
+    Resizing stored files of 224×224 to 256 and cropping again would cost about 1.6 points of top-1.
+
+    Returns:
+        uint8 (3, S, S).
+
+    Raises:
+        DataError: the picture is smaller than the side.
+    """
+    if min(image.size) < side:
+        raise DataError(
+            f"what is never resized cannot be smaller than the model's side: {name} has {image.width}×{image.height} "
+            f"pixels, and the model takes {side}×{side}"
+        )
+    return np.asarray(centre_crop(image, side)).transpose(2, 0, 1)
+
+
+def resize_images(images: NDArray[np.uint8], side: int, interpolation: str) -> NDArray[np.uint8]:
+    """Square pictures at another side, by PIL, so that every device gives the same bytes.
+
+    Args:
+        images: uint8 (B, 3, H, H), RGB.
+        side: S, in pixels.
+        interpolation: one of `INTERPOLATIONS`.
+
+    Returns:
+        uint8 (B, 3, S, S).
+
+    Example:
+        >>> resize_images(np.full((2, 3, 32, 32), 7, dtype=np.uint8), 48, "bicubic")[1, 2, 40, 40]
+        np.uint8(7)
+    """
+    resized = np.empty((len(images), 3, side, side), dtype=np.uint8)
+    for row, image in zip(resized, images, strict=True):
+        picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+        row[...] = np.asarray(picture.resize((side, side), INTERPOLATIONS[interpolation])).transpose(2, 0, 1)
+    return resized
 
 
 def fit_images(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -176,15 +257,15 @@ def centre_crop(image: Image.Image, side: int) -> Image.Image:
 
 
 def normalise(images: torch.Tensor, preprocessing: Preprocessing, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """Scale pixels to [0, 1], subtract the mean, divide by the standard deviation.
+    """Scale pixels to [0, 1], subtract the mean, divide by the standard deviation; for one channel, make grey first.
 
     Args:
         images: uint8 (B, 3, H, W), on any device.
-        preprocessing: its mean and std.
+        preprocessing: its mean and std, and its channels C.
         dtype: of the result, float32 by default. The arithmetic is at least float32, so half precision rounds once.
 
     Returns:
-        (B, 3, H, W) on the device of `images`.
+        (B, C, H, W) on the device of `images`.
 
     Raises:
         InputError: `images` is not a uint8 tensor of that shape.
@@ -203,7 +284,32 @@ def normalise(images: torch.Tensor, preprocessing: Preprocessing, dtype: torch.d
     work = torch.promote_types(target, torch.float32)
     mean = torch.tensor(preprocessing.mean, dtype=work, device=images.device).view(3, 1, 1)
     std = torch.tensor(preprocessing.std, dtype=work, device=images.device).view(3, 1, 1)
+    if preprocessing.channels == 1:
+        weights = torch.tensor(LUMINANCE, dtype=work, device=images.device).view(3, 1, 1)
+        mean, std = (weights * mean).sum(0, keepdim=True), (weights * std).sum(0, keepdim=True)
+        images = grey(images)
     return images.to(work).div_(255).sub_(mean).div_(std).to(target)
+
+
+def grey(images: torch.Tensor) -> torch.Tensor:
+    """Grey pictures by `LUMINANCE`, rounded as PIL's `convert("L")` rounds.
+
+    Args:
+        images: uint8 (B, 3, H, W).
+
+    Returns:
+        uint8 (B, 1, H, W).
+
+    Example:
+        >>> import torch
+        >>> grey(torch.tensor([255, 0, 0], dtype=torch.uint8).view(1, 3, 1, 1)).item()
+        76
+    """
+    import torch
+
+    whole = images.to(torch.int32)
+    summed: torch.Tensor = whole[:, :1] * 19595 + whole[:, 1:2] * 38470 + whole[:, 2:] * 7471
+    return ((summed + 0x8000) >> 16).to(torch.uint8)
 
 
 def _resize_short_side(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
@@ -226,6 +332,5 @@ def _three(name: str, values: Any) -> tuple[float, float, float]:
         first, second, third = np.asarray(values, dtype=np.float64).ravel().tolist()
     except (TypeError, ValueError, RuntimeError):  # not numbers, not three, or a tensor that is elsewhere
         first = second = third = math.nan
-    if not all(0 <= number <= 1 for number in (first, second, third)):
-        raise InputError(f"{name} must be three numbers from 0 to 1 (pixels are scaled to [0, 1]), got {values!r}")
+    check_channels(name, (first, second, third), values)
     return first, second, third

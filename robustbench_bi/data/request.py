@@ -8,11 +8,15 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from robustbench_bi.data import SOURCES, Dataset, Split, expand_user, open_data
+from robustbench_bi.data import SOURCES, Dataset, Split, expand_user, find_source, open_data
+from robustbench_bi.data.containers.folders import existing_folder
 from robustbench_bi.data.download import is_at_hand
+from robustbench_bi.data.selection import CLASS_SPACES, ClassSpace
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.checks import check_integer
 from robustbench_bi.ground.declared import Option, requested
+
+PATHS = ("classes", "images", "clean", "images_root")
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,11 @@ class DataRequest:
         source: as `bivo-robust list data` has it, or the path of a folder of class folders.
         classes: a class file, for sources made of class folders.
         limit: take this many images, chosen by a hash of their ids; None for all.
+        class_space: "restricted" where only the classes of the set compete, "full" where all of the network's do.
+        images: a file that names the images to take.
+        clean: a source of clean images to pair with stored corrupted ones, by name.
+        common_images: where cells do not hold the same images, take those that all share.
+        images_root: the folder of the pictures, for sources whose labels may lie apart from them.
 
     Raises:
         InputError: an option is out of range.
@@ -34,15 +43,43 @@ class DataRequest:
 
     source: str = requested(default="demo")
     classes: str | None = requested(
-        default=None, option=Option("Tab-separated: class number, folder name, label.", "path")
+        default=None,
+        option=Option(
+            "Tab-separated file: class number, folder name, label; or folders alone; or imagenet-1k.", "path"
+        ),
     )
     limit: int | None = requested(
-        default=None, option=Option("Evaluate N images, chosen by a hash of their ids.", "integer", "N", least=1)
+        default=None, option=Option("Evaluate a fixed random subset of N images.", "integer", "N", least=1)
+    )
+    class_space: ClassSpace | None = requested(
+        default=None,
+        option=Option(
+            "Whether only the classes of the set compete, or all of the network's.  [default: as the set's protocol]",
+            choices=CLASS_SPACES,
+        ),
+    )
+    images: str | None = requested(
+        default=None, option=Option("Take the images that FILE names, one a line.", "path", "FILE")
+    )
+    clean: str | None = requested(
+        default=None,
+        option=Option(
+            "Clean images to pair with stored corrupted ones, by name.", metavar="SOURCE", complete="sources"
+        ),
+    )
+    common_images: bool = requested(
+        default=False,
+        option=Option("Where cells do not hold the same images, take those that all share.", "flag"),
+    )
+
+    images_root: str | None = requested(
+        default=None, option=Option("The folder of the pictures, where they do not lie beside their labels.", "path")
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "source", str(self.source))
-        object.__setattr__(self, "classes", None if self.classes is None else str(self.classes))
+        for name in ("source", *PATHS):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else str(value))
         if self.limit is not None:
             check_integer("limit", self.limit, 1)
 
@@ -58,7 +95,22 @@ class DataRequest:
         """
         if not fetch and not is_at_hand(self.source):
             raise DataError(f"{self.source} is not on this machine")
-        return open_data(self.source, split=split, limit=self.limit, classes=self.classes)
+        stated = {own.name: getattr(self, own.name) for own in fields(self)}
+        return open_data(stated.pop("source"), split=split, **stated)
+
+    def check_source(self, pictures: bool = False) -> None:
+        """Refuse a source that is not there, before the libraries are imported that read it.
+
+        Args:
+            pictures: whether a single image file will do.
+
+        Raises:
+            UnknownNameError, InputError: as `open_data`.
+            DataError: a folder of images is not there.
+        """
+        row, path = find_source(self.source)
+        if row.name == "folder" and path is not None and not (pictures and _exists(path)):
+            existing_folder(path)
 
     def found_from(self, folder: str) -> DataRequest:
         """The same, with relative paths that lead nowhere from here taken from another folder.
@@ -67,17 +119,14 @@ class DataRequest:
             >>> DataRequest("demo", classes="classes.tsv").found_from("/data").classes
             'classes.tsv'
         """
-        prefix, _, path = self.source.partition(":")
-        if prefix in SOURCES:
-            source = f"{prefix}:{_from(folder, path)}" if path else self.source
-        else:
-            source = _from(folder, self.source) or self.source
-        return replace(self, source=source, classes=_from(folder, self.classes))
+        found: dict[str, Any] = {name: found_path(folder, getattr(self, name)) for name in PATHS if name != "clean"}
+        clean = None if self.clean is None else _source_from(folder, self.clean)
+        return replace(self, source=_source_from(folder, self.source), clean=clean, **found)
 
     def as_json(self) -> dict[str, Any]:
         """The fields that differ from their defaults, and the source."""
         stated = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in stated.items() if name == "source" or value is not None}
+        return {name: value for name, value in stated.items() if name == "source" or value not in (None, False)}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> DataRequest:
@@ -85,8 +134,20 @@ class DataRequest:
         return cls(**stored)
 
 
-def _from(folder: str, path: str | None) -> str | None:
-    """A path, or where it lies in a folder if it is only there."""
+def _source_from(folder: str, source: str) -> str:
+    prefix, _, path = source.partition(":")
+    if prefix in SOURCES:
+        return f"{prefix}:{found_path(folder, path)}" if path else source
+    return found_path(folder, source) or source
+
+
+def found_path(folder: str, path: str | None) -> str | None:
+    """A path, or where it lies in a folder if it is only there.
+
+    Example:
+        >>> found_path("/data", "absent.tsv"), found_path("/data", None)
+        ('absent.tsv', None)
+    """
     if not path or not folder or _exists(path):
         return path
     elsewhere = str(Path(folder, path))

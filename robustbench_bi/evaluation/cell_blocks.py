@@ -13,6 +13,7 @@ from robustbench_bi.runs.run import Run
 
 if TYPE_CHECKING:
     from robustbench_bi.data.preprocess import Cut, Preprocessing
+    from robustbench_bi.evaluation.detectors import DetectorSubject
     from robustbench_bi.evaluation.networks import Subject
 
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class Candidate:
     """A network ready to run, and the run that it fills."""
 
-    subject: Subject
+    subject: Subject | DetectorSubject
     run: Run
 
 
@@ -31,7 +32,7 @@ class CellBlock:
     block: int
     rows: int
     cell: Cell
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     candidates: list[Candidate]
 
     @property
@@ -71,7 +72,7 @@ def there_already(cell_blocks: Sequence[CellBlock]) -> set[int]:
 
 def _by_cut(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
     """Group candidates whose images are cut in the same way."""
-    groups: dict[Cut, list[Candidate]] = {}
+    groups: dict[Cut | None, list[Candidate]] = {}
     for candidate in candidates:
-        groups.setdefault(candidate.subject.preprocessing.cut, []).append(candidate)
+        groups.setdefault(candidate.subject.cut, []).append(candidate)
     yield from groups.values()

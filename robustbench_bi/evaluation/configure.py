@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from robustbench_bi.data import Dataset
-    from robustbench_bi.data.preprocess import Preprocessing
+    from robustbench_bi.evaluation.views import View
 
 # Published files were saved as JPEG of quality 85 (make_imagenet_c.py and its variants in hendrycks/robustness). Those
 # of 64 pixels were too, but images of that size rarely come from JPEG files, so there the round trip is on demand.
@@ -33,29 +34,32 @@ def configure_run(
     request: EvalRequest,
     name: str,
     network: nn.Module,
-    prepared: Preprocessing,
+    view: View | None,
     dataset: Dataset,
     device: torch.device,
     broken: tuple[dict[str, Any], ...] = (),
+    stated: Mapping[str, Any] | None = None,
 ) -> EvalConfig:
     """The configuration of one model on one dataset, with "auto" settled and what cannot be done refused.
 
     Args:
-        request: what was asked for.
+        request: what was asked for, of this model alone.
         name: the model as the user typed it.
         network: the model, with its weights.
-        prepared: its preprocessing on this dataset.
+        view: how it gets to see the images; None where pictures keep their sizes.
         dataset: the images.
         device: where the network is.
         broken: images that were left out.
+        stated: further settings, as the network has them.
 
     Raises:
         InputError: two options contradict each other.
         DataError: the source holds files, but not of all the cells asked for.
     """
     settings = {field.name: getattr(request, field.name) for field in dataclasses.fields(Settings)}
+    settled = {**_pixels(request, view, dataset), **_truth(dataset), **(stated or {}), "device": str(device)}
     return EvalConfig(
-        **{**settings, **_pixels(request, prepared, dataset), "device": str(device)},
+        **{**settings, **settled},
         model={**getattr(network, "identity", {"name": name}), "source": source_hash(network)},
         weights_hash=weights_hash(network),
         data=dataset.kind,
@@ -63,12 +67,18 @@ def configure_run(
         n=len(dataset),
         num_classes=dataset.num_classes,
         class_set=dataset.class_set,
+        class_space=dataset.class_space,
+        answers=None if dataset.answers is None else dataset.answers.described(),
+        border=dataset.border,
+        clean_hash=dataset.clean_hash,
+        left_out=dict(dataset.left_out) or None,
         corruptions=request.corruptions,
         clean=dataset.stored_cells is None or CLEAN in dataset.stored_cells,
         block_size=request.block_size,
         name=name,
         source=request.data.source,
         data_request=request.data.as_json(),
+        requested=request.as_options(),
         started_in=str(Path.cwd()),
         broken=broken,
         command=_command(),
@@ -77,15 +87,36 @@ def configure_run(
     )
 
 
-def _pixels(request: EvalRequest, prepared: Preprocessing, dataset: Dataset) -> dict[str, Any]:
-    """The settings that decide the pixels, settled."""
-    cut = {field.name: getattr(prepared, field.name) for field in dataclasses.fields(prepared)}
-    side, stored = prepared.input_size, dataset.stored_cells
-    if stored is not None:
+def _truth(dataset: Dataset) -> dict[str, Any]:
+    """What tells the objects in the images from others, where the labels are objects."""
+    if dataset.objects is None:
+        return {}
+    category = dataset.objects.of(dataset.image_ids)["category"]
+    return {
+        "truth_hash": dataset.objects.digest(dataset.image_ids),
+        "objects": len(category),
+        "object_classes": len(set(category.tolist())),
+    }
+
+
+def _pixels(request: EvalRequest, view: View | None, dataset: Dataset) -> dict[str, Any]:
+    """The settings that decide the pixels, settled.
+
+    Pictures that keep their sizes are corrupted as Michaelis et al. (2019) do it for detection: in native size, with
+    the constants of the package that was written for that, and not stored again.
+    """
+    if view is None:
+        return {
+            "table": "imagecorruptions" if request.table == "auto" else request.table,
+            "jpeg": None if request.jpeg == "auto" else request.jpeg,
+        }
+    cut = _cut(view, dataset)
+    side = view.preprocessing.input_size
+    if dataset.stored_cells is not None:
         _check_stored(dataset, request)
         # Published files do not depend on these, and their names are not part of what is measured.
         made = {"generator": "files", "table": resolve_table("auto", side), "seed": 0, "jpeg": None}
-        return {**cut, **made, "resize_size": side}
+        return {**cut, **made, "resize_size": cut["resize_size"] if dataset.clean_hash else side}
     table = resolve_table(request.table, side)
     if request.generator == "imagecorruptions":
         if resolve_table(request.table, 224) != "imagenet-c":
@@ -95,6 +126,18 @@ def _pixels(request: EvalRequest, prepared: Preprocessing, dataset: Dataset) -> 
     if jpeg == "auto":
         jpeg = 85 if table in JPEG_TABLES else None
     return {**cut, "table": table, "jpeg": jpeg}
+
+
+def _cut(view: View, dataset: Dataset) -> dict[str, Any]:
+    """The settings that decide how images are cut and fitted, settled: what changes nothing has its default."""
+    own = view.preprocessing
+    settled = {field.name: getattr(own, field.name) for field in dataclasses.fields(own)}
+    fitted = view.fitted_to is not None
+    resized_by_rule = dataset.native_size is None and dataset.stored_cells is None
+    settled |= {"input_size": view.seen, "interpolation": view.interpolation}
+    settled |= {"fit": fitted, "corrupt_size": own.input_size if fitted else None}
+    settled |= {"no_resize": own.no_resize if resized_by_rule else None}
+    return settled | {"channels": None if own.channels == 3 else own.channels}
 
 
 def _check_stored(dataset: Dataset, request: EvalRequest) -> None:

@@ -15,6 +15,8 @@ from robustbench_bi.runs.identity import EvalConfig, differing
 from robustbench_bi.runs.images import FILE as IMAGES
 from robustbench_bi.runs.images import write_images
 from robustbench_bi.runs.run import Run
+from robustbench_bi.runs.truth import FILE as TRUTH
+from robustbench_bi.runs.truth import write_truth
 
 if TYPE_CHECKING:
     from robustbench_bi.data import Dataset
@@ -40,6 +42,7 @@ def open_folder(out: Path, config: EvalConfig, dataset: Dataset, share: Share = 
         found = _read_same(run, content)
         remove_partial_files(run.directory / "records")
         write_images(run.directory, dataset)
+        write_truth(run.directory, dataset)
         if share.rank > 0 or not run.missing():
             return run
         again = {key: content["runtime"][key] for key in ("started", "device", "batch_size", "workers", "versions")}
@@ -49,6 +52,7 @@ def open_folder(out: Path, config: EvalConfig, dataset: Dataset, share: Share = 
         with replacing(path) as partial:
             partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         write_images(run.directory, dataset)
+        write_truth(run.directory, dataset)
     except BaseException:
         close_folder(run, share)
         raise
@@ -91,6 +95,7 @@ def close_folder(run: Run, share: Share = ALONE) -> None:
     with suppress(OSError):
         (run.directory / "run.json").unlink()
         (run.directory / IMAGES).unlink(missing_ok=True)
+        (run.directory / TRUTH).unlink(missing_ok=True)
         if records.exists():
             records.rmdir()
         run.directory.rmdir()

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robustbench_bi.data.broken import without_broken
+from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.evaluation.cell_blocks import Candidate, CellBlock, cell_blocks_of, there_already
 from robustbench_bi.evaluation.folders import close_folder, open_folder
-from robustbench_bi.evaluation.networks import Subject, load_networks
+from robustbench_bi.evaluation.networks import load_networks
 from robustbench_bi.evaluation.pixels import BlockReader
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.evaluation.sharing import ALONE, Share, owners, wait_until
 from robustbench_bi.ground.cells import Cell, Progress, cell_label
+from robustbench_bi.models.detectors.adapters import LIMITS
 from robustbench_bi.models.inference import unchanged
 from robustbench_bi.tasks import task_of
 
@@ -127,13 +129,18 @@ def evaluate_request(
     return [candidate.run for candidate in candidates]
 
 
-def _prepare(request: EvalRequest, dataset: Dataset, share: Share) -> tuple[Dataset, list[Subject]]:
+def _prepare(request: EvalRequest, dataset: Dataset, share: Share) -> tuple[Dataset, list[Any]]:
     """The images without broken ones, and the networks, tried out: what can be refused is, before anything is written.
 
     A run folder is made only once every image has been decoded, so an existing one needs no second check. Of processes
     started together rank 0 does it for all, unless each must know which images are left out.
     """
-    networks = load_networks(request, dataset, share)
+    if dataset.num_classes == 1 and dataset.objects is None:
+        raise DataError(
+            f"{request.data.source} has one class alone, {dataset.class_names[0]!r}, and every answer would be right; "
+            "expected a folder with one folder for each of several classes"
+        )
+    networks = _loader(request, dataset)(request, dataset, share)
     subjects = networks.configured(dataset)
     begun = all((Path(request.out) / subject.config.folder / "run.json").exists() for subject in subjects)
     if begun or (share.follows and not request.skip_broken):
@@ -149,7 +156,33 @@ def _prepare(request: EvalRequest, dataset: Dataset, share: Share) -> tuple[Data
         task_of({"task": request.task}).load("try_out")(
             subject, reader.batch(image, cells[0], dataset.image_ids[:1], subject.config)
         )
+        if dataset.objects is not None:
+            from robustbench_bi.evaluation.box_scale import check_scale
+
+            check_scale(subject, dataset)
     return dataset, subjects
+
+
+def _loader(request: EvalRequest, dataset: Dataset) -> Callable[..., Any]:
+    """What loads the networks that a task asks; the labels of the data must be what it asks for.
+
+    Raises:
+        InputError: they are classes and the task is detection, or they are objects and it is another one.
+    """
+    if request.task == "detection":
+        if dataset.objects is None:
+            raise InputError(
+                f"detection needs pictures with boxes, as coco:PATH and demo-detection have; {dataset.kind} has classes"
+            )
+        from robustbench_bi.evaluation.detectors import load_detectors
+
+        return load_detectors
+    if dataset.objects is not None:
+        raise InputError(f"{dataset.kind} has boxes and no classes of whole images; use detect, for detectors")
+    limits = [name for name in LIMITS if getattr(request, name) is not None]
+    if limits:
+        raise InputError(f"{limits[0]} is for detectors; leave it out")
+    return load_networks
 
 
 class _Loop:

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from robustbench_bi.data import Dataset
 from robustbench_bi.data.broken import without_broken
-from robustbench_bi.data.preprocess import Preprocessing, normalise, preprocessing_of
+from robustbench_bi.data.class_spaces.answers import Answers
+from robustbench_bi.data.preprocess import Cut, Preprocessing, normalise, preprocessing_of, resize_images
 from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.evaluation.configure import configure_run
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.evaluation.sharing import ALONE, Share
+from robustbench_bi.evaluation.views import View, fitted_view, plain_view
 from robustbench_bi.models import MODELS, create_model, resolve
 from robustbench_bi.models.inference import choose_device, memory_format
 from robustbench_bi.models.sources import brings_weights
@@ -32,12 +34,22 @@ class Subject:
         network: on its device, in evaluation mode.
         preprocessing: how its images are cut and normalised.
         config: what it is and on what; its device, batch size and workers are those to use.
+        answers: which answers compete and count; None where it is the label among all classes.
+        fitted_to: the side in pixels at which the network sees what was cut and corrupted at another one; None where
+            the two are one.
     """
 
     label: str
     network: nn.Module
     preprocessing: Preprocessing
     config: EvalConfig
+    answers: Answers | None = None
+    fitted_to: int | None = None
+
+    @property
+    def cut(self) -> Cut:
+        """How its images are cut."""
+        return self.preprocessing.cut
 
     @property
     def name(self) -> str:
@@ -56,6 +68,9 @@ class Subject:
 
     def prepared(self, images: Tensor) -> Tensor:
         """Uint8 images (B, 3, H, W) as the network wants them: normalised, on its device, in its memory format."""
+        if self.fitted_to is not None:
+            pictures = resize_images(images.cpu().numpy(), self.fitted_to, str(self.config.interpolation))
+            images = torch.from_numpy(pictures)
         normalised = normalise(images.to(self.config.device), self.preprocessing)
         return normalised.contiguous(memory_format=memory_format(self.name))
 
@@ -68,13 +83,13 @@ class Networks:
         request: what was asked for.
         device: where they are.
         loaded: the networks, in the order of the request.
-        preprocessings: theirs.
+        views: how they get to see the images.
     """
 
     request: EvalRequest
     device: torch.device
     loaded: tuple[nn.Module, ...]
-    preprocessings: tuple[Preprocessing, ...]
+    views: tuple[View, ...]
 
     def configured(self, dataset: Dataset, broken: tuple[dict[str, Any], ...] = ()) -> list[Subject]:
         """The networks on a dataset.
@@ -84,13 +99,16 @@ class Networks:
         """
         names = [name_of(model) for model in self.request.models]
         configs = [
-            configure_run(self.request, *parts, dataset, self.device, broken)
-            for parts in zip(names, self.loaded, self.preprocessings, strict=True)
+            configure_run(self.request.alone(number), *parts, dataset, self.device, broken)
+            for number, parts in enumerate(zip(names, self.loaded, self.views, strict=True))
         ]
         labels = [config.name if names.count(config.name) == 1 else config.folder for config in configs]
         if len(set(labels)) < len(labels):
             raise InputError("each model must be given once, but two are the same network with the same weights")
-        return [Subject(*parts) for parts in zip(labels, self.loaded, self.preprocessings, configs, strict=True)]
+        return [
+            Subject(label, network, view.preprocessing, config, dataset.answers, view.fitted_to)
+            for label, network, view, config in zip(labels, self.loaded, self.views, configs, strict=True)
+        ]
 
 
 def load_networks(request: EvalRequest, dataset: Dataset, share: Share = ALONE) -> Networks:
@@ -105,8 +123,7 @@ def load_networks(request: EvalRequest, dataset: Dataset, share: Share = ALONE) 
         network_for(model, own, dataset, device, request.seed)
         for model, own in zip(request.models, request.weights or (), strict=True)
     )
-    preprocessings = tuple(preprocessing_for(network, dataset, request.preprocessing) for network in loaded)
-    return Networks(request, device, loaded, preprocessings)
+    return Networks(request, device, loaded, tuple(view_of(network, dataset, request) for network in loaded))
 
 
 def open_subjects(request: EvalRequest, dataset: Dataset) -> tuple[Dataset, list[Subject]]:
@@ -219,6 +236,18 @@ def _check_class_names(network: nn.Module, weights: str | None, dataset: Dataset
             )
 
 
+def view_of(network: nn.Module, dataset: Dataset, request: EvalRequest) -> View:
+    """How a network gets to see the images of a request.
+
+    Raises:
+        InputError: as `preprocessing_for` or `fitted_view`.
+        DataError: the side of stored images cannot be read.
+    """
+    if request.fit or request.corrupt_size is not None:
+        return fitted_view(network, dataset, request)
+    return plain_view(preprocessing_for(network, dataset, request.preprocessing), dataset, request)
+
+
 def preprocessing_for(network: nn.Module, dataset: Dataset, overrides: dict[str, Any]) -> Preprocessing:
     """The model's preprocessing, with overrides; images of a fixed native size are used as they are.
 
@@ -230,7 +259,8 @@ def preprocessing_for(network: nn.Module, dataset: Dataset, overrides: dict[str,
     if dataset.native_size is not None:
         if sizes:
             raise InputError(
-                f"{dataset.kind} images are {dataset.native_size} pixels and are not resized; leave out {min(sizes)}"
+                f"{dataset.kind} images are {dataset.native_size} pixels and are not resized; leave out {min(sizes)}, "
+                "or give fit"
             )
         prepared = preprocessing_of(network, **overrides)
         return replace(prepared, input_size=dataset.native_size, resize_size=dataset.native_size)

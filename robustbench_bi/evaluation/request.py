@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,9 @@ from robustbench_bi.corruptions import PIXEL_VERSION, resolve_suite, resolve_tab
 from robustbench_bi.data.request import DataRequest
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import parse_severities
-from robustbench_bi.ground.checks import check_integer, check_quality, check_seed
+from robustbench_bi.ground.checks import SMALLEST_SIDE, check_integer, check_quality, check_seed
 from robustbench_bi.ground.cores import default_workers
-from robustbench_bi.ground.declared import Option, requested
+from robustbench_bi.ground.declared import Option, declaration_of, requested
 from robustbench_bi.ground.registry import nearest
 from robustbench_bi.runs.identity import BLOCK_SIZE
 from robustbench_bi.runs.settings import GENERATORS, PRECISIONS, Settings
@@ -23,7 +23,7 @@ from robustbench_bi.tasks import task_of
 if TYPE_CHECKING:
     from torch import nn
 
-PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation")
+PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation", "channels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +54,8 @@ class EvalRequest(Settings):
 
     models: Sequence[str | nn.Module] = requested(
         option=Option(
-            "A row of `list models`, timm:NAME, torchvision:NAME, or your own package.module:function. Repeatable: "
-            "several models share every corrupted batch.",
+            "A name from `list models`, timm:NAME, torchvision:NAME, or your own package.module:function. Repeat it to "
+            "evaluate several models on the same corrupted batches.",
             metavar="NAME",
             name="model",
             multiple=True,
@@ -65,8 +65,9 @@ class EvalRequest(Settings):
     weights: str | Sequence[str | None] | None = requested(
         default=None,
         option=Option(
-            "A checkpoint (.pth, .pt, .safetensors), a torchvision weights name, pretrained, none (random), or demo: "
-            "one for all models, or one for each. The demo data default to demo; your own function brings its own.",
+            "A checkpoint (.pth, .pt, .safetensors), a torchvision weights name, pretrained, none (random) or demo. "
+            "Give one for all models or one for each. Defaults to demo on the demo data; your own function loads its "
+            "own.",
             metavar="W",
             multiple=True,
         ),
@@ -74,7 +75,7 @@ class EvalRequest(Settings):
     data: DataRequest = requested(
         default=DataRequest(),
         option=Option(
-            "A folder of class folders, or a source such as imagenet-c:PATH; see `list data`.",
+            "A folder with one subfolder per class, or a source such as imagenet-c:PATH; see `list data`.",
             metavar="SOURCE",
             shown="demo",
             complete="sources",
@@ -83,12 +84,12 @@ class EvalRequest(Settings):
     suite: str | Sequence[str] = requested(
         default="imagenet-c",
         option=Option(
-            "A suite, a category, or corruption names with commas; see `bivo-robust list suites`.", complete="suites"
+            "A suite, a category or comma-separated corruptions; see `list suites`.", complete="suites", commas=True
         ),
     )
     out: str | Path = requested(default="runs", option=Option("Folder of runs.", "path"))
     skip_broken: bool = requested(
-        default=False, option=Option("Leave out images that cannot be decoded, and say so.", "flag")
+        default=False, option=Option("Skip images that cannot be decoded, and report them.", "flag")
     )
     block_size: int = requested(default=BLOCK_SIZE)
 
@@ -98,6 +99,7 @@ class EvalRequest(Settings):
             "jpeg": _jpeg(self.jpeg),
             "workers": default_workers() if self.workers is None else check_integer("workers", self.workers, 0),
             "out": Path(self.out),
+            "no_resize": True if self.no_resize else None,
         }
         _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("generator", self.generator, GENERATORS[:2])
@@ -105,12 +107,16 @@ class EvalRequest(Settings):
         if self.pixel_version != PIXEL_VERSION:
             raise InputError(f"this version makes pixels of version {PIXEL_VERSION}, got {self.pixel_version!r}")
         check_integer("batch_size", self.batch_size, 1)
+        if self.corrupt_size is not None:
+            check_integer("corrupt_size", self.corrupt_size, SMALLEST_SIDE)
+        if self.channels not in (None, 1, 3):
+            raise InputError(f"channels must be 1 or 3, got {self.channels!r}")
         check_integer("block_size", self.block_size, 1)
         resolve_table(self.table, 224)
         if self.suite != ():
             resolve_suite(self.suite)
         task_of({"task": self.task})
-        settled["weights"] = tuple(weights_for(self.models, self.weights))
+        settled["weights"] = tuple(weights_for(self.models, self.weights, functions=self.task == "detection"))
         settled["models"] = tuple(self.models)
         for name, value in settled.items():
             object.__setattr__(self, name, value)
@@ -150,11 +156,52 @@ class EvalRequest(Settings):
         """The names of the corruptions, in table order; none for clean images only, which an empty tuple asks for."""
         return () if self.suite == () else resolve_suite(self.suite)
 
+    def alone(self, number: int) -> EvalRequest:
+        """The same request for one of its models, with the weights that were named for it."""
+        return replace(self, models=[self.models[number]], weights=(self.weights or [None])[number])
+
+    def as_options(self) -> dict[str, Any]:
+        """The options that differ from their defaults, by their long names: what `eval --config` reads.
+
+        A module has no name to load it by, so it is not among the models.
+
+        Example:
+            >>> EvalRequest.of(["resnet50"], "photos", weights="r50.pth", severities="1,5", limit=8).as_options()
+            {'severities': [1, 5], 'model': ['resnet50'], 'weights': ['r50.pth'], 'data': ['photos'], 'limit': 8}
+        """
+        usual = EvalRequest(models=self.models, task=self.task)
+        own, default = ({**vars(request.data), **vars(request)} for request in (self, usual))
+        found = {name: value for name, value in own.items() if value != default[name]}
+        found["models"] = [model for model in self.models if isinstance(model, str)]
+        found["weights"] = [str(own) for own in self.weights or () if own is not None]
+        found["data"] = [self.data.source]
+        return {name: _plain(found[own]) for own, name in option_names().items() if found.get(own, []) != []}
+
     @property
     def preprocessing(self) -> dict[str, Any]:
         """What overrides the networks' own preprocessing."""
         stated = {name: getattr(self, name) for name in PREPROCESSING}
         return {name: value for name, value in stated.items() if value is not None}
+
+
+def option_names() -> dict[str, str]:
+    """The fields of a request and of its images that have an option, with the option's long name.
+
+    Example:
+        >>> option_names()["batch_size"], option_names()["models"]
+        ('batch-size', 'model')
+    """
+    declared = [(field, declaration_of(field).option) for kind in (EvalRequest, DataRequest) for field in fields(kind)]
+    return {field.name: (option.name or field.name).replace("_", "-") for field, option in declared if option}
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON and TOML hold it."""
+    if value is None:
+        return "none"
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -177,8 +224,15 @@ def is_module(model: object) -> bool:
     return torch is not None and isinstance(model, torch.nn.Module)
 
 
-def weights_for(models: Sequence[str | nn.Module], weights: str | Sequence[str | None] | None) -> list[str | None]:
+def weights_for(
+    models: Sequence[Any], weights: str | Sequence[str | None] | None, functions: bool = False
+) -> list[str | None]:
     """The weights of each model: one for all, one for each, or none given.
+
+    Args:
+        models: names, modules, or functions where these are taken.
+        weights: as in `EvalRequest`.
+        functions: whether they are, as by the adapter of detectors.
 
     Raises:
         InputError: there is no model, a model is given twice, or the numbers do not fit.
@@ -190,8 +244,10 @@ def weights_for(models: Sequence[str | nn.Module], weights: str | Sequence[str |
     if isinstance(models, str) or not models:
         raise InputError(f"models must be a sequence of at least one, got {models!r}")
     for model in models:
-        if not isinstance(model, str) and not is_module(model):
-            raise InputError(f"a model must be a name or a torch module, got {type(model).__name__}")
+        taken = isinstance(model, str) or is_module(model)
+        if not taken and not (functions and callable(getattr(model, "detect", model))):
+            kinds = "a name, a torch module or a function" if functions else "a name or a torch module"
+            raise InputError(f"a model must be {kinds}, got {type(model).__name__}")
     given: list[str | None] = [weights] if weights is None or isinstance(weights, str | Path) else list(weights)
     if len(given) == 1:
         given *= len(models)
@@ -202,6 +258,6 @@ def weights_for(models: Sequence[str | nn.Module], weights: str | Sequence[str |
     ]
     if len(set(pairs)) < len(pairs):
         raise InputError("each model must be given once, but two are the same")
-    if any(is_module(model) and own is not None for model, own in zip(models, given, strict=True)):
+    if any(not isinstance(model, str) and own is not None for model, own in zip(models, given, strict=True)):
         raise InputError("a module brings its own weights; leave weights out")
     return given

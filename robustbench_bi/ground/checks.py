@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import operator
 import re
+from collections.abc import Sequence
 
 from robustbench_bi.errors import InputError
 
+SMALLEST_SIDE = 32
+"""Of a picture that networks see, in pixels."""
 LARGEST_SEED = 2**64 - 1
 
 
@@ -59,6 +62,21 @@ def check_integer(name: str, value: object, least: int, most: int | None = None)
         bounds = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
         raise InputError(f"{name} must be {bounds}, got {value!r}")
     return value  # type: ignore[return-value]
+
+
+def check_channels(name: str, values: Sequence[float], given: object) -> None:
+    """Refuse what is not a number from 0 to 1 for each of three channels.
+
+    Args:
+        name: of the setting, for the message.
+        values: the numbers.
+        given: what came, for the message.
+
+    Raises:
+        InputError: they are others.
+    """
+    if len(values) != 3 or not all(0 <= value <= 1 for value in values):
+        raise InputError(f"{name} must be three numbers from 0 to 1 (pixels are scaled to [0, 1]), got {given!r}")
 
 
 def check_quality(value: object, most: int, expected: str) -> int:

@@ -27,6 +27,7 @@ class Option:
         name: of the option, where it is not the field's.
         shown: what the help gives as the default, where it is not the field's.
         multiple: whether it may be given several times.
+        commas: whether its value is a list with commas; then a list in a configuration file means the same.
         complete: what a shell offers for its values, a function of `robustbench_bi.commands.completion`.
     """
 
@@ -38,6 +39,7 @@ class Option:
     name: str | None = None
     shown: str | None = None
     multiple: bool = False
+    commas: bool = False
     complete: str = ""
 
 
@@ -50,7 +52,8 @@ class Declaration:
             "request" says what to do and is not part of a run.
         compared: where two runs differ in it, a comparison is refused ("must agree"), says so ("noted"), or has nothing
             to say, because it is what is compared ("own"). "normalisation" is noted by the gate alone.
-        words: what messages call it, where it must agree.
+        words: what messages say of a run that has a value, with {} for the value, where it must agree: "with seed {}".
+        without: the same of a run that has none.
         across: whether a user may ask to compare across it: other pictures, but of the same images.
         of_made_pictures: whether published files do not depend on it.
         added: whether it is younger than the first runs. Then its default enters neither fingerprint nor comparison,
@@ -61,10 +64,20 @@ class Declaration:
     role: Literal["identity", "recorded", "request"]
     compared: Compared = "own"
     words: str = ""
+    without: str = ""
     across: bool = False
     of_made_pictures: bool = False
     added: bool = False
     option: Option | None = None
+
+    def said_of(self, value: Any) -> str:
+        """What messages say of a run with this value.
+
+        Example:
+            >>> Declaration("identity", words="with JPEG quality {}", without="without JPEG").said_of(85)
+            'with JPEG quality 85'
+        """
+        return self.without if value is None and self.without else self.words.format(value)
 
 
 def identity(

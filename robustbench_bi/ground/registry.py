@@ -107,14 +107,24 @@ def unknown_name(kind: str, name: str, known: Collection[str]) -> UnknownNameErr
     return UnknownNameError(f"unknown {kind} {name!r}. {nearest(name, known)}")
 
 
-def nearest(name: str, known: Collection[str]) -> str:
-    """The advice after an unknown name: the nearest known one, or else the known ones, at most thirty of them."""
+def closest(name: str, known: Collection[str]) -> str | None:
+    """The known name that a mistyped one is most like; None where none is.
+
+    Example:
+        >>> closest("foog", ["fog", "frost"]), closest("elephant", ["fog", "frost"])
+        ('fog', None)
+    """
     import difflib
 
+    return next(iter(difflib.get_close_matches(str(name), known, n=1)), None)
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """The advice after an unknown name: the nearest known one, or else the known ones, at most thirty of them."""
     if not known:
         return "There are none."
-    close = difflib.get_close_matches(str(name), known, n=1)
-    if close:
-        return f"Did you mean {close[0]!r}?"
+    close = closest(name, known)
+    if close is not None:
+        return f"Did you mean {close!r}?"
     more = f", … ({len(known):,} in all)" if len(known) > LISTED else ""
     return f"Known: {', '.join(list(known)[:LISTED])}{more}."

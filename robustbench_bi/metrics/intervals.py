@@ -7,6 +7,7 @@ images of a per-image score, where an image's score is a weighted sum over its c
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,12 +56,14 @@ class Grid:
         labels: (n,), what two runs on the same images must agree in: of classification, the label of each.
         cells: the C cells, in the order of the records.
         rows: int64 (n, C), row numbers of the records; (n, 0) where an image may have any number of them.
+        more: what the task keeps beside these, such as its records matched to the truth.
     """
 
     image_ids: NDArray[np.int64]
     labels: NDArray[np.integer]
     cells: tuple[Cell, ...]
     rows: NDArray[np.int64]
+    more: Any = None
 
 
 def grid_of(image_ids: NDArray[np.int64], labels: NDArray[np.integer], cells: tuple[Cell, ...]) -> Grid:

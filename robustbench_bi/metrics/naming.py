@@ -52,7 +52,7 @@ def mce_name(
 
     Args:
         config: a run's configuration: class_set, n, input_size, resize_size, interpolation, table, jpeg,
-            corruptions, severities, generator.
+            corruptions, severities, generator; and, where it has them, corrupt_size, no_resize, channels, answers.
         cells: the cells that there are, where they are not corruptions × severities.
         applies: whether AlexNet's errors can say something of the source of the images.
         part_of_imagenet: which part of ImageNet's classes the source holds, in words; None for all.
@@ -82,18 +82,62 @@ def mce_name(
         reasons.append(part_of_imagenet)
     if config["n"] != PUBLISHED_IMAGES:
         reasons.append(f"n={config['n']:,}")
-    return qualify(reasons + _pixel_reasons(config))
+    return qualify(reasons + _answer_reasons(config) + _pixel_reasons(config))
+
+
+def _answer_reasons(config: Mapping[str, Any]) -> list[str]:
+    """What makes the answers that count other than the published ones."""
+    answers = config.get("answers") or {}
+    reasons = [f"{answers['competing']} of 1,000 classes compete"] if "competing" in answers else []
+    return [*reasons, "several labels an image"] if "accepted" in answers else reasons
+
+
+_EVERY_CELL = {(name, severity): 1.0 for name in benchmark_corruptions() for severity in (MEAN, *SEVERITIES)}
+
+
+def mean_performance_name(cells: Iterable[Cell], further: Sequence[str] = ()) -> str:
+    """What the mean performance of a detector over these cells may be called: "mPC" for 15 × 5 alone.
+
+    Args:
+        cells: that there are.
+        further: other reasons why it does not compare with published ones.
+
+    Example:
+        >>> mean_performance_name([("fog", 3)])
+        'mPC* (over 1 of 15 corruptions, 1 of their 5 cells)'
+    """
+    reasons = [*coverage(cells, _EVERY_CELL), *further]
+    return f"mPC* ({', '.join(reasons)})" if reasons else "mPC"
+
+
+def mpc_name(config: Mapping[str, Any], cells: Iterable[Cell]) -> str:
+    """The name under which a run's mean performance under corruption may be printed (Michaelis et al. 2019).
+
+    Plain "mPC" needs the 15 corruptions at five severities, made at native size with the constants of the package
+    imagecorruptions, and not stored as JPEG again. The data may be any: it is the data's mPC.
+    """
+    further = []
+    if config["table"] != "imagecorruptions" and config["generator"] != "imagecorruptions":
+        further.append(f"table {config['table']}")
+    if config["jpeg"] is not None:
+        further.append(f"JPEG {config['jpeg']}")
+    return mean_performance_name(cells, further)
 
 
 def _pixel_reasons(config: Mapping[str, Any]) -> list[str]:
     """What makes the corrupted pixels other than the published ones."""
-    reasons = []
-    if config["input_size"] != 224:
-        reasons.append(f"{config['input_size']} px")
+    fitted = config.get("corrupt_size")
+    side = fitted or config["input_size"]
+    reasons = [f"{side} px"] if side != 224 else []
+    reasons += [f"{side} px fitted to {config['input_size']} px"] if fitted and not reasons else []
+    reasons += ["grey"] if config.get("channels") == 1 else []
     if config["generator"] == "files":
         return reasons
-    if config["input_size"] == 224 and (config["resize_size"], config["interpolation"]) != (256, "bilinear"):
-        reasons.append(f"resize {config['resize_size']} {config['interpolation']}")
+    cut = (config["resize_size"], config["interpolation"] if fitted is None else "bilinear")
+    if config.get("no_resize"):
+        reasons.append("not resized")
+    elif side == 224 and cut != (256, "bilinear"):
+        reasons.append(f"resize {cut[0]} {cut[1]}")
     if config["table"] != "imagenet-c":
         reasons.append(f"table {config['table']}")
     if config["jpeg"] != 85:

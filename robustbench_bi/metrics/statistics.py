@@ -199,6 +199,42 @@ def joined(parts: Sequence[Statistic]) -> Statistic:
     return Joined(tuple(parts))
 
 
+@dataclass(frozen=True, eq=False)
+class SharesOfFirst:
+    """Each number but the first of another statistic as a percentage of the first; NaN where that is not positive.
+
+    Example:
+        >>> SharesOfFirst(ImageMeans(np.array([[40.0, 20.0, 10.0]]))).value().tolist()
+        [50.0, 25.0]
+    """
+
+    of: Statistic
+
+    @property
+    def n(self) -> int:
+        """The images."""
+        return self.of.n
+
+    def value(self) -> Floats:
+        """The shares (S − 1,)."""
+        shares: Floats = _shares(self.of.value()[None])[0]
+        return shares
+
+    def resampled(self, weights: Floats) -> Floats:
+        """The shares (R, S − 1)."""
+        return _shares(self.of.resampled(weights))
+
+    def minus(self, other: Statistic) -> Statistic:
+        """The difference of the shares."""
+        return Difference(self, other)
+
+
+def _shares(numbers: Floats) -> Floats:
+    first: Floats = np.where(numbers[:, :1] > 0, numbers[:, :1], np.nan)
+    shares: Floats = 100.0 * numbers[:, 1:] / first
+    return shares
+
+
 def changes_from_first(statistic: Statistic) -> Statistic:
     """How far each number but the first lies above the first, paired by image.
 

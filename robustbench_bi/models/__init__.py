@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from robustbench_bi.errors import InputError
+from robustbench_bi.errors import InputError, UnknownNameError, WeightsError
 from robustbench_bi.ground.checks import is_integer, is_number
 from robustbench_bi.ground.exports import exported
-from robustbench_bi.ground.registry import Table, nearest, unknown_name
+from robustbench_bi.ground.registry import Table, closest, nearest, unknown_name
 from robustbench_bi.models.sources import MODEL_SOURCES as MODEL_SOURCES
+from robustbench_bi.models.sources import ModelSource as ModelSource
 from robustbench_bi.models.sources import split_name
 from robustbench_bi.models.variants import VARIANTS as VARIANTS
 from robustbench_bi.models.variants import resolve as resolve
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     from robustbench_bi.models.inference import choose_device, logits_of
     from robustbench_bi.models.inference import score as score_logits
     from robustbench_bi.models.profile import profile as profile_model
-    from robustbench_bi.models.sources import ModelSource
     from robustbench_bi.models.variants import Variant
     from robustbench_bi.models.weights import Checkpoint, load_weights, read_checkpoint, save_checkpoint, weights_hash
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
+"""Of files of weights; what ends otherwise may be a file too, or a name of published ones."""
 
 COMMON_OPTIONS: Mapping[str, Any] = {"width": 1.0, "stem": "imagenet", "input_size": 224}
 """`width` and `stem` are explained in `models/resnet.py`; `input_size` is the side of the images it is meant for."""
@@ -231,12 +234,10 @@ def create_model(
     from robustbench_bi.models.weights import classes_of, load_weights, read_checkpoint
 
     name, options = resolve(name, options)
-    if (elsewhere := split_name(name)) is not None:
+    if (elsewhere := find_model(name)) is not None:
         source, name_there = elsewhere
         network: nn.Module = MODEL_SOURCES.load(source.name)(name_there, num_classes, weights, options)
         return network
-    if name not in MODELS:
-        raise unknown_name("model", name, [*MODELS.names, *ALIASES, *VARIANTS.names])
     row = MODELS[name]
     checkpoint = None
     if weights is not None and weights != "none":
@@ -255,6 +256,52 @@ def create_model(
     if checkpoint is not None:
         load_weights(model, checkpoint)
     return model
+
+
+def find_model(name: str) -> tuple[ModelSource, str] | None:
+    """The source of a model, and its name there; None for one of ours. Nothing large is imported.
+
+    Raises:
+        UnknownNameError: it is none of ours; the advice is the same name in another library, or else the nearest.
+
+    Example:
+        >>> find_model("binet50_dc_ca_sakg7"), find_model("timm:resnet18")[1]
+        (None, 'resnet18')
+        >>> find_model("shufflenet_v2_x0_5")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        robustbench_bi.errors.UnknownNameError: unknown model 'shufflenet_v2_x0_5'. Did you mean 'torchvision:shuff...?
+    """
+    resolved, _ = resolve(name, {})
+    found = split_name(resolved)
+    if found is None and resolved not in MODELS:
+        from robustbench_bi.models.sources.library_names import listed_elsewhere
+
+        own = [*MODELS.names, *ALIASES, *VARIANTS.names]
+        elsewhere = listed_elsewhere(name) or (listed_elsewhere(name, near=True) if closest(name, own) is None else [])
+        if elsewhere:
+            known = " or ".join(map(repr, elsewhere))
+            raise UnknownNameError(f"unknown model {name!r}. Did you mean {known}?")
+        raise unknown_name("model", name, own)
+    return found
+
+
+def check_weights_file(weights: str) -> None:
+    """Refuse what ends as a file of weights does, and is not there.
+
+    Raises:
+        WeightsError: it is not.
+
+    Example:
+        >>> check_weights_file("absent.pth")
+        Traceback (most recent call last):
+        ...
+        robustbench_bi.errors.WeightsError: there is no weights file absent.pth
+    """
+    from pathlib import Path
+
+    if weights.endswith(WEIGHTS_SUFFIXES) and not Path(weights).is_file():
+        raise WeightsError(f"there is no weights file {weights}")
 
 
 def attach(model: nn.Module, preprocessing: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
@@ -328,7 +375,6 @@ def _is_count(value: object, least: int = 1) -> bool:
 
 _HOMES = {
     "Checkpoint": "robustbench_bi.models.weights",
-    "ModelSource": "robustbench_bi.models.sources",
     "Variant": "robustbench_bi.models.variants",
     "choose_device": "robustbench_bi.models.inference",
     "load_weights": "robustbench_bi.models.weights",

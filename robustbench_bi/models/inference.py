@@ -169,32 +169,50 @@ def checked_logits(logits: object, images: Tensor, name: str, num_classes: int) 
     return logits.float()
 
 
-def score(logits: Tensor, labels: Tensor) -> dict[str, NDArray[Any]]:
+def score(
+    logits: Tensor, labels: Tensor, accepted: Tensor | None = None, competing: Tensor | None = None
+) -> dict[str, NDArray[Any]]:
     """The record columns of a batch, from label to loss; see `records`.
 
     A tie counts against the class of the higher number, as in argmax, so that rank 0 is exactly a right prediction.
+    Where several classes count for an image, its rank is that of the best of them, and its loss that of all of them
+    together. Classes that do not compete are left out before the softmax.
 
     Args:
         logits: float (B, K), finite.
         labels: integers (B,), from 0 to K - 1.
+        accepted: integers (B, k), the classes that count, -1 where there are fewer; None: the labels.
+        competing: integers, the classes that compete; None: all.
 
     Example:
         >>> columns = score(torch.tensor([[2.0, 1.0, 1.0]]), torch.tensor([2]))
         >>> columns["prediction"].item(), columns["rank"].item()
         (0, 2)
+        >>> score(torch.tensor([[2.0, 1.0, 1.5]]), torch.tensor([2]), competing=torch.tensor([1, 2]))["rank"].item()
+        0
+        >>> score(torch.tensor([[2.0, 1.0, 1.5]]), torch.tensor([2]), accepted=torch.tensor([[2, 0]]))["rank"].item()
+        0
     """
     labels = labels.long()
-    own = logits.gather(1, labels[:, None])
+    accepted = labels[:, None] if accepted is None else accepted.long()
+    if competing is not None:
+        kept = torch.full_like(logits, -torch.inf)
+        logits = kept.index_copy(1, competing.long(), logits[:, competing.long()])
+    none = accepted < 0
+    of_accepted = logits.gather(1, accepted.clamp(min=0)).masked_fill(none, -torch.inf)
+    best = of_accepted.max(dim=1, keepdim=True).values
+    lowest = accepted.masked_fill(none | (of_accepted < best), logits.shape[1]).min(dim=1, keepdim=True).values
     number = torch.arange(logits.shape[1], device=logits.device)
-    ahead = (logits > own) | ((logits == own) & (number < labels[:, None]))
+    ahead = (logits > best) | ((logits == best) & (number < lowest))
     log_probabilities = torch.log_softmax(logits, dim=1)
     confidence, _ = log_probabilities.max(dim=1)
+    of_accepted = log_probabilities.gather(1, accepted.clamp(min=0)).masked_fill(none, -torch.inf)
     columns = {
         "label": labels,
         "prediction": logits.argmax(dim=1),
         "rank": ahead.sum(dim=1),
         "confidence": confidence.exp(),
-        "loss": -log_probabilities.gather(1, labels[:, None])[:, 0],
+        "loss": -of_accepted.logsumexp(dim=1),
     }
     return {name: column.cpu().numpy() for name, column in columns.items()}
 

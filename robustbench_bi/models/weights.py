@@ -25,10 +25,10 @@ from torch import Tensor, nn
 
 from robustbench_bi.errors import WeightsError
 from robustbench_bi.ground.atomic import replacing
+from robustbench_bi.models import WEIGHTS_SUFFIXES
 
 DEMO_FOLDER = Path(__file__).with_name("demo_weights")
 LIBRARIES = ("torch", "torchvision", "timm", "robustbench_bi")
-SUFFIXES = (".safetensors", ".pth", ".pt")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema", "model_ema")
 """Entries under which training scripts keep the state dict; of several, the first in this order is taken."""
 
@@ -71,7 +71,7 @@ def demo_path(name: str) -> Path:
 
 def is_file(weights: str | Path) -> bool:
     """Whether this names a file rather than published weights."""
-    return isinstance(weights, Path) or weights.endswith(SUFFIXES) or Path(weights).is_file()
+    return isinstance(weights, Path) or weights.endswith(WEIGHTS_SUFFIXES) or Path(weights).is_file()
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

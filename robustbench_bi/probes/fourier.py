@@ -27,6 +27,7 @@ from robustbench_bi.models.inference import finite_logits
 from robustbench_bi.probes.frequencies import add_frequency, default_norm, frequencies
 from robustbench_bi.probes.subjects import Subject, left_out, open_subjects, unchanged
 from robustbench_bi.runs.identity import BLOCK_SIZE
+from robustbench_bi.tasks.classification import scored
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -179,7 +180,8 @@ class _Probe:
                 batch = add_frequency(batch, ids, vertical, horizontal, norm=norm, seed=config.seed)
             place = f"at frequency ({vertical}, {horizontal})"
             logits = finite_logits(subject, batch, place)
-            parts.append(logits.argmax(dim=1).cpu().numpy() != self.dataset.labels[chosen])
+            columns = scored(subject, logits, self.dataset.image_ids[chosen], self.dataset.labels[chosen])
+            parts.append(columns["rank"] > 0)
         return np.concatenate(parts)
 
     def frame(self) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from robustbench_bi.corruptions import resolve_suite
 from robustbench_bi.corruptions.apply import check_severity
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.data.pictures import open_pictures
+from robustbench_bi.data.preprocess import Cut
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import CLEAN, Cell, Progress
 from robustbench_bi.ground.checks import check_integer
@@ -188,7 +189,7 @@ class _Probe:
 
     def _passes(self, dataset: Dataset, rows: NDArray[np.int64]) -> Iterator[tuple[int, Maps, Maps]]:
         """For each subject, its pictures in every cell and its reduced maps of them; those cut alike share pixels."""
-        made: dict[tuple[int, int, str], Maps] = {}
+        made: dict[Cut, Maps] = {}
         for number, (subject, layer) in enumerate(zip(self.subjects, self.layers, strict=True)):
             if subject.preprocessing.cut not in made:
                 made[subject.preprocessing.cut] = _pictures(dataset, rows, subject)

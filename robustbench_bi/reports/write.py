@@ -1,5 +1,6 @@
 """Files of reports: CSV, Markdown and figures; each appears whole or not at all."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -76,6 +77,11 @@ def as_json(value: Any) -> Any:
     if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
         return None
     return value
+
+
+def dumped(value: Any) -> str:
+    """A value as JSON text; what JSON does not know becomes text."""
+    return json.dumps(as_json(value), indent=1, ensure_ascii=False, allow_nan=False, default=str)
 
 
 def write_figure(figure: Figure, path: Path) -> tuple[Path, Path]:

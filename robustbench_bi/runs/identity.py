@@ -16,12 +16,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.ground.cells import CLEAN, Cell
 from robustbench_bi.ground.declared import Declaration, declaration_of, identity, recorded
 from robustbench_bi.runs.settings import Settings
+
+if TYPE_CHECKING:
+    from robustbench_bi.data.preprocess import Preprocessing
 
 BLOCK_SIZE = 2048
 RECORD_SCHEMA = 1
@@ -40,13 +43,37 @@ class OfTheImages:
         n: images a cell.
         num_classes: classes of the data.
         class_set: "imagenet-1k" where these are ImageNet's 1000, else "other".
+        class_space: "restricted" where only the classes of the set compete, "full" where all do; None where that is no
+            question.
+        answers: which classes compete and count, where it is not the label among all: `Answers.described`.
+        border: pixels that are cut off on each side of a picture before anything else.
+        clean_hash: of the clean images that were paired with stored ones.
+        left_out: why images were left out -> how many.
+        truth_hash: SHA-256 of the objects in them, where the task is detection.
+        objects, object_classes: how many they are, and of how many classes.
     """
 
     data: str = identity()
-    listing_hash: str = identity(compared="must agree", words="the list of images")
+    listing_hash: str = identity(compared="must agree", words="on other images")
     n: int = identity()
-    num_classes: int = identity(compared="must agree", words="the number of classes")
+    num_classes: int = identity(compared="must agree", words="with {} classes")
     class_set: str = identity()
+    class_space: str | None = identity(
+        default=None,
+        compared="must agree",
+        words="with the {} class space",
+        without="with the class space of the data",
+        added=True,
+    )
+    answers: dict[str, Any] | None = identity(
+        default=None, compared="must agree", words="with other competing or accepted classes", added=True
+    )
+    border: int = identity(default=0, compared="must agree", words="with {} pixels of border cut off", added=True)
+    clean_hash: str = identity(default="", compared="noted", added=True)
+    left_out: dict[str, int] | None = identity(default=None, compared="noted", added=True)
+    truth_hash: str = identity(default="", compared="must agree", words="with other annotations", added=True)
+    objects: int = identity(default=0, compared="must agree", words="with {} objects", added=True)
+    object_classes: int = identity(default=0, compared="must agree", words="with objects of {} classes", added=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +90,7 @@ class EvalConfig(Settings, OfTheImages):
         name: the model as the user typed it.
         source: the data source as the user typed it.
         data_request: the source with its options, as `DataRequest.as_json` writes it.
+        requested: the options that were given, by their long names; `eval --config` reads them again.
         started_in: the folder that relative paths were typed in.
         layout: of the record files, see `LAYOUT`.
         broken: images left out because they cannot be decoded, as {image_id, path, reason}.
@@ -80,6 +108,7 @@ class EvalConfig(Settings, OfTheImages):
     name: str = recorded(default="")
     source: str = recorded(default="")
     data_request: Mapping[str, Any] = recorded(default_factory=dict)
+    requested: Mapping[str, Any] = recorded(default_factory=dict)
     started_in: str = recorded(default="")
     layout: int = recorded(default=LAYOUT)
     broken: tuple[dict[str, Any], ...] = recorded(default=())
@@ -132,6 +161,21 @@ class EvalConfig(Settings, OfTheImages):
 def pixels_of(config: Mapping[str, Any]) -> Pixels:
     """How the corrupted pixels of a run were made, from its configuration."""
     return Pixels(config["table"], config["jpeg"], config["generator"], config["seed"])
+
+
+def cut_of(config: Mapping[str, Any]) -> Preprocessing:
+    """How the images of a run were cut before they were corrupted.
+
+    Example:
+        >>> cut_of({"input_size": 384, "resize_size": 256, "interpolation": "bicubic", "corrupt_size": 224}).cut
+        (224, 256, 'bilinear')
+    """
+    from robustbench_bi.data.preprocess import Preprocessing
+
+    side, fitted = config["input_size"], config.get("corrupt_size")
+    interpolation = config["interpolation"] if fitted is None else "bilinear"
+    no_resize = bool(config.get("no_resize"))
+    return Preprocessing(fitted or side, config["resize_size"], interpolation, no_resize=no_resize)
 
 
 @cache

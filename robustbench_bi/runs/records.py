@@ -78,7 +78,13 @@ def _table(columns: Mapping[str, NDArray[np.generic]], types: Mapping[str, str])
 
     if set(columns) != set(types):
         raise InputError(f"records must have the columns {', '.join(types)}, got {', '.join(columns)}")
-    return pa.table({name: columns[name].astype(dtype) for name, dtype in types.items()})
+    # As text straight from objects: NumPy would give each the length of the longest.
+    return pa.table(
+        {
+            name: pa.array(columns[name], pa.string()) if dtype == "str" else columns[name].astype(dtype)
+            for name, dtype in types.items()
+        }
+    )
 
 
 def _write(path: Path, table: pa.Table) -> None:

@@ -1,6 +1,7 @@
 """A run: the folder that an evaluation fills.
 
-It holds `run.json`, the configuration; `images.parquet`, one row an image; and `records/`, one file a cell-block.
+It holds `run.json`, the configuration; `images.parquet`, one row an image; `truth.parquet`, one row an object, where
+the task is detection; and `records/`, one file a cell-block.
 Everything a report needs is derived from these, without torch and without images.
 """
 
@@ -18,6 +19,7 @@ from robustbench_bi.ground.cells import Cell
 from robustbench_bi.runs.identity import RECORD_SCHEMA
 from robustbench_bi.runs.images import read_images
 from robustbench_bi.runs.records import cell_file, has_images, is_whole, read_cell, write_cell, write_first_layout
+from robustbench_bi.runs.truth import read_truth
 from robustbench_bi.tasks import Task, task_of
 
 if TYPE_CHECKING:
@@ -114,6 +116,19 @@ class Run:
         labelled = self.records().drop_duplicates("image_id")[["image_id", "label"]]
         return labelled.sort_values("image_id", ignore_index=True)
 
+    def truth(self) -> pd.DataFrame:
+        """The objects in the images of a run whose task is detection.
+
+        Returns:
+            A frame with image_id, category (the class number), name (its name), x, y, width and height (of the box in
+            pixels), area (pixels), crowd (whether it is a group that need not be found) and mask (run lengths in COCO's
+            text form, empty where there is none).
+
+        Raises:
+            DataError: truth.parquet is not there, or damaged.
+        """
+        return read_truth(self.directory)
+
     def records(self, names: bool = False) -> pd.DataFrame:
         """Every record of the run.
 
@@ -123,7 +138,8 @@ class Run:
         Returns:
             A frame with `corruption` (categorical), `severity` and the columns of the task. For classification one row
             an image and cell: `rank` counts the classes scored above the label, `confidence` is the softmax of the
-            prediction, `loss` the cross-entropy in nats.
+            prediction, `loss` the cross-entropy in nats. For detection one row a detection: `category` is the class
+            number, `x1` to `y2` the box in pixels, `mask` the run lengths.
 
         Raises:
             RunMismatchError: the run is not finished.
@@ -200,12 +216,14 @@ class Run:
 
         Returns:
             A frame with corruption, severity, n (images) and the task's numbers: for classification top1 and top5
-            (percent) and loss (mean, nats).
+            (percent) and loss (mean, nats); for detection AP, AP50, AP75, APs, APm, APl and AR (percent), and the same
+            of masks with `mask_` in front, NaN where undefined.
 
         Raises:
             RunMismatchError: the run is not finished.
         """
-        cells: pd.DataFrame = self.task.load("cells")(self.records(), self.images(), self.cell_names)
+        truth = (self.truth,) if self.task.keeps_truth else ()
+        cells: pd.DataFrame = self.task.load("cells")(self.records(), self.images(), self.cell_names, *truth)
         return cells
 
 

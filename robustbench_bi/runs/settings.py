@@ -29,70 +29,110 @@ class Settings:
         seed: keys every random draw, together with corruption, severity and image id.
         input_size, resize_size: pixels; interpolation, mean, std: as in `Preprocessing`. None: as the network says.
         precision: of the forward pass: "fp32", "bf16" or "fp16".
+        fit: corruptions are made, or were stored, at the side of the data, and then resized to the network's.
+        corrupt_size: for clean pictures of any size, the side at which that happens. In a run, the side of either.
+        no_resize: clean files are cropped at most. None in a run where that is no question, and in older runs,
+            where files of the network's side were taken as they are and all others resized.
+        channels: 1 where the network sees grey pictures. None: as the network says; in a run, three.
         task: a row of `robustbench_bi.tasks.TASKS`.
+        score_threshold, max_detections: of a detector: the least score that it gives, and how many a picture.
+        min_size, max_size: to which a detector enlarges or shrinks a picture's sides, pixels.
         device, batch_size, workers: as chosen.
     """
 
-    severities: tuple[int, ...] = identity(default=SEVERITIES, option=Option('Such as "1-5" or "1,3,5".', shown="1-5"))
+    severities: tuple[int, ...] = identity(
+        default=SEVERITIES, option=Option('Such as "1-5" or "1,3,5".', shown="1-5", commas=True)
+    )
     table: str = identity(
         default="auto",
         compared="must agree",
-        words="the table of constants",
+        words="with the constants of {}",
         across=True,
         of_made_pictures=True,
-        option=Option("Table of severity constants; auto: by image side.", complete="tables"),
+        option=Option("Severity constants, see `list tables`; auto chooses by image size.", complete="tables"),
     )
     jpeg: int | str | None = identity(
         default="auto",
         compared="must agree",
-        words="the JPEG quality",
+        words="with JPEG quality {}",
+        without="without JPEG",
         across=True,
-        option=Option("JPEG quality after a corruption, none, or auto."),
+        option=Option("Quality of the JPEG round trip after each corruption, none, or auto."),
     )
     generator: str = identity(
         default="bivo-robust",
         compared="must agree",
-        words="the generator of the corruptions",
+        words="with the corruptions of {}",
         across=True,
-        option=Option("Who makes the corrupted pixels; the other package serves comparison.", choices=GENERATORS[:2]),
+        option=Option("Corruption implementation; imagecorruptions is for comparison.", choices=GENERATORS[:2]),
     )
     pixel_version: int = identity(
         default=PIXEL_VERSION,
         compared="must agree",
-        words="the version of the corruptions",
+        words="with version {} of the corruptions",
         of_made_pictures=True,
     )
     seed: int = identity(
         default=0,
         compared="must agree",
-        words="the seed",
+        words="with seed {}",
         across=True,
         of_made_pictures=True,
-        option=Option("Keys every random draw.", "integer", least=0),
+        option=Option("Random seed.", "integer", least=0),
     )
     input_size: int | None = identity(
-        default=None, compared="noted", option=Option("Overrides the model's.", "integer", "PIXELS")
+        default=None, compared="noted", option=Option("Override the model's input size.", "integer", "PIXELS")
     )
     resize_size: int | None = identity(
         default=None,
         compared="noted",
-        option=Option("Overrides the model's: short side before the crop.", "integer", "PIXELS"),
+        option=Option("Override the model's short side before the crop.", "integer", "PIXELS"),
     )
     interpolation: str | None = identity(
-        default=None, compared="noted", option=Option("Overrides the model's: bilinear, bicubic, …")
+        default=None, compared="noted", option=Option("Override the model's interpolation: bilinear, bicubic, …")
     )
     precision: str = identity(default="fp32", compared="noted", option=Option(choices=PRECISIONS))
     mean: tuple[float, ...] | None = identity(
         default=None,
         compared="normalisation",
-        option=Option("Overrides the model's, such as 0.5,0.5,0.5.", "numbers"),
+        option=Option("Override the model's channel means, such as 0.5,0.5,0.5.", "numbers", commas=True),
     )
     std: tuple[float, ...] | None = identity(
-        default=None, compared="normalisation", option=Option("Overrides the model's.", "numbers")
+        default=None,
+        compared="normalisation",
+        option=Option("Override the model's channel standard deviations.", "numbers", commas=True),
     )
-    task: str = identity(default=DEFAULT, compared="must agree", words="the task", added=True)
+    task: str = identity(default=DEFAULT, compared="must agree", words="for {}", added=True)
+    fit: bool = identity(
+        default=False,
+        compared="noted",
+        added=True,
+        option=Option("Resize what was corrupted or stored at the data's own side to the network's.", "flag"),
+    )
+    corrupt_size: int | None = identity(
+        default=None,
+        compared="noted",
+        added=True,
+        option=Option("Corrupt clean pictures at this side, then resize to the network's.", "integer", "PIXELS"),
+    )
+    no_resize: bool | None = identity(
+        default=None,
+        compared="noted",
+        added=True,
+        option=Option("Crop clean pictures at most, as stored corrupted files.", "flag"),
+    )
+    channels: int | None = identity(
+        default=None,
+        compared="noted",
+        added=True,
+        option=Option("1 for grey pictures, made so after the corruption.  [default: the network's]", "integer", "1|3"),
+    )
+    score_threshold: float | None = identity(default=None, compared="noted", added=True)
+    max_detections: int | None = identity(default=None, compared="noted", added=True)
+    min_size: int | None = identity(default=None, compared="noted", added=True)
+    max_size: int | None = identity(default=None, compared="noted", added=True)
     device: str = recorded(default="auto", option=Option("auto, cpu, cuda, cuda:1, …"))
     batch_size: int = recorded(default=64, option=Option("", "integer", "N", least=1))
     workers: int | None = recorded(
-        default=None, option=Option("Decoding threads.  [default: one a core, up to 8]", "integer", "N", least=0)
+        default=None, option=Option("Decoding threads.  [default: one per core, up to 8]", "integer", "N", least=0)
     )

@@ -19,6 +19,9 @@ row, and its functions in `metrics`; `robustbench_bi.tasks.classification` is an
   sum over the grid's cells; `weights` is (C, S). The intervals come from it.
 - `cells(records, images, names)` → the frame of `Run.cells()`: a row a cell with corruption, severity, n (images) and a
   column for each measure, or for what else is wanted of a cell. `images` is `Run.images()`, `names` the run's cells.
+- `KEEPS_TRUTH`, where it is true: a run has a `truth.parquet`, and `arrange` and `cells` take the function `Run.truth`
+  as a last argument.
+- `remarks(records)`, where there is one: sentences on the records that a summary must not leave out.
 - `keep(records, grid)` → `Kept`: what a baseline of the gate keeps of a run, enough to compute the primary number again
   from any weighting of the images.
 - `pack(kept)` → what is written of it in the baseline's file, as JSON: fields of the whole, and fields of each cell.
@@ -40,6 +43,7 @@ from robustbench_bi.ground.registry import Table
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
     from robustbench_bi.metrics.statistics import Floats, Statistic
@@ -133,6 +137,16 @@ class Task:
         """The number that comparisons, the gate and figures are about."""
         return self.measures[0]
 
+    @property
+    def keeps_truth(self) -> bool:
+        """Whether its runs keep the truth once, in a file of its own."""
+        return bool(getattr(importlib.import_module(self.code), "KEEPS_TRUTH", False))
+
+    def remarks(self, records: pd.DataFrame) -> list[str]:
+        """Sentences on the records of a run that its summary must not leave out."""
+        found = getattr(importlib.import_module(self.code), "remarks", None)
+        return [] if found is None else list(found(records))
+
     def has(self, extra: str) -> bool:
         """Whether a report of this task has a part that not every task has.
 
@@ -140,7 +154,8 @@ class Task:
             extra: "corruption_error", for mCE and all that is relative to AlexNet's top-1 errors: the module has
                 `error(records, grid, weights)`, the error's statistic; "reliability", for accuracy by confidence: the
                 records have `confidence` and `rank`, one row an image; "answers", for each network's answer beside an
-                example picture: they have `label` and `prediction` too.
+                example picture: they have `label` and `prediction` too; "mean_performance", for the primary number's
+                mean over corruptions as a share of its clean value, the mPC and rPC of detectors.
         """
         return extra in self.load("EXTRAS")
 
@@ -152,7 +167,12 @@ TASKS = Table(
             "classification",
             "robustbench_bi.tasks.classification",
             "one label an image; a network scores every class",
-        )
+        ),
+        Task(
+            "detection",
+            "robustbench_bi.tasks.detection",
+            "any number of objects in a picture; a network gives boxes, and perhaps masks",
+        ),
     ],
 )
 

@@ -79,7 +79,7 @@ def ask(
     """Ask a network about a batch.
 
     Args:
-        asked: the network.
+        asked: the network; where it has `answers`, these say which classes compete and count.
         images: uint8 (B, 3, H, W), on its device.
         image_ids: int64 (B,).
         labels: int32 (B,).
@@ -91,12 +91,23 @@ def ask(
     Raises:
         ModelOutputError: logits of a wrong shape, or not finite.
     """
-    import torch
-
-    from robustbench_bi.models.inference import finite_logits, score
+    from robustbench_bi.models.inference import finite_logits
 
     logits = finite_logits(asked, images, place)
-    return {"image_id": image_ids, **score(logits, torch.from_numpy(labels).to(images.device))}
+    return {"image_id": image_ids, **scored(asked, logits, image_ids, labels)}
+
+
+def scored(asked: Asked, logits: Tensor, image_ids: NDArray[np.int64], labels: NDArray[np.int32]) -> dict[str, Any]:
+    """What logits (B, K) say of a batch, by the answers that compete and count."""
+    import torch
+
+    from robustbench_bi.models.inference import score
+
+    answers = getattr(asked, "answers", None)
+    accepted = None if answers is None else answers.accepted_of(image_ids)
+    competing = None if answers is None else answers.competing
+    sets = [None if own is None else torch.from_numpy(own).to(logits.device) for own in (accepted, competing)]
+    return score(logits, torch.from_numpy(labels).to(logits.device), *sets)
 
 
 def arrange(records: pd.DataFrame, images: Callable[[], pd.DataFrame], cells: Sequence[Cell]) -> Grid:

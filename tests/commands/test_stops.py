@@ -18,7 +18,7 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 EVAL = ["eval", "--model", "resnet50", "--suite", "noise", "--severities", "1,5", "--limit", "64", "--quiet"]
 CORRUPT = ["corrupt", "demo", "c", "--suite", "noise", "--limit", "300", "--workers", "2", "--quiet"]
 TRAIN = ["train", "--model", "resnet29", "--option", "width=0.125", "--limit", "640", "--batch-size", "32", "--quiet"]
-STOPPED = "Stopped. Finished {} are kept in {}/; the same command goes on from there."
+STOPPED = "Stopped. Finished {} are kept in {}/; run the same command to resume."
 
 
 def start(arguments, folder, **variables):
@@ -132,7 +132,7 @@ def test_a_follower_is_quiet(tmp_path, monkeypatch, stop):
     assert (follower.exit_code, follower.output) == (code, "")
     first = CliRunner().invoke(cli, command, env={"RANK": "0"})
     assert (first.exit_code, first.stderr) == (
-        code, f"Stopped. What was saved before is kept in {tmp_path}/; the same command goes on from there.\n",
+        code, f"Stopped. Everything saved so far is kept in {tmp_path}/; run the same command to resume.\n",
     )  # fmt: skip
 
 
@@ -141,8 +141,10 @@ def test_a_command_that_keeps_nothing_says_so(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("robustbench_bi.analysis.score.read_cells", stopped)
-    result = CliRunner().invoke(cli, ["score", str(tmp_path / "cells.csv")])
-    assert (result.exit_code, result.stderr) == (130, "Stopped. Nothing is kept; run the same command again.\n")
+    cells = tmp_path / "cells.csv"
+    cells.write_text("corruption,severity,top1\nfog,1,50\n", encoding="utf-8")
+    result = CliRunner().invoke(cli, ["score", str(cells)])
+    assert (result.exit_code, result.stderr) == (130, "Stopped. Nothing was saved; run the same command again.\n")
 
 
 @pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)

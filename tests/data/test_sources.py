@@ -41,7 +41,7 @@ def test_splits_and_class_files_belong_where_the_table_says(name, tmp_path):
         with pytest.raises(InputError, match=f"{name} has no training split"):
             open_data(source, split="training")
     if not row.class_file:
-        with pytest.raises(InputError, match=rf"class folders \(folder and imagenet-c\), not with {name}"):
+        with pytest.raises(InputError, match=rf"class folders \(folder, imagenet-c, .*\), not with {name}"):
             open_data(source, classes=tmp_path / "classes.tsv")
     with pytest.raises(InputError, match="split must be 'evaluation' or 'training', got 'test'"):
         open_data(source, split="test")
@@ -68,12 +68,18 @@ def test_what_a_source_is_stands_in_its_row():
     def names(wanted):
         return [row.name for row in SOURCES if wanted(row)]
 
-    assert names(lambda row: not row.mce_applies) == ["demo", "cifar-10", "cifar-10-c"]
+    cifar = ["cifar-100", "cifar-100-c", "cifar-10.1", "cifar-10.2"]
+    shifts = ["imagenet-v2", "imagenet-a", "imagenet-r", "imagenet-sketch", "objectnet"]
+    tiny = ["tiny-imagenet", "tiny-imagenet-c"]
+    assert names(lambda row: not row.mce_applies) == ["demo", "cifar-10", "cifar-10-c", *shifts, *tiny, *cifar, "coco"]
     assert names(lambda row: row.part_of_imagenet) == ["imagenette"]
-    assert names(lambda row: row.download_folder) == ["cifar-10", "imagenette"]
-    assert names(lambda row: row.arrays) == ["cifar-10", "cifar-10-c"]
-    assert names(lambda row: row.corrupted_as is None) == ["imagenet-c", "cifar-10-c"]
+    assert names(lambda row: row.download_folder) == ["cifar-10", "imagenette", "cifar-100"]
+    assert names(lambda row: row.arrays) == ["cifar-10", "cifar-10-c", *cifar]
+    stored = ["imagenet-c", "cifar-10-c", "tiny-imagenet-c", "cifar-100-c", "coco"]
+    assert names(lambda row: row.corrupted_as is None) == stored
+    assert names(lambda row: row.class_space) == ["imagenet-a", "imagenet-r", "objectnet"]
     assert names(lambda row: row.weights) == names(lambda row: row.preset != "paper") == ["demo"]
+    assert names(lambda row: row.task == "detection") == names(lambda row: row.images_root) == ["coco"]
 
 
 @pytest.mark.parametrize("row", SOURCES, ids=lambda row: row.name)

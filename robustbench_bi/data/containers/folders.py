@@ -29,11 +29,13 @@ def existing_folder(path: str) -> Path:
     return root
 
 
-def list_classes(root: Path) -> dict[str, list[str]]:
+def list_classes(root: Path, folders: list[str] | None = None, within: str = "") -> dict[str, list[str]]:
     """The images in each class folder, both sorted by code point.
 
     Args:
         root: holds one folder for each class, and these hold image files; folders inside class folders are not read.
+        folders: the class folders, where they are not all folders there.
+        within: a folder in each class folder that holds its images.
 
     Returns:
         class folder -> names of its images.
@@ -41,11 +43,11 @@ def list_classes(root: Path) -> dict[str, list[str]]:
     Raises:
         DataError: there are no class folders, or some hold no images.
     """
-    folders = subfolders(root)
+    folders = subfolders(root) if folders is None else folders
     if not folders:
-        found = "images but no class folders" if _images(root) else "neither class folders nor images"
+        found = "images but no class folders" if image_names(root) else "neither class folders nor images"
         raise DataError(f"expected class folders with images in {root}, which holds {found}")
-    listing = {folder: _images(root / folder) for folder in folders}
+    listing = {folder: image_names(root / folder / within) for folder in folders}
     empty = [folder for folder, images in listing.items() if not images]
     if empty:
         first = root / empty[0]
@@ -62,7 +64,8 @@ def subfolders(root: Path) -> list[str]:
     return sorted(entry.name for entry in _entries(root) if entry.is_dir())
 
 
-def _images(folder: Path) -> list[str]:
+def image_names(folder: Path) -> list[str]:
+    """Names of the image files that lie directly in a folder, sorted."""
     entries = _entries(folder)
     return sorted(entry.name for entry in entries if entry.name.lower().endswith(EXTENSIONS) and not entry.is_dir())
 

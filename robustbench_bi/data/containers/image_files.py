@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from robustbench_bi.data.dataset import Broken
-from robustbench_bi.data.preprocess import Preprocessing, fit_image
+from robustbench_bi.data.preprocess import Preprocessing, cut_image
 from robustbench_bi.errors import DataError
+
+if TYPE_CHECKING:
+    from robustbench_bi.data.containers.files import Files
+
+File = str | Path | BytesIO
+"""An image file: its path, or its bytes."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,7 +38,7 @@ def load_image(path: str | Path, preprocessing: Preprocessing) -> NDArray[np.uin
     Args:
         path: a file that PIL reads. Grey, palette, CMYK, transparent and 16-bit images become RGB by PIL's `convert`,
             as in torchvision; an EXIF rotation is not applied, as there.
-        preprocessing: the preprocessing; see `fit_image`.
+        preprocessing: the preprocessing; see `cut_image`.
 
     Returns:
         uint8 (3, S, S), S = `preprocessing.input_size`.
@@ -39,20 +46,24 @@ def load_image(path: str | Path, preprocessing: Preprocessing) -> NDArray[np.uin
     Raises:
         DataError: the file is missing or cannot be decoded.
     """
-    return fit_image(open_rgb(path), preprocessing)
+    return cut_image(open_rgb(path, str(path)), preprocessing)
 
 
-def open_rgb(path: str | Path) -> Image.Image:
+def open_rgb(file: File, name: str) -> Image.Image:
     """Decode a file to a PIL image in RGB.
+
+    Args:
+        file: its path, or its bytes.
+        name: what messages call it.
 
     Raises:
         DataError: the file is missing or cannot be decoded.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             return image.convert("RGB")
     except Exception as error:  # damaged files make PIL's decoders raise almost anything
-        raise DataError(f"cannot read image {path}: {why_unreadable(error)}") from error
+        raise DataError(f"cannot read image {name}: {why_unreadable(error)}") from error
 
 
 def why_unreadable(error: Exception) -> str:
@@ -65,58 +76,72 @@ def why_unreadable(error: Exception) -> str:
 
 
 def decode(
-    paths: Sequence[Path],
+    files: Files,
+    positions: NDArray[np.int64],
     preprocessing: Preprocessing,
     workers: int,
-    load: Callable[[Path, Preprocessing], NDArray[np.uint8]] = load_image,
+    cut: Callable[[Image.Image, Preprocessing, str], NDArray[np.uint8]] = cut_image,
 ) -> NDArray[np.uint8]:
-    """Decode files into one array.
+    """Decode files of a container into one array.
 
     Args:
-        paths: B image files.
+        files: the container.
+        positions: B positions of files in it.
         preprocessing: the side S, resize and interpolation.
         workers: threads; 0 and 1 decode in the calling thread.
-        load: reads one file, uint8 (3, S, S).
+        cut: brings a picture to the side, uint8 (3, S, S); it is given the path too, for messages.
 
     Returns:
         uint8 (B, 3, S, S).
 
     Raises:
-        DataError: the first file that cannot be read.
+        DataError: the first file that cannot be read, or is too small for its rule.
     """
-    images = np.empty((len(paths), 3, preprocessing.input_size, preprocessing.input_size), dtype=np.uint8)
+    images = np.empty((len(positions), 3, preprocessing.input_size, preprocessing.input_size), dtype=np.uint8)
 
-    def fill(row: int) -> None:
-        images[row] = load(paths[row], preprocessing)
+    def fill(row: int, file: File) -> None:
+        path = files.path(positions[row])
+        images[row] = cut(open_rgb(file, path), preprocessing, path)
 
-    in_threads(fill, range(len(paths)), workers)
+    files.visit(positions, fill, workers)
     return images
 
 
-def broken_files(image_ids: NDArray[np.int64], paths_of: Callable[[int], Iterable[Path]], workers: int) -> list[Broken]:
-    """Decode every file of every image and report the first broken one of each image."""
+def broken_files(containers: Sequence[Files], positions: NDArray[np.int64], workers: int) -> list[Broken]:
+    """Decode every file of every image and report the first broken one of each image.
 
-    def check(image_id: int) -> Broken | None:
-        found = ((path, why_broken(path)) for path in paths_of(image_id))
-        return next((Broken(image_id, str(path), why) for path, why in found if why is not None), None)
+    Args:
+        containers: each holds one file of every image, at the same position.
+        positions: of the images, which are their ids.
+        workers: threads that decode.
+    """
+    found: dict[int, Broken] = {}
+    for files in containers:
+        reasons = files.visit(positions, lambda _, file: why_broken(file), workers)
+        for position, reason in zip(positions.tolist(), reasons, strict=True):
+            if reason is not None:
+                found.setdefault(position, Broken(position, files.path(position), reason))
+    return [found[position] for position in positions.tolist() if position in found]
 
-    return [broken for broken in in_threads(check, image_ids.tolist(), workers) if broken is not None]
 
-
-def why_broken(path: Path) -> str | None:
+def why_broken(file: File) -> str | None:
     """The reason why a file cannot be decoded, or None.
 
     A JPEG is decoded at an eighth of its side: that reads all of its data, in about half the time.
     """
     try:
-        if path.stat().st_size == 0:
+        if _size_of(file) == 0:
             return "the file is empty"
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             image.draft(image.mode, (1, 1))
             image.convert("RGB")
     except Exception as error:  # damaged files make PIL's decoders raise almost anything
         return why_unreadable(error)
     return None
+
+
+def _size_of(file: File) -> int:
+    return file.getbuffer().nbytes if isinstance(file, BytesIO) else Path(file).stat().st_size
 
 
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> list[Result]:

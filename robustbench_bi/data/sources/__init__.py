@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from robustbench_bi.ground.registry import Table
 
@@ -27,6 +27,11 @@ class Source:
         corrupted_as: the row that reads corrupted images made from it; None where it holds corrupted ones itself.
         weights: the weights that come with it: a network takes them where none are named. None where there are none.
         preset: the training recipe that is taken where none is named.
+        class_space: where it holds only some of a network's classes: whether these alone compete unless a user says
+            otherwise. None where that is no question.
+        hidden: why report pages do not show its pictures; empty where they may.
+        task: what its labels are for, a row of `robustbench_bi.tasks.TASKS`.
+        images_root: whether its pictures may lie apart from its labels.
     """
 
     name: str
@@ -42,6 +47,23 @@ class Source:
     corrupted_as: str | None = "imagenet-c"
     weights: str | None = None
     preset: str = "paper"
+    task: str = "classification"
+    images_root: bool = False
+    class_space: Literal["restricted", "full"] | None = None
+    hidden: str = ""
+
+
+def _shift(name: str, summary: str, **own: Any) -> Source:
+    """A row of a set that shifts ImageNet's pictures: AlexNet's errors on ImageNet-C say nothing of it."""
+    code = f"robustbench_bi.data.sources.shifts:open_{name.replace('-', '_')}"
+    return Source(name, code, "required", summary, training=False, mce_applies=False, **own)
+
+
+def _cifar(name: str, summary: str, **own: Any) -> Source:
+    """A row of a set of 32×32 pixels in arrays."""
+    code = f"robustbench_bi.data.sources.cifar_sets:open_{name.replace('-', '_').replace('.', '_')}"
+    own = {"path": "required", "training": False, **own}
+    return Source(name, code, summary=summary, mce_applies=False, arrays=True, **own)
 
 
 SOURCES = Table(
@@ -99,6 +121,56 @@ SOURCES = Table(
             "ten ImageNet classes, short side 320, downloaded where PATH does not hold them",
             part_of_imagenet="10 of 1,000 classes",
             download_folder="imagenette2-320",
+        ),
+        _shift("imagenet-v2", "ImageNet-V2: PATH/<class number>/<image>, as published"),
+        _shift("imagenet-a", "ImageNet-A: 200 classes by wnid, which alone compete", class_space="restricted"),
+        _shift("imagenet-r", "ImageNet-R: 200 classes by wnid, which alone compete", class_space="restricted"),
+        _shift("imagenet-sketch", "ImageNet-Sketch: 1,000 classes by wnid"),
+        _shift(
+            "objectnet",
+            "ObjectNet: 113 of its folders, which are 125 of ImageNet's classes; its border is cut off",
+            class_space="restricted",
+            hidden="its licence allows single pictures on the web only with their red border, which is cut off here",
+        ),
+        Source(
+            "tiny-imagenet",
+            "robustbench_bi.data.sources.tiny_imagenet:open_tiny_imagenet",
+            "required",
+            "Tiny-ImageNet as published: 200 classes at 64×64, with val_annotations.txt",
+            class_file=True,
+            mce_applies=False,
+            corrupted_as="tiny-imagenet-c",
+        ),
+        Source(
+            "tiny-imagenet-c",
+            "robustbench_bi.data.sources.imagenet_c:open_tiny_imagenet_c",
+            "required",
+            "published corrupted files of Tiny-ImageNet: PATH/<corruption>/<severity>/<wnid>/<image>",
+            training=False,
+            class_file=True,
+            mce_applies=False,
+            corrupted_as=None,
+        ),
+        _cifar(
+            "cifar-100",
+            "CIFAR-100 at 32×32, downloaded where PATH does not hold it",
+            path="optional",
+            training=True,
+            download_folder="cifar-100-python",
+            corrupted_as="cifar-100-c",
+        ),
+        _cifar("cifar-100-c", "published corrupted arrays of CIFAR-100, as cifar-10-c", corrupted_as=None),
+        _cifar("cifar-10.1", "CIFAR-10.1: PATH/cifar10.1_v6_data.npy and its labels", corrupted_as="cifar-10-c"),
+        _cifar("cifar-10.2", "CIFAR-10.2: PATH/cifar102_test.npz", corrupted_as="cifar-10-c"),
+        Source(
+            "coco",
+            "robustbench_bi.data.sources.coco:open_coco",
+            "required",
+            "pictures with boxes and masks, in COCO's layout: PATH is COCO's folder (val2017) or an annotation file",
+            mce_applies=False,
+            corrupted_as=None,
+            task="detection",
+            images_root=True,
         ),
     ],
 )

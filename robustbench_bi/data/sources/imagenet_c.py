@@ -6,20 +6,23 @@ Its relatives in the same layout (ImageNet-C-bar, Tiny-ImageNet-C, your own) ope
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from robustbench_bi.data.containers.files import FolderFiles
 from robustbench_bi.data.containers.folders import existing_folder, list_classes, subfolders
-from robustbench_bi.data.containers.image_files import broken_files, decode, file_size, in_threads, open_rgb
-from robustbench_bi.data.dataset import Broken, Dataset, Split
-from robustbench_bi.data.labels.class_folders import label_files
-from robustbench_bi.data.preprocess import Preprocessing, centre_crop
+from robustbench_bi.data.containers.image_files import in_threads
+from robustbench_bi.data.dataset import Dataset, Split
+from robustbench_bi.data.labels.class_folders import label_by_order, label_files
+from robustbench_bi.data.listed import Labelled, native_side, stored_dataset
+from robustbench_bi.data.selection import NOT_IN_EVERY_CELL
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import CLEAN, PUBLISHED_SPELLINGS, SEVERITIES, Cell
 
+# The archives of ImageNet-C, whose names some keep as folders.
+CATEGORIES = ("noise", "blur", "weather", "digital", "extra")
+TINY_CLASSES = 200
 LISTING_THREADS = 8  # hides the latency of network file systems; a full set has 75,000 folders
 
 
@@ -34,80 +37,55 @@ def open_imagenet_c(path: str, *, split: Split = "evaluation", classes: Path | N
     Raises:
         DataError: no corruption is found, or the cells do not hold the same files.
     """
-    folders = _cell_folders(existing_folder(path))
-    files, labels, names = label_files(_common_listing(folders), classes)
-
-    def load(image_ids: NDArray[np.int64], preprocessing: Preprocessing, cell: Cell, workers: int) -> NDArray[np.uint8]:
-        read = _load_clean if cell == CLEAN else load_cropped
-        return decode([folders[cell] / files[image_id] for image_id in image_ids], preprocessing, workers, read)
-
-    def describe(image_ids: NDArray[np.int64]) -> Iterator[str]:
-        def line(image_id: int) -> str:
-            sizes = (f"{cell}:{file_size(f'{folder}/{files[image_id]}')}" for cell, folder in held)
-            return f"{files[image_id]}\t{' '.join(sizes)}\t{labels[image_id]}"
-
-        # Paths stay text here: a full set has 3.75 million files, and pathlib would triple the time.
-        held = [(f"{name}/{severity}", str(folder)) for (name, severity), folder in folders.items()]
-        return iter(in_threads(line, image_ids.tolist(), LISTING_THREADS))
-
-    def check(image_ids: NDArray[np.int64], cells: Collection[Cell], workers: int) -> list[Broken]:
-        return broken_files(image_ids, lambda image_id: (folders[cell] / files[image_id] for cell in cells), workers)
-
-    def list_names(image_ids: NDArray[np.int64]) -> Iterator[str]:
-        return (files[image_id] for image_id in image_ids)
-
-    return Dataset(
-        name=path,
-        image_ids=np.arange(len(files), dtype=np.int64),
-        labels=labels,
-        class_names=names,
-        load=load,
-        describe=describe,
-        check=check,
-        stored_cells=frozenset(folders),
-        list_names=list_names,
-    )
+    return _open_stored(path, classes)
 
 
-def load_cropped(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Read a file that was cropped when it was made: a centre crop at most, never a resize.
+def open_tiny_imagenet_c(path: str, *, split: Split = "evaluation", classes: Path | None = None) -> Dataset:
+    """Open Tiny-ImageNet-C: the layout of ImageNet-C, with 200 classes at 64×64, numbered as in Tiny-ImageNet.
 
-    Returns:
-        uint8 (3, S, S).
+    Args:
+        path: the folder that holds one folder for each corruption.
+        split: "evaluation"; there is no other.
+        classes: a class file, such as Tiny-ImageNet's wnids.txt.
 
     Raises:
-        DataError: the file cannot be decoded, or is smaller than the model's side.
+        DataError: no corruption is found, or the pictures are not of one side.
     """
-    side = preprocessing.input_size
-    image = open_rgb(path)
-    if min(image.size) < side:
+    dataset = _open_stored(path, classes, tiny=True)
+    if classes is None and dataset.num_classes != TINY_CLASSES:
         raise DataError(
-            f"stored files are never enlarged: the model takes {side}×{side} pixels, but {path} has "
-            f"{image.width}×{image.height}; choose a smaller input_size, or corrupt clean images on the fly"
+            f"Tiny-ImageNet-C has {TINY_CLASSES} classes, but the cells of {path} share {dataset.num_classes}: their "
+            "numbers cannot be told. Give the class numbers by --classes, such as tiny-imagenet-200/wnids.txt"
         )
-    return np.asarray(centre_crop(image, side)).transpose(2, 0, 1)
+    return dataset
 
 
-def _load_clean(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    image = open_rgb(path)
-    if image.width != image.height:
-        raise DataError(
-            f"clean files under none/0 must be cropped as their corrupted counterparts are, but {path} has "
-            f"{image.width}×{image.height} pixels; cut them first"
-        )
-    return load_cropped(path, preprocessing)
+def _open_stored(path: str, classes: Path | None, tiny: bool = False) -> Dataset:
+    folders = _cell_folders(existing_folder(path))
+    listing, left_out, unshared = _common_listing(folders)
+    files, labels, names = (label_by_order if tiny else label_files)(listing, classes)
+    cells = {cell: FolderFiles(str(folder), files) for cell, folder in folders.items()}
+    side = native_side(next(iter(cells.values()))) if tiny else None
+    dataset = stored_dataset(path, cells, Labelled(files, labels, names), native_size=side)
+    return replace(dataset, unshared=unshared, left_out={NOT_IN_EVERY_CELL: left_out} if left_out else {})
 
 
 def _cell_folders(root: Path) -> dict[Cell, Path]:
-    """The folder of each cell that is stored, sorted by cell."""
-    folders = {
-        (PUBLISHED_SPELLINGS.get(name, name), severity): folder
-        for name in subfolders(root)
-        for severity, folder in _severity_folders(root / name, (0,) if name == CLEAN[0] else SEVERITIES)
+    """The folder of each cell that is stored, sorted by cell; corruptions may lie in folders of categories."""
+    folders = _cells_in(root) or {
+        cell: folder for category in CATEGORIES for cell, folder in _cells_in(root / category).items()
     }
     if not folders.keys() - {CLEAN}:
         raise DataError(f"expected {root}/<corruption>/<severity 1 to 5>/<class folder>/<image>, found no such folder")
-    return folders
+    return dict(sorted(folders.items()))
+
+
+def _cells_in(root: Path) -> dict[Cell, Path]:
+    return {
+        (PUBLISHED_SPELLINGS.get(name, name), severity): folder
+        for name in (subfolders(root) if root.is_dir() else ())
+        for severity, folder in _severity_folders(root / name, (0,) if name == CLEAN[0] else SEVERITIES)
+    }
 
 
 def _severity_folders(corruption: Path, severities: Sequence[int]) -> list[tuple[int, Path]]:
@@ -118,20 +96,32 @@ def _severity_folders(corruption: Path, severities: Sequence[int]) -> list[tuple
     return [(severity, folder) for severity, folder in folders if folder.is_dir()]
 
 
-def _common_listing(folders: Mapping[Cell, Path]) -> dict[str, list[str]]:
-    """The listing that all cells share."""
+def _common_listing(folders: Mapping[Cell, Path]) -> tuple[dict[str, list[str]], int, str]:
+    """The images that all cells share, how many others there are, and in words how the first cell differs."""
     reference, *others = folders.values()
     listing = list_classes(reference)
 
-    def difference(folder: Path) -> str | None:
+    def differing(folder: Path) -> set[str] | None:
         other = list_classes(folder)
-        if other == listing:
-            return None
-        held, wanted = ({f"{name}/{image}" for name in cell for image in cell[name]} for cell in (other, listing))
-        file = min(held ^ wanted)
-        return f"{folder} {'has' if file in held else 'lacks'} {file}, unlike {reference}"
+        return None if other == listing else _paths(other)
 
-    for difference_found in in_threads(difference, others, LISTING_THREADS):
-        if difference_found is not None:
-            raise DataError(f"all cells must hold the same files, but {difference_found}")
-    return listing
+    shared = union = _paths(listing)
+    unshared = ""
+    for folder, held in zip(others, in_threads(differing, others, LISTING_THREADS), strict=True):
+        if held is None:
+            continue
+        if not unshared:
+            file = min(held ^ _paths(listing))
+            unshared = f"{folder} {'has' if file in held else 'lacks'} {file}, unlike {reference}"
+        shared, union = shared & held, union | held
+    if not unshared:
+        return listing, 0, ""
+    common = {name: [image for image in images if f"{name}/{image}" in shared] for name, images in listing.items()}
+    common = {name: images for name, images in common.items() if images}
+    if not common:
+        raise DataError(f"all cells must hold the same files, but they share none: {unshared}")
+    return common, len(union) - len(shared), unshared
+
+
+def _paths(listing: Mapping[str, Sequence[str]]) -> set[str]:
+    return {f"{name}/{image}" for name, images in listing.items() for image in images}

@@ -36,22 +36,35 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
     """
     from torch import nn
 
+    file = weights_file(weights, name)
+    model = call_function(name, options, {} if num_classes is None else {"num_classes": num_classes})
+    if not isinstance(model, nn.Module):
+        raise InputError(f"{name} must return a torch.nn.Module, got {type(model).__name__}")
+    return finished(model, name, _stated_preprocessing(model, name), options, num_classes, file)
+
+
+def call_function(name: str, options: Mapping[str, Any], offered: Mapping[str, Any] | None = None) -> Any:
+    """What a function of the user's own returns.
+
+    Args:
+        name: "package.module:function".
+        options: passed; the function must have parameters of these names.
+        offered: passed where it has.
+
+    Raises:
+        InputError: there is no such function, it takes no such option, or it fails.
+    """
     factory = _function(name)
     parameters = inspect.signature(factory).parameters
     unknown = [option for option in options if option not in parameters]
     if unknown:
         raise InputError(f"{name} takes no argument {unknown[0]!r}; it takes: {', '.join(parameters) or 'none'}")
-    file = weights_file(weights, name)
-    takes_classes = num_classes is not None and "num_classes" in parameters
     try:
-        model = factory(**options, **({"num_classes": num_classes} if takes_classes else {}))
+        return factory(**options, **{key: value for key, value in (offered or {}).items() if key in parameters})
     except BivoRobustError:
         raise
     except Exception as error:  # a user's function may raise anything; it is shown as one line with its cause
         raise InputError(f"{name} failed: {_one_line(error)}") from error
-    if not isinstance(model, nn.Module):
-        raise InputError(f"{name} must return a torch.nn.Module, got {type(model).__name__}")
-    return finished(model, name, _stated_preprocessing(model, name), options, num_classes, file)
 
 
 def _stated_preprocessing(model: nn.Module, name: str) -> dict[str, Any]:

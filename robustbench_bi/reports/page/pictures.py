@@ -15,12 +15,12 @@ from robustbench_bi.analysis.measured import measured
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.spectra import spectra_frame
 from robustbench_bi.corruptions import PIXEL_VERSION
-from robustbench_bi.data.preprocess import Preprocessing
+from robustbench_bi.data.sources import named_source
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import CLEAN, Cell, cells_by_corruption
 from robustbench_bi.metrics.spectra import measure_spectra
 from robustbench_bi.reports.content import Report
-from robustbench_bi.runs.identity import pixels_of
+from robustbench_bi.runs.identity import cut_of, pixels_of
 from robustbench_bi.runs.run import Run
 
 # Up to this side a picture is stored as it is; larger ones as JPEG, scaled down to `_SHOWN`.
@@ -56,12 +56,15 @@ def pictures_of(run: Run, image_ids: Sequence[int] | NDArray[np.int64], cells: S
 
     Raises:
         DataError: the source is not there, has changed, or would have to be fetched; or the run's pixels were made by
-            another package, or by another version of the corruptions.
+            another package, or by another version of the corruptions; or its pictures may not be shown.
     """
     config = run.config
+    source = named_source(str(config["data"]))[0]
+    if source.hidden:
+        raise DataError(f"pictures of {source.name} are not shown: {source.hidden}")
     dataset = run.open_data()
     rows = np.searchsorted(dataset.image_ids, np.asarray(image_ids, dtype=np.int64))
-    preprocessing = Preprocessing(config["input_size"], config["resize_size"], config["interpolation"])
+    preprocessing = cut_of(config)
     if dataset.stored_cells is None:
         images = _corrupted(dataset.read(rows, preprocessing), dataset.image_ids[rows], cells, config)
     else:

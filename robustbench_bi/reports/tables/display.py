@@ -20,7 +20,8 @@ def display_summary(summary: Measurements) -> pd.DataFrame:
     """
     frame = summary.frame
     first, *others = [(measure.name, measure.heading, False, measure.decimals) for measure in summary.task.measures]
-    columns = (first, ("delta", "Δ to clean", True, 1), *others, ("corruption_error", "CE / mCE %", False, 2))
+    relative = ("relative", "of clean / rPC %", False, 1)
+    columns = (first, ("delta", "Δ to clean", True, 1), relative, *others, ("corruption_error", "CE / mCE %", False, 2))
     names = [name for name in ("model", "name") if name in frame]
     shown = frame[names].rename(columns={"name": "corruption"}).astype(str)
     shown["n"] = [f"{n:,}" if pd.notna(n) else NO_VALUE for n in frame["n"]]
@@ -47,6 +48,25 @@ def display_comparison(comparison: Comparison) -> pd.DataFrame:
     shown[f"Δ {measure.short}"] = _with_interval(frame, "delta", True, 2)
     shown["p"] = [format_p_value(p) for p in frame["p_value"]]
     shown["p (Holm)"] = [format_p_value(p) for p in frame["p_holm"]]
+    return shown
+
+
+def display_detection_scores(frame: pd.DataFrame) -> pd.DataFrame:
+    """`score_detection` of one model and task as text: a row a metric, and the mean under the name that it may have.
+
+    Args:
+        frame: of `DetectionScores`.
+
+    Returns:
+        A frame of strings.
+    """
+    shown = frame[["metric"]].astype(str)
+    shown["P %"] = [format_interval(value, decimals=2) for value in frame["P"]]
+    shown["mean"] = frame["name"].astype(str)
+    shown["mean %"] = [format_interval(value, decimals=2) for value in frame["mean"]]
+    shown["mean / P %"] = [format_interval(value, decimals=2) for value in frame["relative"]]
+    if set(frame["name"]) == {"mPC"}:
+        shown = shown.drop(columns="mean").rename(columns={"mean %": "mPC %", "mean / P %": "rPC %"})
     return shown
 
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from robustbench_bi.data.class_spaces.imagenet import imagenet_classes
@@ -26,7 +28,40 @@ def test_some_wnids_keep_their_imagenet_numbers():
 
 
 def test_other_folders_are_numbered_in_order():
-    assert number_folders(["1", "10", "2"], None) == ((0, 1, 2), ("1", "10", "2"))
+    assert number_folders(["a", "b10", "b2"], None) == ((0, 1, 2), ("a", "b10", "b2"))
+
+
+def test_folders_named_by_the_numbers_from_0_are_these_classes():
+    folders = sorted(map(str, range(12)))
+    numbers, names = number_folders(folders, None)
+    assert numbers == tuple(map(int, folders))
+    assert names == tuple(map(str, range(12)))
+    assert number_folders(["00", "01", "02"], None)[0] == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (["1", "10", "2"], "are named 1 to 10, but only 3 of these; class numbers must be 0 to 2 .* --classes FILE"),
+        (["1", "2", "3"], "are named 1 to 3; class numbers must be 0 to 2 without gaps"),
+        (["0", "1", "3"], "are named 0 to 3, but only 3 of these"),
+        (["0", "00", "1"], "class numbers must be 0 to 2"),
+        (["0", "1", "cat"], r"2 class folders are named by numbers, but not 1 \(cat\)"),
+    ],
+)
+def test_folders_named_by_other_numbers_are_refused(folders, message):
+    with pytest.raises(DataError, match=message):
+        number_folders(folders, None)
+
+
+def test_the_thousand_numbers_may_be_said_to_be_imagenets(tmp_path):
+    numbers, names = number_folders(["0", "1", "281"], Path("imagenet-1k"))
+    assert numbers == (0, 1, 281)
+    assert (len(names), names[281]) == (1000, "tabby")
+
+
+def test_a_bare_list_of_folders_is_a_class_file(tmp_path):
+    assert number_folders(["a", "b"], write(tmp_path, "b\na\n"))[0] == (1, 0)
 
 
 def test_a_mixture_of_wnids_and_other_names_is_refused():

@@ -1,0 +1,54 @@
+"""`detect`: detectors on clean and corrupted pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from robustbench_bi.commands import completion
+from robustbench_bi.commands.eval_options import EVAL_OPTIONS, FOR_CLASSIFICATION, eval_options
+from robustbench_bi.commands.running import run_requests
+
+
+@click.command()
+@click.option(
+    "--model",
+    "models",
+    required=True,
+    multiple=True,
+    metavar="NAME",
+    help="torchvision:NAME, or package.module:function of your own. Repeatable: several share every corrupted picture.",
+)
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="W",
+    help="A file, a torchvision weights name, pretrained or none (random). Give one for all models or one for each.",
+)
+@click.option(
+    "--data",
+    required=True,
+    metavar="SOURCE",
+    shell_complete=completion.sources,
+    help="coco:PATH, where PATH is COCO's folder (val2017) or an annotation file.",
+)
+@eval_options([name for name in EVAL_OPTIONS if name not in FOR_CLASSIFICATION])
+@click.option("--score-threshold", type=float, help="The lowest score to keep, where the detector has such a limit.")
+@click.option("--max-detections", type=click.IntRange(1), metavar="N", help="The most detections a picture, likewise.")
+@click.option("--min-size", type=click.IntRange(1), metavar="PIXELS", help="Overrides the detector's: the short side.")
+@click.option("--max-size", type=click.IntRange(1), metavar="PIXELS", help="Overrides the detector's: the long side.")
+def detect(
+    models: tuple[str, ...], weights: tuple[str, ...], data: str, quiet: bool, as_json: bool, **options: Any
+) -> None:
+    """Evaluate detectors on clean and corrupted pictures.
+
+    Prints COCO's average precision on clean pictures (P), its mean over corruptions (mPC) and their ratio (rPC). Keeps
+    every detection under --out; the same command continues a stopped run. Pictures are corrupted at their native size,
+    as Michaelis et al. (2019) do it.
+    """
+    from robustbench_bi.evaluation.detect import detection_request
+
+    request = detection_request(models, data, weights=weights or None, **options)
+    run_requests({data: request}, Path(request.out), quiet, as_json, board=False)

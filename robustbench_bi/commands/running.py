@@ -1,0 +1,127 @@
+"""What `eval` and `detect` do with their requests: evaluate, alone or with others, and print what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from robustbench_bi.commands.endings import OneLineError
+from robustbench_bi.commands.output import about, print_json, print_leaderboard, print_summary
+from robustbench_bi.commands.terminal import cell_progress
+from robustbench_bi.errors import BivoRobustError
+from robustbench_bi.evaluation.request import EvalRequest
+
+if TYPE_CHECKING:
+    from robustbench_bi.analysis.leaderboard import Leaderboard
+    from robustbench_bi.evaluation.sharing import Share
+    from robustbench_bi.runs.run import Run
+
+
+def run_requests(requests: Mapping[str, EvalRequest], out: Path, quiet: bool, as_json: bool, board: bool) -> None:
+    """Evaluate, alone or with other processes, and print what was found: what `eval` and `detect` do.
+
+    Args:
+        requests: by data set.
+        out: the folder of runs.
+        quiet: no progress.
+        as_json: print JSON.
+        board: end with a leaderboard.
+
+    Raises:
+        OneLineError: one of several data sets failed.
+    """
+    from robustbench_bi.evaluation.sharing import share_of_environment
+
+    share = share_of_environment()
+    quiet = quiet or share.follows or share.local_rank > 0
+    if share.count > 1 and not quiet:
+        _say_shared(share)
+    found, failed = _evaluate_each(requests, quiet, share)
+    everything = [run for runs in found.values() for run in runs]
+    if not (share.follows or (not share.leads and _left_to_others(everything, share))):
+        shown = _leaderboard(found, requests) if found and board else None
+        _print_found(everything, shown, as_json, single=len(requests) == 1, out=out)
+    if failed:
+        first, reason = next(iter(failed.items()))
+        raise OneLineError(f"{len(failed)} of {len(requests)} data sets failed, first {first}: {reason}")
+
+
+def _evaluate_each(
+    requests: Mapping[str, EvalRequest], quiet: bool, share: Share
+) -> tuple[dict[str, list[Run]], dict[str, str]]:
+    """The runs of each data set; and of those that failed among several, why."""
+    from robustbench_bi.evaluation.loop import evaluate_request
+
+    found: dict[str, list[Run]] = {}
+    failed: dict[str, str] = {}
+    for number, (name, request) in enumerate(requests.items(), start=1):
+        if len(requests) > 1 and not quiet:
+            click.echo(f"Data set {number} of {len(requests)}: {name}", err=True)
+        try:
+            with cell_progress(quiet) as progress:
+                found[name] = evaluate_request(request, progress=progress, share=share)
+        except BivoRobustError as error:
+            if len(requests) == 1:
+                raise
+            failed[name] = " ".join(str(error).split())
+    return found, failed
+
+
+def _leaderboard(found: Mapping[str, Sequence[Run]], requests: Mapping[str, EvalRequest]) -> Leaderboard:
+    """The leaderboard; a model that is given with several weights is named with them."""
+    from robustbench_bi.analysis.leaderboard import leaderboard_frame
+
+    request = next(iter(requests.values()))
+    names = [str(model) for model in request.models]
+    labels = [
+        name if names.count(name) == 1 else f"{name} ({own})"
+        for name, own in zip(names, request.weights or (), strict=True)
+    ]
+    return leaderboard_frame(found, labels, list(requests))
+
+
+def _print_found(runs: Sequence[Run], board: Leaderboard | None, as_json: bool, *, single: bool, out: Path) -> None:
+    """The table of each run, where there is a single data set, and the leaderboard, which is written too."""
+    from robustbench_bi.analysis.summary import summary_frame
+    from robustbench_bi.reports.tables.leaderboard import leaderboard_as_json, write_leaderboard
+
+    written = [] if board is None else write_leaderboard(board, out)
+    if as_json:
+        summaries = [{**about(run), "summary": summary_frame(run).frame, "cells": run.cells()} for run in runs]
+        of_board = {} if board is None else leaderboard_as_json(board)
+        print_json(summaries if board is None else {"runs": summaries, "leaderboard": of_board, "files": written})
+        return
+    for number, run in enumerate(runs if single else []):
+        if number:
+            click.echo()
+        print_summary(run, summary_frame(run))
+    if board is not None:
+        print_leaderboard(board, written)
+
+
+def _say_shared(share: Share) -> None:
+    """Say that this is not all of the work, so that nobody is surprised who did not ask for it."""
+    if share.leads:
+        click.echo(f"{share.count} processes share the work; this one shows the progress of all.", err=True)
+    else:
+        click.echo(
+            f"This is rank {share.rank} of {share.count} that share the work. To do all of it in each process, unset "
+            "RANK, WORLD_SIZE and SLURM_ARRAY_TASK_ID.",
+            err=True,
+        )
+
+
+def _left_to_others(runs: Sequence[Run], share: Share) -> bool:
+    """Say which runs are not finished because other processes have not done their part, and tell whether any is."""
+    unfinished = [(run, len(run.missing())) for run in runs if run.missing()]
+    for run, missing in unfinished:
+        total = len(run.cell_names) * len(list(run.blocks()))
+        click.echo(
+            f"Rank {share.rank} of {share.count} has done its part. {total - missing:,} of {total:,} cell-blocks of "
+            f"{run.directory} are there; the others are left to the other ranks. The last to end prints the result.",
+            err=True,
+        )
+    return bool(unfinished)

@@ -1,0 +1,24 @@
+"""Text files that users write or download: lines of names and labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robustbench_bi.errors import DataError
+
+
+def numbered_lines(file: Path) -> list[tuple[int, str]]:
+    """The lines of a text that are not empty, with their numbers from 1; a byte order mark and CRLF are no matter.
+
+    Raises:
+        DataError: it cannot be read, or is no UTF-8.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{file} must be text in UTF-8, but byte {error.start + 1} is none; save it as UTF-8"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
+    return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]

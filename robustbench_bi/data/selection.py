@@ -1,0 +1,237 @@
+"""Which images of a source are evaluated, and which answers count: what holds for every source alike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from robustbench_bi.data.containers.folders import expand_user
+from robustbench_bi.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from robustbench_bi.data.dataset import Dataset
+
+ANNOTATIONS = "val_annotations.txt"
+WNIDS = "wnids.txt"
+"""Files of Tiny-ImageNet as published."""
+NOT_IN_EVERY_CELL = "not in every cell"
+ClassSpace = Literal["restricted", "full"]
+CLASS_SPACES = ("restricted", "full")
+
+
+def with_common_images(dataset: Dataset, common_images: bool) -> Dataset:
+    """Refuse stored cells that do not hold the same images, unless a user asked for those that all share.
+
+    Raises:
+        DataError: they do not.
+    """
+    if dataset.unshared and not common_images:
+        raise DataError(
+            f"all cells must hold the same files, but {dataset.unshared}. Evaluate the images that all cells share "
+            "with --common-images"
+        )
+    return dataset
+
+
+def with_class_space(dataset: Dataset, class_space: ClassSpace | None) -> Dataset:
+    """Let all classes compete, or only those of the set; where nothing is said, as its source's protocol says.
+
+    Raises:
+        InputError: the images lie in all classes, so that there is nothing to restrict.
+    """
+    from robustbench_bi.data.class_spaces.answers import Answers
+
+    wanted = class_space or dataset.source.class_space
+    if wanted is None:
+        return dataset
+    own = dataset.answers or Answers()
+    if wanted == "full":
+        own = replace(own, competing=None)
+    elif own.competing is None:
+        import numpy as np
+
+        held = np.unique(dataset.labels)
+        if len(held) == dataset.num_classes:
+            raise InputError(
+                f"{dataset.name} has images of all its {len(held)} classes, so there is nothing to restrict; leave "
+                "class_space out"
+            )
+        own = replace(own, competing=held.astype(np.int32))
+    answers = own if own.competing is not None or own.accepted is not None else None
+    return replace(dataset, class_space=wanted, answers=answers)
+
+
+def is_tiny_imagenet(path: str | Path) -> bool:
+    """Whether a folder is Tiny-ImageNet as published.
+
+    Example:
+        >>> is_tiny_imagenet("nowhere")
+        False
+    """
+    root = expand_user(path)
+    known = (f"val/{ANNOTATIONS}", WNIDS)
+    return any(os.path.isfile(root / file) for file in known)  # noqa: PTH113 - pathlib's may raise
+
+
+def part_of_tiny_imagenet(path: str | Path) -> Path | None:
+    """The Tiny-ImageNet that a folder is a part of, such as its val; None where it is no part of one."""
+    root = Path(os.path.abspath(expand_user(path)))  # noqa: PTH100
+    return next((parent for parent in list(root.parents)[:3] if is_tiny_imagenet(parent)), None)
+
+
+def refuse_imagenet_o(source: str) -> None:
+    """Refuse ImageNet-O, whose class folders say what its pictures are mistaken for, not what they show.
+
+    Raises:
+        InputError: the source is ImageNet-O.
+    """
+    prefix, _, path = source.partition(":")
+    if "imagenet-o" in (prefix, Path(path or source).name):
+        raise InputError(
+            "ImageNet-O has no labels: its pictures show none of ImageNet's classes, and its folders name the class "
+            "they are mistaken for. It measures the detection of such pictures, which is not done here"
+        )
+
+
+def refuse_look_alike(dataset: Dataset) -> None:
+    """Refuse a plain folder that holds exactly the classes of a set with a protocol of its own.
+
+    Raises:
+        DataError: it does.
+    """
+    from robustbench_bi.data.class_spaces.shift_sets import WITH_SOME_CLASSES, look_alike, objectnet_folders
+
+    if dataset.class_set == "imagenet-1k":
+        source = look_alike(set(dataset.labels.tolist()))
+        if source is not None:
+            raise DataError(
+                f"these are the 200 classes of {WITH_SOME_CLASSES[source]}; use {source}:{dataset.name}, where these "
+                "classes alone compete, or say --class-space full to let all 1,000 compete"
+            )
+    elif set(objectnet_folders()) <= set(dataset.class_names):
+        raise DataError(f"these are the class folders of ObjectNet; use objectnet:{dataset.name}")
+
+
+def with_images(dataset: Dataset, file: Path) -> Dataset:
+    """The images that a file names, one a line: names, or class folders and names.
+
+    Raises:
+        DataError: the file cannot be read, or names images that are not there, twice, or that several are called.
+    """
+    from robustbench_bi.data.labels.text import numbered_lines
+
+    names = dataset.names()
+    places = by_name(names)
+    chosen: dict[int, int] = {}
+    unknown = []
+    for number, line in numbered_lines(file):
+        found = places.get(line.strip().replace("\\", "/").removeprefix("./"), [])
+        if len(found) > 1:
+            raise DataError(f"{file}, line {number}: {line.strip()} is the name of {len(found)} images; add the folder")
+        if not found:
+            unknown.append(line.strip())
+        elif found[0] in chosen:
+            raise DataError(f"{file}, line {number}: {line.strip()} comes twice, first in line {chosen[found[0]]}")
+        else:
+            chosen[found[0]] = number
+    if unknown:
+        raise DataError(
+            f"{file} names {listed(unknown)} of {len(unknown) + len(chosen)} images that {dataset.name} does not hold"
+        )
+    if not chosen:
+        raise DataError(f"{file} names no images; expected a name a line")
+    return dataset.taken(sorted(chosen))
+
+
+def by_name(names: Sequence[str]) -> dict[str, list[int]]:
+    """Where the images of each name are: the whole name, and the part after its last slash.
+
+    Example:
+        >>> by_name(["cat/1.png", "dog/1.png"])["1.png"], by_name(["cat/1.png"])["cat/1.png"]
+        ([0, 1], [0])
+    """
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        for key in {name, name.rpartition("/")[2]}:
+            places.setdefault(key, []).append(place)
+    return places
+
+
+def with_clean(dataset: Dataset, clean: Dataset, common_images: bool) -> Dataset:
+    """Pair stored corrupted images with clean ones of another source, by name.
+
+    Args:
+        dataset: stored images without clean ones.
+        clean: a source of clean images.
+        common_images: take the images that both hold.
+
+    Raises:
+        InputError: the first holds clean images already, or the second is none of clean images.
+        DataError: images of one are not in the other, or they have other labels there.
+    """
+    import numpy as np
+
+    from robustbench_bi.ground.cells import CLEAN
+
+    if dataset.stored_cells is None or CLEAN in dataset.stored_cells:
+        raise InputError(f"--clean goes with stored corrupted images; {dataset.name} has clean ones already")
+    if clean.stored_cells is not None:
+        raise InputError(f"--clean takes clean images, but {clean.name} holds corrupted ones")
+    pairs, missing, surplus = _paired(dataset.names(), clean.names())
+    if (missing or surplus) and not common_images:
+        lacks = f"lacks {listed(missing)} of the images of {dataset.name}" if missing else ""
+        more = f"holds {listed(surplus)} that are not in {dataset.name}" if surplus else ""
+        raise DataError(
+            f"{clean.name} {' and '.join(part for part in (lacks, more) if part)}. Evaluate the images that both hold "
+            "with --common-images"
+        )
+    if not pairs:
+        raise DataError(f"{clean.name} and {dataset.name} share no image: their names differ")
+    rows = sorted(pairs)
+    dataset, partner = dataset.taken(rows), np.array([pairs[row] for row in rows])
+    if (dataset.labels != clean.labels[partner]).any():
+        row = int(np.argmax(dataset.labels != clean.labels[partner]))
+        raise DataError(
+            f"{dataset.names()[row]} has class {dataset.labels[row]} in {dataset.name} and "
+            f"{clean.labels[partner[row]]} in {clean.name}; give both the same --classes"
+        )
+    left_out = dict(dataset.left_out)
+    if missing or surplus:
+        left_out[NOT_IN_EVERY_CELL] = left_out.get(NOT_IN_EVERY_CELL, 0) + len(missing) + len(surplus)
+    paired = dataset.paired_with(clean, clean.image_ids[partner])
+    return replace(paired, left_out=left_out)
+
+
+def _paired(names: Sequence[str], clean: Sequence[str]) -> tuple[dict[int, int], list[str], list[str]]:
+    """Row → row of the clean image of that name; names without one; and clean names without one.
+
+    Where whole names differ in their suffixes alone, as where corrupted files were written as JPEG, these do not count.
+    """
+    places = {name: row for row, name in enumerate(clean)}
+    if not places.keys() & set(names):
+        stems = {_stem(name): row for name, row in places.items()}
+        places = stems if len(stems) == len(places) else places
+        names = [_stem(name) for name in names]
+    pairs = {row: places[name] for row, name in enumerate(names) if name in places}
+    taken = set(pairs.values())
+    missing = [name for name in names if name not in places]
+    return pairs, missing, [name for row, name in enumerate(clean) if row not in taken]
+
+
+def _stem(name: str) -> str:
+    folder, slash, file = name.rpartition("/")
+    return f"{folder}{slash}{file.rpartition('.')[0] or file}"
+
+
+def listed(names: Sequence[str] | Mapping[str, object]) -> str:
+    """How many names there are, and the first three.
+
+    Example:
+        >>> listed(["a", "b", "c", "d"])
+        '4 (a, b, c, …)'
+    """
+    shown = list(names)
+    return f"{len(shown)} ({', '.join(shown[:3])}{', …' if len(shown) > 3 else ''})"

@@ -1,0 +1,83 @@
+"""Whether a detector's boxes are in pixels of the picture that it was given, and not of its own input."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from robustbench_bi.data import Dataset
+from robustbench_bi.errors import ModelOutputError
+from robustbench_bi.tasks import TASKS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from robustbench_bi.evaluation.detectors import DetectorSubject
+
+PICTURES = 8
+_SHARE = 1.5
+_OUTSIDE = 0.1
+_FAR = 0.75
+_ENOUGH = 20
+
+_ADVICE = "boxes must be x1, y1, x2, y2 in pixels of the picture that was given"
+
+
+def check_scale(subject: DetectorSubject, dataset: Dataset) -> None:
+    """Ask about a few pictures with many objects, and refuse boxes that cannot be in pixels of these.
+
+    Boxes are refused where none ends beyond 1.5; where one in ten has its centre outside its picture; and where twenty
+    or more all end before three quarters of the width, or of the height, while objects lie in the last quarter.
+
+    Raises:
+        ModelOutputError: they are.
+    """
+    if dataset.objects is None:
+        return
+    objects = dataset.objects.of(dataset.image_ids)
+    _, counts = np.unique(np.concatenate([objects["image_id"], dataset.image_ids]), return_counts=True)
+    rows = np.sort(np.argsort(-counts, kind="stable")[:PICTURES])
+    image_ids = dataset.image_ids[rows]
+    pictures = [torch.from_numpy(own).to(subject.config.device) for own in dataset.read(rows, None)]
+    ask = TASKS["detection"].load("ask")
+    parts = [
+        ask(subject, [own], image_ids[place : place + 1], None, "on clean pictures")
+        for place, own in enumerate(pictures)
+    ]
+    found = {name: np.concatenate([part[name] for part in parts]) for name in ("image_id", "x1", "y1", "x2", "y2")}
+    if not len(found["image_id"]):
+        return
+    sizes = dict(zip(image_ids.tolist(), dataset.objects.sizes_of(image_ids).tolist(), strict=True))
+    mine = _boxes(found, sizes)
+    ends = np.stack([found["x2"], found["y2"]], axis=1)
+    if len(ends) > 2 and ends.max() <= _SHARE:
+        raise ModelOutputError(
+            f"{subject.name} gives boxes that end at {ends.max():.2f} at most, which looks like shares of the picture; "
+            f"{_ADVICE}"
+        )
+    outside = ((mine.mean(axis=1) < 0) | (mine.mean(axis=1) > 1)).any(axis=1)
+    if outside.mean() > _OUTSIDE:
+        raise ModelOutputError(
+            f"{subject.name} gives {outside.sum()} of {len(outside)} boxes whose centre lies outside their picture; "
+            f"{_ADVICE}, not of the network's own input"
+        )
+    wanted = {name: values[np.isin(objects["image_id"], image_ids)] for name, values in objects.items()}
+    corners = {"x1": wanted["x"], "y1": wanted["y"], "x2": wanted["x"] + wanted["width"]}
+    theirs = _boxes({**corners, "y2": wanted["y"] + wanted["height"], "image_id": wanted["image_id"]}, sizes)
+    for axis, words in enumerate(("width", "height")):
+        far = int((theirs[:, 0, axis] > _FAR).sum())
+        if len(mine) >= _ENOUGH and far > 2 and mine[:, 1, axis].max() < _FAR:
+            raise ModelOutputError(
+                f"{subject.name} gives {len(mine)} boxes on {len(rows)} pictures, and none reaches the last quarter of "
+                f"the {words}, where {far} objects lie; {_ADVICE}, not of the network's own input"
+            )
+
+
+def _boxes(columns: dict[str, NDArray[np.float64]], sizes: dict[int, list[int]]) -> NDArray[np.float64]:
+    """Boxes as shares of their pictures: (N, 2, 2), beginning and end, across and down."""
+    scale = np.array([sizes[image_id] for image_id in columns["image_id"].tolist()], dtype=np.float64).reshape(-1, 1, 2)
+    corners = np.stack([columns[name] for name in ("x1", "y1", "x2", "y2")], axis=1).reshape(-1, 2, 2)
+    shares: NDArray[np.float64] = corners / scale
+    return shares

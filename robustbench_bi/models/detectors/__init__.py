@@ -1,0 +1,1 @@
+"""Detectors: how one is asked, and where one comes from."""

@@ -1,0 +1,362 @@
+"""Detectors go the whole way on the one loop: from annotated pictures of several sizes to the gate."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import coloured_boxes
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import robustbench_bi as rb
+from robustbench_bi.analysis import comparison_frame, summary_frame
+from robustbench_bi.cli import cli
+from robustbench_bi.errors import DataError, InputError, ModelOutputError, RunMismatchError
+from robustbench_bi.evaluation import Share
+
+CELLS = {"suite": "fog,contrast,gaussian_noise", "severities": "1,5"}
+FILES = 7 * 3
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("boxes")
+    coloured_boxes.write(folder)
+    return f"coco:{folder / 'boxes.json'}"
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    return rb.detect(coloured_boxes.find, data, out=tmp_path_factory.mktemp("runs"), block_size=2, **CELLS)
+
+
+@pytest.fixture(scope="module")
+def strict(data, tmp_path_factory):
+    return rb.detect(coloured_boxes.find_strictly, data, out=tmp_path_factory.mktemp("runs"), block_size=2, **CELLS)
+
+
+def invoke(*arguments, code=0):
+    result = CliRunner().invoke(cli, [*map(str, arguments)])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result
+
+
+def contents(run):
+    return {path.name: path.read_bytes() for path in sorted((run.directory / "records").iterdir())}
+
+
+def test_a_perfect_detector_is_perfect_where_pictures_are_clean(run):
+    cells = run.cells()
+    clean = cells.iloc[0]
+    assert (clean["corruption"], clean["severity"], clean["n"]) == ("none", 0, 6)
+    assert clean[["AP", "AP50", "AP75", "AR"]].tolist() == pytest.approx([100] * 4)
+    assert clean["mask_AP"] == pytest.approx(100)
+    assert np.isnan(clean["APl"]) and np.isnan(clean["mask_APl"]) and clean["APs"] == pytest.approx(100)
+    assert cells.loc[cells["severity"] == 5, "AP"].min() < 60
+
+
+def test_what_a_run_keeps(run):
+    records, truth = run.records(names=True), run.truth()
+    assert list(records) == [
+        "corruption",
+        "severity",
+        "image_id",
+        "category",
+        "score",
+        "x1",
+        "y1",
+        "x2",
+        "y2",
+        "mask",
+        "name",
+    ]
+    assert records["name"].notna().all()
+    assert truth["name"].cat.categories.tolist() == list(coloured_boxes.NAMES)
+    assert run.images()["width"].tolist() == [64, 40, 56, 64, 40, 56]
+    config = run.config
+    assert (config["task"], config["table"], config["jpeg"], config["input_size"]) == (
+        "detection",
+        "imagecorruptions",
+        None,
+        None,
+    )
+    assert config["objects"] == len(truth) and config["object_classes"] == 3 and len(config["truth_hash"]) == 64
+    assert len(contents(run)) == FILES
+
+
+def test_pictures_are_corrupted_whole_and_keyed_by_their_ids(data, tmp_path):
+    seen = {}
+
+    def look(images):
+        for image in images:
+            seen.setdefault(tuple(image.shape), []).append(image.clone())
+        return coloured_boxes.find(images)
+
+    look.class_names = coloured_boxes.NAMES
+    run = rb.detect(look, data, suite="gaussian_noise", severities=3, seed=5, out=tmp_path, limit=3)
+    opened = run.open_data()
+    for image_id, picture in zip(opened.image_ids, opened.read(range(3), None), strict=True):
+        wanted = rb.corrupt(
+            torch.from_numpy(picture)[None], "gaussian_noise", 3, seed=5, ids=[image_id], table="imagecorruptions"
+        )[0]
+        assert any(torch.equal(wanted, own) for own in seen[tuple(wanted.shape)])
+
+
+def test_batches_blocks_and_shares_change_no_record(run, data, tmp_path):
+    whole = rb.detect(coloured_boxes.find, data, out=tmp_path / "whole", batch_size=1, block_size=2, **CELLS)
+    assert contents(whole) == contents(run)
+    for rank in (1, 0):
+        shared = rb.detect(
+            coloured_boxes.find, data, out=tmp_path / "shared", block_size=2, share=Share(rank, 2), **CELLS
+        )
+    assert contents(shared) == contents(run) and shared.missing() == []
+
+
+def test_a_stopped_run_goes_on_to_the_same_records(run, data, tmp_path):
+    def stop(progress):
+        if progress.steps_done == 4:
+            raise KeyboardInterrupt
+
+    options = {"out": tmp_path, "block_size": 2, **CELLS}
+    with pytest.raises(KeyboardInterrupt):
+        rb.detect(coloured_boxes.find, data, progress=stop, **options)
+    (folder,) = tmp_path.iterdir()
+    files = sorted((folder / "records").glob("*.parquet"))
+    assert 0 < len(files) < FILES
+    files[0].write_bytes(files[0].read_bytes()[:100])
+    again = rb.detect(coloured_boxes.find, data, **options)
+    assert contents(again) == contents(run)
+    assert (again.directory / "truth.parquet").read_bytes() == (run.directory / "truth.parquet").read_bytes()
+
+
+def test_a_cell_without_detections_is_zero(data, tmp_path):
+    def nothing(images):
+        return [{"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=int)}] * len(
+            images
+        )
+
+    nothing.class_names = coloured_boxes.NAMES
+    run = rb.detect(nothing, data, suite="fog", severities=1, out=tmp_path)
+    assert run.cells()[["AP", "AR"]].to_numpy().tolist() == [[0, 0], [0, 0]]
+    assert run.cells()["mask_AP"].isna().all()
+    assert summary_frame(run).notes == ("The detector found nothing in any picture.",)
+
+
+def test_a_detector_that_drops_low_scores_is_told_of(run):
+    assert run.records()["score"].min() > 0.1
+    assert "detections below it were dropped, which lowers AP" in summary_frame(run).notes[0]
+
+
+def answers(**change):
+    def wrong(images):
+        return [{**own, **{key: value(own) for key, value in change.items()}} for own in coloured_boxes.find(images)]
+
+    wrong.class_names = coloured_boxes.NAMES
+    return wrong
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"boxes": lambda own: own["boxes"] * np.nan}, "boxes or scores are not finite"),
+        ({"scores": lambda own: own["scores"][:-1]}, r"boxes \(N, 4\), scores \(N,\) and labels \(N,\) are expected"),
+        ({"boxes": lambda own: own["boxes"][:, [2, 3, 0, 1]]}, "boxes must be x1, y1, x2, y2"),
+        ({"labels": lambda own: own["labels"] + 3}, "labels must be whole numbers from 0 to 2"),
+        ({"labels": lambda own: own["labels"] + 0.5}, "labels must be whole numbers"),
+        ({"labels": lambda own: None}, "missing: labels"),
+        ({"masks": lambda own: own["masks"][:, ::2]}, "masks must be .* the picture's size"),
+        ({"boxes": lambda own: own["boxes"] / 100}, "shares of the picture"),
+        ({"boxes": lambda own: own["boxes"] * 30}, "outside"),
+    ],
+)
+def test_an_answer_that_does_not_fit_leaves_nothing_behind(data, tmp_path, change, message):
+    with pytest.raises(ModelOutputError, match=message) as caught:
+        rb.detect(answers(**change), data, suite="fog", severities=1, out=tmp_path / "runs")
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "runs").rglob("*.parquet"))
+
+
+def test_boxes_of_a_smaller_input_are_told_by_the_objects_that_they_never_reach(tmp_path):
+    from robustbench_bi.evaluation.box_scale import PICTURES
+
+    stored = coloured_boxes.write(tmp_path, n=PICTURES)
+    for entry in stored["annotations"]:
+        entry["bbox"][0] = 50 if entry["bbox"][2] < 6 else entry["bbox"][0]
+    for image in stored["images"][:4]:
+        box = [image["width"] * 0.8, 2, image["width"] * 0.15, 5]
+        own = {"id": 1000 + image["id"], "image_id": image["id"], "category_id": 5, "iscrowd": 0, "area": 10}
+        stored["annotations"].append({**own, "bbox": box})
+    (tmp_path / "boxes.json").write_text(json.dumps(stored))
+
+    def small(images, scale=0.5):
+        some = [(scale * x * image.shape[2], scale * x * image.shape[1]) for image in images for x in (0.2, 0.6, 0.9)]
+        return [
+            {
+                "boxes": [[0, 0, *end] for end in some[3 * place : 3 * place + 3]],
+                "scores": [0.5] * 3,
+                "labels": [0, 1, 2],
+            }
+            for place in range(len(images))
+        ]
+
+    def whole(images):
+        return small(images, 1.0)
+
+    small.class_names = whole.class_names = coloured_boxes.NAMES
+    options = {"suite": (), "out": tmp_path / "runs"}
+    with pytest.raises(ModelOutputError, match="none reaches the last quarter of the width, where 4 objects lie"):
+        rb.detect(small, f"coco:{tmp_path / 'boxes.json'}", **options)
+    rb.detect(whole, f"coco:{tmp_path / 'boxes.json'}", **options)
+
+
+def test_classes_are_matched_by_name(data, tmp_path):
+    def turned(images):
+        return [{**own, "labels": 3 - own["labels"]} for own in coloured_boxes.find(images)]
+
+    turned.class_names = ("yellow", *reversed(coloured_boxes.NAMES))
+    run = rb.detect(turned, data, suite="fog", severities=1, out=tmp_path)
+    assert run.cells()["AP"][0] == pytest.approx(100)
+    turned.class_names = ("red", "verde", "blue")
+    with pytest.raises(InputError, match="lacks 1 of the 3 classes of the data: 'green'; its own are 'red', 'verde'"):
+        rb.detect(turned, data, out=tmp_path)
+    turned.class_names = ("red", "red", "green", "blue")
+    with pytest.raises(InputError, match="has the class 'red' twice"):
+        rb.detect(turned, data, out=tmp_path)
+    del turned.class_names
+    with pytest.raises(InputError, match="must have the attribute class_names"):
+        rb.detect(turned, data, out=tmp_path)
+
+
+def test_each_task_has_its_data(data, tmp_path):
+    with pytest.raises(InputError, match="detection needs pictures with boxes"):
+        rb.detect(coloured_boxes.find, "demo", out=tmp_path)
+    with pytest.raises(InputError, match=r"coco has boxes .*; use detect"):
+        rb.evaluate("resnet50", data, weights="none", out=tmp_path)
+    with pytest.raises(InputError, match="a detector prepares its pictures itself; leave out input_size"):
+        rb.detect(coloured_boxes.find, data, input_size=64, out=tmp_path)
+    with pytest.raises(InputError, match="score_threshold cannot be set for find"):
+        rb.detect(coloured_boxes.find, data, score_threshold=0.1, out=tmp_path)
+    with pytest.raises(InputError, match="score_threshold is for detectors"):
+        rb.evaluate("resnet50", "demo", score_threshold=0.1, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+class Whole(torch.nn.Module):
+    """A module by torchvision's convention, in training mode as it comes."""
+
+    class_names = ("__background__", *coloured_boxes.NAMES)
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(255.0))
+
+    def forward(self, images):
+        assert not self.training and len(images) == 1 and images[0].dtype == torch.float32
+        whole = [(image * self.scale).round().to(torch.uint8) for image in images]
+        return [{**own, "labels": own["labels"] + 1} for own in coloured_boxes.find(whole)]
+
+
+def test_a_module_by_torchvisions_convention(data, run, tmp_path):
+    network = Whole()
+    found = rb.detect(network, data, out=tmp_path, block_size=2, **CELLS)
+    assert contents(found) == contents(run)
+    assert network.training
+
+
+def test_a_detector_of_torchvision(data, tmp_path):
+    name = "torchvision:ssdlite320_mobilenet_v3_large"
+    options = {"weights": "none", "suite": (), "limit": 2, "out": tmp_path}
+    run = rb.detect(name, data, score_threshold=0.02, max_detections=7, **options)
+    assert (run.config["score_threshold"], run.config["max_detections"], run.config["max_size"]) == (0.02, 7, 320)
+    assert len(run.records()) <= 14
+    with pytest.raises(InputError, match="min_size cannot be set"):
+        rb.detect(name, data, min_size=200, **options)
+    with pytest.raises(InputError, match="needs --weights"):
+        rb.detect(name, data, **{**options, "weights": None})
+
+
+def test_runs_are_compared_and_gated(run, strict, tmp_path):
+    out = tmp_path / "out"
+    printed = json.loads(
+        invoke("compare", strict.directory, "--baseline", run.directory, "--out", out, "--json").stdout
+    )
+    rows = {row["name"]: row for row in printed["bars"]}
+    assert rows["clean"]["delta"] == pytest.approx(strict.cells()["AP"][0] - run.cells()["AP"][0])
+    assert all(row["test"] == "paired bootstrap" for row in printed["bars"])
+    assert any(row["p_holm"] is not None for row in printed["bars"])
+    assert (out / "fig3.png").exists()
+    baseline = tmp_path / "baseline.json"
+    invoke("gate", run.directory, "--save", baseline)
+    invoke("gate", run.directory, "--baseline", baseline)
+    changed = json.loads(baseline.read_text())
+    for cell in changed["cells"]:
+        cell["detections"] += 1
+    baseline.write_text(json.dumps(changed))
+    assert "baseline.json" in invoke("gate", run.directory, "--baseline", baseline, code=2).output
+
+
+def test_runs_of_other_objects_cannot_be_compared(run, data, tmp_path):
+    folder = Path(data.removeprefix("coco:")).parent
+    stored = json.loads((folder / "boxes.json").read_text())
+    stored["annotations"][0]["bbox"][2] += 1
+    (folder / "other.json").write_text(json.dumps(stored))
+    other = rb.detect(coloured_boxes.find, f"coco:{folder / 'other.json'}", out=tmp_path, block_size=2, **CELLS)
+    with pytest.raises(RunMismatchError, match="the truth"):
+        comparison_frame([other], run)
+
+
+def test_a_summary_names_mpc_by_the_protocol_alone(run, data, tmp_path):
+    frame = summary_frame(run).frame.set_index("name")
+    name = "mPC* (over 3 of 15 corruptions, 6 of their 15 cells)"
+    assert frame.loc[name, "relative"] == pytest.approx(100 * frame.loc[name, "AP"] / frame.loc["clean", "AP"])
+    assert frame.loc[name, "relative_low"] <= frame.loc[name, "relative"] <= frame.loc[name, "relative_high"]
+    full = rb.detect(coloured_boxes.find, data, out=tmp_path)
+    summary = summary_frame(full)
+    rows = summary.frame.set_index("name")
+    corrupted = full.cells().iloc[1:]
+    assert len(corrupted) == 75 and rows.loc["mPC", "AP"] == pytest.approx(corrupted["AP"].mean())
+    assert "6 images of coco with 9 objects of 3 classes, native size" in summary.caption
+    other = rb.detect(coloured_boxes.find, data, table="imagenet-c", out=tmp_path)
+    assert "mPC* (table imagenet-c)" in set(summary_frame(other).frame["name"])
+
+
+def test_the_command_line(run, data, tmp_path):
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(coloured_boxes.__file__).parent), *sys.path])}
+    arguments = [
+        "--data",
+        data,
+        "--suite",
+        CELLS["suite"],
+        "--severities",
+        "1,5",
+        "--out",
+        tmp_path,
+        "--json",
+        "--quiet",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "robustbench_bi", "detect", "--model", "coloured_boxes:detector", *map(str, arguments)],
+        capture_output=True, text=True, check=True, env=where,
+    )  # fmt: skip
+    (result,) = json.loads(done.stdout)
+    assert [cell["AP"] for cell in result["cells"]] == pytest.approx(run.cells()["AP"].tolist())
+    assert result["summary"][0]["name"] == "clean"
+
+
+def test_a_report_of_detectors(run, strict, tmp_path):
+    invoke("report", run.directory, strict.directory, "--out", tmp_path / "report.html")
+    assert "AP" in (tmp_path / "report.html").read_text()
+    invoke("report", run.directory, "--out", tmp_path / "report.md")
+    assert "mPC" in (tmp_path / "report.md").read_text()
+
+
+def test_damaged_truth_is_one_clear_error(data, tmp_path):
+    run = rb.detect(coloured_boxes.find, data, suite=(), out=tmp_path)
+    path = run.directory / "truth.parquet"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(DataError, match=r"truth\.parquet is damaged"):
+        run.cells()

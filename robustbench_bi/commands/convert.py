@@ -41,9 +41,9 @@ def convert(
 ) -> None:
     """Convert a checkpoint to a .safetensors file with model metadata.
 
-    Recognises published checkpoints of RedNet (mmcls), DDF, FcaNet, torchvision and timm. The output stores the
-    network's options, number of classes and preprocessing, so `eval --model MODEL --weights OUT` needs no other
-    options.
+    Recognises published checkpoints of RedNet (mmcls), DDF, FcaNet, SAN, BAM, CBAM, torchvision and timm. The output
+    stores the network's options, number of classes and preprocessing, so `eval --model MODEL --weights OUT` needs no
+    other options.
     """
     from dataclasses import asdict
 

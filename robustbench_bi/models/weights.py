@@ -160,9 +160,9 @@ def classes_of(checkpoint: Checkpoint) -> int:
 def load_weights(model: nn.Module, weights: str | Path | Checkpoint) -> None:
     """Put weights into a network, in place.
 
-    The names in RedNet's (mmcls), DDF's and FcaNet's published checkpoints are recognised, and so are the prefixes of
-    `DataParallel` and `torch.compile`. A network without classifier (num_classes 0) takes the backbone out of a
-    classifier's checkpoint or a detector's.
+    The names in the published checkpoints of RedNet (mmcls), DDF, FcaNet, SAN, BAM and CBAM are recognised, and so are
+    the prefixes of `DataParallel` and `torch.compile`. A network without classifier (num_classes 0) takes the backbone
+    out of a classifier's checkpoint or a detector's.
 
     Args:
         model: the network.

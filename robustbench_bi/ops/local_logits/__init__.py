@@ -47,7 +47,8 @@ def local_logits(
     differentiation, to which this operator is closed, get torch's own in its place, where no backend is named: these
     hold all K·K of them, and can be differentiated any number of times.
 
-    The result has the memory format of `query`.
+    The result has the memory format of `query`. On two CPU threads it takes a fifteenth of the time of unfold, multiply
+    and sum, forward and backward, at (8, 64, 56, 56) with K = 7 and 8 heads (`benchmarks/results/ops.csv`).
 
     Args:
         query: (B, C, H, W), floating.

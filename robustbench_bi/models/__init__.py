@@ -108,6 +108,8 @@ _HOME = "robustbench_bi.models.resnet"
 _LOCAL = "robustbench_bi.models.local_attention"
 _GLOBAL = "robustbench_bi.models.global_attention"
 _GATES = "robustbench_bi.models.gates"
+_AXIAL = "robustbench_bi.models.axial"
+_SAN = "robustbench_bi.models.san"
 
 TRUNKLESS_OPTIONS: Mapping[str, Any] = {"width": 1.0, "input_size": 224}
 """Of the networks whose stem is their own."""
@@ -138,36 +140,18 @@ MODELS: Table[Model] = Table(
             *("cbam_resnet101", f"{_GATES}:cbam_resnet", "cbam", 101, "CBAM-ResNet-101: channel, spatial attention"),
             {**COMMON_OPTIONS, "gate_bias": False},
         ),
+        Model("aa_resnet50", f"{_GLOBAL}:aa_resnet", "aa", 50, "AA-ResNet-50: 3×3 beside attention", sized=True),
+        Model("aa_resnet101", f"{_GLOBAL}:aa_resnet", "aa", 101, "AA-ResNet-101: 3×3 beside attention", sized=True),
         Model(
-            *("aa_resnet50", f"{_GLOBAL}:aa_resnet", "aa", 50, "AA-ResNet-50: attention beside convolution"),
-            sized=True,
-        ),
-        Model(
-            *("aa_resnet101", f"{_GLOBAL}:aa_resnet", "aa", 101, "AA-ResNet-101: attention beside convolution"),
-            sized=True,
-        ),
-        Model(
-            *("axial_resnet_s", "robustbench_bi.models.axial:axial_resnet", "axial", "s"),
+            *("axial_resnet_s", f"{_AXIAL}:axial_resnet", "axial", "s"),
             *("Axial-ResNet-S: attention along each axis", TRUNKLESS_OPTIONS, True),
         ),
-        Model(
-            *("standalone_resnet38", f"{_LOCAL}:standalone_resnet", "standalone", 38),
-            *("Stand-Alone ResNet-38: 7×7 self-attention",),
-        ),
-        Model(
-            *("standalone_resnet50", f"{_LOCAL}:standalone_resnet", "standalone", 50),
-            *("Stand-Alone ResNet-50: 7×7 self-attention",),
-        ),
+        Model("standalone_resnet38", f"{_LOCAL}:standalone_resnet", "standalone", 38, "Stand-Alone-38: 7×7 attention"),
+        Model("standalone_resnet50", f"{_LOCAL}:standalone_resnet", "standalone", 50, "Stand-Alone-50: 7×7 attention"),
         Model("lr_net50", f"{_LOCAL}:lr_net", "lr_net", 50, "LR-Net-50: 7×7 local relations"),
         Model("lr_net101", f"{_LOCAL}:lr_net", "lr_net", 101, "LR-Net-101: 7×7 local relations"),
-        Model(
-            *("san15", "robustbench_bi.models.san:san", "san", 15, "SAN15: pairwise self-attention"),
-            TRUNKLESS_OPTIONS,
-        ),
-        Model(
-            *("san19", "robustbench_bi.models.san:san", "san", 19, "SAN19: pairwise self-attention"),
-            TRUNKLESS_OPTIONS,
-        ),
+        Model("san15", f"{_SAN}:san", "san", 15, "SAN15: pairwise self-attention", TRUNKLESS_OPTIONS),
+        Model("san19", f"{_SAN}:san", "san", 19, "SAN19: pairwise self-attention", TRUNKLESS_OPTIONS),
         Model("rednet26", f"{_HOME}:rednet", "rednet", 26, "RedNet-26: 7×7 involution"),
         Model("rednet38", f"{_HOME}:rednet", "rednet", 38, "RedNet-38: 7×7 involution"),
         Model("rednet50", f"{_HOME}:rednet", "rednet", 50, "RedNet-50: 7×7 involution"),

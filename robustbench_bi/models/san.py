@@ -107,8 +107,8 @@ class Bottleneck(nn.Module):
         self.sam = PairwiseAttention2d(channels, max(1, channels // 16), hidden, kernel_size)
         self.bn2 = nn.BatchNorm2d(hidden)
         self.conv = nn.Conv2d(hidden, channels, 1)
-        nn.init.zeros_(self.conv.weight)
-        nn.init.zeros_(self.conv.bias)
+        for parameter in self.conv.parameters():
+            nn.init.zeros_(parameter)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:

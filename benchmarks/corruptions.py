@@ -42,8 +42,8 @@ PAIRS = 7
 SECONDS = 0.6  # of the other package, in each pair
 
 
-def photographs(count: int) -> torch.Tensor:
-    """Crops of different places and sizes, uint8 (count, 3, 224, 224)."""
+def photographs(count: int, extent: int = SIDE) -> torch.Tensor:
+    """Crops of different places and sizes, uint8 (count, 3, extent, extent)."""
     sources = []
     for name in PHOTOGRAPHS:
         try:
@@ -55,9 +55,9 @@ def photographs(count: int) -> torch.Tensor:
     for number in range(count):
         picture = sources[number % len(sources)]
         side = int(generator.uniform(0.6, 1.0) * min(picture.size))
-        left, top = (int(generator.integers(0, extent - side + 1)) for extent in picture.size)
+        left, top = (int(generator.integers(0, whole - side + 1)) for whole in picture.size)
         box = (left, top, left + side, top + side)
-        crops.append(np.array(picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box)))
+        crops.append(np.array(picture.resize((extent, extent), Image.Resampling.BILINEAR, box=box)))
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
 
 

@@ -29,9 +29,9 @@ def machine(*packages: str) -> dict[str, Any]:
     }
 
 
-def append(file: str, row: dict[str, Any]) -> None:
+def append(file: str, row: dict[str, Any], folder: Path = RESULTS) -> None:
     """Add a row to a file of results, which gets its header with its first row."""
-    path = RESULTS / file
+    path = folder / file
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(row), lineterminator="\n")

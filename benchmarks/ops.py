@@ -83,14 +83,19 @@ def both(case: Case) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
     return (unfolded_logits, local_logits) if case.logits else (unfolded, dynamic_filter)
 
 
-def arguments(case: Case, layout: torch.memory_format) -> tuple[list[Tensor], dict[str, int]]:
+def arguments(
+    case: Case, layout: torch.memory_format, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[list[Tensor], dict[str, int]]:
     """Random tensors that record gradients, and the geometry."""
     generator = torch.Generator().manual_seed(0)
     side, size = -(-case.side // case.stride), case.kernel_size
     image = (case.channels, case.side, case.side)
     shapes = [image, (case.groups * size**2, side, side), (case.channels, size, size)][: 2 + case.channel_filter]
     tensors = [
-        torch.randn(case.batch, *shape, generator=generator).contiguous(memory_format=layout).requires_grad_()
+        torch.randn(case.batch, *shape, generator=generator)
+        .to(device, dtype)
+        .contiguous(memory_format=layout)
+        .requires_grad_()
         for shape in ([image, image] if case.logits else shapes)
     ]
     return tensors, {"kernel_size": size, **({"groups": case.groups} if case.logits else {"stride": case.stride})}

@@ -8,6 +8,7 @@ optimiser, memory format and precision. Both alternate; of each start the first 
 """
 
 import argparse
+import io
 import statistics
 import tempfile
 import time
@@ -28,14 +29,21 @@ CLASSES = 10
 
 
 def write_photographs(folder: Path, count: int) -> None:
-    """Class folders for training, and a few pictures for evaluation."""
-    pictures = photographs(min(count, 50))
+    """Class folders for training, and a few pictures for evaluation; the files repeat after 50."""
+    files = [encoded(picture) for picture in photographs(min(count, 50))]
     for split, images in (("train", count), ("val", CLASSES)):
         for number in range(images):
             path = folder / split / f"class{number % CLASSES}" / f"{number:06}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = pictures[number % len(pictures)].permute(1, 2, 0).numpy()
-            Image.fromarray(np.ascontiguousarray(pixels)).resize((500, 375)).save(path, quality=90)
+            path.write_bytes(files[number % len(files)])
+
+
+def encoded(picture: torch.Tensor) -> bytes:
+    """A picture (3, H, W) as a JPEG file of 500×375."""
+    stream = io.BytesIO()
+    pixels = np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
+    Image.fromarray(pixels).resize((500, 375)).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
 
 
 def our_step(folder: Path, options: argparse.Namespace, warm: int) -> float:
@@ -46,7 +54,7 @@ def our_step(folder: Path, options: argparse.Namespace, warm: int) -> float:
             options.model,
             str(folder),
             epochs=1,
-            recipe={"batch_size": options.batch_size},
+            recipe={"batch_size": options.batch_size, "input_size": options.side},
             precision=options.precision,
             device=options.device,
             compiled=options.compile,
@@ -65,7 +73,7 @@ def bare_step(options: argparse.Namespace, warm: int) -> float:
     if options.compile:
         network.compile()
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    images = photographs(options.batch_size).to(device)
+    images = photographs(options.batch_size, options.side).to(device)
     batch = normalise(images, prepared).contiguous(memory_format=torch.channels_last)
     labels = (torch.arange(options.batch_size) % CLASSES).to(device)
     for number in range(options.steps):
@@ -95,6 +103,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--steps", type=int, default=6, help="of each start, the first included")
+    parser.add_argument("--side", type=int, default=224, help="of the images, in pixels")
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 

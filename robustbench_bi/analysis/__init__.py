@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from robustbench_bi.analysis.comparison import Comparison, comparison_frame
     from robustbench_bi.analysis.correlations import HeatMaps, correlation_frame, heat_map_frame
     from robustbench_bi.analysis.drops import drops_frame
+    from robustbench_bi.analysis.effective_robustness import effective_robustness_of
     from robustbench_bi.analysis.fourier import FourierErrors
     from robustbench_bi.analysis.fourier import band_frame as fourier_bands_frame
     from robustbench_bi.analysis.fourier import error_frame as fourier_error_frame
@@ -38,6 +39,7 @@ _HOMES = {
     "comparison_frame": "robustbench_bi.analysis.comparison",
     "correlation_frame": "robustbench_bi.analysis.correlations",
     "drops_frame": "robustbench_bi.analysis.drops",
+    "effective_robustness_of": "robustbench_bi.analysis.effective_robustness",
     "format_interval": "robustbench_bi.analysis.text",
     "format_p_value": "robustbench_bi.analysis.text",
     "fourier_bands_frame": "robustbench_bi.analysis.fourier:band_frame",
@@ -71,6 +73,7 @@ __all__ = [
     "comparison_frame",
     "correlation_frame",
     "drops_frame",
+    "effective_robustness_of",
     "format_interval",
     "format_p_value",
     "fourier_bands_frame",

@@ -9,7 +9,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustbench_bi.analysis.comparison import settings_of
+from robustbench_bi.analysis.described import data_name, describe_model
 from robustbench_bi.analysis.measured import measured
 from robustbench_bi.errors import BivoRobustError, DataError
 from robustbench_bi.ground.atomic import replacing
@@ -40,6 +41,7 @@ class Outcomes:
         image_ids: int64 (n,), increasing.
         cells: the C cells.
         kept: what the task keeps; of classification, the labels and which images are right in which cell.
+        described: of a run, its "model" and "data" in words, for the reader; a baseline's file does not keep them.
     """
 
     run: Mapping[str, str]
@@ -47,6 +49,7 @@ class Outcomes:
     image_ids: NDArray[np.int64]
     cells: tuple[Cell, ...]
     kept: Kept
+    described: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -73,6 +76,7 @@ def outcomes_of(run: Run) -> Outcomes:
         image_ids=found.grid.image_ids,
         cells=found.grid.cells,
         kept=found.task.load("keep")(found.records, found.grid),
+        described={"model": describe_model(run), "data": data_name(run.config)},
     )
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robustbench_bi.analysis.described import data_name
 from robustbench_bi.ground.cells import SEVERITIES
 from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.runs.run import Run
-from robustbench_bi.tasks import Measure
+from robustbench_bi.tasks import Task
 
 # Settings that make other pictures of the same images; runs of one network mostly differ in one of them.
 _TELLING = ("generator", "table", "jpeg", "seed")
@@ -42,7 +43,7 @@ cell.'
     if config["generator"] != "files":
         pixels = f"constants of {config['table']}, " + (f"JPEG {config['jpeg']}" if config["jpeg"] else "no JPEG")
         pixels += "" if config["generator"] == "bivo-robust" else f", generator {config['generator']}"
-    parts = [f"n = {_images(n)} of {config['data']}{_objects(config)}", _side(config), pixels, *_answers(config)]
+    parts = [f"n = {_images(n)} of {data_name(config)}{_objects(config)}", _side(config), pixels, *_answers(config)]
     left_out = [f"{_images(number)} {why}" for why, number in (config.get("left_out") or {}).items()]
     return f"{', '.join(parts)}." + (f" Left out: {', '.join(left_out)}." if left_out else "")
 
@@ -105,14 +106,46 @@ def describe_bootstrap(resampling: Resampling) -> str:
     )
 
 
-def describe_intervals(resampling: Resampling, measure: Measure) -> str:
-    """A sentence on how the intervals of a measure were made.
+def interval_methods(resampling: Resampling, task: Task) -> dict[str, str]:
+    """How the intervals of a task's summary are made: number → words. `docs/statistics.md` defines each method.
 
     Example:
-        >>> describe_intervals(Resampling(), Measure("top1", "top-1", "top-1 accuracy", "%", proportion=True))
-        '95 % intervals: percentile bootstrap over images (2,000 resamples); single cells: Wilson.'
+        >>> from robustbench_bi.tasks import TASKS
+        >>> methods = interval_methods(Resampling(), TASKS["classification"])
+        >>> methods["single cells"], methods["ECE"]
+        ('Wilson', 't, debiased by folded normals')
     """
-    return f"{describe_bootstrap(resampling)}{'; single cells: Wilson' if measure.proportion else ''}."
+    methods: dict[str, str] = {}
+    for measure in task.measures:
+        if measure.proportion:
+            methods[measure.short] = "t with a worst and a best image added"
+        elif measure.chance:
+            methods[measure.short] = "t, debiased by folded normals"
+        else:
+            methods[measure.short] = f"percentile bootstrap ({resampling.repeats:,} resamples)"
+    if task.has("corruption_error"):
+        methods["CE, mCE"] = methods[task.primary.short]
+    if task.primary.proportion:
+        methods["Δ"] = methods[task.primary.short]
+        methods["single cells"] = "Wilson"
+    return methods
+
+
+def describe_intervals(resampling: Resampling, task: Task) -> str:
+    """A sentence on how the intervals of a task's summary are made.
+
+    Example:
+        >>> from robustbench_bi.tasks import TASKS
+        >>> describe_intervals(Resampling(), TASKS["classification"])[:68]
+        '95 % intervals over images: t with a worst and a best image added (t'
+    """
+    numbers: dict[str, list[str]] = {}
+    for number, method in interval_methods(resampling, task).items():
+        numbers.setdefault(method, []).append(number)
+    if len(numbers) == 1:
+        return f"{describe_bootstrap(resampling)}."
+    methods = "; ".join(f"{method} ({', '.join(own)})" for method, own in numbers.items())
+    return f"{resampling.confidence * 100:g} % intervals over images: {methods}."
 
 
 def joined_captions(captions: Mapping[str, Sequence[str]]) -> str:

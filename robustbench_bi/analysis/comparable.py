@@ -43,7 +43,9 @@ def apart(config: Mapping[str, Any], other: Mapping[str, Any], across: Sequence[
             continue
         if field == IMAGES:
             return _images_apart(config, other)
-        return declared.said_of(_CALLED.get(own, own)), declared.said_of(_CALLED.get(others, others))
+        if "{}" not in declared.words:  # no value that would say anything, such as a hash
+            return declared.words, "with its own"
+        return tuple(declared.said_of(_CALLED.get(value, value)) for value in (own, others))  # type: ignore[return-value]
     return None
 
 

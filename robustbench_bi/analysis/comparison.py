@@ -8,14 +8,16 @@ import numpy as np
 import pandas as pd
 
 from robustbench_bi.analysis.captions import describe_bootstrap, describe_data, describe_means, run_labels
+from robustbench_bi.analysis.chance import chance_notes
 from robustbench_bi.analysis.comparable import MUST_AGREE, apart
+from robustbench_bi.analysis.described import header
 from robustbench_bi.analysis.groups import Group, bar_groups, cell_groups, corruption_groups
 from robustbench_bi.analysis.measured import measured
 from robustbench_bi.errors import InputError, RunMismatchError
 from robustbench_bi.ground.cells import CLEAN, Cell, cell_label
-from robustbench_bi.metrics.intervals import Grid, Resampling, bootstrap_interval
+from robustbench_bi.metrics.intervals import Grid, Resampling, image_interval
 from robustbench_bi.metrics.paired import check_paired, holm
-from robustbench_bi.metrics.pairing import PAIRINGS, Pairing
+from robustbench_bi.metrics.pairing import PAIRINGS, Pairing, agreeing
 from robustbench_bi.metrics.statistics import Statistic
 from robustbench_bi.runs.identity import fields_compared, value_of
 from robustbench_bi.runs.run import Run
@@ -38,6 +40,7 @@ class Comparison:
         caption: what the numbers are, and how their intervals were made.
         tests: which tests the p-values are of, and for how many they are corrected.
         notes: what was not compared and which settings differ, a sentence each.
+        header: what was evaluated, to stand above the numbers; the baseline first.
     """
 
     frame: pd.DataFrame
@@ -45,6 +48,7 @@ class Comparison:
     caption: str = ""
     tests: str = ""
     notes: tuple[str, ...] = ()
+    header: str = ""
 
 
 def comparison_frame(
@@ -56,10 +60,11 @@ def comparison_frame(
 ) -> Comparison:
     """Δ top-1 of runs over a baseline, or Δ of their task's primary number, with paired intervals and tests.
 
-    Intervals are percentile bootstraps of the difference, over images. The p-value of a single cell is McNemar's
-    (mid-p). That of a mean over cells is from a paired t-test with the image as the unit, because McNemar's test would
-    count an image several times. A task whose number is no mean of per-image scores has a test of its own; see
-    `metrics.pairing`.
+    The p-value of a single cell is McNemar's (mid-p). That of a mean over cells is from a paired t-test with the image
+    as the unit, because McNemar's test would count an image several times. A task whose number is no mean of per-image
+    scores has a test of its own; see `metrics.pairing`. Each interval is by itself at the confidence asked for, and
+    excludes zero exactly where the p beside it is below 1 − confidence; p_holm is corrected for all rows, and they are
+    not. Two runs that give the same answer to every image in every cell differ by 0, without an interval.
 
     Args:
         runs: finished runs, at least one.
@@ -101,13 +106,23 @@ def comparison_frame(
         groups = ROWS[rows](shared)
         pair = found.statistic(groups), of_baseline.statistic(groups)
         frame = _compare(*pair, groups, task.primary, pairing, resampling)
+        if not frame["delta"].any() and found.same_answers(of_baseline, shared):
+            frame[["delta_low", "delta_high"]] = 0.0
         frame.insert(0, "model", label)
         frame.insert(1, "baseline", baseline_label)
         frames.append(frame)
     joined = pd.concat(frames, ignore_index=True)
     joined["p_holm"] = holm(joined["p_value"])
     caption = _describe_comparison(joined, task.primary, baseline.config, severities, resampling)
-    return Comparison(joined, task, caption, _describe_tests(joined["p_value"], pairing), tuple(notes))
+    everything = [baseline, *runs]
+    return Comparison(
+        joined,
+        task,
+        caption,
+        _describe_tests(joined["p_value"], pairing),
+        (*notes, *chance_notes(everything, resampling.confidence)),
+        header(everything, [baseline_label, *labels]),
+    )
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,8 +207,9 @@ def _compare(
 ) -> pd.DataFrame:
     """One row a group, from the numbers of a run and of the baseline."""
     difference = own.minus(other)
-    low, high = bootstrap_interval(difference, resampling)
     p_values, tests = pairing.test(difference, np.array([group.size == 1 for group in groups]), resampling)
+    ends = image_interval(difference, resampling)
+    low, high = agreeing(ends, difference.value(), p_values, resampling.confidence)
     return pd.DataFrame(
         {
             "kind": [group.kind for group in groups],
@@ -213,7 +229,10 @@ def _compare(
 
 def _describe_tests(p_values: pd.Series, pairing: Pairing) -> str:
     number = int(p_values.notna().sum())
-    return f"p: {pairing.test_words}; p (Holm) is corrected for the {number} tests of this table."
+    return (
+        f"p: {pairing.test_words}; it judges a row by itself, as its interval does. p (Holm) is corrected "
+        f"for the {number} tests of this table."
+    )
 
 
 def _describe_comparison(
@@ -226,7 +245,12 @@ def _describe_comparison(
     means = "Means over the severities that each run shares with the baseline."
     if len(severities) == 1:
         means = describe_means(next(iter(severities)))
+    intervals = describe_bootstrap(resampling)
+    if measure.proportion:
+        intervals = f"{resampling.confidence * 100:g} % intervals over images: t with a worst and a best image added"
     return (
         f"Δ {measure.short} in points over {frame['baseline'].iloc[0]}, paired by image. "
-        f"{describe_data(config, int(frame['n'].iloc[0]))} {means} {describe_bootstrap(resampling)}."
+        f"{describe_data(config, int(frame['n'].iloc[0]))} {means} {intervals}; each by itself, excluding 0 "
+        f"exactly where p < {1 - resampling.confidence:.3g}. Those of the gate hold for all of its rows together, so "
+        "they are wider."
     )

@@ -9,7 +9,7 @@ from robustbench_bi.analysis.captions import run_labels
 from robustbench_bi.analysis.groups import cell_groups
 from robustbench_bi.analysis.measured import Measurements, common_task, measured
 from robustbench_bi.ground.cells import CLEAN, Cell
-from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval
+from robustbench_bi.metrics.intervals import Resampling, image_interval
 from robustbench_bi.metrics.statistics import Statistic, changes_from_first, chosen
 from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Measure
@@ -66,6 +66,6 @@ def _drops(
     places = [place for place, cell in enumerate(cells) if cell in picked]
     changes = chosen(changes_from_first(values), places)
     clean, delta = values.value()[0], changes.value()
-    ends = bootstrap_interval(changes, resampling)
+    ends = image_interval(changes, resampling)
     columns = (label, *zip(*(cells[place] for place in places), strict=True), values.n, clean, clean + delta, delta)
     return pd.DataFrame(dict(zip(_columns(measure), (*columns, *ends), strict=True)))

@@ -6,9 +6,10 @@ row is the mean of its outcomes over the row's cells, so cells that share an ima
 
 All rows are tested at once. So each interval is at 1 − (1 − confidence) / rows (Bonferroni), and together they hold at
 the confidence that was asked for. That far out a bootstrap would rest on a handful of its resamples. The interval is
-that of the paired t-test instead: a bootstrap with enough resamples agrees with it, and it draws nothing at random, so
-the same two runs always get the same verdict. `metrics.pairing` says what stands in for it where a task's number is no
-mean of per-image scores.
+Student's instead (`metrics.bounded`), and excludes zero exactly where the paired t-test rejects. A bootstrap with
+enough resamples agrees with it, and it draws nothing at random, so the same two runs always get the same verdict.
+`metrics.pairing` says what stands in for it where a task's number is no mean of per-image scores. `docs/statistics.md`
+has the gate's false alarms and its power.
 """
 
 from collections.abc import Sequence
@@ -23,8 +24,9 @@ from robustbench_bi.analysis.comparison import check_settings, differences
 from robustbench_bi.analysis.groups import summary_groups, weight_matrix
 from robustbench_bi.errors import InputError, RunMismatchError
 from robustbench_bi.ground.cells import CLEAN, Cell, cell_label
+from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.metrics.paired import check_paired
-from robustbench_bi.metrics.pairing import PAIRINGS
+from robustbench_bi.metrics.pairing import PAIRINGS, agreeing
 from robustbench_bi.runs.identity import fields_compared
 from robustbench_bi.tasks import Task
 
@@ -41,6 +43,7 @@ class Gate:
         headline: what was found, in a sentence or two.
         caption: what the numbers are, and how their intervals were made.
         notes: what was not compared or differs, a sentence each.
+        header: what was evaluated, to stand above the rows.
     """
 
     frame: pd.DataFrame
@@ -48,6 +51,7 @@ class Gate:
     headline: str = ""
     caption: str = ""
     notes: tuple[str, ...] = ()
+    header: str = ""
 
     @property
     def regressed(self) -> bool:
@@ -109,8 +113,13 @@ def gate_frame(
     other = baseline.kept.statistic(range(len(cells)), weights)
     change = own.minus(other)
     pairing = PAIRINGS[task.load("PAIRING")]
-    low, high = pairing.interval(change, 1 - (1 - confidence) / len(groups))
-    delta = change.value()
+    each, delta = 1 - (1 - confidence) / len(groups), change.value()
+    # Every row by the paired t-test, also clean: McNemar's exact test has too few outcomes so far out.
+    p_values, _ = pairing.test(change, np.zeros(len(groups), dtype=bool), Resampling())
+    low, high = agreeing(pairing.interval(change, each), delta, p_values, each)
+    if run.run.get("fingerprint") == baseline.run.get("fingerprint") and not delta.any():
+        # The same run: that nothing differs is no estimate.
+        low, high = np.zeros_like(delta), np.zeros_like(delta)
     # A sum of weights may miss a drop of exactly the allowed size by its last bits.
     dropped = np.round(-delta, 9) > max_drop
     frame = pd.DataFrame(
@@ -128,7 +137,7 @@ def gate_frame(
         }
     )
     caption = _caption(run, baseline, frame, pairing.interval_words, max_drop, confidence)
-    return Gate(frame, task, _headline(frame, max_drop), caption, tuple(notes))
+    return Gate(frame, task, _headline(frame, max_drop), caption, tuple(notes), _header(run, baseline))
 
 
 def _check_comparable(run: Outcomes, baseline: Outcomes, skip_new_cells: bool) -> list[str]:
@@ -180,20 +189,33 @@ def _count(number: float, noun: str) -> str:
     return f"{number:g} {noun}{'' if number == 1 else 's'}"
 
 
+def _header(run: Outcomes, baseline: Outcomes) -> str:
+    network = run.run["name"] + (f" ({run.described['model']})" if run.described else "")
+    n = len(run.image_ids)
+    return f"{network} on {_data(run)}, n = {n:,}, against the baseline {baseline.run['name']}"
+
+
+def _data(run: Outcomes) -> str:
+    """The images; a baseline's file does not know the name of their folder, but a run does."""
+    return str(run.described.get("data") or run.settings.get("data"))
+
+
 def _caption(
     run: Outcomes, baseline: Outcomes, frame: pd.DataFrame, intervals: str, max_drop: float, confidence: float
 ) -> str:
     names = [f"{one.run['name']} ({one.run.get('fingerprint', '')[:12]})" for one in (run, baseline)]
     severities = sorted({severity for _, severity in baseline.cells} - {CLEAN[1]})
     each = 100 * (1 - (1 - confidence) / len(frame))
+    data = describe_data({**baseline.settings, "data": _data(run)}, len(baseline.image_ids))
     text = (
         f"{names[0]} against the baseline {names[1]}, paired by image. "
-        f"{describe_data(baseline.settings, len(baseline.image_ids))} {describe_means(severities)} Intervals: "
-        f"{intervals}, together at {confidence * 100:g} % (Bonferroni: each of {len(frame)} at {each:.6g} %). A row "
-        f"regresses where it drops by more than {_count(max_drop, 'point')} and its interval lies below zero."
+        f"{data} {describe_means(severities)} Intervals: "
+        f"{intervals}, together at {confidence * 100:g} % (Bonferroni: each of {len(frame)} at {each:.6g} %), so wider "
+        "than those of compare, which are for each row by itself. A row regresses where it drops by more than "
+        f"{_count(max_drop, 'point')} and its interval lies below zero."
     )
     half = ((frame["delta_high"] - frame["delta_low"]) / 2).to_numpy()
-    if half.max() > 0:
+    if frame["delta"].any():
         widest = frame["name"].iloc[half.argmax()]
         text += f" The widest is ±{half.max():.1f} points ({widest}): there, a smaller drop cannot be told from chance."
     return text

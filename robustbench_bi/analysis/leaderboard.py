@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustbench_bi.analysis.captions import describe_bootstrap
+from robustbench_bi.analysis.captions import interval_methods
 from robustbench_bi.analysis.groups import Group, corruption_groups
 from robustbench_bi.analysis.measured import common_task, measured
 from robustbench_bi.analysis.summary import summary_frame
 from robustbench_bi.errors import InputError
-from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval
+from robustbench_bi.metrics.intervals import Resampling, image_interval
 from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Task
 
@@ -74,8 +74,13 @@ def leaderboard_frame(
     means = ", ".join(dict.fromkeys(str(name) for name in frame["mean"]))
     counts = "; ".join(f"{name}: n = {int(own['n'].iloc[0]):,}" for name, own in frame.groupby("data", sort=False))
     words = task.primary.words[:1].upper() + task.primary.words[1:]
-    caption = f"{words} in percent, {means}. Images: {counts}. {describe_bootstrap(resampling)}."
+    caption = f"{words} in percent, {means}. Images: {counts}. {_intervals(resampling, task)}"
     return Leaderboard(frame, task, tuple(models), tuple(data or found), caption)
+
+
+def _intervals(resampling: Resampling, task: Task) -> str:
+    method = interval_methods(resampling, task)[task.primary.short]
+    return f"{resampling.confidence * 100:g} % intervals over images: {method}."
 
 
 def _mean(run: Run, resampling: Resampling) -> dict[str, Any]:
@@ -91,7 +96,7 @@ def _mean(run: Run, resampling: Resampling) -> dict[str, Any]:
             return {"mean": own["name"].iloc[0], "n": int(own["n"].iloc[0]), **dict(zip(columns, values, strict=True))}
     weights = {cell: weight / len(groups) for group in groups for cell, weight in group.weights.items()}
     statistic = measured(run).statistic([Group("mean", "mean", weights)])
-    low, high = bootstrap_interval(statistic, resampling)
+    low, high = image_interval(statistic, resampling)
     values = [float(np.asarray(one)[0]) for one in (statistic.value(), low, high)]
     label = f"mean of {len(groups)} corruptions"
     return {"mean": label, "n": int(frame["n"].iloc[0]), **dict(zip(columns, values, strict=True))}

@@ -1,12 +1,15 @@
 """Finished runs as numbers that can be resampled, and what is said of such numbers, whatever the task."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from robustbench_bi.analysis.groups import Group, weight_matrix
 from robustbench_bi.errors import RunMismatchError
+from robustbench_bi.ground.cells import Cell
 from robustbench_bi.metrics.intervals import Grid
 from robustbench_bi.metrics.statistics import Statistic
 from robustbench_bi.runs.run import Run
@@ -21,13 +24,17 @@ class Measurements:
         frame: the numbers.
         task: what the runs were asked; its measures name the columns.
         caption: what they are of, and how their intervals were made.
-        notes: what was left out or differs, a sentence each.
+        notes: what was left out or differs, or must be read with care, a sentence each.
+        header: what was evaluated, to stand above the numbers.
+        intervals: how the interval of each number was made, number → method.
     """
 
     frame: pd.DataFrame
     task: Task
     caption: str = ""
     notes: tuple[str, ...] = ()
+    header: str = ""
+    intervals: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +63,25 @@ class Measured:
         statistic: Statistic = self.task.load("statistic")(name, self.records, self.grid, weights)
         return statistic
 
+    def same_answers(self, other: Measured, cells: Sequence[Cell]) -> bool:
+        """Whether two runs answer alike, in every one of these cells and to every image."""
+        answers = [name for name, dtype in self.task.load("COLUMNS").items() if not dtype.startswith("float")]
+        order = ["corruption", "severity", *answers]
+        own, others = (_chosen(found.records, cells)[order].sort_values(order) for found in (self, other))
+        return len(own) == len(others) and bool((own.to_numpy() == others.to_numpy()).all())
+
     def errors(self, groups: Sequence[Group]) -> Statistic:
         """The top-1 error of each group, of a task that has "corruption_error"."""
         weights = weight_matrix(groups, self.grid.cells)
         statistic: Statistic = self.task.load("error")(self.records, self.grid, weights)
         return statistic
+
+
+def _chosen(records: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
+    """The records of these cells."""
+    pairs = zip(records["corruption"].astype(str), records["severity"], strict=True)
+    wanted = set(cells)
+    return records[[cell in wanted for cell in pairs]].astype({"corruption": "str"})
 
 
 def measured(run: Run) -> Measured:

@@ -7,12 +7,26 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustbench_bi.analysis.captions import describe_data, joined_captions, run_labels
+from robustbench_bi.analysis.chance import chance_notes
+from robustbench_bi.analysis.described import header
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.ground.cells import CLEAN
-from robustbench_bi.metrics.calibration import BINS, calibration_scores
-from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, wilson_interval
+from robustbench_bi.metrics.bounded import bounded_interval, wilson_interval
+from robustbench_bi.metrics.calibration import BINS, calibration_bias, calibration_scores
+from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.metrics.robustness import benchmark_corruptions
+from robustbench_bi.metrics.statistics import Bounds, ImageMeans
 from robustbench_bi.runs.run import Run
+
+
+def ece_name(part: str) -> str:
+    """What the ECE of a part of a reliability frame is called: that of corrupted images is of pooled cells.
+
+    Example:
+        >>> ece_name("clean"), ece_name("corrupted")
+        ('ECE', 'pooled ECE')
+    """
+    return "ECE" if part == "clean" else "pooled ECE"
 
 
 def reliability_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> Result:
@@ -21,7 +35,8 @@ def reliability_frame(runs: Sequence[Run], resampling: Resampling | None = None)
     The corrupted cells (those of ImageNet-C's corruptions where there are any) are pooled, so each image comes several
     times. How alike its answers are is not known, and intervals allow for the worst, that they are all one answer: a
     bin's accuracy has Wilson's interval with Kish's effective number of images, (Σ m)² / Σ m², where m is how often an
-    image is in the bin. The pooled ECE is not the mean of the cells' ECEs, which is never smaller.
+    image is in the bin. The ECE of such a pool is called pooled ECE. Tables show another number, the mean of the cells'
+    ECEs, which is never smaller.
 
     Args:
         runs: finished runs, at least one.
@@ -31,7 +46,7 @@ def reliability_frame(runs: Sequence[Run], resampling: Resampling | None = None)
         A row for each run, part and bin: model, part ("clean" or "corrupted"), cells, images (distinct ones of the
         part), bin_low, bin_high, confidence (mean of the bin), accuracy, accuracy_low, accuracy_high (percent; NaN in
         an empty bin), n (predictions in the bin), and ece, ece_low, ece_high of the part, which are alike in its rows.
-        The lower end of ECE is lowered by what a calibrated network would show, as in `summary_frame`.
+        The ends of ECE are lowered by its bias, as in `summary_frame`.
     """
     resampling = resampling or Resampling()
     frames = []
@@ -50,11 +65,12 @@ def reliability_frame(runs: Sequence[Run], resampling: Resampling | None = None)
         captions.setdefault(describe_data(run.config, int(run.config["n"])), []).append(label)
     joined = pd.concat(frames, ignore_index=True)
     caption = (
-        f"{joined_captions(captions)} {BINS} bins of equal width; corrupted cells are pooled. "
-        f"{resampling.confidence * 100:g} % intervals: Wilson with the effective number of images; "
-        f"ECE: percentile bootstrap over images ({resampling.repeats:,} resamples)."
+        f"{joined_captions(captions)} {BINS} bins of equal width. The pooled ECE puts all corrupted predictions into "
+        "the same bins; the mean of the cells' ECEs, which tables show, is never smaller. "
+        f"{resampling.confidence * 100:g} % intervals: Wilson with the effective number of images (accuracy); t, "
+        "debiased by folded normals (ECE, pooled ECE)."
     )
-    return Result(joined, caption)
+    return Result(joined, caption, chance_notes(runs, resampling.confidence), header(runs, run_labels(runs)))
 
 
 def _reliability(records: pd.DataFrame, resampling: Resampling) -> pd.DataFrame:
@@ -81,10 +97,9 @@ def _reliability(records: pd.DataFrame, resampling: Resampling) -> pd.DataFrame:
     ]
     # Each image has the same number of records, so the mean of the images' means is the mean.
     of_images = np.bincount(image, scores) * len(image_ids) / len(records)
-    low, high = bootstrap_interval(of_images[:, None], resampling)
-    # `calibrated_level`, with an image's answers taken to be one answer.
-    deviation = np.sqrt((by_bin(np.sqrt(confidence * (1 - confidence))) ** 2).sum(axis=1))
-    level = 100 * np.sqrt(2 / np.pi) * deviation.sum() / len(records)
+    scale = Bounds(np.full(1, -100.0), np.full(1, 100.0), np.ones(1, dtype=bool))
+    low, high = bounded_interval(ImageMeans(of_images[:, None], scale), resampling.confidence)
+    most, least = calibration_bias(records)
     return pd.DataFrame(
         {
             "cells": len(records) // len(image_ids),
@@ -97,7 +112,7 @@ def _reliability(records: pd.DataFrame, resampling: Resampling) -> pd.DataFrame:
             "accuracy_high": [float(high_end) for _, high_end in ends],
             "n": n.astype(np.int64),
             "ece": scores.mean(),
-            "ece_low": np.clip(low - level, 0, None)[0],
-            "ece_high": high[0],
+            "ece_low": max(low[0] - most, 0.0),
+            "ece_high": max(high[0] - least, scores.mean()),
         }
     )

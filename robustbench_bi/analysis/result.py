@@ -13,8 +13,10 @@ class Result:
         frame: the numbers.
         caption: what they are of, and how their intervals were made.
         notes: what was left out or differs, a sentence each.
+        header: what was evaluated, to stand above the numbers.
     """
 
     frame: pd.DataFrame
     caption: str = ""
     notes: tuple[str, ...] = ()
+    header: str = ""

@@ -15,9 +15,12 @@ from robustbench_bi.analysis.captions import (
     describe_data,
     describe_intervals,
     describe_means,
+    interval_methods,
     joined_captions,
     run_labels,
 )
+from robustbench_bi.analysis.chance import chance_notes
+from robustbench_bi.analysis.described import header
 from robustbench_bi.analysis.groups import (
     Group,
     cell_groups,
@@ -28,7 +31,9 @@ from robustbench_bi.analysis.groups import (
 )
 from robustbench_bi.analysis.measured import Measured, Measurements, common_task, measured
 from robustbench_bi.data.sources import named_source
-from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, wilson_interval
+from robustbench_bi.ground.cells import Cell
+from robustbench_bi.metrics.bounded import wilson_interval
+from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, image_interval
 from robustbench_bi.metrics.naming import mce_name, mpc_name
 from robustbench_bi.metrics.robustness import corruption_error_weights
 from robustbench_bi.metrics.statistics import SharesOfFirst, Statistic, changes_from_first, joined
@@ -38,8 +43,8 @@ from robustbench_bi.runs.run import Run
 def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurements:
     """The summary of a run with intervals.
 
-    A mean weighs severities equally within a corruption, and corruptions equally within a category. Intervals are
-    percentile bootstraps over images; the accuracy of a single cell has Wilson's interval instead.
+    A mean weighs severities equally within a corruption, and corruptions equally within a category. Intervals have the
+    image as their unit; `interval_methods` names them, and `docs/statistics.md` defines each.
 
     Args:
         run: a finished run.
@@ -58,8 +63,10 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurement
           has no clean cell
         - relative, of detection: the primary number as a share of its clean value, in percent; rPC in the row of mPC
         - corruption_error: CE of a corruption, or the row's mCE or mean error, in percent; NaN where there is none
-        - each of these with _low and _high, the ends of its interval; the lower end of a calibration error is lowered
-          by the error that a calibrated network would show, since the estimate is biased upwards by up to that
+        - each of these with _low and _high, the ends of its interval; those of a calibration error are lowered by what
+          the number overstates the truth, since it is biased upwards
+
+        Its notes warn of a network that is no better than chance.
 
     Raises:
         DataError: the records do not hold every image once in every cell, or hold values that are not finite.
@@ -84,14 +91,20 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurement
     sizes = {(group.kind, group.name): group.size for group in [*groups, *errors]}
     frame.insert(2, "n", found.n)
     frame.insert(3, "cells", [sizes[kind, name] for kind, name in zip(frame["kind"], frame["name"], strict=True)])
-    _replace_intervals_of_cells(frame, found, resampling)
     _lower_by_chance(frame, found, groups)
     caption = (
         describe_data(run.config, found.n),
         describe_means(run.config["severities"]),
-        describe_intervals(resampling, found.task.primary),
+        describe_intervals(resampling, found.task),
     )
-    return Measurements(frame, found.task, " ".join(caption), tuple(found.task.remarks(found.records)))
+    return Measurements(
+        frame,
+        found.task,
+        " ".join(caption),
+        (*found.task.remarks(found.records), *chance_notes([run], resampling.confidence)),
+        header([run], [run.name]),
+        interval_methods(resampling, found.task),
+    )
 
 
 def _named_for_detection(group: Group, config: Mapping[str, Any], found: Measured) -> Group:
@@ -99,26 +112,22 @@ def _named_for_detection(group: Group, config: Mapping[str, Any], found: Measure
     return replace(group, name=mpc_name(config, found.grid.cells)) if group.kind == "mean" else group
 
 
-def _replace_intervals_of_cells(frame: pd.DataFrame, found: Measured, resampling: Resampling) -> None:
-    """Give proportions of single cells Wilson's interval."""
-    for name in (measure.name for measure in found.task.measures if measure.proportion):
-        # Where every image scores alike a bootstrap has no width, which would claim too much.
-        alike = (frame[f"{name}_low"] == frame[f"{name}_high"]) & frame[name].isin([0.0, 100.0])
-        single = ((frame["cells"] == 1) | alike) & frame[name].notna()
-        low, high = wilson_interval(frame.loc[single, name].to_numpy(), found.n, resampling.confidence)
-        frame.loc[single, f"{name}_low"], frame.loc[single, f"{name}_high"] = low, high
-
-
 def _lower_by_chance(frame: pd.DataFrame, found: Measured, groups: Sequence[Group]) -> None:
-    """Lower the lower ends of what is biased by the part that may be chance: for ECE, that of a calibrated network."""
+    """Lower the ends of what is biased upwards by as much as the bias may be, and keep the number within them."""
     numbers = found.records.drop(columns=["corruption", "severity"])
     for measure in (measure for measure in found.task.measures if measure.chance):
-        chance = measure.load_chance()
-        levels = {cell: chance(numbers.take(found.grid.rows[:, place])) for place, cell in enumerate(found.grid.cells)}
-        bias = {(group.kind, group.name): weighted(group, levels) for group in groups}
-        lowered = [bias.get(key, np.nan) for key in zip(frame["kind"], frame["name"], strict=True)]
-        column = f"{measure.name}_low"
-        frame[column] = (frame[column] - lowered).clip(lower=0)
+        chance, name = measure.load_chance(), measure.name
+        biases = {cell: chance(numbers.take(found.grid.rows[:, place])) for place, cell in enumerate(found.grid.cells)}
+        for place, end in enumerate(("low", "high")):
+            bias = {(group.kind, group.name): weighted(group, _parts(biases, place)) for group in groups}
+            lowered = [bias.get(key, np.nan) for key in zip(frame["kind"], frame["name"], strict=True)]
+            frame[f"{name}_{end}"] -= lowered
+        frame[f"{name}_low"] = frame[f"{name}_low"].clip(lower=0)
+        frame[f"{name}_high"] = frame[f"{name}_high"].clip(lower=frame[name])
+
+
+def _parts(pairs: Mapping[Cell, tuple[float, float]], place: int) -> dict[Cell, float]:
+    return {cell: pair[place] for cell, pair in pairs.items()}
 
 
 def _error_groups(config: Mapping[str, Any], found: Measured) -> list[Group]:
@@ -142,7 +151,7 @@ def _error_groups(config: Mapping[str, Any], found: Measured) -> list[Group]:
 
 def _estimates(columns: Mapping[str, tuple[list[Group], Statistic]], resampling: Resampling) -> pd.DataFrame:
     """A frame of kind, name, and of each column with its interval; all are resampled together."""
-    low, high = bootstrap_interval(joined([statistic for _, statistic in columns.values()]), resampling)
+    low, high = image_interval(joined([statistic for _, statistic in columns.values()]), resampling)
     frames = []
     start = 0
     for column, (groups, statistic) in columns.items():
@@ -187,7 +196,13 @@ def cells_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> Me
         data.setdefault(describe_data(run.config, n), []).append(label)
     of_cells = f"{resampling.confidence * 100:g} % intervals: Wilson."
     intervals = of_cells if task.primary.proportion else f"{describe_bootstrap(resampling)}."
-    return Measurements(pd.concat(frames, ignore_index=True), task, f"{joined_captions(data)} {intervals}")
+    return Measurements(
+        pd.concat(frames, ignore_index=True),
+        task,
+        f"{joined_captions(data)} {intervals}",
+        chance_notes(runs, resampling.confidence),
+        header(runs, run_labels(runs)),
+    )
 
 
 def summaries_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> Measurements:
@@ -211,4 +226,12 @@ def summaries_frame(runs: Sequence[Run], resampling: Resampling | None = None) -
         frames.append(summary.frame)
         summary.frame.insert(0, "model", label)
         captions.setdefault(summary.caption, []).append(label)
-    return Measurements(pd.concat(frames, ignore_index=True), task, joined_captions(captions))
+    resampling = resampling or Resampling()
+    return Measurements(
+        pd.concat(frames, ignore_index=True),
+        task,
+        joined_captions(captions),
+        chance_notes(runs, resampling.confidence),
+        header(runs, run_labels(runs)),
+        interval_methods(resampling, task),
+    )

@@ -38,7 +38,8 @@ from robustbench_bi.commands.terminal import print_table
 def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str, ...], as_json: bool) -> None:
     """Compare finished runs with a baseline run, image by image.
 
-    Prints Δ top-1 as in the paper's Fig. 3, with paired intervals and tests, and writes figures and tables.
+    Prints Δ top-1 as in the paper's Fig. 3 and for each corruption, with paired intervals and tests, and writes figures
+    and tables.
     """
     from robustbench_bi.commands.chosen_runs import LeftOut, comparable_with, open_runs
     from robustbench_bi.runs.run import open_run
@@ -55,12 +56,17 @@ def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str
     from robustbench_bi.reports.write import write_comparison
 
     bars = comparison_frame(others, baseline_run, across=across)
+    corruptions = comparison_frame(others, baseline_run, rows="corruptions", across=across)
     written = write_comparison(others, baseline_run, bars, out, across)
     if as_json:
-        found = {"bars": bars.frame, "notes": bars.notes, "left_out": left_out.lines, "files": written}
+        found = {"bars": bars.frame, "corruptions": corruptions.frame, "caption": bars.caption, "notes": bars.notes}
+        found |= {"header": bars.header, "left_out": left_out.lines, "files": written}
         print_json({"baseline": about(baseline_run), **found})
         return
-    print_table(display_comparison(bars).drop(columns=["baseline %", bars.task.primary.heading, "p"]))
-    for note in [bars.caption, bars.tests, *bars.notes]:
+    click.echo(bars.header)
+    for table in (bars, corruptions):
+        print_table(display_comparison(table).drop(columns=["baseline %", bars.task.primary.heading]))
+        click.echo(table.tests)
+    for note in [bars.caption, *bars.notes]:
         click.echo(note)
     print_written(out, written)

@@ -14,6 +14,16 @@ from robustbench_bi.commands.options import QUIET
 from robustbench_bi.commands.terminal import cell_progress
 
 
+class SideType(click.ParamType):  # type: ignore[type-arg]
+    """A side in pixels, or "native"."""
+
+    name = "side"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or the word."""
+        return value if value == "native" else click.IntRange(32).convert(value, param, ctx)
+
+
 @click.command()
 @click.argument("source", metavar="SRC", callback=early.a_source, shell_complete=completion.sources)
 @click.argument("destination", metavar="DST", type=click.Path(path_type=Path), callback=remember_out)
@@ -30,14 +40,17 @@ from robustbench_bi.commands.terminal import cell_progress
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Use a fixed random subset of N images.")
 @eval_options(["seed"])
-@click.option("--size", type=click.IntRange(32), metavar="PIXELS", help="Image side.  [default: 224]")
+@click.option(
+    "--size", type=SideType(), metavar="PIXELS", help="Image side, or native: as large as each is.  [default: 224]"
+)
 @click.option(
     "--resize",
     type=click.IntRange(32),
     metavar="PIXELS",
-    help="Short side before the crop; images of the right size are not resized.  [default: 256 for 224, in proportion]",
+    help="Short side before the crop.  [default: 256 for 224, in proportion]",
 )
 @eval_options(["classes", "skip_broken"])
+@click.option("--keep-format", is_flag=True, help="Files keep suffix and format: JPEG stays JPEG, others become PNG.")
 @click.option("--verify", is_flag=True, help="Check existing files by checksum, not only by size.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Number of processes.  [default: one per core]")
 @QUIET
@@ -62,6 +75,8 @@ def corrupt(source: str, destination: Path, jpeg: str | None, quiet: bool, **opt
         click.echo(f"Written to {destination}: {summary.written:,} of {total}; the others were there.")
     if summary.broken:
         click.echo(f"Left out, because they cannot be decoded: {summary.broken} images; bivo-robust.json lists them.")
+    if not summary.source:  # they have no classes
+        return
     classes = [] if summary.classes is None else ["--classes", str(summary.classes)]
     command = ["bivo-robust", "eval", "--model", "NAME", "--data", summary.source, *classes]
     click.echo(f"Evaluate them with: {shlex.join(command)}")

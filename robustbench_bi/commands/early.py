@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,16 @@ def checked(check: Callable[[Any], object]) -> Callback:
     return callback
 
 
+def check_weights(weights: Iterable[str]) -> None:
+    """Refuse files of weights that are not there; called by the command, since its options alone are sound.
+
+    Raises:
+        WeightsError: one is not.
+    """
+    for own in weights:
+        check_weights_file(own)
+
+
 def _check_file(path: Path) -> None:
     if not path.is_file():
         raise DataError(f"there is no file {path}")
@@ -45,7 +55,6 @@ def _check_pictures(path: str) -> None:
 
 
 a_model = checked(find_model)
-weights = checked(check_weights_file)
 a_suite = checked(resolve_suite)
 severities = checked(parse_severities)
 a_table = checked(lambda name: resolve_table(name, 224))
@@ -56,7 +65,6 @@ a_file = checked(_check_file)
 
 DECLARED: dict[str, Callback] = {
     "models": a_model,
-    "weights": weights,
     "suite": a_suite,
     "severities": severities,
     "table": a_table,

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from robustbench_bi.commands import early
 from robustbench_bi.commands.eval_options import RUNNING, eval_options
 from robustbench_bi.commands.options import out_option
 from robustbench_bi.commands.output import print_json, print_written
@@ -54,6 +55,7 @@ def fourier(
     Adds one Fourier basis vector, of fixed norm and random sign, to every image and plots the error rate by frequency.
     Needs one pass over the images per frequency.
     """
+    early.check_weights(weights)
     from robustbench_bi.analysis.fourier import band_frame
     from robustbench_bi.probes.fourier import fourier_errors
     from robustbench_bi.reports.tables.fourier import display_bands

@@ -89,6 +89,7 @@ def _check_gate(run: Path, baseline: Path, junit: Path | None, options: dict[str
         for line in publish(trouble(str(error)), str(error), junit, os.environ):
             click.echo(line)
         raise
+    click.echo(found.header)
     print_table(display_gate(found), rule_after=last_category(found.frame))
     for text in (found.headline, *found.notes, found.caption):
         click.echo(text)

@@ -25,6 +25,17 @@ def about(run: Run) -> dict[str, Any]:
     return {"name": run.name, "directory": run.directory, **{key: run.config[key] for key in keys}}
 
 
+def described(summary: Measurements) -> dict[str, Any]:
+    """The numbers of a run in machine-readable results, how their intervals were made, and what warns of them."""
+    return {
+        "header": summary.header,
+        "summary": summary.frame,
+        "intervals": summary.intervals,
+        "caption": summary.caption,
+        "notes": summary.notes,
+    }
+
+
 def print_summary(run: Run, summary: Measurements) -> None:
     """The table of one run, and below it what it is of and where its records lie."""
     from robustbench_bi.analysis.groups import SCORES
@@ -36,10 +47,11 @@ def print_summary(run: Run, summary: Measurements) -> None:
     shown = display_summary(replace(summary, frame=frame[~scores]))
     headings = ("corruption", "n", primary.heading, "Δ to clean", "of clean / rPC %", "CE / mCE %")
     wanted = [column for column in headings if column in shown]
-    print_table(shown[wanted], title=run.name, rule_after=last_category(frame))
+    click.echo(summary.header)
+    print_table(shown[wanted], rule_after=last_category(frame))
     for _, row in frame[scores].iterrows():
         ends = row[["corruption_error", "corruption_error_low", "corruption_error_high"]]
-        click.echo(f"{row['name']}: {format_interval(*ends, decimals=2)}")
+        click.echo(f"{row['name']}: {format_interval(*ends, decimals=2)}{_mean_error(row['kind'], frame)}")
     for _, row in frame[frame["kind"].isin(["clean", "mean"])].iterrows():
         parts = [
             f"{measure.heading} {format_interval(*row[[measure.name, f'{measure.name}_low', f'{measure.name}_high']])}"
@@ -48,12 +60,22 @@ def print_summary(run: Run, summary: Measurements) -> None:
         ]
         if parts:
             click.echo(f"{row['name']}: {', '.join(parts)}")
-    for note in (summary.caption, *summary.notes):
-        click.echo(note)
+    click.echo(summary.caption)
+    for note in summary.notes:
+        click.echo(f"Warning: {note}")
     broken = run.config["runtime"]["broken"]
     if broken:
         click.echo(f"Left out, because they cannot be decoded: {len(broken)} images; run.json lists them.")
+    if run.config["data"] == "folder" and run.config["class_set"] == "other" and not _has_class_file(run):
+        click.echo(
+            f"Classes: the {run.config['num_classes']:,} folders in sorted order, numbered from 0. If the network has "
+            "another order, give --classes FILE."
+        )
     click.echo(f"Records: {run.directory / 'records'}")
+
+
+def _has_class_file(run: Run) -> bool:
+    return bool(run.config["runtime"].get("data_request", {}).get("classes"))
 
 
 def print_leaderboard(board: Leaderboard, written: Sequence[Path]) -> None:
@@ -63,6 +85,12 @@ def print_leaderboard(board: Leaderboard, written: Sequence[Path]) -> None:
     print_table(display_leaderboard(board), title="Leaderboard")
     click.echo(board.caption)
     print_written(written[0].parent, written)
+
+
+def _mean_error(kind: str, frame: pd.DataFrame) -> str:
+    """The plain mean error beside an mCE: the two are taken for one another again and again."""
+    means = frame.loc[frame["kind"] == "mean", "top1"] if kind == "mce" else frame["name"][:0]
+    return f" (normalised by AlexNet; plain mean error {100 - means.iloc[0]:.2f})" if len(means) else ""
 
 
 def last_category(frame: pd.DataFrame) -> int:

@@ -60,9 +60,11 @@ def report(runs: tuple[Path, ...], baseline: Path | None, out: Path, form: Any, 
     from robustbench_bi.reports.report import write_report
 
     for group, path in zip(groups, _paths(groups, out), strict=True):
-        made = write_report(group, path, form=form, open_pictures=pictures_of if pictures else None)
+        shown = pictures_of if pictures else None
+        made = write_report(group, path, form=form, open_pictures=shown, baseline_named=baseline is not None)
         if made.bars is not None:
             click.echo(f"Compared with {made.models[0]}: {', '.join(made.models[1:])}")
+            click.echo(f"The baseline is {made.models[0]}, {made.baseline_words}.")
             for note in made.bars.notes:
                 click.echo(note)
         click.echo(f"Written: {path} ({path.stat().st_size / 1000:,.0f} kB)")

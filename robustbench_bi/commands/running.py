@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from robustbench_bi.commands.compiling import compile_kernels
 from robustbench_bi.commands.endings import OneLineError
-from robustbench_bi.commands.output import about, print_json, print_leaderboard, print_summary
+from robustbench_bi.commands.output import about, described, print_json, print_leaderboard, print_summary
 from robustbench_bi.commands.terminal import cell_progress
 from robustbench_bi.errors import BivoRobustError
 from robustbench_bi.evaluation.request import EvalRequest
@@ -61,6 +62,8 @@ def _evaluate_each(
         if len(requests) > 1 and not quiet:
             click.echo(f"Data set {number} of {len(requests)}: {name}", err=True)
         try:
+            if not quiet:
+                compile_kernels(request)
             with cell_progress(quiet) as progress:
                 found[name] = evaluate_request(request, progress=progress, share=share)
         except BivoRobustError as error:
@@ -85,12 +88,13 @@ def _leaderboard(found: Mapping[str, Sequence[Run]], requests: Mapping[str, Eval
 
 def _print_found(runs: Sequence[Run], board: Leaderboard | None, as_json: bool, *, single: bool, out: Path) -> None:
     """The table of each run, where there is a single data set, and the leaderboard, which is written too."""
+    from robustbench_bi.analysis.chance import chance_notes
     from robustbench_bi.analysis.summary import summary_frame
     from robustbench_bi.reports.tables.leaderboard import leaderboard_as_json, write_leaderboard
 
     written = [] if board is None else write_leaderboard(board, out)
     if as_json:
-        summaries = [{**about(run), "summary": summary_frame(run).frame, "cells": run.cells()} for run in runs]
+        summaries = [{**about(run), **described(summary_frame(run)), "cells": run.cells()} for run in runs]
         of_board = {} if board is None else leaderboard_as_json(board)
         print_json(summaries if board is None else {"runs": summaries, "leaderboard": of_board, "files": written})
         return
@@ -100,6 +104,8 @@ def _print_found(runs: Sequence[Run], board: Leaderboard | None, as_json: bool, 
         print_summary(run, summary_frame(run))
     if board is not None:
         print_leaderboard(board, written)
+        for note in chance_notes(runs):
+            click.echo(f"Warning: {note}")
 
 
 def _say_shared(share: Share) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from robustbench_bi.corrupted_files.image_files import MANIFESTS
+from robustbench_bi.corrupted_files.manifests import MANIFESTS
 from robustbench_bi.data import Dataset, expand_user, named_source
 from robustbench_bi.errors import DataError, InputError, RunMismatchError
 from robustbench_bi.ground.atomic import replacing
@@ -129,8 +129,13 @@ def _keep_file(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
 
 
-def target_names(dataset: Dataset, suffix: str) -> dict[int, str]:
+def target_names(dataset: Dataset, suffix: str, kept: Sequence[str] = ()) -> dict[int, str]:
     """The name of each image's file in the folder of a cell: its own, with another suffix.
+
+    Args:
+        dataset: the images.
+        suffix: in place of their own.
+        kept: suffixes in lower case that stay.
 
     Returns:
         image id -> class folder/name.
@@ -145,7 +150,8 @@ def target_names(dataset: Dataset, suffix: str) -> dict[int, str]:
     """
     sources: dict[str, str] = {}
     for file in dataset.names():
-        target = file.removesuffix(Path(file).suffix) + suffix
+        own = Path(file).suffix
+        target = file if own.lower() in kept else file.removesuffix(own) + suffix
         if target in sources:
             raise DataError(f"{sources[target]} and {file} would both become {target}; rename one of them")
         sources[target] = file

@@ -1,12 +1,7 @@
-"""Files of corrupted images: how they are made, and how they are found whole again.
-
-Beside the images lies a hidden folder of manifests. A manifest holds size and checksum of the files of one cell and
-block, or of one array, and is written when they are all in place: what no manifest vouches for is made again.
-"""
+"""Files of corrupted images: what is to be there, what is lacking, and how it is made."""
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,17 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from robustbench_bi.corrupted_files.manifests import (
+    Entry,
+    array_manifest,
+    block_manifest,
+    find_lacking,
+    read_manifest,
+    write_manifest,
+)
 from robustbench_bi.corrupted_files.worker_pool import stop_if_asked
 from robustbench_bi.corruptions import PIXEL_VERSION
 from robustbench_bi.corruptions.pixels import Pixels
 from robustbench_bi.data import Dataset
-from robustbench_bi.data.containers.image_files import file_size, in_threads
+from robustbench_bi.data.containers.image_files import in_threads
 from robustbench_bi.data.preprocess import Preprocessing
+from robustbench_bi.errors import DataError
 from robustbench_bi.ground.atomic import remove_partial_files, replacing
 from robustbench_bi.ground.cells import CLEAN, Cell
+from robustbench_bi.ground.checks import SMALLEST_SIDE
 
-MANIFESTS = ".bivo-robust"
 LAYOUT_VERSION = 1
+NATIVE = "native"
+NATIVE_SIDE = 640  # of pictures that keep their sizes, as a guess
+JPEG_SUFFIXES = (".jpg", ".jpeg")
 BLOCK_IMAGES = 128
 BLOCK_BYTES = 2**25  # of the pixels of a block; where images are large, fewer make one
 IMAGES_AT_ONCE = 250  # of an array: the pixels that are held until they are written
@@ -36,9 +43,6 @@ CHECKING_THREADS = 8  # hide the latency of network file systems
 
 Plan = dict[int, dict[str, dict[int, list[int]]]]
 """Block -> corruption -> severity -> positions in the block of the images to make."""
-
-Entry = tuple[int, int]
-"""Size in bytes and CRC-32 of a file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,25 +53,27 @@ class Job:
         root: the folder that is filled.
         corruption: its name, "none" for the clean images.
         lacking: severity -> positions in the block of the images to make.
-        images: uint8 (B, 3, S, S), clean.
+        images: uint8 (B, 3, S, S), clean; or B pictures (3, H, W) of sizes of their own.
         image_ids: int64 (B,).
         names: of the B files, relative to the folder of a cell; none for arrays.
         block: number of the block.
         table: of severity constants.
         seed: keys every random draw.
         jpeg: quality of JPEG files, or None for PNG files.
+        keep_format: whether files whose names are none of JPEG's are PNG files.
     """
 
     root: Path
     corruption: str
     lacking: Mapping[int, Sequence[int]]
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8] | list[NDArray[np.uint8]]
     image_ids: NDArray[np.int64]
     names: Sequence[str]
     block: int
     table: str
     seed: int
     jpeg: int | None
+    keep_format: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,20 +83,21 @@ class Order:
     Attributes:
         root: the folder.
         dataset: the clean images.
-        preprocessing: how they are cut.
+        preprocessing: how they are cut; None where they keep their sizes.
         cells: corruption -> severities, "none" among them where clean images are wanted.
         names: image id -> name of its file within a cell; None where the images of a corruption are one array.
-        table, seed, jpeg: as in `Job`.
+        table, seed, jpeg, keep_format: as in `Job`.
     """
 
     root: Path
     dataset: Dataset
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     cells: Mapping[str, Sequence[int]]
     names: Mapping[int, str] | None
     table: str
     seed: int
     jpeg: int | None
+    keep_format: bool = False
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -101,18 +108,24 @@ class Order:
             "table": self.table,
             "seed": self.seed,
             "jpeg": self.jpeg,
-            "input_size": self.preprocessing.input_size,
-            "resize_size": self.preprocessing.resize_size,
-            "interpolation": self.preprocessing.interpolation,
+            **self.cut,
             "pixel_version": PIXEL_VERSION,
             "n": len(self.dataset),
+            **({"keep_format": True} if self.keep_format else {}),
             "listing_hash": self.dataset.listing_hash,
         }
 
     @property
+    def cut(self) -> dict[str, Any]:
+        """How the images are cut, for the identity."""
+        names = ("input_size", "resize_size", "interpolation")
+        return {name: getattr(self.preprocessing, name, None) for name in names}
+
+    @property
     def blocks(self) -> list[range]:
         """The rows of the dataset in each block; an array is made at once."""
-        n, side = len(self.dataset), self.preprocessing.input_size
+        n = len(self.dataset)
+        side = NATIVE_SIDE if self.preprocessing is None else self.preprocessing.input_size
         size = n if self.names is None else max(1, min(BLOCK_IMAGES, BLOCK_BYTES // (3 * side * side)))
         return [range(start, min(start + size, n)) for start in range(0, n, size)]
 
@@ -180,7 +193,7 @@ def jobs_of(order: Order, plan: Plan, threads: int) -> Iterator[Job]:
     blocks = order.blocks
     for block, corruptions in plan.items():
         rows = blocks[block]
-        images = order.dataset.read(rows, order.preprocessing, workers=threads)
+        images = _read(order, rows, threads)
         for corruption, lacking in corruptions.items():
             yield Job(
                 root=order.root,
@@ -193,7 +206,29 @@ def jobs_of(order: Order, plan: Plan, threads: int) -> Iterator[Job]:
                 table=order.table,
                 seed=order.seed,
                 jpeg=order.jpeg,
+                keep_format=order.keep_format,
             )
+
+
+def _read(order: Order, rows: range, threads: int) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
+    """The clean images of a block.
+
+    Raises:
+        DataError: one cannot be read, or is too small to be corrupted.
+    """
+    open_image = order.dataset.open_image
+    if order.preprocessing is not None or open_image is None:
+        read: NDArray[np.uint8] = order.dataset.read(rows, order.preprocessing or Preprocessing(), workers=threads)
+        return read
+    image_ids = order.dataset.image_ids[rows.start : rows.stop].tolist()
+    pictures = in_threads(lambda image_id: np.asarray(open_image(image_id)).transpose(2, 0, 1), image_ids, threads)
+    for name, picture in zip(order.names_of(rows), pictures, strict=True):
+        if min(picture.shape[1:]) < SMALLEST_SIDE:
+            raise DataError(
+                f"{name} has {picture.shape[2]}×{picture.shape[1]} pixels, and corruptions need {SMALLEST_SIDE} each "
+                "way; leave it out"
+            )
+    return pictures
 
 
 def write_images(job: Job) -> None:
@@ -208,11 +243,12 @@ def write_images(job: Job) -> None:
         folder, manifest = cell_folder(job.root, cell), block_manifest(job.root, cell, job.block)
         for place in {(folder / job.names[row]).parent for row in rows}:
             remove_partial_files(place)
-        quality = None if cell == CLEAN else job.jpeg
         entries = read_manifest(manifest)
         for row, image in zip(rows, _pixels(job, severity, rows), strict=True):
             stop_if_asked()
-            entries[job.names[row]] = write_pieces(folder / job.names[row], [encode(image, quality)])
+            entries[job.names[row]] = write_pieces(
+                folder / job.names[row], [encode(image, quality_of(job, job.names[row]))]
+            )
         write_manifest(manifest, entries)
 
 
@@ -225,26 +261,35 @@ def write_array(job: Job) -> None:
     """
 
     def pieces() -> Iterator[bytes]:
-        shape = (sum(len(rows) for rows in job.lacking.values()), *job.images.shape[2:], 3)
+        shape = (sum(len(rows) for rows in job.lacking.values()), *job.images[0].shape[1:], 3)
         header = BytesIO()
         np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
         yield header.getvalue()
         for severity, rows in job.lacking.items():
             for start in range(0, len(rows), IMAGES_AT_ONCE):
                 stop_if_asked()
-                yield _pixels(job, severity, rows[start : start + IMAGES_AT_ONCE]).tobytes()
+                made = _pixels(job, severity, rows[start : start + IMAGES_AT_ONCE])
+                yield b"".join(image.tobytes() for image in made)
 
     name = array_name(job.corruption)
     entry = write_pieces(job.root / name, pieces())
     write_manifest(array_manifest(job.root, job.corruption), {name: entry})
 
 
-def _pixels(job: Job, severity: int, rows: Sequence[int]) -> NDArray[np.uint8]:
-    """Images of a cell, uint8 (B, S, S, 3)."""
-    images, ids = job.images[np.asarray(rows)], job.image_ids[np.asarray(rows)]
+def quality_of(job: Job, name: str) -> int | None:
+    """The JPEG quality of a file; None where it is PNG: the clean ones, and those that keep their format."""
+    lossless = job.keep_format and not name.lower().endswith(JPEG_SUFFIXES)
+    return None if job.corruption == CLEAN[0] or lossless else job.jpeg
+
+
+def _pixels(job: Job, severity: int, rows: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+    """Images of a cell, uint8 (H, W, 3): those of one size together, others one by one."""
     # The quality of JPEG files is that of `encode`: an image passes through JPEG once.
-    pixels = Pixels(table=job.table, seed=job.seed)
-    return np.ascontiguousarray(pixels.of_cell(images, (job.corruption, severity), ids).transpose(0, 2, 3, 1))
+    pixels, cell = Pixels(table=job.table, seed=job.seed), (job.corruption, severity)
+    parts = [np.array([row]) for row in rows] if isinstance(job.images, list) else [np.asarray(rows)]
+    for part in parts:
+        images = job.images[part[0]][None] if isinstance(job.images, list) else job.images[part]
+        yield from np.ascontiguousarray(pixels.of_cell(images, cell, job.image_ids[part]).transpose(0, 2, 3, 1))
 
 
 def encode(image: NDArray[np.uint8], quality: int | None) -> bytes:
@@ -290,66 +335,3 @@ def cell_folder(root: Path, cell: Cell) -> Path:
 def array_name(corruption: str) -> str:
     """The file of the array of one corruption."""
     return f"{corruption}.npy"
-
-
-def block_manifest(root: Path, cell: Cell, block: int) -> Path:
-    """The manifest of one cell and block of image files.
-
-    Example:
-        >>> block_manifest(Path("out"), ("fog", 3), 0).as_posix()
-        'out/.bivo-robust/fog-3-0000.json'
-    """
-    corruption, severity = cell
-    return root / MANIFESTS / f"{corruption}-{severity}-{block:04d}.json"
-
-
-def array_manifest(root: Path, corruption: str) -> Path:
-    """The manifest of the array of one corruption."""
-    return root / MANIFESTS / f"{corruption}.json"
-
-
-def read_manifest(path: Path) -> dict[str, Entry]:
-    """The entry of each file in a manifest; none where it is missing or damaged."""
-    try:
-        loaded = json.loads(path.read_bytes())
-        return {name: (int(size), int(checksum)) for name, (size, checksum) in loaded.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
-
-
-def write_manifest(path: Path, entries: Mapping[str, Entry]) -> None:
-    """Write a manifest; it appears whole or not at all.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(entries), encoding="utf-8")
-
-
-def find_lacking(folder: Path, names: Sequence[str], manifest: Path, checksums: bool = False) -> list[int]:
-    """Find files that are missing, or of another size than their manifest says, or not in it.
-
-    Args:
-        folder: where the files lie.
-        names: of the files, relative to the folder.
-        manifest: theirs.
-        checksums: also read every file and compare its CRC-32, so that damage of any kind is found.
-
-    Returns:
-        Their positions in `names`.
-    """
-    entries = read_manifest(manifest)
-    # Paths stay text here: a full set has 3.75 million files, and pathlib would triple the time.
-    return [row for row, name in enumerate(names) if not _is_whole(f"{folder}/{name}", entries.get(name), checksums)]
-
-
-def _is_whole(path: str, entry: Entry | None, checksums: bool) -> bool:
-    if entry is None or file_size(path) != entry[0]:
-        return False
-    if not checksums:
-        return True
-    try:
-        return zlib.crc32(Path(path).read_bytes()) == entry[1]
-    except OSError:
-        return False

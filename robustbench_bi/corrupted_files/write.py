@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from robustbench_bi.corrupted_files.destination import (
     check_destination,
@@ -17,7 +20,8 @@ from robustbench_bi.corrupted_files.destination import (
     write_labels,
 )
 from robustbench_bi.corrupted_files.image_files import (
-    MANIFESTS,
+    JPEG_SUFFIXES,
+    NATIVE,
     Job,
     Order,
     Plan,
@@ -27,13 +31,17 @@ from robustbench_bi.corrupted_files.image_files import (
     write_array,
     write_images,
 )
+from robustbench_bi.corrupted_files.manifests import MANIFESTS
 from robustbench_bi.corrupted_files.worker_pool import in_processes
 from robustbench_bi.corruptions import resolve_suite, resolve_table
 from robustbench_bi.corruptions.apply import check_seed
-from robustbench_bi.data import Dataset, open_data
+from robustbench_bi.data import Dataset, find_source, open_data
 from robustbench_bi.data.broken import without_broken
+from robustbench_bi.data.containers.folders import EXTENSIONS, existing_folder, image_names
+from robustbench_bi.data.listed import Labelled, clean_dataset
 from robustbench_bi.data.preprocess import Preprocessing, preprocessing_of
-from robustbench_bi.errors import InputError
+from robustbench_bi.data.sources.archives import folder_files
+from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.ground.atomic import remove_partial_files
 from robustbench_bi.ground.cells import CLEAN, Progress, cell_label, parse_severities
 from robustbench_bi.ground.checks import check_integer, check_quality
@@ -49,7 +57,7 @@ class Summary:
     """What `write_corrupted` did.
 
     Attributes:
-        source: the name under which `bivo-robust eval --data` reads the files.
+        source: the name under which `bivo-robust eval --data` reads the files; empty where they have no classes.
         classes: the class file that goes with them, where one is needed.
         written: image files, or arrays, that were made.
         whole: those that were there.
@@ -74,9 +82,10 @@ def write_corrupted(
     clean: bool = False,
     limit: int | None = None,
     seed: int = 0,
-    size: int | None = None,
+    size: int | str | None = None,
     resize: int | None = None,
     classes: str | Path | None = None,
+    keep_format: bool = False,
     skip_broken: bool = False,
     verify: bool = False,
     workers: int | None = None,
@@ -85,8 +94,9 @@ def write_corrupted(
     """Write corrupted images in the published layouts; files that are there, and whole, are left as they are.
 
     Folders of images, and the demo set, become DESTINATION/<corruption>/<severity>/<class folder>/<name>.JPEG, as in
-    ImageNet-C. CIFAR-10 becomes DESTINATION/<corruption>.npy and labels.npy, as in CIFAR-10-C. A file is whole when it
-    has the size that was noted when it was written.
+    ImageNet-C. Images without class folders become DESTINATION/<corruption>/<severity>/<name>, nested as they are, and
+    JPEG files keep their whole names. CIFAR-10 becomes DESTINATION/<corruption>.npy and labels.npy, as in CIFAR-10-C. A
+    file is whole when it has the size that was noted when it was written.
 
     Worker processes start afresh, so a script that calls this needs the usual `if __name__ == "__main__":`.
 
@@ -102,9 +112,11 @@ def write_corrupted(
             none/0 under the names of the corrupted files, suffix included.
         limit: take this many images, chosen by a hash of their ids.
         seed: keys every random draw, 0 to 2**64 - 1.
-        size: side of the images in pixels, 224 by default. Files of that size are never resized.
+        size: side of the images in pixels, 224 by default; or "native" for pictures as they are, of any sizes from 32
+            pixels on. The table is imagenet-c then, unless another is named.
         resize: what the short side is resized to before the crop; by default 256 for 224, else in proportion.
         classes: tab-separated file of class number, folder name, label.
+        keep_format: files keep their suffixes and formats: JPEG stays JPEG, all others become PNG data.
         skip_broken: leave out images that cannot be decoded, instead of stopping.
         verify: compare the checksum of every file that is there, not its size alone.
         workers: processes, one a core by default. With one, the calling process does the work.
@@ -131,7 +143,7 @@ def write_corrupted(
     check_integer("workers", workers, 1)
     root, chosen = full_path(destination), parse_severities(severities)
     cells = ({CLEAN[0]: (CLEAN[1],)} if clean else {}) | dict.fromkeys(resolve_suite(suite), chosen)
-    everything = open_data(source, classes=classes)
+    everything, plain = _open(source, classes)
     arrays, layout = everything.source.arrays, everything.source.corrupted_as
     if layout is None:
         raise InputError(f"corruptions are made from clean images, but {source} holds corrupted ones")
@@ -139,15 +151,19 @@ def write_corrupted(
         raise InputError(f"an array holds all five severities, got {severities!r}; leave them out")
     dataset = everything if limit is None else everything.limited(limit)
     preprocessing, quality = _preprocessing(dataset, size, resize), _jpeg_quality(jpeg, arrays)
+    suffix = ".png" if quality is None else ".JPEG"
+    own = EXTENSIONS if keep_format else (".png",) if quality is None else JPEG_SUFFIXES
+    kept = own if plain or keep_format or size == NATIVE else ()
     order = Order(
         root=root,
         dataset=dataset,
         preprocessing=preprocessing,
         cells=cells,
-        names=None if arrays else target_names(dataset, ".png" if quality is None else ".JPEG"),
-        table=resolve_table(table, preprocessing.input_size),
+        names=None if arrays else target_names(dataset, suffix, kept),
+        table=resolve_table(table, 224 if preprocessing is None else preprocessing.input_size),
         seed=check_seed(seed),
         jpeg=quality,
+        keep_format=keep_format,
     )
     check_destination(root, dataset)
     order, broken = _begin(order, str(source), skip_broken, min(DECODING_THREADS, workers))
@@ -156,11 +172,11 @@ def write_corrupted(
         write_labels(root, order.dataset)
         plan = lacking_arrays(order, verify)
     else:
-        class_file = write_class_file(root, everything, classes)
+        class_file = None if plain else write_class_file(root, everything, classes)
         plan = lacking_images(order, verify)
     written = _fill(order, plan, workers, progress)
     return Summary(
-        source=f"{layout}:{root}",
+        source="" if plain else f"{layout}:{root}",
         classes=class_file,
         written=written,
         whole=order.file_count - written,
@@ -215,8 +231,38 @@ def _fill(order: Order, plan: Plan, workers: int, progress: Callable[[Progress],
     return len(lacking) if order.names is None else images_total
 
 
-def _preprocessing(dataset: Dataset, size: int | None, resize: int | None) -> Preprocessing:
-    """How images are cut; those of a fixed native size are used as they are."""
+def _open(source: str | Path, classes: str | Path | None) -> tuple[Dataset, bool]:
+    """The clean images, and whether they are plain pictures: a folder with images that lie in no class folders."""
+    row, path = find_source(str(source))
+    if row.name == "folder" and path is not None and classes is None:
+        try:
+            if not image_names(existing_folder(path)):
+                return open_data(source), False
+        except DataError:
+            if not _has_images(path):
+                raise
+        files = folder_files(path)
+        labels = np.zeros(len(files.names), dtype=np.int32)
+        return clean_dataset(str(source), files, Labelled(files.names, labels, ("picture",))), True
+    return open_data(source, classes=classes), False
+
+
+def _has_images(path: str) -> bool:
+    with suppress(DataError):
+        return bool(folder_files(path).names)
+    return False
+
+
+def _preprocessing(dataset: Dataset, size: int | str | None, resize: int | None) -> Preprocessing | None:
+    """How images are cut; those of a fixed native size are used as they are. None: all keep their sizes."""
+    if size == NATIVE and dataset.native_size is None:
+        if resize is not None:
+            raise InputError(f"pictures keep their sizes with size {NATIVE}; leave out resize")
+        return None
+    if size == NATIVE:
+        size = None
+    if isinstance(size, str):
+        raise InputError(f"size must be a number of pixels or {NATIVE!r}, got {size!r}")
     if dataset.native_size is None:
         return preprocessing_of(None, input_size=size, resize_size=resize)
     if size is not None or resize is not None:

@@ -6,7 +6,7 @@ import functools
 import itertools
 import tomllib
 from importlib import resources
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from robustbench_bi.corruptions import CORRUPTIONS, modules_of, resolve_table
 from robustbench_bi.corruptions.draws import Draws
+from robustbench_bi.corruptions.shapes import Images, as_batch, as_given
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground import checks
 from robustbench_bi.ground.checks import check_integer, plain_integer
@@ -25,9 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Images = TypeVar("Images", Tensor, "NDArray[np.uint8]")
 
-SMALLEST_SIDE = 32
 # Pixels (height × width × images) that are corrupted at once. On the CPU the working set should stay in cache; an
 # accelerator needs more to be busy, and a corruption's temporaries still stay near one gigabyte.
 _PIXELS_AT_ONCE_CPU = 2**20
@@ -57,8 +56,8 @@ def corrupt(
     the CPU the batch is shared out over `torch.get_num_threads()` threads.
 
     Args:
-        images: uint8 RGB, either a torch tensor (B, 3, H, W) on any device, or a numpy array (H, W, 3) or (B, H, W, 3),
-            with sides of at least 32 pixels. Never modified.
+        images: uint8 RGB with sides of at least 32 pixels: a Pillow image, or a numpy array or a torch tensor on any
+            device, of the shape (H, W, 3), (3, H, W), (B, H, W, 3) or (B, 3, H, W). Never modified.
         name: a row of `robustbench_bi.corruptions.CORRUPTIONS`.
         severity: 1 (weakest) to 5.
         seed: 0 to 2**64 - 1.
@@ -106,19 +105,19 @@ def corrupt(
     return as_given(corrupted, images)
 
 
-def jpeg_round_trip(images: Tensor, *, quality: int = 85, backend: str | None = None) -> Tensor:
+def jpeg_round_trip(images: Images, *, quality: int = 85, backend: str | None = None) -> Images:
     """Return images as they come back from a JPEG file of Pillow's, as the published ImageNet-C was stored.
 
     The published files were saved with `optimize`, which changes the size of a file but no pixel. Plain torch is in
     `robustbench_bi.corruptions.jpeg`.
 
     Args:
-        images: uint8 (B, 3, H, W), with sides of at least 32 pixels.
+        images: as for `corrupt`.
         quality: 1 to 100.
         backend: as for `corrupt`.
 
     Returns:
-        uint8 (B, 3, H, W), on the device of the images.
+        The images, a new object of the same kind, shape, dtype and device.
 
     Raises:
         InputError: images or quality outside what is described here.
@@ -137,7 +136,7 @@ def jpeg_round_trip(images: Tensor, *, quality: int = 85, backend: str | None = 
         decoded[rows] = function(batch[rows], quality=quality)
 
     for_each_part(compress_part, batch)
-    return decoded
+    return as_given(decoded, images)
 
 
 def for_each_part(work: Callable[[slice], None], batch: Tensor) -> None:
@@ -196,43 +195,6 @@ def check_severity(severity: object) -> int:
 def check_seed(seed: object) -> int:
     """Return a seed as an int, or raise InputError; NumPy's integers are taken as well."""
     return checks.check_seed(plain_integer(seed))
-
-
-def as_batch(images: Tensor | NDArray[np.uint8]) -> Tensor:
-    """Return images as contiguous uint8 (B, 3, H, W), or raise InputError if they are not what `corrupt` accepts.
-
-    A tensor that already is contiguous is returned itself; anything else is copied.
-    """
-    if not isinstance(images, Tensor | np.ndarray):
-        raise InputError(f"images must be a torch tensor or a numpy array, got {type(images).__name__}")
-    if images.dtype not in (torch.uint8, np.uint8):
-        raise InputError(f"images must be uint8 (0 to 255), got {images.dtype}; scale and round them first")
-    shape = tuple(images.shape)
-    if isinstance(images, Tensor):
-        if images.is_meta or images.layout != torch.strided:
-            kind = "meta tensor" if images.is_meta else f"tensor of the layout {images.layout}"
-            raise InputError(f"images must be a dense tensor that holds its values, got a {kind}")
-        if len(shape) != 4 or shape[1] != 3:
-            raise InputError(f"a torch tensor of images must have the shape (B, 3, H, W), got {shape}")
-        height, width = shape[2:]
-    else:
-        if len(shape) not in (3, 4) or shape[-1] != 3:
-            raise InputError(f"a numpy array of images must have the shape (H, W, 3) or (B, H, W, 3), got {shape}")
-        height, width = shape[-3:-1]
-    if min(height, width) < SMALLEST_SIDE:
-        raise InputError(f"images must be at least {SMALLEST_SIDE} pixels high and wide, got {height}×{width}")
-    if isinstance(images, Tensor):
-        return images.contiguous()
-    batch = images if images.ndim == 4 else images[None]
-    return torch.from_numpy(np.moveaxis(batch, -1, 1).copy())
-
-
-def as_given(batch: Tensor, images: Images) -> Images:
-    """Return a batch uint8 (B, 3, H, W) as the kind and shape of the images that were given."""
-    if isinstance(images, Tensor):
-        return batch
-    array = np.ascontiguousarray(np.moveaxis(batch.numpy(), 1, -1))
-    return array if images.ndim == 4 else array[0]
 
 
 def as_ids(ids: Sequence[int] | NDArray[np.integer[Any]] | Tensor | None, count: int) -> Tensor:

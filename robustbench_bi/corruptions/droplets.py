@@ -83,19 +83,24 @@ def _edges(images: Tensor) -> Tensor:
     along = torch.where(slope > steep, (gradient > up) & (gradient >= down), along)
     along = torch.where(slope < flat, (gradient > left) & (gradient >= right), along)
     weak = along & (gradient > _WEAK)
-    return _grow(weak & (gradient > _STRONG), weak)
+    # On a GPU each comparison waits for the device, where a step too many costs next to nothing.
+    return _grow(weak & (gradient > _STRONG), weak, steps=16 if images.is_cuda else 1)
 
 
-def _grow(seeds: Tensor, region: Tensor) -> Tensor:
-    """The parts of a region, connected over sides and corners, that hold a seed; all bool (B, H, W)."""
+def _grow(seeds: Tensor, region: Tensor, *, steps: int = 1) -> Tensor:
+    """The parts of a region, connected over sides and corners, that hold a seed; all bool (B, H, W).
+
+    It grows by so many steps before it compares whether there was anything to grow.
+    """
     grown = seeds
     while True:
-        padded = F.pad(grown, (1, 1, 1, 1))
-        rows = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]
-        wider = (rows[..., :-2] | rows[..., 1:-1] | rows[..., 2:]) & region
-        if torch.equal(wider, grown):
+        before = grown
+        for _ in range(steps):
+            padded = F.pad(grown, (1, 1, 1, 1))
+            rows = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]
+            grown = (rows[..., :-2] | rows[..., 1:-1] | rows[..., 2:]) & region
+        if torch.equal(before, grown):
             return grown
-        grown = wider
 
 
 def _distance(edges: Tensor) -> Tensor:

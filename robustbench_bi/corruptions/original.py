@@ -26,7 +26,8 @@ import torch
 from PIL import Image
 
 from robustbench_bi.corruptions import CORRUPTIONS, SUITES
-from robustbench_bi.corruptions.apply import Images, as_batch, as_given, as_ids, check_seed, check_severity
+from robustbench_bi.corruptions.apply import as_ids, check_seed, check_severity
+from robustbench_bi.corruptions.shapes import Images, as_batch, as_given
 from robustbench_bi.errors import DataError, InputError
 
 if TYPE_CHECKING:

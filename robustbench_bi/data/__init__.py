@@ -26,6 +26,7 @@ from robustbench_bi.data.selection import (
     CLASS_SPACES,
     ClassSpace,
     is_tiny_imagenet,
+    open_with_labels,
     part_of_tiny_imagenet,
     refuse_imagenet_o,
     refuse_look_alike,
@@ -55,6 +56,7 @@ def open_data(
     split: Split = "evaluation",
     limit: int | None = None,
     classes: str | Path | None = None,
+    labels: str | Path | None = None,
     class_space: ClassSpace | None = None,
     images: str | Path | None = None,
     clean: str | Path | None = None,
@@ -69,6 +71,7 @@ def open_data(
         limit: at most this many images, see `Dataset.limited`.
         classes: a tab-separated file of class number, folder name and label, for sources made of class folders; a bare
             list of folders in class order; or "imagenet-1k", where folders are numbers of ImageNet's classes.
+        labels: a file of the labels of images, for those that lie in no class folders; or ReaL's real.json.
         class_space: "restricted" where only the classes of the set compete, "full" where all of a network's do; None:
             as the source's protocol says.
         images: a file that names the images to take, one a line.
@@ -99,8 +102,11 @@ def open_data(
     if classes is not None and not row.class_file:
         takers = ", ".join(row.name for row in SOURCES if row.class_file)
         raise InputError(f"a class file goes with class folders ({takers}), not with {row.name}")
-    opener = SOURCES.load(row.name)
-    dataset: Dataset = opener(path, split=split, classes=None if classes is None else expand_user(classes))
+    class_file = None if classes is None else expand_user(classes)
+    if labels is None:
+        dataset: Dataset = SOURCES.load(row.name)(path, split=split, classes=class_file)
+    else:
+        dataset = open_with_labels(row, path, expand_user(labels), class_file)
     dataset = _in_folder(dataset, row, images_root)
     typed = named_source(str(source))[0] is row
     dataset = replace(dataset, name=str(source) if typed else f"{row.name}:{path}")

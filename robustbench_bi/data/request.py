@@ -16,7 +16,7 @@ from robustbench_bi.errors import DataError
 from robustbench_bi.ground.checks import check_integer
 from robustbench_bi.ground.declared import Option, requested
 
-PATHS = ("classes", "images", "clean", "images_root")
+PATHS = ("classes", "labels", "images", "clean", "images_root")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class DataRequest:
         source: as `bivo-robust list data` has it, or the path of a folder of class folders.
         classes: a class file, for sources made of class folders.
         limit: take this many images, chosen by a hash of their ids; None for all.
+        labels: a file of the labels of images, for those in no class folders; or ReaL's real.json.
         class_space: "restricted" where only the classes of the set compete, "full" where all of the network's do.
         images: a file that names the images to take.
         clean: a source of clean images to pair with stored corrupted ones, by name.
@@ -50,6 +51,10 @@ class DataRequest:
     )
     limit: int | None = requested(
         default=None, option=Option("Evaluate a fixed random subset of N images.", "integer", "N", least=1)
+    )
+    labels: str | None = requested(
+        default=None,
+        option=Option("Labels of images in no class folders: a table or list; or ReaL's real.json.", "path", "FILE"),
     )
     class_space: ClassSpace | None = requested(
         default=None,

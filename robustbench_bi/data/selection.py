@@ -9,17 +9,72 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from robustbench_bi.data.containers.folders import expand_user
+from robustbench_bi.data.sources import SOURCES
 from robustbench_bi.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from robustbench_bi.data.dataset import Dataset
+    from robustbench_bi.data.sources import Source
 
 ANNOTATIONS = "val_annotations.txt"
 WNIDS = "wnids.txt"
+WORDS = "words.txt"
 """Files of Tiny-ImageNet as published."""
+NOT_IN_REAL = "without a label in ReaL"
 NOT_IN_EVERY_CELL = "not in every cell"
 ClassSpace = Literal["restricted", "full"]
 CLASS_SPACES = ("restricted", "full")
+
+
+def open_with_labels(row: Source, path: str | None, label_file: Path, classes: Path | None) -> Dataset:
+    """Open images whose labels a file tells: a table or a list of labels; or ReaL's lists of classes.
+
+    Raises:
+        InputError: the source has labels of its own that a file cannot replace.
+        DataError: the images and the file do not fit each other.
+    """
+    from robustbench_bi.data.labels.label_file import is_real
+    from robustbench_bi.data.sources.archives import open_labelled, open_real
+
+    if is_real(label_file):
+        try:
+            dataset: Dataset = SOURCES.load(row.name)(path, split="evaluation", classes=classes)
+        except DataError:
+            if not row.files or path is None:
+                raise
+            dataset = open_real(path, row.load_files(path), label_file)
+        return with_real(dataset, label_file)
+    if not row.files or path is None:
+        takers = ", ".join(one.name for one in SOURCES if one.files)
+        raise InputError(f"a file of labels goes with {takers}, not with {row.name}, whose labels are known")
+    return open_labelled(path, row.load_files(path), label_file, classes)
+
+
+def with_real(dataset: Dataset, label_file: Path) -> Dataset:
+    """Count an answer where it is in ReaL's list for the picture, and leave out pictures whose list is empty.
+
+    Raises:
+        InputError: the classes are not ImageNet's.
+        DataError: a picture is not among ImageNet's validation pictures.
+    """
+    import numpy as np
+
+    from robustbench_bi.data.class_spaces.answers import NO_CLASS, Answers, sets_of_classes
+    from robustbench_bi.data.labels.label_file import read_real
+    from robustbench_bi.data.sources.archives import validation_number
+
+    if dataset.class_set != "imagenet-1k":
+        raise InputError(f"{label_file} is of ImageNet's 1,000 classes, but {dataset.name} has other classes")
+    lists = read_real(label_file)
+    names = dict(zip(dataset.image_ids.tolist(), dataset.names(), strict=True))
+    own = [lists[validation_number(name, len(lists), label_file)] for name in names.values()]
+    rows = sets_of_classes(own)
+    accepted = np.full((max(names) + 1, rows.shape[1]), NO_CLASS, dtype=np.int32)
+    accepted[dataset.image_ids] = rows
+    empty = [row for row, classes in enumerate(own) if not classes]
+    left_out = dict(dataset.left_out) | ({NOT_IN_REAL: len(empty)} if empty else {})
+    dataset = replace(dataset, answers=Answers(None, accepted), left_out=left_out)
+    return dataset.taken([row for row in range(len(own)) if own[row]]) if empty else dataset
 
 
 def with_common_images(dataset: Dataset, common_images: bool) -> Dataset:
@@ -72,8 +127,8 @@ def is_tiny_imagenet(path: str | Path) -> bool:
         False
     """
     root = expand_user(path)
-    known = (f"val/{ANNOTATIONS}", WNIDS)
-    return any(os.path.isfile(root / file) for file in known)  # noqa: PTH113 - pathlib's may raise
+    held = {file for file in (f"val/{ANNOTATIONS}", WNIDS, WORDS) if os.path.isfile(root / file)}  # noqa: PTH113
+    return f"val/{ANNOTATIONS}" in held or held == {WNIDS, WORDS}
 
 
 def part_of_tiny_imagenet(path: str | Path) -> Path | None:

@@ -76,6 +76,7 @@ def configure_run(
         clean=dataset.stored_cells is None or CLEAN in dataset.stored_cells,
         block_size=request.block_size,
         name=name,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
         source=request.data.source,
         data_request=request.data.as_json(),
         requested=request.as_options(),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robustbench_bi.data.broken import without_broken
+from robustbench_bi.data.containers.tar import index_folder
 from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.evaluation.cell_blocks import Candidate, CellBlock, cell_blocks_of, there_already
 from robustbench_bi.evaluation.folders import close_folder, open_folder
@@ -116,7 +117,8 @@ def evaluate_request(
 ) -> list[Run]:
     """Do what a request says; see `evaluate_models`."""
     with unchanged(request.models):
-        dataset = request.data.open()
+        with index_folder(Path(request.out) / INDICES):
+            dataset = request.data.open()
         dataset, subjects = _prepare(request, dataset, share)
         candidates = [
             Candidate(subject, open_folder(Path(request.out), subject.config, dataset, share)) for subject in subjects
@@ -150,7 +152,7 @@ def _prepare(request: EvalRequest, dataset: Dataset, share: Share) -> tuple[Data
     dataset, broken = without_broken(dataset, needed, request.workers or 0, request.skip_broken)
     if broken:
         subjects = networks.configured(dataset, broken)
-    reader = BlockReader(dataset, 0)
+    reader = BlockReader(dataset, 0, networks.device)
     for subject in subjects:
         image = reader.read(0, np.array([0]), subject.preprocessing, cells[0])
         task_of({"task": request.task}).load("try_out")(
@@ -161,6 +163,10 @@ def _prepare(request: EvalRequest, dataset: Dataset, share: Share) -> tuple[Data
 
             check_scale(subject, dataset)
     return dataset, subjects
+
+
+INDICES = ".indices"
+"""The folder beside the runs that keeps the indices of archives."""
 
 
 def _loader(request: EvalRequest, dataset: Dataset) -> Callable[..., Any]:
@@ -201,7 +207,7 @@ class _Loop:
         self.candidates = candidates
         self.progress = progress
         self.ask = task_of({"task": request.task}).load("ask")
-        self.reader = BlockReader(dataset, request.workers or 0)
+        self.reader = BlockReader(dataset, request.workers or 0, candidates[0].subject.config.device)
         planned = list(cell_blocks_of(candidates))
         owned = list(zip(planned, owners([one.images for one in planned], share.count), strict=True))
         self.cell_blocks = [one.lacking() for one, owner in owned if owner == share.rank]

@@ -18,7 +18,7 @@ from robustbench_bi.evaluation.configure import configure_run
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.evaluation.sharing import ALONE, Share
 from robustbench_bi.evaluation.views import View, fitted_view, plain_view
-from robustbench_bi.models import MODELS, create_model, resolve
+from robustbench_bi.models import CLASSES_ADVICE, MODELS, create_model, resolve
 from robustbench_bi.models.inference import choose_device, memory_format
 from robustbench_bi.models.sources import brings_weights
 from robustbench_bi.models.weights import is_file, read_metadata
@@ -192,7 +192,9 @@ def network_for(
     if own and labelled and weights is not None and Path(weights).suffix == ".safetensors":
         classes = read_metadata(weights).get("num_classes", dataset.num_classes)
         if classes != dataset.num_classes:
-            raise WeightsError(f"{weights} is for {classes} classes, and the data have {dataset.num_classes}")
+            raise WeightsError(
+                f"{weights} is for {classes} classes, and the data have {dataset.num_classes}. {CLASSES_ADVICE}"
+            )
     asked_for = {} if not labelled else {"num_classes": None if published else dataset.num_classes}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed % 2**63)

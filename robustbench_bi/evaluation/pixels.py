@@ -17,20 +17,22 @@ if TYPE_CHECKING:
 
     from robustbench_bi.runs.identity import EvalConfig
 
-    Images = NDArray[np.uint8] | list[NDArray[np.uint8]]
+    Images = torch.Tensor | list[NDArray[np.uint8]]
 
 
 class BlockReader:
-    """Reads blocks of images, and keeps the clean ones of the last block for its other cells.
+    """Reads blocks of images, and keeps the clean ones of the last block on the device for its other cells.
 
     Args:
         dataset: the images.
         workers: threads that decode.
+        device: where they are corrupted and classified; a block travels there once, not with each of its cells.
     """
 
-    def __init__(self, dataset: Dataset, workers: int) -> None:
+    def __init__(self, dataset: Dataset, workers: int, device: torch.device | str) -> None:
         self.dataset = dataset
         self.workers = workers
+        self.device = device
         self._kept: tuple[int, Cut | None] | None = None
         self._images: Images | None = None
 
@@ -46,7 +48,8 @@ class BlockReader:
         wanted = None if stored else (block, preprocessing.cut if preprocessing is not None else None)
         if self._images is None or wanted is None or self._kept != wanted:
             self._images = None  # so that the last block's memory is free before the next one is read
-            self._images = self.dataset.read(rows, preprocessing, cell=cell if stored else CLEAN, workers=self.workers)
+            images = self.dataset.read(rows, preprocessing, cell=cell if stored else CLEAN, workers=self.workers)
+            self._images = images if isinstance(images, list) else torch.from_numpy(images).to(self.device)
             self._kept = wanted
         return self._images
 
@@ -64,5 +67,4 @@ class BlockReader:
                 return config.pixels.of_cell(one, cell, image_ids[place : place + 1])[0]
 
             return list(pool(torch.get_num_threads()).map(made, range(len(images))))
-        batch = torch.from_numpy(images).to(config.device)
-        return batch if self.dataset.stored_cells is not None else config.pixels.of_cell(batch, cell, image_ids)
+        return images if self.dataset.stored_cells is not None else config.pixels.of_cell(images, cell, image_ids)

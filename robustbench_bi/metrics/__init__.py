@@ -12,6 +12,7 @@ Example:
 from __future__ import annotations
 
 import importlib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,9 +28,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robustbench_bi.metrics.accuracy import top1, top5
-    from robustbench_bi.metrics.calibration import expected_calibration_error, negative_log_likelihood
-    from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, wilson_interval
-    from robustbench_bi.metrics.paired import holm, mcnemar
+    from robustbench_bi.metrics.bounded import bounded_interval, wilson_interval
+    from robustbench_bi.metrics.calibration import (
+        calibrated_level,
+        calibration_bias,
+        calibration_scores,
+        expected_calibration_error,
+        negative_log_likelihood,
+    )
+    from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, image_interval
+    from robustbench_bi.metrics.paired import holm, mcnemar, paired_t_test
+    from robustbench_bi.metrics.pairing import agreeing
     from robustbench_bi.metrics.robustness import (
         alexnet_errors,
         corruption_errors,
@@ -40,6 +49,7 @@ if TYPE_CHECKING:
         relative_mean_corruption_error,
     )
     from robustbench_bi.metrics.spectra import Spectra, measure_spectra
+    from robustbench_bi.metrics.statistics import ImageMeans, Shares, bounds_of
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,7 @@ class Metric:
         better: whether a higher or a lower value is better.
         summary: one line for `bivo-robust list metrics`.
         scores: for a metric of images, the function frame → per-image scores (n,) whose mean is the metric.
+        least, most: of images, what these scores are at worst and at best; infinite where they have no bound.
     """
 
     name: str
@@ -63,6 +74,8 @@ class Metric:
     better: Literal["higher", "lower"]
     summary: str
     scores: str = ""
+    least: float = -math.inf
+    most: float = math.inf
 
 
 _ACCURACY = "robustbench_bi.metrics.accuracy"
@@ -80,6 +93,8 @@ METRICS = Table(
             "higher",
             "images whose label scores highest",
             f"{_ACCURACY}:top1_scores",
+            least=0,
+            most=100,
         ),
         Metric(
             "top5",
@@ -89,6 +104,8 @@ METRICS = Table(
             "higher",
             "images whose label is among the five highest scores",
             f"{_ACCURACY}:top5_scores",
+            least=0,
+            most=100,
         ),
         Metric(
             "expected_calibration_error",
@@ -98,6 +115,8 @@ METRICS = Table(
             "lower",
             "mean gap between confidence and accuracy in 15 bins of equal width over the whole cell",
             f"{_CALIBRATION}:calibration_scores",
+            least=-100,
+            most=100,
         ),
         Metric(
             "negative_log_likelihood",
@@ -148,6 +167,22 @@ METRICS = Table(
             "higher",
             "mean corruption accuracy minus the baseline's",
         ),
+        *(
+            Metric(
+                f"effective_robustness_{source.replace('-', '_')}",
+                f"robustbench_bi.metrics.effective_robustness:effective_robustness_{source.replace('-', '_')}",
+                "pairs",
+                "points",
+                "higher",
+                f"accuracy on {title} minus what clean accuracy foretells: {baseline}",
+            )
+            for source, title, baseline in (
+                ("imagenet-v2", "ImageNet-V2", "the baseline is on ImageNet's validation pictures"),
+                ("imagenet-sketch", "ImageNet-Sketch", "the baseline is on ImageNet's validation pictures"),
+                ("imagenet-r", "ImageNet-R", "the baseline is on its classes alone"),
+                ("objectnet", "ObjectNet", "the baseline is on its classes alone"),
+            )
+        ),
     ],
     aliases={
         "ece": "expected_calibration_error",
@@ -180,44 +215,64 @@ def load_scores(name: str) -> Callable[[pd.DataFrame], NDArray[np.float64]]:
 
 
 _HOMES = {
+    "ImageMeans": "robustbench_bi.metrics.statistics",
     "Resampling": "robustbench_bi.metrics.intervals",
+    "Shares": "robustbench_bi.metrics.statistics",
     "Spectra": "robustbench_bi.metrics.spectra",
+    "agreeing": "robustbench_bi.metrics.pairing",
     "alexnet_errors": "robustbench_bi.metrics.robustness",
     "bootstrap_interval": "robustbench_bi.metrics.intervals",
+    "bounded_interval": "robustbench_bi.metrics.bounded",
+    "bounds_of": "robustbench_bi.metrics.statistics",
+    "calibrated_level": "robustbench_bi.metrics.calibration",
+    "calibration_bias": "robustbench_bi.metrics.calibration",
+    "calibration_scores": "robustbench_bi.metrics.calibration",
     "corruption_errors": "robustbench_bi.metrics.robustness",
     "delta_to_baseline": "robustbench_bi.metrics.robustness",
     "delta_to_clean": "robustbench_bi.metrics.robustness",
     "expected_calibration_error": "robustbench_bi.metrics.calibration",
     "holm": "robustbench_bi.metrics.paired",
+    "image_interval": "robustbench_bi.metrics.intervals",
     "mcnemar": "robustbench_bi.metrics.paired",
     "mean_corruption_accuracy": "robustbench_bi.metrics.robustness",
     "mean_corruption_error": "robustbench_bi.metrics.robustness",
     "measure_spectra": "robustbench_bi.metrics.spectra",
     "negative_log_likelihood": "robustbench_bi.metrics.calibration",
+    "paired_t_test": "robustbench_bi.metrics.paired",
     "relative_mean_corruption_error": "robustbench_bi.metrics.robustness",
     "top1": "robustbench_bi.metrics.accuracy",
     "top5": "robustbench_bi.metrics.accuracy",
-    "wilson_interval": "robustbench_bi.metrics.intervals",
+    "wilson_interval": "robustbench_bi.metrics.bounded",
 }
 
 __all__ = [
     "METRICS",
+    "ImageMeans",
     "Metric",
     "Resampling",
+    "Shares",
     "Spectra",
+    "agreeing",
     "alexnet_errors",
     "bootstrap_interval",
+    "bounded_interval",
+    "bounds_of",
+    "calibrated_level",
+    "calibration_bias",
+    "calibration_scores",
     "corruption_errors",
     "delta_to_baseline",
     "delta_to_clean",
     "expected_calibration_error",
     "holm",
+    "image_interval",
     "load_scores",
     "mcnemar",
     "mean_corruption_accuracy",
     "mean_corruption_error",
     "measure_spectra",
     "negative_log_likelihood",
+    "paired_t_test",
     "relative_mean_corruption_error",
     "top1",
     "top5",

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from robustbench_bi.errors import DataError, InputError
 
@@ -15,8 +16,8 @@ def calibration_scores(records: pd.DataFrame, bins: int = BINS) -> NDArray[np.fl
     """Per-image shares of the expected calibration error.
 
     ECE is the sum over bins of |Σ (confidence − correct)| / n. With the sign of each bin's gap held fixed it is a mean
-    over images of ±(confidence − correct), and that is what is returned: resampled, it gives the first-order
-    (linearised) interval. It does not know of ECE's upward bias in small samples; `calibrated_level` does.
+    over images of ±(confidence − correct), and that is what is returned: its spread is ECE's to first order
+    (linearised). It does not know of ECE's upward bias in small samples; `calibration_bias` does.
 
     Args:
         records: the records of one cell, all of them: `confidence` in 0 to 1 and `rank`.
@@ -69,6 +70,52 @@ def calibrated_level(records: pd.DataFrame, bins: int = BINS) -> float:
     confidence = records["confidence"].to_numpy(dtype=np.float64).clip(0, 1)
     variance = np.bincount(_bins_of(confidence, bins), weights=confidence * (1 - confidence), minlength=bins)
     return float(100.0 * np.sqrt(2 / np.pi * variance).sum() / len(confidence))
+
+
+def calibration_bias(records: pd.DataFrame, bins: int = BINS) -> tuple[float, float]:
+    """By how much the expected calibration error overstates the true one: at most, as far as can be seen, and at least.
+
+    A bin's gap g is a mean over images, nearly normal with a standard error s. The mean of its absolute value is that
+    of the folded normal distribution, s √(2/π) exp(−g²/2s²) + |g| (1 − 2 Φ(−|g|/s)), which is more than |g|: most where
+    the true gap is 0. Kumar et al. 2019 (Verified Uncertainty Calibration) subtract the excess at the observed gaps.
+    These are themselves too large, so that is the least. At gaps smaller by s, and no smaller than 0, it is the most.
+    `docs/statistics.md` has the coverage of both and of other ways.
+
+    Args:
+        records: see `calibration_scores`; with `image_id`, an image may have several, and counts once.
+        bins: number of bins.
+
+    Returns:
+        Percent; the higher first.
+
+    Example:
+        >>> high, low = calibration_bias(pd.DataFrame({"confidence": [0.5] * 100, "rank": [0, 1] * 50}))
+        >>> round(high, 1), round(low, 1)
+        (4.0, 4.0)
+    """
+    confidence = records["confidence"].to_numpy(dtype=np.float64).clip(0, 1)
+    image = pd.factorize(records["image_id"])[0] if "image_id" in records else np.arange(len(records))
+    n = int(image.max()) + 1
+    place = _bins_of(confidence, bins) * n + image
+
+    def by_bin(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sums (bins, images), an image counted as one record."""
+        sums = np.bincount(place, values, minlength=bins * n).reshape(bins, n) * (n / len(records))
+        return sums.astype(np.float64)
+
+    gaps = by_bin(confidence - (records["rank"].to_numpy() < 1))
+    gap = np.abs(gaps.mean(axis=1))
+    # Where no image errs the observed spread is none; then that of a calibrated network, whose answers are all alike.
+    expected = (by_bin(np.sqrt(confidence * (1 - confidence))) ** 2).mean(axis=1)
+    error = np.sqrt(np.maximum(gaps.var(axis=1), expected) / n)
+    smaller = np.clip(gap - error, 0, None)
+    return 100.0 * _excess(smaller, error), 100.0 * _excess(gap, error)
+
+
+def _excess(gap: NDArray[np.float64], error: NDArray[np.float64]) -> float:
+    """How much the absolute values of normal variables exceed those of their means, in all."""
+    ratio = np.divide(gap, error, out=np.full_like(gap, np.inf), where=error > 0)
+    return float((error * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2) - 2 * gap * norm.sf(ratio)).sum())
 
 
 def _bins_of(confidence: NDArray[np.float64], bins: int) -> NDArray[np.int64]:

@@ -1,8 +1,9 @@
-"""Intervals by resampling images.
+"""Intervals with the image as the unit.
 
 The cells of a run share their images, so cells are not independent: an interval that resamples cells, or treats them as
 separate samples, is too narrow. Resampling images keeps each image's cells together. Mostly a number is the mean over
 images of a per-image score, where an image's score is a weighted sum over its cells; `statistics` tells of others.
+Where such scores have bounds, as those of an accuracy have, `bounded` has an interval that needs no resampling.
 """
 
 from collections.abc import Callable
@@ -12,10 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.ground.cells import Cell
+from robustbench_bi.metrics.bounded import bounded_interval
+from robustbench_bi.metrics.bounded import wilson_interval as wilson_interval
 from robustbench_bi.metrics.statistics import Floats as Floats
 from robustbench_bi.metrics.statistics import ImageMeans, Statistic
 
@@ -203,24 +205,20 @@ def bootstrap_interval(of: Statistic | Floats, resampling: Resampling) -> tuple[
     return low, high
 
 
-def wilson_interval(top1: Floats, n: int, confidence: float = 0.95) -> tuple[Floats, Floats]:
-    """Wilson's score interval of single cells (Wilson 1927): unlike a bootstrap it has a width at 0 and 100 % too.
+def image_interval(of: Statistic, resampling: Resampling) -> tuple[Floats, Floats]:
+    """The interval of each number: `bounded_interval` where per-image scores have bounds, else `bootstrap_interval`.
 
     Args:
-        top1: accuracies in percent, any shape.
-        n: images, at least 1.
-        confidence: between 0 and 1.
+        of: S numbers of n images.
+        resampling: confidence, and of what is resampled the resamples and the seed.
 
     Returns:
-        Lower and upper ends in percent, of the shape of `top1`.
-
-    Example:
-        >>> low, high = wilson_interval(np.array([100.0]), 500)
-        >>> low.round(2).tolist(), high.round(2).tolist()
-        ([99.24], [100.0])
+        Lower and upper ends (S,); NaN with a single image, which says nothing about spread, but for single cells.
     """
-    share = np.asarray(top1, dtype=np.float64) / 100
-    z = float(norm.ppf(0.5 + confidence / 2))
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return 100 * np.clip(centre - half, 0, 1), 100 * np.clip(centre + half, 0, 1)
+    if not isinstance(of, ImageMeans):
+        return bootstrap_interval(of, resampling)
+    low, high = bounded_interval(of, resampling.confidence)
+    rest = ~(np.isfinite(of.limits.least) & np.isfinite(of.limits.most))
+    if rest.any():
+        low[rest], high[rest] = bootstrap_interval(of.scores[:, rest], resampling)
+    return low, high

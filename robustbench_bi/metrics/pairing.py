@@ -1,5 +1,7 @@
 """How two runs on the same images are told apart: which test, which interval, and which words say so.
 
+An interval and a p-value that stand side by side must say the same about zero; `agreeing` sees to that.
+
 There are two ways. Where a number is a mean of per-image scores, the scores' differences are tested: McNemar's test for
 a single cell, a paired t-test for a mean over cells. Where it is not, as average precision is not, there are no scores
 to test; then both runs are computed again from the same resampled images, and the spread of their difference is the
@@ -13,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from robustbench_bi.metrics.bounded import bounded_interval
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_values
 from robustbench_bi.metrics.paired import mcnemar, paired_t_interval, paired_t_test
 from robustbench_bi.metrics.statistics import Floats, ImageMeans, Statistic
@@ -45,7 +48,10 @@ def _test_scores(
 
 
 def _interval_of_scores(difference: Statistic, confidence: float) -> tuple[Floats, Floats]:
-    return paired_t_interval(_scores_of(difference), confidence)
+    scores = _scores_of(difference)
+    if not isinstance(difference, ImageMeans) or difference.bounds is None:
+        return paired_t_interval(scores, confidence)
+    return bounded_interval(difference, confidence)
 
 
 def _scores_of(difference: Statistic) -> Floats:
@@ -90,12 +96,43 @@ def _interval_by_bootstrap(difference: Statistic, confidence: float) -> tuple[Fl
     return value - half, value + half
 
 
+def agreeing(ends: tuple[Floats, Floats], value: Floats, p_values: Floats, confidence: float) -> tuple[Floats, Floats]:
+    """Let intervals say of zero what the tests beside them say.
+
+    An interval and a test that are made in two ways may disagree where p is close to 1 − confidence. There the end that
+    faces zero becomes the test-based one of Miettinen (1976), d (1 − z / z_p), where z and z_p are the normal quantiles
+    of the confidence and of p. It is zero exactly where p is 1 − confidence.
+
+    Args:
+        ends: lower and upper ends (S,).
+        value: the differences d (S,).
+        p_values: two-sided, of no difference (S,); NaN leaves an interval as it is.
+        confidence: of the intervals.
+
+    Returns:
+        The ends; they exclude zero where p is below 1 − confidence, and nowhere else.
+
+    Example:
+        >>> ends = np.array([-0.1, 0.2]), np.array([4.0, 4.0])
+        >>> low, high = agreeing(ends, np.array([2.0, 2.0]), np.array([0.04, 0.06]), 0.95)
+        >>> low.round(2).tolist(), high.tolist()
+        ([0.09, -0.08], [4.0, 4.0])
+    """
+    low, high = ends
+    rejected = p_values < 1 - confidence
+    apart = ~np.isnan(p_values) & (value != 0) & (rejected != ((low > 0) | (high < 0)))
+    # A p-value that underflows to zero, or is one, has no finite quantile.
+    quantile = norm.isf(np.clip(p_values, 1e-300, 0.999999) / 2)
+    facing = value * (1 - norm.isf((1 - confidence) / 2) / quantile)
+    return np.where(apart & (value > 0), facing, low), np.where(apart & (value < 0), facing, high)
+
+
 PAIRINGS: Mapping[str, Pairing] = {
     "scores": Pairing(
         _test_scores,
         "McNemar's test (mid-p) for a single cell, paired t-test over images for a mean",
         _interval_of_scores,
-        "paired t over images",
+        "paired t over images, with a worst and a best image added",
     ),
     "bootstrap": Pairing(
         _test_by_bootstrap,

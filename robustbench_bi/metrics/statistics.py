@@ -38,11 +38,59 @@ class Statistic(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Bounds:
+    """What a single image can score at worst and at best, in each of S numbers.
+
+    Attributes:
+        least: (S,), −∞ where a score has no lower bound.
+        most: (S,), ∞ where it has no upper one.
+        single: bool (S,), whether the number is of one cell alone.
+    """
+
+    least: Floats
+    most: Floats
+    single: NDArray[np.bool_]
+
+    def minus(self, other: Bounds) -> Bounds:
+        """The bounds of a difference."""
+        return Bounds(self.least - other.most, self.most - other.least, np.zeros_like(self.single))
+
+    def at(self, places: Sequence[int] | NDArray[np.intp] | slice) -> Bounds:
+        """The bounds of some of the numbers."""
+        return Bounds(self.least[places], self.most[places], self.single[places])
+
+
+def unbounded(number: int) -> Bounds:
+    """The bounds of scores of which nothing is known, such as a likelihood's."""
+    return Bounds(np.full(number, -np.inf), np.full(number, np.inf), np.zeros(number, dtype=bool))
+
+
+def bounds_of(weights: Floats, least: float, most: float) -> Bounds:
+    """The bounds of weighted sums over cells in each of which an image scores from `least` to `most`.
+
+    Args:
+        weights: (C, S), the weight of each cell in each number.
+        least: at least this in each cell.
+        most: at most this in each cell.
+
+    Example:
+        >>> found = bounds_of(np.array([[-1.0, 1.0], [1.0, 0.0]]), 0, 100)
+        >>> found.least.tolist(), found.most.tolist(), found.single.tolist()
+        ([-100.0, 0.0], [100.0, 100.0], [False, True])
+    """
+    if not np.isfinite([least, most]).all():
+        return unbounded(weights.shape[1])
+    up, down = weights.clip(min=0).sum(axis=0), weights.clip(max=0).sum(axis=0)
+    return Bounds(up * least + down * most, up * most + down * least, np.count_nonzero(weights, axis=0) == 1)
+
+
+@dataclass(frozen=True, eq=False)
 class ImageMeans:
     """Means of per-image scores.
 
     Attributes:
         scores: (n, S).
+        bounds: of a single image's scores; None where they have none.
 
     Example:
         >>> ImageMeans(np.array([[0.0], [100.0]])).resampled(np.array([[2.0, 0.0], [1.0, 1.0]])).tolist()
@@ -50,6 +98,7 @@ class ImageMeans:
     """
 
     scores: Floats
+    bounds: Bounds | None = None
 
     @property
     def n(self) -> int:
@@ -68,7 +117,15 @@ class ImageMeans:
 
     def minus(self, other: Statistic) -> Statistic:
         """The mean of each image's difference, which is zero to the last bit where no image differs."""
-        return ImageMeans(self.scores - other.scores) if isinstance(other, ImageMeans) else Difference(self, other)
+        if not isinstance(other, ImageMeans):
+            return Difference(self, other)
+        known = self.bounds is not None and other.bounds is not None
+        return ImageMeans(self.scores - other.scores, self.limits.minus(other.limits) if known else None)
+
+    @property
+    def limits(self) -> Bounds:
+        """The bounds, infinite where none are known."""
+        return self.bounds or unbounded(self.scores.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +158,9 @@ class Shares:
     def minus(self, other: Statistic) -> Statistic:
         """The mean of each image's change in points."""
         if isinstance(other, Shares):
-            return ImageMeans(100.0 * ((self.correct.astype(np.int8) - other.correct) @ self.weights))
+            changes = 100.0 * ((self.correct.astype(np.int8) - other.correct) @ self.weights)
+            own = bounds_of(self.weights, 0, 100)
+            return ImageMeans(changes, own.minus(own))
         return Difference(self, other)
 
 
@@ -195,7 +254,8 @@ def joined(parts: Sequence[Statistic]) -> Statistic:
     """
     means = [part for part in parts if isinstance(part, ImageMeans)]
     if len(means) == len(parts):
-        return ImageMeans(np.hstack([part.scores for part in means]))
+        ends = [np.concatenate([getattr(part.limits, name) for part in means]) for name in ("least", "most", "single")]
+        return ImageMeans(np.hstack([part.scores for part in means]), Bounds(*ends))
     return Joined(tuple(parts))
 
 
@@ -249,7 +309,9 @@ def changes_from_first(statistic: Statistic) -> Statistic:
         [-30.0, -50.0]
     """
     if isinstance(statistic, ImageMeans):
-        return ImageMeans(statistic.scores[:, 1:] - statistic.scores[:, :1])
+        of_first = [0] * (statistic.scores.shape[1] - 1)
+        bounds = statistic.limits.at(slice(1, None)).minus(statistic.limits.at(of_first))
+        return ImageMeans(statistic.scores[:, 1:] - statistic.scores[:, :1], bounds)
     number = len(statistic.value()) - 1
     return Weighted(statistic, np.vstack([-np.ones(number), np.eye(number)]))
 
@@ -262,5 +324,5 @@ def chosen(statistic: Statistic, places: Sequence[int]) -> Statistic:
         [40.0, 90.0]
     """
     if isinstance(statistic, ImageMeans):
-        return ImageMeans(statistic.scores[:, list(places)])
+        return ImageMeans(statistic.scores[:, list(places)], statistic.limits.at(list(places)))
     return Weighted(statistic, np.eye(len(statistic.value()))[:, list(places)])

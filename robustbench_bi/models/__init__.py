@@ -33,6 +33,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
 """Of files of weights; what ends otherwise may be a file too, or a name of published ones."""
 
+CLASSES_ADVICE = "Where the data hold only some of the model's classes, list all of them in --classes FILE"
+
 COMMON_OPTIONS: Mapping[str, Any] = {"width": 1.0, "stem": "imagenet", "input_size": 224}
 """`width` and `stem` are explained in `models/resnet.py`; `input_size` is the side of the images it is meant for."""
 

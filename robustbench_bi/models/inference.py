@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustbench_bi.errors import BivoRobustError, InputError, ModelOutputError
-from robustbench_bi.models import MODELS, VARIANTS
+from robustbench_bi.models import CLASSES_ADVICE, MODELS, VARIANTS
 from robustbench_bi.models.sources import split_name
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -164,7 +164,7 @@ def checked_logits(logits: object, images: Tensor, name: str, num_classes: int) 
         came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ModelOutputError(
             f"{name} must return logits of shape {expected} for data of {num_classes} classes, got {came}. "
-            "Where the data hold only some of the model's classes, list all of them in --classes FILE"
+            f"{CLASSES_ADVICE}"
         )
     return logits.float()
 

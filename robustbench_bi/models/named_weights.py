@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from robustbench_bi.errors import WeightsError
-from robustbench_bi.models.sources.finish import downloaded
-from robustbench_bi.models.sources.from_torchvision import preprocessing_of_entry, weights_entry
+from robustbench_bi.models.sources.downloads import downloaded
+from robustbench_bi.models.sources.from_torchvision import is_kept, preprocessing_of_entry, weights_entry
 from robustbench_bi.models.weights import Checkpoint, demo_path, is_file, read_checkpoint
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ def named_weights(name: str, weights: str | Path) -> Checkpoint | None:
             "give a file (.safetensors, .pth, .pt), 'demo' or 'none'"
         )
     entry = weights_entry(TORCHVISION_NAME[name], "IMAGENET1K_V1" if weights == "pretrained" else str(weights))
-    state = downloaded(f"torchvision's {entry}", lambda: entry.get_state_dict(progress=False, check_hash=True))
+    state = downloaded(
+        f"torchvision's {entry}",
+        lambda: entry.get_state_dict(progress=False, check_hash=True),
+        entry.url,
+        is_kept(entry.url),
+    )
     metadata = {**preprocessing_of_entry(entry), "model": name, "num_classes": len(entry.meta["categories"])}
     return Checkpoint(f"torchvision's {entry}", state, metadata)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from robustbench_bi.errors import WeightsError
 from robustbench_bi.ground.atomic import replacing
-from robustbench_bi.models import WEIGHTS_SUFFIXES
+from robustbench_bi.models import CLASSES_ADVICE, WEIGHTS_SUFFIXES
 
 DEMO_FOLDER = Path(__file__).with_name("demo_weights")
 LIBRARIES = ("torch", "torchvision", "timm", "robustbench_bi")
@@ -340,7 +340,8 @@ def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     only_the_first = all(state[name].shape[1:] == expected[name].shape[1:] for name in reshaped)
     if not missing and not unexpected and only_the_first and len(first) == 1:
         stored, wanted = first.pop()
-        return f"it is for {stored} classes, and {wanted} were asked for (by num_classes, or by the data)"
+        asked = f"{wanted} were asked for (by num_classes, or by the data)"
+        return f"it is for {stored} classes, and {asked}. {CLASSES_ADVICE}"
     shapes = [f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}" for name in reshaped]
     parts = (("missing", missing), ("unexpected", unexpected), ("other shape", shapes), ("other type", other_types))
     return "; ".join(f"{what}: {_first(names)}" for what, names in parts if names)

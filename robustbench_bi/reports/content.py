@@ -25,6 +25,7 @@ class Report:
     Attributes:
         runs: finished runs, at least one; the baseline is the first.
         resampling: of the intervals.
+        baseline_named: whether the user chose the baseline; else it is said that it is the first run.
 
     Raises:
         RunMismatchError: on first use of a frame: a run is not finished, or two cannot be compared.
@@ -32,6 +33,12 @@ class Report:
 
     runs: Sequence[Run]
     resampling: Resampling
+    baseline_named: bool = False
+
+    @property
+    def baseline_words(self) -> str:
+        """How the baseline was chosen."""
+        return "chosen with --baseline" if self.baseline_named else "the first run; --baseline chooses another"
 
     @cached_property
     def task(self) -> Task:

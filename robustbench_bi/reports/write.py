@@ -156,7 +156,7 @@ def write_comparison(
     for name, table in tables.items():
         write_csv(table, out / name)
     title = f"Comparison with {bars.frame['baseline'].iloc[0]}"
-    notes = [bars.caption, bars.tests, *bars.notes]
+    notes = [f"{bars.header}.", bars.caption, bars.tests, *bars.notes]
     notes += ["## Each corruption", markdown_table(display_comparison(corruptions)), corruptions.tests]
     write_markdown(display_comparison(bars), out / "comparison.md", title=title, notes=notes)
     written = [*(out / name for name in tables), out / "comparison.md"]

@@ -88,6 +88,7 @@ class EvalConfig(Settings, OfTheImages):
         block_size: images a record file.
         record_schema: version of the record columns.
         name: the model as the user typed it.
+        parameters: of the network, all of them; 0 in a run of before they were counted.
         source: the data source as the user typed it.
         data_request: the source with its options, as `DataRequest.as_json` writes it.
         requested: the options that were given, by their long names; `eval --config` reads them again.
@@ -106,6 +107,7 @@ class EvalConfig(Settings, OfTheImages):
     block_size: int = identity(default=BLOCK_SIZE)
     record_schema: int = identity(default=RECORD_SCHEMA)
     name: str = recorded(default="")
+    parameters: int = recorded(default=0)
     source: str = recorded(default="")
     data_request: Mapping[str, Any] = recorded(default_factory=dict)
     requested: Mapping[str, Any] = recorded(default_factory=dict)

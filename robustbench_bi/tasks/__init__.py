@@ -61,8 +61,9 @@ class Measure:
         decimals: digits after the point in tables.
         better: whether a higher or a lower value is better.
         proportion: whether it is a percentage of images, so that a single cell has Wilson's interval.
-        chance: "module:function", the records of one cell → how much of the number may be chance alone; the lower end
-            of its interval is lowered by that. Empty where there is no such part.
+        chance: "module:function", the records of one cell → by how much the number overstates the truth by chance
+            alone, at most and at least. The lower end of its interval is lowered by the first, the upper one by the
+            second. Empty where a number has no such part.
         first: whether it stands among the first numbers of a report page, below the primary one.
 
     Example:
@@ -90,10 +91,10 @@ class Measure:
         """`short` at the beginning of a sentence."""
         return self.short[:1].upper() + self.short[1:]
 
-    def load_chance(self) -> Callable[..., float]:
+    def load_chance(self) -> Callable[..., tuple[float, float]]:
         """Import and return the function that `chance` names."""
         module, _, function = self.chance.partition(":")
-        loaded: Callable[..., float] = getattr(importlib.import_module(module), function)
+        loaded: Callable[..., tuple[float, float]] = getattr(importlib.import_module(module), function)
         return loaded
 
 

@@ -40,7 +40,7 @@ _SHOWN: Mapping[str, Mapping[str, Any]] = {
     "expected_calibration_error": {
         "short": "ECE",
         "words": "calibration error (ECE)",
-        "chance": "robustbench_bi.metrics.calibration:calibrated_level",
+        "chance": "robustbench_bi.metrics.calibration:calibration_bias",
         "first": True,
     },
     "negative_log_likelihood": {"short": "NLL", "words": "negative log-likelihood", "decimals": 2, "first": True},
@@ -123,19 +123,20 @@ def statistic(measure: str, records: pd.DataFrame, grid: Grid, weights: Floats) 
     Raises:
         DataError: a score is not finite.
     """
-    return _means(records, grid, load_scores(measure), weights)
+    from robustbench_bi.metrics.intervals import image_scores
+    from robustbench_bi.metrics.statistics import ImageMeans, bounds_of
+
+    scores, metric = image_scores(records, grid, load_scores(measure), weights), METRICS[measure]
+    return ImageMeans(scores, bounds_of(weights, metric.least, metric.most))
 
 
 def error(records: pd.DataFrame, grid: Grid, weights: Floats) -> Statistic:
     """The top-1 error as weighted sums over cells."""
-    return _means(records, grid, lambda frame: 100.0 - load_scores("top1")(frame), weights)
-
-
-def _means(records: pd.DataFrame, grid: Grid, scores: Callable[[pd.DataFrame], Floats], weights: Floats) -> Statistic:
     from robustbench_bi.metrics.intervals import image_scores
-    from robustbench_bi.metrics.statistics import ImageMeans
+    from robustbench_bi.metrics.statistics import ImageMeans, bounds_of
 
-    return ImageMeans(image_scores(records, grid, scores, weights))
+    scores = image_scores(records, grid, lambda frame: 100.0 - load_scores("top1")(frame), weights)
+    return ImageMeans(scores, bounds_of(weights, 0, 100))
 
 
 def cells(records: pd.DataFrame, images: pd.DataFrame, names: Sequence[Cell]) -> pd.DataFrame:

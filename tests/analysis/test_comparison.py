@@ -211,3 +211,35 @@ def test_nothing_in_common_or_nothing_at_all(make_run):
         comparison_frame([], baseline)
     with pytest.raises(InputError, match="rows must be one of bars, corruptions, cells, got 'bar'"):
         comparison_frame([run], baseline, rows="bar")
+
+
+@pytest.mark.parametrize("rows", ["bars", "corruptions", "cells"])
+def test_interval_and_p_say_the_same_of_zero(make_run, rows):
+    """Whatever the number of images and the level: an interval excludes zero exactly where its p is below 0.05."""
+    disagreed = 0
+    for n, skill in ((25, -3.0), (60, 1.0)):
+        baseline = make_run("a", n=n, skill=skill, corruptions=PAPER)
+        runs = [make_run(f"b{luck}", n=n, luck=luck, skill=skill + 0.1 * luck, corruptions=PAPER) for luck in (1, 2)]
+        frame = comparison_frame(runs, baseline, rows=rows, resampling=QUICK).frame
+        excluded = (frame["delta_low"] > 0) | (frame["delta_high"] < 0)
+        assert excluded.tolist() == (frame["p_value"] < 0.05).tolist()
+        assert (frame["delta_low"] < frame["delta_high"]).all()
+        disagreed += int((excluded != (frame["p_holm"] < 0.05)).sum())
+    assert disagreed > 0, "the corrected p is another one, and may say something else"
+
+
+def test_two_networks_with_nothing_right_have_an_interval(make_run):
+    runs = [make_run(name, corruptions=("fog",), luck=luck, skill=-60.0) for luck, name in enumerate("ab")]
+    for run, answer in zip(runs, (1, 2), strict=True):
+        run.frame["prediction"] = (run.frame["label"] + answer).astype("int32")
+    frame = comparison_frame(runs[1:], runs[0], resampling=QUICK).frame
+    assert (frame["delta"] == 0).all() and (frame["p_value"] == 1).all()
+    assert (frame["delta_low"] < 0).all() and (frame["delta_high"] > 0).all()
+
+
+def test_captions_tell_both_kinds_of_p_and_of_the_gate(pair):
+    baseline, run = pair
+    found = comparison_frame([run], baseline, resampling=QUICK)
+    assert "each by itself, excluding 0 exactly where p < 0.05" in found.caption and "gate" in found.caption
+    assert "p (Holm) is corrected for the 10 tests" in found.tests
+    assert found.header.startswith("resnet50 (64 px)") and "binet50 (resnet50, 64 px) on demo, n = 150" in found.header

@@ -150,7 +150,8 @@ def test_captions_say_what_and_how(make_run, imagenet):
     found = summary_frame(make_run(severities=(1, 3, 5), **imagenet), QUICK)
     assert found.caption == (
         "n = 150 images of folder, 224 px, constants of imagenet-c, JPEG 85. Means over severities 1, 3, 5. "
-        "95 % intervals: percentile bootstrap over images (300 resamples); single cells: Wilson."
+        "95 % intervals over images: t with a worst and a best image added (top-1, top-5, CE, mCE, Δ); t, debiased by "
+        "folded normals (ECE); percentile bootstrap (300 resamples) (NLL); Wilson (single cells)."
     )
     files = {"data": "imagenet-c", "input_size": 224, "table": "imagenet-c", "jpeg": None, "generator": "files"}
     assert describe_data(files, 50_000) == "n = 50,000 images of imagenet-c, 224 px, published files."

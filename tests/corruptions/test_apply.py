@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from robustbench_bi.corruptions import CORRUPTIONS, TABLES, Corruption
-from robustbench_bi.corruptions.apply import corrupt
+from robustbench_bi.corruptions.apply import corrupt, jpeg_round_trip
+from robustbench_bi.corruptions.original import corrupt as original_corrupt
 from robustbench_bi.errors import BackendUnavailableError, InputError, UnknownNameError
 
 Photographs = Callable[..., Tensor]
@@ -108,6 +110,23 @@ def test_numpy_in_numpy_out(row: Corruption, photographs: Photographs) -> None:
     assert np.array_equal(batch, expected) and np.array_equal(one, expected[1])
 
 
+@pytest.mark.parametrize("of", [np.asarray, torch.from_numpy])
+@pytest.mark.parametrize("change", [corrupt, original_corrupt, lambda images, *_: jpeg_round_trip(images)])
+def test_what_people_hold_comes_back_as_it_was_given(of: Any, change: Any, photographs: Photographs) -> None:
+    batch = photographs(2, 40, 56)
+    expected = change(batch, "contrast", 2)
+    first, last = expected.numpy(), expected.permute(0, 2, 3, 1).numpy()
+    for array, wanted in ((batch.numpy(), first), (batch.permute(0, 2, 3, 1).numpy(), last)):
+        given = of(array.copy())
+        for one, its in ((given, wanted), (given[0], wanted[0])):
+            found = change(one, "contrast", 2)
+            assert type(found) is type(one) and found.shape == one.shape and found.dtype == one.dtype
+            assert np.array_equal(np.asarray(found), its)
+    picture = change(Image.fromarray(batch[0].permute(1, 2, 0).numpy()), "contrast", 2)
+    assert isinstance(picture, Image.Image) and picture.size == (56, 40) and picture.mode == "RGB"
+    assert np.array_equal(np.asarray(picture), last[0])
+
+
 def test_read_only_and_reversed_arrays(photographs: Photographs) -> None:
     array = photographs(1, 32)[0].permute(1, 2, 0).numpy()
     flipped = array[::-1]
@@ -149,14 +168,19 @@ BYTES = torch.uint8
 REFUSED_IMAGES = [
     (torch.zeros(1, 3, 32, 32), r"images must be uint8 \(0 to 255\), got torch.float32"),
     (np.zeros((32, 32, 3)), r"images must be uint8 \(0 to 255\), got float64"),
-    (torch.zeros(3, 32, 32, dtype=BYTES), r"shape \(B, 3, H, W\), got \(3, 32, 32\)"),
-    (torch.zeros(1, 1, 32, 32, dtype=BYTES), r"shape \(B, 3, H, W\), got \(1, 1, 32, 32\)"),
-    (torch.zeros(1, 32, 32, 3, dtype=BYTES), r"shape \(B, 3, H, W\), got \(1, 32, 32, 3\)"),
+    (torch.zeros(1, 1, 32, 32, dtype=BYTES), r"shape \(H, W, 3\) or \(B, H, W, 3\), got \(1, 1, 32, 32\)"),
+    (np.zeros((3, 40, 3), np.uint8), r"images of the shape \(3, 40, 3\) may have their channels first or last"),
+    (torch.zeros(3, 40, 3, dtype=BYTES), r"images of the shape \(3, 40, 3\) may have their channels first or last"),
+    (torch.zeros(2, 3, 40, 3, dtype=BYTES), r"\(2, 3, 40, 3\) may have their channels first or last"),
+    (np.zeros((1, 2, 3, 40, 40), np.uint8), r"shape \(3, H, W\) or \(B, 3, H, W\), or with channels last"),
+    (Image.new("L", (40, 40)), r'must be RGB, got mode L; give image.convert\("RGB"\)'),
+    (Image.new("RGBA", (40, 40)), "must be RGB, got mode RGBA"),
+    ([Image.new("RGB", (40, 40))], r"got list; several Pillow images of one size go in as np.stack\(images\)"),
     (np.zeros((32, 32), np.uint8), r"shape \(H, W, 3\) or \(B, H, W, 3\), got \(32, 32\)"),
     (np.zeros((32, 32, 4), np.uint8), r"shape \(H, W, 3\) or \(B, H, W, 3\), got \(32, 32, 4\)"),
     (torch.zeros(1, 3, 31, 64, dtype=BYTES), "images must be at least 32 pixels high and wide, got 31×64"),
     (np.zeros((64, 31, 3), np.uint8), "images must be at least 32 pixels high and wide, got 64×31"),
-    ([[0]], "images must be a torch tensor or a numpy array, got list"),
+    ([[0]], "images must be a Pillow image, a torch tensor or a numpy array, got list"),
     (torch.zeros(1, 3, 32, 32, dtype=BYTES, device="meta"), "dense tensor that holds its values, got a meta tensor"),
     (torch.zeros(1, 3, 32, 32, dtype=BYTES).to_sparse(), r"got a tensor of the layout torch\.sparse_coo"),
 ]
@@ -221,6 +245,7 @@ def test_autocast_does_not_show(photographs: Photographs) -> None:
         assert torch.equal(corrupt(images, "pixelate", 3), expected)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_the_device_does_not_show(row: Corruption, photographs: Photographs) -> None:
     images = photographs(3, 64)

@@ -81,3 +81,16 @@ def test_equalise_equals_opencv() -> None:
     ).astype(np.uint8)
     expected = np.stack([cv2.equalizeHist(image) for image in images])
     assert np.array_equal(droplets._equalise(torch.from_numpy(images)).numpy(), expected)
+
+
+@pytest.mark.parametrize("steps", [2, 5, 16])
+def test_comparing_seldom_grows_the_same_region(steps: int) -> None:
+    region = torch.zeros(2, 9, 40, dtype=torch.bool)
+    region[0, 4], region[1, ::4], region[1, :, 7] = True, True, True
+    seeds = torch.zeros_like(region)
+    seeds[0, 4, 0] = seeds[1, 0, 39] = True
+    assert torch.equal(droplets._grow(seeds, region, steps=steps), region)
+    region[0, 4, 20] = False
+    grown = droplets._grow(seeds, region, steps=steps)
+    assert torch.equal(grown, droplets._grow(seeds, region, steps=1))
+    assert int(grown[0].sum()) == 20

@@ -112,6 +112,7 @@ def test_numba_on_odd_shapes_and_unusual_pictures(row: Corruption, photographs: 
             assert_twins(images, row, severity, "numba", table="auto")
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("row", [row for row in CORRUPTIONS if "triton" in row.kernels], ids=named)
 def test_triton(row: Corruption, photographs: Photographs) -> None:
     for severity in (1, 4):

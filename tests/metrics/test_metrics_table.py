@@ -71,7 +71,7 @@ def test_better_is_right():
         function = METRICS.load(metric.name)
         if metric.of == "images":
             gain = function(better) - function(worse)
-        elif metric.name == "delta_to_baseline":
+        elif metric.of == "pairs":
             gain = function(cells(60.0), cells(50.0))
         else:
             lower = cells()

@@ -133,6 +133,7 @@ def test_arguments_are_left_as_they_were():
     assert all(torch.equal(tensor, copy) for tensor, copy in zip(tensors, copies, strict=True))
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("backend", DEVICES)
 @pytest.mark.parametrize("shape", [(0, 4, 6, 6), (2, 0, 6, 6), (2, 4, 0, 6)], ids=["images", "channels", "rows"])
 def test_none_at_all(shape, backend, monkeypatch):
@@ -181,6 +182,7 @@ CONTRACT = [
 ]
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize(
     ("backend", "dtype", "geometry"), CONTRACT, ids=lambda value: str(value).removeprefix("torch.")
 )

@@ -15,6 +15,8 @@ if sys.platform != "linux":
 
 triton_kernels = importlib.import_module("robustbench_bi.ops.dynamic_filter.triton_kernels")
 
+pytestmark = pytest.mark.gpu
+
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FORMATS = {"first": torch.contiguous_format, "last": torch.channels_last}
 

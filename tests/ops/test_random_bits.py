@@ -14,6 +14,8 @@ KNOWN_ANSWERS = [
 ]
 
 
+pytestmark = pytest.mark.gpu
+
 # Without a GPU, Triton's kernels run in its interpreter; see tests/conftest.py.
 DEVICES = {"reference": "cpu", "numba": "cpu", "triton": "cuda" if torch.cuda.is_available() else "cpu"}
 

@@ -57,9 +57,10 @@ def assert_same_text(shown, wanted):
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parent.name)
-def test_every_command_is_one(readme):
+def test_every_command_is_one(readme, monkeypatch):
     found = commands(readme)
     assert found
+    monkeypatch.chdir(readme.parent)  # Weights that are named lie there.
     for name, *arguments in found:
         # Options that are not there, or lack their value, raise click's usage errors.
         cli.get_command(click.Context(cli), name).make_context(name, arguments, **cli.context_settings)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from robustbench_bi.ground.registry import Table
+
+if TYPE_CHECKING:
+    from robustbench_bi.data.containers.files import Files
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Source:
         preset: the training recipe that is taken where none is named.
         class_space: where it holds only some of a network's classes: whether these alone compete unless a user says
             otherwise. None where that is no question.
+        files: "module:function", path → `Files`, its images without their classes; empty where a file of labels cannot
+            tell these.
         hidden: why report pages do not show its pictures; empty where they may.
         task: what its labels are for, a row of `robustbench_bi.tasks.TASKS`.
         images_root: whether its pictures may lie apart from its labels.
@@ -50,7 +56,14 @@ class Source:
     task: str = "classification"
     images_root: bool = False
     class_space: Literal["restricted", "full"] | None = None
+    files: str = ""
     hidden: str = ""
+
+    def load_files(self, path: str) -> Files:
+        """List the images of a container, whatever their classes."""
+        module, _, function = self.files.partition(":")
+        found: Files = getattr(importlib.import_module(module), function)(path)
+        return found
 
 
 def _shift(name: str, summary: str, **own: Any) -> Source:
@@ -84,6 +97,7 @@ SOURCES = Table(
             "required",
             "a folder of class folders; the path alone is enough (its val and train are used where both exist)",
             class_file=True,
+            files="robustbench_bi.data.sources.archives:folder_files",
         ),
         Source(
             "imagenet-c",
@@ -121,6 +135,24 @@ SOURCES = Table(
             "ten ImageNet classes, short side 320, downloaded where PATH does not hold them",
             part_of_imagenet="10 of 1,000 classes",
             download_folder="imagenette2-320",
+        ),
+        Source(
+            "tar",
+            "robustbench_bi.data.sources.archives:open_tar",
+            "required",
+            "tar archives read in place, also WebDataset's shards: PATH is a pattern such as val-{0000..0063}.tar",
+            training=False,
+            class_file=True,
+            files="robustbench_bi.data.sources.archives:tar_files",
+        ),
+        Source(
+            "parquet",
+            "robustbench_bi.data.sources.archives:open_parquet_rows",
+            "required",
+            "Hugging Face's parquet files with the columns image and label: PATH is a pattern",
+            training=False,
+            class_file=True,
+            files="robustbench_bi.data.sources.archives:parquet_files",
         ),
         _shift("imagenet-v2", "ImageNet-V2: PATH/<class number>/<image>, as published"),
         _shift("imagenet-a", "ImageNet-A: 200 classes by wnid, which alone compete", class_space="restricted"),

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from robustbench_bi.data.containers.files import FolderFiles
-from robustbench_bi.data.containers.folders import existing_folder, list_classes, subfolders
+from robustbench_bi.data.containers.files import Files, FolderFiles
+from robustbench_bi.data.containers.folders import EXTENSIONS, existing_folder, list_classes, subfolders
 from robustbench_bi.data.containers.image_files import in_threads
+from robustbench_bi.data.containers.tar import TarFiles, open_tars
 from robustbench_bi.data.dataset import Dataset, Split
 from robustbench_bi.data.labels.class_folders import label_by_order, label_files
 from robustbench_bi.data.listed import Labelled, native_side, stored_dataset
@@ -61,13 +62,92 @@ def open_tiny_imagenet_c(path: str, *, split: Split = "evaluation", classes: Pat
 
 
 def _open_stored(path: str, classes: Path | None, tiny: bool = False) -> Dataset:
-    folders = _cell_folders(existing_folder(path))
-    listing, left_out, unshared = _common_listing(folders)
-    files, labels, names = (label_by_order if tiny else label_files)(listing, classes)
-    cells = {cell: FolderFiles(str(folder), files) for cell, folder in folders.items()}
+    root = existing_folder(path)
+    archives = sorted(str(file) for file in root.glob("*.tar"))
+    listings = _archived_cells(archives) if archives else _folder_cells(root)
+    names, left_out, unshared = _shared(listings)
+    listing: dict[str, list[str]] = {}
+    for name in names:
+        listing.setdefault(name.partition("/")[0], []).append(name.partition("/")[2])
+    files, labels, class_names = (label_by_order if tiny else label_files)(listing, classes)
+    cells = {cell: own.files_of(files) for cell, own in listings.items()}
     side = native_side(next(iter(cells.values()))) if tiny else None
-    dataset = stored_dataset(path, cells, Labelled(files, labels, names), native_size=side)
+    dataset = stored_dataset(path, cells, Labelled(files, labels, class_names), native_size=side)
     return replace(dataset, unshared=unshared, left_out={NOT_IN_EVERY_CELL: left_out} if left_out else {})
+
+
+@dataclass(frozen=True, eq=False)
+class _FolderCell:
+    """A cell whose images lie in class folders."""
+
+    place: str
+    names: list[str]
+
+    def files_of(self, names: Sequence[str]) -> Files:
+        return FolderFiles(self.place, names)
+
+
+@dataclass(frozen=True, eq=False)
+class _ArchivedCell:
+    """A cell whose images lie in an archive: the positions there of its images."""
+
+    place: str
+    names: list[str]
+    files: TarFiles
+    positions: list[int]
+
+    def files_of(self, names: Sequence[str]) -> Files:
+        at = dict(zip(self.names, self.positions, strict=True))
+        taken = self.files.taken([at[name] for name in names])
+        return replace(taken, names=names, folder=self.place)
+
+
+Cells = Mapping[Cell, _FolderCell] | Mapping[Cell, _ArchivedCell]
+
+
+def _folder_cells(root: Path) -> Mapping[Cell, _FolderCell]:
+    folders = _cell_folders(root)
+
+    def names_of(folder: Path) -> list[str]:
+        return [f"{name}/{image}" for name, images in list_classes(folder).items() for image in images]
+
+    first = names_of(next(iter(folders.values())))
+
+    def names_unless_equal(folder: Path) -> list[str]:
+        own = names_of(folder)
+        return first if own == first else own  # a full set has 3.75 million names, nearly all of them equal
+
+    listings = in_threads(names_unless_equal, list(folders.values()), LISTING_THREADS)
+    return {cell: _FolderCell(str(folders[cell]), own) for cell, own in zip(folders, listings, strict=True)}
+
+
+def _archived_cells(archives: Sequence[str]) -> Mapping[Cell, _ArchivedCell]:
+    """The cells in unopened archives: …/<corruption>/<severity>/<class folder>/<image>."""
+    files = open_tars(archives)
+    found: dict[Cell, tuple[str, dict[str, int]]] = {}
+    for position, name in enumerate(files.names):
+        parts = name.rsplit("/", 4)[-4:]
+        if len(parts) < 4 or not parts[1].isdigit() or not name.lower().endswith(EXTENSIONS):
+            continue
+        cell = (PUBLISHED_SPELLINGS.get(parts[0], parts[0]), int(parts[1]))
+        place = name.removesuffix(f"{parts[2]}/{parts[3]}")
+        _, images = found.setdefault(cell, (place, {}))
+        own = f"{parts[2]}/{parts[3]}"
+        if own in images:
+            raise DataError(
+                f"{files.path(position)} comes twice, also as {files.path(images[own])}; remove one archive"
+            )
+        images[own] = position
+    if not found.keys() - {CLEAN}:
+        raise DataError(
+            f"expected <corruption>/<severity 1 to 5>/<class folder>/<image> in {archives[0]} and the archives beside "
+            "it, found none"
+        )
+    cells = {}
+    for cell, (place, images) in sorted(found.items()):
+        names = sorted(images, key=lambda name: name.split("/"))
+        cells[cell] = _ArchivedCell(place, names, files, [images[name] for name in names])
+    return cells
 
 
 def _cell_folders(root: Path) -> dict[Cell, Path]:
@@ -96,32 +176,20 @@ def _severity_folders(corruption: Path, severities: Sequence[int]) -> list[tuple
     return [(severity, folder) for severity, folder in folders if folder.is_dir()]
 
 
-def _common_listing(folders: Mapping[Cell, Path]) -> tuple[dict[str, list[str]], int, str]:
+def _shared(cells: Cells) -> tuple[list[str], int, str]:
     """The images that all cells share, how many others there are, and in words how the first cell differs."""
-    reference, *others = folders.values()
-    listing = list_classes(reference)
-
-    def differing(folder: Path) -> set[str] | None:
-        other = list_classes(folder)
-        return None if other == listing else _paths(other)
-
-    shared = union = _paths(listing)
+    reference, *others = cells.values()
+    names = reference.names
+    shared = union = set(names)
     unshared = ""
-    for folder, held in zip(others, in_threads(differing, others, LISTING_THREADS), strict=True):
-        if held is None:
+    for other in others:
+        if other.names == names:
             continue
+        held = set(other.names)
         if not unshared:
-            file = min(held ^ _paths(listing))
-            unshared = f"{folder} {'has' if file in held else 'lacks'} {file}, unlike {reference}"
+            file = min(held ^ set(names))
+            unshared = f"{other.place} {'has' if file in held else 'lacks'} {file}, unlike {reference.place}"
         shared, union = shared & held, union | held
-    if not unshared:
-        return listing, 0, ""
-    common = {name: [image for image in images if f"{name}/{image}" in shared] for name, images in listing.items()}
-    common = {name: images for name, images in common.items() if images}
-    if not common:
+    if not shared:
         raise DataError(f"all cells must hold the same files, but they share none: {unshared}")
-    return common, len(union) - len(shared), unshared
-
-
-def _paths(listing: Mapping[str, Sequence[str]]) -> set[str]:
-    return {f"{name}/{image}" for name, images in listing.items() for image in images}
+    return [name for name in names if name in shared], len(union) - len(shared), unshared

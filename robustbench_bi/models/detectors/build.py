@@ -10,8 +10,10 @@ from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.ground.registry import unknown_name
 from robustbench_bi.models.detectors.adapters import BACKGROUND, Detector, as_detector
 from robustbench_bi.models.sources import split_name
-from robustbench_bi.models.sources.finish import built, downloaded, weights_file
+from robustbench_bi.models.sources.downloads import downloaded
+from robustbench_bi.models.sources.finish import built, weights_file
 from robustbench_bi.models.sources.from_function import call_function
+from robustbench_bi.models.sources.from_torchvision import is_kept
 
 
 def create_detector(
@@ -89,7 +91,8 @@ def _from_torchvision(
     if wanted not in names_known:
         raise WeightsError(str(unknown_name(f"weights of torchvision's {name}:", wanted, names_known)))
     entry = published[wanted]
-    network = downloaded(f"torchvision's {entry}", lambda: get_model(name, weights=entry, **options))
+    url = entry.url
+    network = downloaded(f"torchvision's {entry}", lambda: get_model(name, weights=entry, **options), url, is_kept(url))
     return Detector(network, None, entry.meta["categories"], identity)
 
 

@@ -69,18 +69,6 @@ def built(name: str, build: Callable[[], nn.Module]) -> nn.Module:
         raise InputError(f"{name} cannot be built with these options: {_reason(error)}") from error
 
 
-def downloaded(what: str, fetch: Callable[[], Any]) -> Any:
-    """What a library fetches.
-
-    Raises:
-        WeightsError: it cannot be had.
-    """
-    try:
-        return fetch()
-    except Exception as error:  # each hub, and each version of its client, has errors of its own
-        raise WeightsError(f"{what} could not be had: {_reason(error)}. Give a downloaded file instead") from error
-
-
 def _reason(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 

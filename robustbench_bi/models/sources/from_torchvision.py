@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.errors import WeightsError
 from robustbench_bi.ground.registry import unknown_name
-from robustbench_bi.models.sources.finish import built, downloaded, finished, weights_file
+from robustbench_bi.models import CLASSES_ADVICE
+from robustbench_bi.models.sources.downloads import downloaded
+from robustbench_bi.models.sources.finish import built, finished, weights_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,9 +48,21 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
     entry = weights_entry(name, "DEFAULT" if weights == "pretrained" else str(weights))
     classes = len(entry.meta["categories"])
     if num_classes not in (None, classes):
-        raise WeightsError(f"torchvision's {entry} is for {classes} classes, not {num_classes}")
-    model = downloaded(f"torchvision's {entry}", lambda: models.get_model(name, weights=entry, **options))
+        raise WeightsError(f"torchvision's {entry} is for {classes} classes, not {num_classes}. {CLASSES_ADVICE}")
+    model = downloaded(
+        f"torchvision's {entry}",
+        lambda: models.get_model(name, weights=entry, **options),
+        entry.url,
+        is_kept(entry.url),
+    )
     return finished(model, full, preprocessing_of_entry(entry), options, classes, None)
+
+
+def is_kept(url: str) -> bool:
+    """Whether torch has fetched a file before."""
+    import torch
+
+    return Path(torch.hub.get_dir(), "checkpoints", Path(url).name).is_file()
 
 
 def weights_entry(name: str, weights: str) -> Any:

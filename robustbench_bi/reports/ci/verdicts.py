@@ -126,7 +126,9 @@ def _escaped(text: str) -> str:
 
 def markdown_summary(gate: Gate) -> str:
     """What the gate found as Markdown for a job's page."""
-    return "\n\n".join([gate.headline, markdown_table(display_gate(gate)), *gate.notes, gate.caption])
+    return "\n\n".join(
+        [gate.headline, f"{gate.header}.", markdown_table(display_gate(gate)), *gate.notes, gate.caption]
+    )
 
 
 def _append_summary(text: str, path: Path) -> None:

@@ -22,6 +22,7 @@ from robustbench_bi.reports.figures.style import (
     look,
     new_figure,
     styled,
+    top_of_axis,
     wrapped,
 )
 
@@ -63,7 +64,7 @@ def figure_3(comparison: Comparison) -> Figure:
         axes.axhline(0, color=INK, linewidth=0.9, zorder=3)
         _name_bars(axes, names)
         axes.set_ylabel(f"Δ {comparison.task.primary.short} over {frame['baseline'].iloc[0]} (points)")
-        finish(figure, axes, comparison.caption)
+        finish(figure, axes, comparison.caption, comparison.header)
     return figure
 
 
@@ -141,9 +142,9 @@ def category_bars(summaries: Measurements) -> Figure:
             places = [names.index(name) + (number - (len(models) - 1) / 2) * width for name in own.index]
             _draw_bars(axes, np.array(places), own, measure.name, width, number, model)
         _name_bars(axes, names)
-        axes.set_ylim(0, 100)
+        axes.set_ylim(0, top_of_axis(bars[f"{measure.name}_high"].max()))
         axes.set_ylabel(f"{measure.short} (%)")
-        finish(figure, axes, summaries.caption)
+        finish(figure, axes, summaries.caption, summaries.header)
     return figure
 
 
@@ -179,7 +180,7 @@ def severity_curves(cells: Measurements) -> Figure:
                 own = shown[shown["model"] == model].sort_values("severity")
                 draw_curve(axes, own, "severity", measure.name, number, model)
         panels[0, 0].set_xticks(range(6), ["clean", *"12345"])
-        panels[0, 0].set_ylim(0, 100)
+        panels[0, 0].set_ylim(0, top_of_axis(frame[f"{measure.name}_high"].max()))
         for axes in panels[:, 0]:
             axes.set_ylabel(f"{measure.short} (%)")
         for axes in panels[-1]:
@@ -187,7 +188,7 @@ def severity_curves(cells: Measurements) -> Figure:
             axes.tick_params(axis="x", labelsize=6.5)
         for axes in panels.flat[len(corruptions) :]:
             axes.remove()
-        finish(figure, panels[0, 0], cells.caption)
+        finish(figure, panels[0, 0], cells.caption, cells.header)
     return figure
 
 
@@ -201,24 +202,34 @@ def panels_across(count: int) -> int:
     return min(count, min((4, 5), key=lambda number: -count % number))
 
 
-def finish(figure: Figure, axes: Axes, words: str) -> None:
-    """Put the legend of a panel above, the caption below, and the panels in the room between them.
+def finish(figure: Figure, axes: Axes, words: str, header: str = "", room: float = 0.0) -> float:
+    """Put the header and the legend of a panel above, the caption below, and the panels in the room between them.
 
     Args:
         figure: 7.2 inches wide; it is made higher by what is added.
         axes: the panel whose lines the legend names.
         words: the caption.
+        header: what was evaluated.
+        room: inches to leave between legend and panels.
+
+    Returns:
+        How far below the upper edge that room begins, in inches.
     """
     handles, labels = axes.get_legend_handles_labels()
-    caption = wrapped(words, WIDTH - 0.2)
+    caption, heading = wrapped(words, WIDTH - 0.2), wrapped(header, WIDTH - 0.2)
     across = max(1, int((WIDTH - 0.2) / (_SIGN + _LETTER * max(map(len, labels), default=1))))
     legend_rows = -(-len(labels) // across)
     _, height = figure.get_size_inches()
-    top, bottom = 0.06 + 0.17 * legend_rows, 0.05 + (caption_height(caption) if caption else 0)
+    above = 0.08 + caption_height(heading) if heading else 0.0
+    legend_height = 0.06 + 0.17 * legend_rows
+    top, bottom = above + legend_height + room, 0.05 + (caption_height(caption) if caption else 0)
     figure.set_size_inches(WIDTH, height + top + bottom)
     height += top + bottom
     if labels:
         columns = -(-len(labels) // legend_rows)
-        figure.legend(handles, labels, loc="upper center", ncols=columns, bbox_to_anchor=(0.5, 1.0))
+        figure.legend(handles, labels, loc="upper center", ncols=columns, bbox_to_anchor=(0.5, 1 - above / height))
     add_caption(figure, caption, bottom=0.05)
+    if heading:
+        add_caption(figure, heading, bottom=height - above + 0.02)
     figure.set_layout_engine("constrained", rect=(0, bottom / height, 1, 1 - (top + bottom) / height))
+    return above + legend_height

@@ -68,6 +68,16 @@ def look(number: int) -> Look:
     return LOOKS[number % len(LOOKS)]
 
 
+def top_of_axis(highest: float) -> float:
+    """Where an axis of percentages ends: at 100, or for weak networks a little above the highest value.
+
+    Example:
+        >>> [top_of_axis(highest) for highest in (3.1, 19.0, 38.0, 61.0)]
+        [10.0, 20.0, 40.0, 100.0]
+    """
+    return next((top for top in (10.0, 20.0, 40.0) if highest <= top), 100.0)
+
+
 @contextmanager
 def styled() -> Iterator[None]:
     """Apply the style to what is drawn inside, and leave matplotlib's settings as they were."""
@@ -139,7 +149,7 @@ def add_caption(figure: Figure, caption: str, bottom: float) -> None:
 
 
 def name_in_lines(name: str, width: float, size: float) -> str:
-    """A name broken after underscores, hyphens, dots and spaces into lines that fit a width in inches at a size.
+    """A name broken into lines that fit a width in inches at a size, after underscores, hyphens, dots and the like.
 
     Example:
         >>> name_in_lines("binet50_dc_ca_without_sakg", width=1.25, size=7.5).split("\\n")
@@ -147,8 +157,20 @@ def name_in_lines(name: str, width: float, size: float) -> str:
     """
     letters = int(width * 72 / (size * 0.62))
     lines = [""]
-    for part in re.findall(r"[^_\-. ]*[_\-. ]|[^_\-. ]+", name):
+    for part in re.findall(r"[^_\-.:/ ]*[_\-.:/ ]|[^_\-.:/ ]+", name):
         if lines[-1] and len(lines[-1]) + len(part.rstrip()) > letters:
             lines.append("")
         lines[-1] += part
     return "\n".join(line.rstrip() for line in lines)
+
+
+def name_in_column(name: str, width: float, size: float) -> str:
+    """`name_in_lines`, with parts that do not fit broken anywhere, since there is a neighbour on either side.
+
+    Example:
+        >>> name_in_column("averylongnamewithoutanyjoint", 0.9, 7.5).split("\\n")
+        ['averylongname', 'withoutanyjoi', 'nt']
+    """
+    letters = max(1, int(width * 72 / (size * 0.62)))
+    lines = name_in_lines(name, width, size).split("\n")
+    return "\n".join(line[start : start + letters] for line in lines for start in range(0, max(len(line), 1), letters))

@@ -5,16 +5,21 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 from robustbench_bi.analysis.measured import Measurements
+from robustbench_bi.analysis.reliability import ece_name
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.corruptions import CORRUPTIONS
 from robustbench_bi.errors import InputError
 from robustbench_bi.reports.figures.accuracy import finish
-from robustbench_bi.reports.figures.style import GRID, INK, WIDTH, look, name_in_lines, new_figure, styled
+from robustbench_bi.reports.figures.style import GRID, INK, WIDTH, look, name_in_column, new_figure, styled
 
 # From white for the best to a red on which dark letters are still legible, in grey print too.
 _HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#f6d7ca", "#e3937a"])
+_LEAST_SPAN = 20.0  # points between the lightest and the darkest colour
+_KEY, _STRIP = 0.2, 1.2  # inches: the key of the colours high, its strip wide
 _WIDEST = 1.25  # inches, of a cell of the heat table
 _ACROSS = 4
 _TITLE = 6.5  # points, of the titles of the reliability diagram
@@ -22,6 +27,9 @@ _TITLE = 6.5  # points, of the titles of the reliability diagram
 
 def heat_table(summaries: Measurements) -> Figure:
     """Top-1 of each model under each corruption, mean over severities, with intervals; the darker, the lower.
+
+    The colours span at least 20 points, so that weak networks that differ by little look alike, and a key above says
+    which they are.
 
     Args:
         summaries: from `summaries_frame`; its caption is printed below.
@@ -39,12 +47,13 @@ def heat_table(summaries: Measurements) -> Figure:
     names, models = list(cells["name"].unique()), list(cells["model"].unique())
     table = cells.pivot(index="name", columns="model", values=[name, f"{name}_low", f"{name}_high"]).loc[names]
     values = table[name][models].to_numpy()
+    worst, best = _colour_scale(values)
     with styled():
         figure = new_figure(WIDTH, 0.3 + 0.27 * len(names))
         axes = figure.add_subplot()
         width = min(_WIDEST, 5.4 / len(models))
         aspect = 0.27 / width
-        axes.imshow(-values, cmap=_HEAT, aspect=aspect, vmin=-np.nanmax(values), vmax=-np.nanmin(values))
+        axes.imshow(-values, cmap=_HEAT, aspect=aspect, vmin=-best, vmax=-worst)
         small = len(models) > _ACROSS
         for (row, column), value in np.ndenumerate(values):
             if not np.isnan(value):
@@ -52,10 +61,34 @@ def heat_table(summaries: Measurements) -> Figure:
                 text = f"{value:.1f}" + ("\n" if small else " ") + f"[{low:.1f}, {high:.1f}]"
                 axes.text(column, row, text, ha="center", va="center", fontsize=4.6 if small else 6.5)
         size = 6 if small else 7.5
-        axes.set_xticks(range(len(models)), [name_in_lines(model, width, size) for model in models], fontsize=size)
+        axes.set_xticks(range(len(models)), [name_in_column(model, width, size) for model in models], fontsize=size)
         _frame_table(axes, names)
-        finish(figure, axes, summaries.caption)
+        below = finish(figure, axes, summaries.caption, summaries.header, room=_KEY)
+        _draw_key(figure, below, worst, best, summaries.task.primary.short)
     return figure
+
+
+def _colour_scale(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The values of the darkest and of the lightest colour: round numbers around all, at least 20 points apart."""
+    worst, best = 10 * np.floor(np.nanmin(values) / 10), 10 * np.ceil(np.nanmax(values) / 10)
+    missing = max(_LEAST_SPAN - (best - worst), 0)
+    best = min(best + missing, 100)
+    return min(worst, best - _LEAST_SPAN), best
+
+
+def _draw_key(figure: Figure, below: float, worst: float, best: float, short: str) -> None:
+    """A strip of the table's colours between the values of its ends, `below` the upper edge in inches."""
+    width, height = figure.get_size_inches()
+    left, steps = width - 2.0, 20
+    bottom = 1 - (below + 0.14) / height
+    for step in range(steps):
+        place = ((left + step * _STRIP / steps) / width, bottom)
+        size = {"width": 1.02 * _STRIP / steps / width, "height": 0.1 / height}
+        colour = _HEAT(step / (steps - 1))
+        figure.add_artist(Rectangle(place, **size, color=colour, linewidth=0, transform=figure.transFigure))
+    ends = ((left - 0.06, f"{short} {best:g} %", "right"), (left + _STRIP + 0.06, f"{worst:g} %", "left"))
+    for place, text, side in ends:
+        figure.text(place / width, bottom, text, fontsize=6.5, ha=side, va="bottom")
 
 
 def _frame_table(axes: Axes, names: list[str]) -> None:
@@ -93,8 +126,8 @@ def reliability_diagram(reliability: Result) -> Figure:
         for axes, ((model, part), bins) in zip(panels.flat, parts, strict=False):
             _draw_reliability(axes, bins[bins["n"] > 0], models.index(model))
             first = bins.iloc[0]
-            ece = f"ECE {first['ece']:.1f} [{first['ece_low']:.1f}, {first['ece_high']:.1f}] %"
-            title = name_in_lines(f"{model}, {part}", 0.85 * WIDTH / across, _TITLE)
+            ece = f"{ece_name(str(part))} {first['ece']:.1f} [{first['ece_low']:.1f}, {first['ece_high']:.1f}] %"
+            title = name_in_column(f"{model}, {part}", 0.85 * WIDTH / across, _TITLE)
             axes.set_title(f"{title}\n{ece}", loc="left", pad=3, fontsize=_TITLE)
         for axes in panels.flat[len(parts) :]:
             axes.remove()
@@ -103,7 +136,7 @@ def reliability_diagram(reliability: Result) -> Figure:
         for axes in panels.flat[len(parts) - across : len(parts)]:
             axes.set_xlabel("confidence (%)")
             axes.tick_params(labelbottom=True)
-        finish(figure, panels[0, 0], reliability.caption)
+        finish(figure, panels[0, 0], reliability.caption, reliability.header)
     return figure
 
 

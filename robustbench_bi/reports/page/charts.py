@@ -17,9 +17,10 @@ from xml.etree.ElementTree import Element
 import pandas as pd
 
 from robustbench_bi.analysis.measured import Measurements
+from robustbench_bi.analysis.reliability import ece_name
 from robustbench_bi.analysis.text import format_interval, format_p_value
 from robustbench_bi.ground.cells import CLEAN
-from robustbench_bi.reports.figures.style import LOOKS
+from robustbench_bi.reports.figures.style import LOOKS, top_of_axis
 from robustbench_bi.tasks import Measure
 
 SIGNIFICANT = 0.05
@@ -65,8 +66,8 @@ def bar_chart(
     """Horizontal bars with whiskers: a group for each name, in it a bar for each model.
 
     Args:
-        frame: model, name, n, and `column` with its _low and _high. Where it has p_holm, that is in the tooltips and a
-            star stands behind what is below 0.05.
+        frame: model, name, n, and `column` with its _low and _high. Where it has p_value and p_holm, these are in the
+            tooltips, and a star stands behind what is below 0.05 after Holm's correction.
         names: the groups, from top to bottom.
         models: all models of the page; the place of one there gives its colour.
         column: a measure, such as "top1", or "delta"; differences are written with their sign.
@@ -110,6 +111,8 @@ def _draw_bar(
     value, low, high = (row[f"{column}{end}"] for end in ("", "_low", "_high"))
     numbers = format_interval(value, low, high, signed=column == "delta", decimals=2 if column == "delta" else 1)
     tested = f", p (Holm) {format_p_value(row['p_holm'])}" if "p_holm" in row else ""
+    if "p_value" in row:
+        tested = f", p {format_p_value(row['p_value'])}{tested}"
     mark = _mark(svg, model, f"{row['model']}, {row['name']}: {numbers} {unit}{tested}, n = {row['n']:,}")
     left, right = sorted((x(0), x(value)))
     ElementTree.SubElement(mark, "rect", _places(x=left, y=top, width=right - left, height=bar))
@@ -134,20 +137,23 @@ def curve_panels(cells: Measurements, models: Sequence[str]) -> list[tuple[str, 
     """
     frame, measure = cells.frame, cells.task.primary
     names = [str(name) for name in frame["corruption"].unique() if name != CLEAN[0]]
+    top = top_of_axis(frame[f"{measure.name}_high"].max())
     return [
-        (name, _curve_panel(frame[frame["corruption"].isin([name, CLEAN[0]])], measure, name, models)) for name in names
+        (name, _curve_panel(frame[frame["corruption"].isin([name, CLEAN[0]])], measure, name, models, top))
+        for name in names
     ]
 
 
-def _curve_panel(frame: pd.DataFrame, measure: Measure, name: str, models: Sequence[str]) -> str:
-    x, y = Scale(0, 5, 32, 188), Scale(0, 100, 142, 6)
+def _curve_panel(frame: pd.DataFrame, measure: Measure, name: str, models: Sequence[str], top: float) -> str:
+    x, y = Scale(0, 5, 32, 188), Scale(0, top, 142, 6)
     ends = frame.sort_values("severity").groupby("model", sort=False)[measure.name].agg(["first", "last"])
     words = ", ".join(f"{model} {first:.1f} to {last:.1f}" for model, first, last in ends.itertuples())
     svg = _svg(200, 162, f"{measure.title} in percent under {name}, from the weakest setting to the strongest: {words}")
-    for tick in (0, 25, 50, 75, 100):
+    for quarter in range(5):
+        tick = top * quarter / 4
         _line(svg, "grid" if tick else "zero", 24, y(tick), 196, y(tick))
-    for tick in (0, 50, 100):
-        _write(svg, 20, y(tick) + 3.5, str(tick), "end")
+        if quarter % 2 == 0:
+            _write(svg, 20, y(tick) + 3.5, f"{tick:g}", "end")
     for severity in range(6):
         _write(svg, x(severity), 156, str(severity or "clean"), "middle")
     shown = [model for model in models if (frame["model"] == model).any()]
@@ -181,12 +187,10 @@ def reliability_chart(bins: pd.DataFrame, number: int) -> str:
     x, y = Scale(0, 100, 30, 210), Scale(0, 100, 190, 10)
     tall = Scale(0, math.log10(bins["n"].max() + 1), 252, 212)
     first = bins.iloc[0]
-    ece = format_interval(first["ece"], first["ece_low"], first["ece_high"])
+    ece = f"{ece_name(first['part'])} {format_interval(first['ece'], first['ece_low'], first['ece_high'])}"
     filled = bins[bins["n"] > 0]
     words = ", ".join(f"{c:.0f}: {a:.0f}" for c, a in zip(filled["confidence"], filled["accuracy"], strict=True))
-    svg = _svg(
-        220, 282, f"Reliability of {first['model']}, {first['part']}: ECE {ece} %. Confidence and accuracy: {words}"
-    )
+    svg = _svg(220, 282, f"Reliability of {first['model']}, {first['part']}: {ece} %. Confidence and accuracy: {words}")
     for tick in (0, 25, 50, 75, 100):
         _line(svg, "grid", x(tick), y(0), x(tick), y(100))
         _line(svg, "grid", x(0), y(tick), x(100), y(tick))

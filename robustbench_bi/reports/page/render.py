@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from robustbench_bi.analysis.comparison import Comparison
 from robustbench_bi.analysis.groups import SCORES
+from robustbench_bi.analysis.reliability import ece_name
 from robustbench_bi.analysis.text import format_interval, format_p_value
 from robustbench_bi.corruptions import CORRUPTIONS
 from robustbench_bi.errors import BivoRobustError, DataError
@@ -71,6 +72,9 @@ def render_page(report: Report, open_pictures: OpenPictures | None = None) -> st
         "measures": {own.name for own in report.task.measures},
         "corruption_error": report.task.has("corruption_error"),
         "models": [{"name": name, "number": n, "swatch": Markup(swatch(n))} for n, name in enumerate(models)],
+        "what": report.summaries.header,
+        "baseline_words": report.baseline_words,
+        "notes": report.summaries.notes if bars is None else bars.notes,
         "caption": report.summaries.caption,
         "cards": [_card(report, model) for model in models],
         "delta": None if bars is None else _delta(report, bars),
@@ -144,7 +148,9 @@ def _over_baseline(report: Report, model: str, name: str) -> list[tuple[str, str
     bars = report.bars.frame
     for row in _records(bars[(bars["model"] == model) & (bars["name"] == name)]):
         numbers.append((f"change over {report.models[0]}", f"{_ends(row, 'delta', signed=True, decimals=2)} points"))
-        numbers.append(("its p, corrected by Holm", format_p_value(row["p_holm"])))
+        numbers.append(
+            ("its p", f"{format_p_value(row['p_value'])} (corrected by Holm {format_p_value(row['p_holm'])})")
+        )
     return numbers
 
 
@@ -177,6 +183,7 @@ def _difference(row: Row) -> Row:
     return {
         "text": _ends(row, "delta", signed=True, decimals=2),
         "p": format_p_value(p),
+        "by_itself": format_p_value(row["p_value"]),
         "significant": p < SIGNIFICANT,
     }
 
@@ -246,6 +253,7 @@ def _reliability(report: Report, frame: pd.DataFrame) -> list[Row]:
                 "number": number,
                 "chart": Markup(reliability_chart(bins, number)),
                 "ece": _ends(rows[0], "ece"),
+                "ece_name": ece_name(str(part)),
                 "images": rows[0]["images"],
                 "cells": rows[0]["cells"],
                 "rows": table,

@@ -1,5 +1,6 @@
 """Tables for a paper, as Markdown and as LaTeX with booktabs."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +13,14 @@ from robustbench_bi.reports.content import Report
 from robustbench_bi.reports.tables.display import markdown_table
 
 LEVELS = {0.001: "***", 0.01: "**", 0.05: "*"}
-MARKS = "* p < 0.05, ** p < 0.01, *** p < 0.001 after Holm's correction."
+MARKS = (
+    "* p < 0.05, ** p < 0.01, *** p < 0.001 after Holm's correction; † p < 0.05 by itself alone, as its interval says."
+)
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "Δ": r"$\Delta$", "±": r"$\pm$", "×": r"$\times$",
     "<": r"$<$", ">": r"$>$", "–": "--", "−": "$-$", "·": r"$\cdot$", "…": r"\dots{}",
+    "†": r"$\dagger$",
 }  # fmt: skip
 
 
@@ -37,14 +41,19 @@ class PaperTable:
     frame: pd.DataFrame
 
 
-def significance(p_value: float) -> str:
-    """Stars for a corrected p-value.
+def significance(p_value: float, by_itself: float = math.nan) -> str:
+    """Stars for a corrected p-value, or a dagger where only the uncorrected one is below 0.05.
+
+    Args:
+        p_value: corrected for all rows.
+        by_itself: not corrected; the interval beside it excludes zero where it is below 0.05.
 
     Example:
-        >>> significance(0.004), significance(0.2), significance(float("nan"))
-        ('**', '', '')
+        >>> significance(0.004), significance(0.2, 0.03), significance(float("nan"))
+        ('**', '†', '')
     """
-    return next((stars for level, stars in LEVELS.items() if p_value < level), "")
+    stars = next((stars for level, stars in LEVELS.items() if p_value < level), "")
+    return stars or ("†" if by_itself < max(LEVELS) else "")
 
 
 def paper_tables(report: Report, cell: Callable[[str, str], str] = "{}{}".format) -> list[PaperTable]:
@@ -75,7 +84,8 @@ def _summary_table(report: Report, cell: Callable[[str, str], str]) -> PaperTabl
             cell(format_interval(*ends.loc[model]), "") if model in named.index else NO_VALUE for model in report.models
         ]
     words = measure.words[:1].upper() + measure.words[1:]
-    caption = f"{words} in percent{_mce_words(names)}. {report.summaries.caption}"
+    notes = "".join(f" Note: {note}" for note in report.summaries.notes)
+    caption = f"{report.summaries.header}. {words} in percent{_mce_words(names)}. {report.summaries.caption}{notes}"
     return PaperTable("summary", "Robustness to corruptions", caption, pd.DataFrame(texts))
 
 
@@ -90,13 +100,14 @@ def _delta_table(report: Report, bars: Comparison, cell: Callable[[str, str], st
         texts[str(model)] = [
             cell(
                 format_interval(*(rows[name][f"delta{end}"] for end in ("", "_low", "_high")), signed=True, decimals=2),
-                significance(rows[name]["p_holm"]),
+                significance(rows[name]["p_holm"], rows[name]["p_value"]),
             )
             if name in rows
             else NO_VALUE
             for name in texts["corruption"]
         ]
-    caption = " ".join([bars.caption, bars.tests, MARKS, *(f"Note: {note}." for note in bars.notes)])
+    baseline = f"The baseline is {report.models[0]}, {report.baseline_words}."
+    caption = " ".join([baseline, bars.caption, bars.tests, MARKS, *(f"Note: {note}." for note in bars.notes)])
     return PaperTable(
         "delta", f"Change of {report.task.primary.short} over {report.models[0]}", caption, pd.DataFrame(texts)
     )
@@ -148,8 +159,9 @@ def _latex_cell(text: str, stars: str) -> str:
     if text == NO_VALUE:
         return latex_text(text)
     value, _, interval = text.partition(" ")
+    mark = stars.replace("†", r"\dagger")
     # The stars take no room, so that the digits stand below each other.
-    return f"${value}$" + (rf"\rlap{{$^{{{stars}}}$}}" if stars else "") + (f"\n${interval}$" if interval else "")
+    return f"${value}$" + (rf"\rlap{{$^{{{mark}}}$}}" if stars else "") + (f"\n${interval}$" if interval else "")
 
 
 def latex_text(text: str) -> str:

@@ -44,6 +44,8 @@ def test_timm_downloads_fail_in_one_line(monkeypatch):
         raise OSError("We cannot find the file.\nCheck your connection.")
 
     monkeypatch.setattr(timm, "create_model", refuse)
-    message = "^timm's weights of resnet18 could not be had: We cannot find the file.. Give a downloaded file instead$"
+    monkeypatch.setattr("robustbench_bi.models.sources.downloads.is_reachable", lambda url: True)
+    file = "https://huggingface.co/timm/resnet18.a1_in1k/resolve/main/model.safetensors"
+    message = f"^timm's weights of resnet18 could not be had: We cannot find the file. Download {file} where "
     with pytest.raises(WeightsError, match=message):
         create_model("timm:resnet18", weights="pretrained")

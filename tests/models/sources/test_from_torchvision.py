@@ -39,6 +39,7 @@ def test_torchvision_weights_bring_their_preprocessing(name, weights, expected, 
     torch.manual_seed(0)
     state = torchvision.models.resnet50().state_dict()
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: state)
+    monkeypatch.setattr("robustbench_bi.models.sources.downloads.is_reachable", lambda url: True)
     network = create_model(name, weights=weights)
     if (name, weights) == ("resnet50", "pretrained"):
         expected = (224, 256)  # our baseline is the one behind ImageNet-C's published numbers, not torchvision's newest
@@ -48,10 +49,13 @@ def test_torchvision_weights_bring_their_preprocessing(name, weights, expected, 
 
 
 @pytest.mark.parametrize("name", ["torchvision:resnet50", "resnet50"])
-def test_torchvision_downloads_fail_in_one_line(name, offline):
+def test_torchvision_downloads_fail_in_one_line(name, offline, monkeypatch):
+    monkeypatch.setattr("robustbench_bi.models.sources.downloads.is_reachable", lambda url: True)
     message = (
         r"^torchvision's ResNet50_Weights.IMAGENET1K_V1 could not be had: "
-        r"<urlopen error Name or service not known>. Give a downloaded file instead$"
+        r"<urlopen error Name or service not known>. Download "
+        r"https://download.pytorch.org/models/resnet50-0676ba61.pth where there is a network, and give the file with "
+        r"--weights FILE$"
     )
     with pytest.raises(WeightsError, match=message):
         create_model(name, weights="IMAGENET1K_V1")

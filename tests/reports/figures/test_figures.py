@@ -267,3 +267,34 @@ def test_a_figure_can_be_drawn_into_memory(frames):
     buffer = io.BytesIO()
     figure_3(frames(1)["comparison"]).savefig(buffer, format="png")
     assert buffer.getvalue().startswith(b"\x89PNG")
+
+
+def test_weak_networks_fill_their_axes_and_are_not_painted_as_if_they_differed(make_run):
+    runs = [make_run(f"model_{i}", n=40, corruptions=("fog", "snow"), luck=i, skill=-4.0) for i in range(2)]
+    found = summaries_frame(runs, QUICK)
+    assert found.frame["top1"].max() < 20
+    figure = heat_table(found)
+    (image,) = figure.axes[0].images
+    assert image.norm.vmax - image.norm.vmin == 20
+    values = found.frame.query("kind == 'corruption'")["top1"]
+    assert -image.norm.vmax <= values.min() and values.max() <= -image.norm.vmin
+    words = [text.get_text() for text in figure.texts]
+    assert f"top-1 {-image.norm.vmin:g} %" in words and f"{-image.norm.vmax:g} %" in words
+    assert category_bars(found).axes[0].get_ylim()[1] < 100
+    assert severity_curves(cells_frame(runs)).axes[0].get_ylim()[1] < 100
+
+
+def test_a_header_stands_above_the_panels(frames):
+    found = frames(1)["summaries"]
+    figure = category_bars(found)
+    figure.canvas.draw()
+    (header,) = [text for text in figure.texts if text.get_text().replace("\n", " ") == found.header]
+    assert header.get_window_extent().y0 > max(axes.get_tightbbox().y1 for axes in figure.axes)
+
+
+def test_names_without_joints_are_broken_in_a_heat_table(frames):
+    found = frames(3)["summaries"]
+    found.frame["model"] = found.frame["model"].str.replace("model", "averylongnamewithoutanyjointatall")
+    figure = heat_table(found)
+    figure.canvas.draw()
+    assert overlapping([label.get_window_extent() for label in figure.axes[0].get_xticklabels()]) == []

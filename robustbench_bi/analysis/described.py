@@ -1,0 +1,76 @@
+"""What was evaluated, in a few words: the network with its variant and size, and the images by the name they have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from robustbench_bi.models import MODELS
+from robustbench_bi.runs.run import Run
+
+# A folder of one of these names says nothing without the one that it lies in.
+_COMMON = ("val", "validation", "train", "test", "images", "data")
+# Said beside the model by its side of the input, so not among the options.
+_NOT_SHOWN = ("input_size",)
+
+
+def data_name(config: Mapping[str, Any]) -> str:
+    """The images of a run by the name of their folder, or of their source where that has none.
+
+    Args:
+        config: a run's configuration, or what a baseline keeps of it, which does not know the folder.
+
+    Example:
+        >>> data_name({"data": "folder", "runtime": {"source": "/data/imagenet/val"}}), data_name({"data": "demo"})
+        ('imagenet/val/', 'demo')
+        >>> data_name({"data": "cifar-10-c", "runtime": {"source": "cifar-10-c:/data/CIFAR-10-C"}})
+        'cifar-10-c:CIFAR-10-C/'
+    """
+    kind, source = str(config["data"]), str(config.get("runtime", {}).get("source", ""))
+    if not source or source == kind:
+        return kind
+    named, path = (kind, source[len(kind) + 1 :]) if source.startswith(f"{kind}:") else ("", source)
+    parts = [part for part in re.split(r"[\\/]", path) if part not in ("", ".", "..")]
+    if not parts:
+        return kind
+    folder = "/".join(parts[-2:]) if parts[-1].lower() in _COMMON else parts[-1]
+    return (f"{named}:" if named else "") + (folder if "." in parts[-1] else f"{folder}/")
+
+
+def describe_model(run: Run) -> str:
+    """The network of a run: its row and options where the name does not say them, its parameters and its input.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> model = {"name": "binet50_dc_ca", "options": {"width": 0.25, "delta": 5}}
+        >>> config = {"model": model, "input_size": 64, "runtime": {"parameters": 1_262_000}}
+        >>> describe_model(SimpleNamespace(name="binet50", config=config))
+        'binet50_dc_ca, width 0.25, 1.26 M parameters, 64 px'
+    """
+    model, runtime = run.config.get("model", {}), run.config.get("runtime", {})
+    parts = [str(model["name"])] if model.get("name") not in (None, run.name) else []
+    usual = MODELS[model["name"]].options if model.get("name") in MODELS else {}
+    for option, value in dict(model.get("options") or {}).items():
+        if option not in _NOT_SHOWN and not (option in usual and usual[option] == value):
+            parts.append(f"{option} {value}")
+    if runtime.get("parameters"):
+        parts.append(f"{runtime['parameters'] / 1e6:.3g} M parameters")
+    side = run.config["input_size"]
+    return ", ".join([*parts, "native size" if side is None else f"{side} px"])
+
+
+def header(runs: Sequence[Run], labels: Sequence[str]) -> str:
+    """What stands above a table or a figure of runs: each network with what tells it apart, and the images.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> config = {"model": {"name": "a"}, "input_size": 64, "data": "demo", "n": 500}
+        >>> header([SimpleNamespace(name="a", config=config)], ["a"])
+        'a (64 px) on demo, n = 500'
+    """
+    where: dict[str, list[str]] = {}
+    for run, label in zip(runs, labels, strict=True):
+        place = f"{data_name(run.config)}, n = {run.config['n']:,}"
+        where.setdefault(place, []).append(f"{label} ({describe_model(run)})")
+    return "; ".join(f"{', '.join(networks)} on {place}" for place, networks in where.items())

@@ -1,0 +1,174 @@
+"""Images in parquet files, as Hugging Face keeps them: a column `image` of bytes and path, and a column `label`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustbench_bi.data.containers.image_files import File, in_threads
+from robustbench_bi.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+Result = TypeVar("Result")
+ROWS_AT_ONCE = 64  # whose bytes are in memory
+
+
+@dataclass(frozen=True, eq=False)
+class ParquetFiles:
+    """Images in rows of parquet files.
+
+    Args:
+        tables: paths of the files.
+        names: of each image: the path that its row states; empty where it states none.
+        table, row: int (n,), which file holds each image, and in which row.
+    """
+
+    tables: Sequence[str]
+    names: Sequence[str]
+    table: NDArray[np.int32]
+    row: NDArray[np.int64]
+
+    def path(self, position: int) -> str:
+        """The file and the row of an image."""
+        return f"{self.tables[self.table[position]]}, row {self.row[position] + 1} ({self.names[position]})"
+
+    def sizes(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Their sizes in bytes; a pass over the files, since nothing else in them tells."""
+
+        def size(_: int, file: File) -> int:
+            return file.getbuffer().nbytes if isinstance(file, BytesIO) else -1
+
+        return np.array(self.visit(positions, size, 0), dtype=np.int64)
+
+    def visit(
+        self, positions: NDArray[np.int64], function: Callable[[int, File], Result], workers: int
+    ) -> list[Result]:
+        """Call a function with the row and the bytes of each image, in the order of the files."""
+        results: list[Any] = [None] * len(positions)
+        order = np.lexsort((self.row[positions], self.table[positions]))
+        for table in np.unique(self.table[positions]):
+            wanted = order[self.table[positions[order]] == table]
+            for places, contents in _contents(self.tables[table], self.row[positions[wanted]]):
+                rows = wanted[places].tolist()
+
+                def call(place: int, rows: list[int] = rows, contents: list[bytes | None] = contents) -> Result:
+                    content = contents[place]
+                    if content is None:
+                        raise DataError(f"{self.path(positions[rows[place]])} holds no bytes; expected an image")
+                    return function(rows[place], BytesIO(content))
+
+                for row, result in zip(rows, in_threads(call, range(len(rows)), workers), strict=True):
+                    results[row] = result
+        return results
+
+    def taken(self, positions: Sequence[int]) -> Self:
+        """The images at some positions, in that order."""
+        rows = np.asarray(positions, dtype=np.int64)
+        names = [self.names[position] for position in positions]
+        return replace(self, names=names, table=self.table[rows], row=self.row[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class ParquetRows:
+    """What parquet files say of their images.
+
+    Attributes:
+        files: the images, in the order of the files.
+        labels: int64 (n,), as they stand there.
+        class_names: as the files' own metadata have them; none where they have none.
+    """
+
+    files: ParquetFiles
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+
+
+def open_parquet(tables: Sequence[str]) -> ParquetRows:
+    """List the images of parquet files; their bytes are not read.
+
+    Raises:
+        DataError: a file cannot be read, or lacks the columns.
+    """
+    names: list[str] = []
+    labels, counts = [], []
+    classes: tuple[str, ...] | None = None
+    for table in tables:
+        own_names, own_labels, own_classes = _listing(table)
+        names += own_names
+        labels.append(own_labels)
+        counts.append(len(own_names))
+        if classes is not None and own_classes != classes:
+            raise DataError(f"{table} names other classes than {tables[0]}; give files of one data set")
+        classes = own_classes
+    table_of = np.repeat(np.arange(len(tables), dtype=np.int32), counts)
+    row_of = np.concatenate([np.arange(count, dtype=np.int64) for count in counts])
+    return ParquetRows(ParquetFiles(tables, names, table_of, row_of), np.concatenate(labels), classes or ())
+
+
+def _listing(table: str) -> tuple[list[str], NDArray[np.int64], tuple[str, ...]]:
+    """Paths and labels of the rows of a file, and the names of its classes."""
+    import pyarrow as pa
+
+    with _opened(table) as file:
+        schema = file.schema_arrow
+        image = schema.field("image").type if "image" in schema.names else None
+        fields = [image.field(place).name for place in range(image.num_fields)] if image is not None else []
+        if "bytes" not in fields or "label" not in schema.names:
+            raise DataError(
+                f"{table} must have the columns image (bytes and path) and label, as Hugging Face's data sets do, got "
+                f"{', '.join(f'{field.name}: {field.type}' for field in schema)}"
+            )
+        columns = ["label", *(["image.path"] if "path" in fields else [])]
+        try:
+            rows = file.read(columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"cannot read {table}: {' '.join(str(error).split())}") from error
+    if rows["label"].null_count or not pa.types.is_integer(rows["label"].type):
+        raise DataError(f"the column label of {table} must hold a class number in each row, got {rows['label'].type}")
+    paths = rows["image"].combine_chunks().field("path").to_pylist() if "path" in fields else [None] * len(rows)
+    labels = rows["label"].to_numpy().astype(np.int64)
+    return [path or "" for path in paths], labels, _class_names(schema.metadata or {})
+
+
+def _class_names(metadata: dict[bytes, bytes]) -> tuple[str, ...]:
+    """The names of the classes in the metadata of a Hugging Face data set."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        names = features["label"]["names"]
+        return tuple(map(str, names if isinstance(names, list) else (names[str(n)] for n in range(len(names)))))
+    except (KeyError, ValueError, TypeError):
+        return ()
+
+
+def _contents(table: str, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], list[bytes | None]]]:
+    """The bytes of some rows of a file, in increasing order, a few at a time: places in `rows`, and bytes."""
+    with _opened(table) as file:
+        starts = np.cumsum([0, *(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))])
+        groups = np.unique(np.searchsorted(starts, rows, side="right") - 1).tolist()
+        for group in groups:
+            first = int(starts[group])
+            batches = file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=["image.bytes"])
+            for batch in batches:
+                places = np.arange(*np.searchsorted(rows, [first, first + len(batch)]), dtype=np.int64)
+                if len(places):
+                    own = batch.column(0).field("bytes").take((rows[places] - first).tolist())
+                    yield places, own.to_pylist()
+                first += len(batch)
+
+
+def _opened(table: str) -> pq.ParquetFile:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(table)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"cannot read {table} as parquet: {' '.join(str(error).split())}") from error

@@ -1,0 +1,239 @@
+"""Tar archives read in place: an index says where each file lies in its archive, so nothing is unpacked.
+
+An index takes one pass over the headers. It is kept in the folder that `index_folder` names, beside the runs, and never
+beside the data. Archives inside an archive are read in place too: their files lie in the folder of their name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustbench_bi.data.containers.image_files import File, in_threads
+from robustbench_bi.errors import DataError
+from robustbench_bi.ground.atomic import replacing
+
+Result = TypeVar("Result")
+BLOCK = 512
+# The fields of a header: the name, the size in octal, the kind, the mark of the format, and what goes before the name.
+_NAME, _SIZE, _SUM, _KIND = slice(0, 100), slice(124, 136), slice(148, 156), slice(156, 157)
+_MARK, _PREFIX = slice(257, 265), slice(345, 500)
+_LONG_NAME, _PAX, _PAX_OF_ALL, _FILES = b"L", b"x", b"g", (b"0", b"\0", b"7")
+_INDEX_FOLDER: ContextVar[Path | None] = ContextVar("index_folder", default=None)
+
+
+@contextmanager
+def index_folder(folder: Path | None) -> Iterator[None]:
+    """Keep the indices of archives that are opened inside in a folder; None for nowhere."""
+    token = _INDEX_FOLDER.set(folder)
+    try:
+        yield
+    finally:
+        _INDEX_FOLDER.reset(token)
+
+
+@dataclass(frozen=True, eq=False)
+class TarFiles:
+    """Files in tar archives.
+
+    Args:
+        archives: paths of the archives.
+        names: the path of each file inside its archive.
+        archive: int32 (n,), which of the archives holds each file.
+        offsets, lengths: int64 (n,), where its bytes lie.
+        folder: what goes before the names in the archive.
+    """
+
+    archives: Sequence[str]
+    names: Sequence[str]
+    archive: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    folder: str = ""
+
+    def path(self, position: int) -> str:
+        """The archive and the file in it."""
+        return f"{self.archives[self.archive[position]]}: {self.folder}{self.names[position]}"
+
+    def sizes(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Their sizes in bytes."""
+        return self.lengths[positions]
+
+    def content(self, position: int) -> bytes:
+        """The bytes of a file.
+
+        Raises:
+            DataError: the archive cannot be read, or ends before.
+        """
+        with _opened([self.archives[self.archive[position]]]) as (descriptor,):
+            return self._read(descriptor, position)
+
+    def visit(
+        self, positions: NDArray[np.int64], function: Callable[[int, File], Result], workers: int
+    ) -> list[Result]:
+        """Call a function with the row and the bytes of each file."""
+        with _opened(self.archives) as descriptors:
+
+            def read(row: int) -> Result:
+                position = positions[row]
+                return function(row, BytesIO(self._read(descriptors[self.archive[position]], position)))
+
+            return in_threads(read, range(len(positions)), workers)
+
+    def taken(self, positions: Sequence[int]) -> Self:
+        """The files at some positions, in that order."""
+        rows = np.asarray(positions, dtype=np.int64)
+        chosen = {name: getattr(self, name)[rows] for name in ("archive", "offsets", "lengths")}
+        return replace(self, names=[self.names[position] for position in positions], **chosen)
+
+    def _read(self, descriptor: int, position: int) -> bytes:
+        length = int(self.lengths[position])
+        content = os.pread(descriptor, length, int(self.offsets[position]))
+        if len(content) != length:
+            raise DataError(f"{self.path(position)} is cut short; fetch the archive again")
+        return content
+
+
+@contextmanager
+def _opened(archives: Sequence[str]) -> Iterator[list[int]]:
+    descriptors: list[int] = []
+    try:
+        for archive in archives:
+            try:
+                descriptors.append(os.open(archive, os.O_RDONLY))
+            except OSError as error:
+                raise DataError(f"cannot read {archive}: {error.strerror}") from error
+        yield descriptors
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def open_tars(archives: Sequence[str | Path]) -> TarFiles:
+    """List the files of tar archives, from their indices where these are at hand.
+
+    Raises:
+        DataError: an archive cannot be read, is compressed, cut short, or is no tar.
+    """
+    parts = [_indexed(os.path.abspath(archive)) for archive in archives]  # noqa: PTH100 - as it was typed
+    names = [name for part in parts for name in part[0]]
+    counts = [len(part[0]) for part in parts]
+    return TarFiles(
+        [str(archive) for archive in archives],
+        names,
+        np.repeat(np.arange(len(parts), dtype=np.int32), counts),
+        np.concatenate([part[1] for part in parts]) if parts else np.empty(0, dtype=np.int64),
+        np.concatenate([part[2] for part in parts]) if parts else np.empty(0, dtype=np.int64),
+    )
+
+
+Index = tuple[list[str], NDArray[np.int64], NDArray[np.int64]]
+"""Names of files, where their bytes begin, and how many there are."""
+
+
+def _indexed(archive: str) -> Index:
+    """The index of an archive: the one that is kept, unless the archive has changed since."""
+    try:
+        state = os.stat(archive)  # noqa: PTH116
+    except OSError as error:
+        raise DataError(f"cannot read {archive}: {error.strerror}") from error
+    folder = _INDEX_FOLDER.get()
+    key = hashlib.sha256(f"{archive}\n{state.st_size}\n{state.st_mtime_ns}".encode("utf-8", "surrogateescape"))
+    kept = None if folder is None else folder / f"{key.hexdigest()[:32]}.npz"
+    if kept is not None:
+        with suppress(OSError, ValueError, KeyError, EOFError), np.load(kept, allow_pickle=False) as stored:
+            text = stored["names"].tobytes().decode("utf-8", "surrogateescape")
+            return text.split("\0") if text else [], stored["offsets"], stored["lengths"]
+    index = _read_index(archive, state.st_size)
+    if kept is not None:
+        joined = np.frombuffer("\0".join(index[0]).encode("utf-8", "surrogateescape"), dtype=np.uint8)
+        with replacing(kept) as partial, partial.open("wb") as file:
+            np.savez(file, names=joined, offsets=index[1], lengths=index[2])
+    return index
+
+
+def _read_index(archive: str, size: int) -> Index:
+    found: list[tuple[str, int, int]] = []
+    with _opened([archive]) as (descriptor,):
+        _index_part(descriptor, archive, 0, size, "", found)
+    if not found:
+        raise DataError(f"{archive} holds no files; expected a tar archive of images")
+    names, offsets, lengths = zip(*found, strict=True)
+    return list(names), np.array(offsets, dtype=np.int64), np.array(lengths, dtype=np.int64)
+
+
+def _index_part(
+    descriptor: int, archive: str, start: int, end: int, folder: str, found: list[tuple[str, int, int]]
+) -> None:
+    """Add the files of an archive that lies from one byte to another, and of the archives in it."""
+    if end - start < BLOCK:
+        raise DataError(f"{archive} is no tar archive, or is cut short: it has {end - start} bytes; fetch it again")
+    at, long_name, long_size = start, "", -1
+    while at + BLOCK <= end:
+        header = os.pread(descriptor, BLOCK, at)
+        if header == bytes(BLOCK):
+            return
+        name, length = _fields(header, archive)
+        length = length if long_size < 0 else long_size
+        kind, content = header[_KIND], at + BLOCK
+        if content + length > end:
+            raise DataError(f"{archive} is cut short: {name or long_name} ends after the end; fetch the archive again")
+        at = content + -(-length // BLOCK) * BLOCK
+        if kind == _LONG_NAME:
+            long_name = _text(os.pread(descriptor, length, content))
+        elif kind == _PAX:
+            long_name, long_size = _extended(os.pread(descriptor, length, content), long_name)
+        elif kind != _PAX_OF_ALL:
+            name, long_name, long_size = long_name or name, "", -1
+            if kind in _FILES and name.lower().endswith(".tar"):
+                _index_part(descriptor, archive, content, content + length, f"{folder}{Path(name).stem}/", found)
+            elif kind in _FILES and not name.endswith("/"):
+                found.append((folder + name.removeprefix("./"), content, length))
+    raise DataError(f"{archive} is cut short: it has no end mark; fetch the archive again")
+
+
+def _fields(header: bytes, archive: str) -> tuple[str, int]:
+    """Name and size of a header whose checksum is right."""
+    with suppress(ValueError):
+        stated = int(header[_SUM].strip(b" \0") or b"-1", 8)
+        if stated == sum(header) - sum(header[_SUM]) + 8 * ord(" "):
+            # GNU's archives, whose mark has blanks, keep times where others keep the prefix.
+            name, prefix = _text(header[_NAME]), _text(header[_PREFIX]) if header[_MARK] == b"ustar\x0000" else ""
+            return f"{prefix}/{name}" if prefix else name, _number(header[_SIZE])
+    gzip = header[:2] == b"\x1f\x8b"
+    if gzip:
+        raise DataError(f"{archive} is compressed and cannot be read in place; unpack it with gunzip first")
+    raise DataError(f"{archive} is no tar archive, or is damaged; expected a header; fetch it again")
+
+
+def _number(field: bytes) -> int:
+    """An octal number, or one in base 256 where it is too large for that."""
+    return int.from_bytes(field[1:], "big") if field[0] & 0x80 else int(field.strip(b" \0") or b"0", 8)
+
+
+def _text(field: bytes) -> str:
+    return field.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+
+
+def _extended(content: bytes, name: str) -> tuple[str, int]:
+    """Name and size in a header of the newer format, where it has them."""
+    size = -1
+    while content:
+        length = int(content.split(b" ", 1)[0])
+        key, _, value = content[:length].split(b" ", 1)[1].rstrip(b"\n").partition(b"=")
+        if key == b"path":
+            name = value.decode("utf-8", "surrogateescape")
+        elif key == b"size":
+            size = int(value)
+        content = content[length:]
+    return name, size

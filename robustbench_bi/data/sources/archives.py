@@ -1,0 +1,270 @@
+"""Images in any container that says their classes: tar archives, WebDataset's shards, Hugging Face's parquet files.
+
+And images of no class folder, in any of these or in folders, with a file of their labels.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from robustbench_bi.data.class_spaces.imagenet import imagenet_classes
+from robustbench_bi.data.containers.files import Files, FolderFiles
+from robustbench_bi.data.containers.folders import EXTENSIONS, existing_folder
+from robustbench_bi.data.containers.parquet import ParquetRows, open_parquet
+from robustbench_bi.data.containers.shards import matching
+from robustbench_bi.data.containers.tar import TarFiles, open_tars
+from robustbench_bi.data.dataset import Dataset, Split
+from robustbench_bi.data.labels.class_folders import number_folders, some
+from robustbench_bi.data.labels.label_file import VALIDATION, LabelFile, class_folders_of, read_label_file, read_real
+from robustbench_bi.data.listed import clean_dataset, sort_labelled
+from robustbench_bi.data.selection import NOT_IN_REAL
+from robustbench_bi.errors import DataError
+
+LABEL_SUFFIX = ".cls"
+
+
+def open_tar(path: str, *, split: Split = "evaluation", classes: Path | None = None) -> Dataset:
+    """Open images in tar archives, in place: class folders, WebDataset's .cls files, or archives named by wnids.
+
+    Args:
+        path: a pattern of archives, see `robustbench_bi.data.containers.shards.matching`.
+        split: "evaluation"; there is no other.
+        classes: a class file, or "imagenet-1k".
+
+    Raises:
+        DataError: an archive is missing, cut short or compressed; or its images have no class.
+    """
+    archives = matching(path, ".tar")
+    every = open_tars(archives)
+    sidecars = {name.removesuffix(LABEL_SUFFIX): row for row, name in enumerate(every.names) if _is_label(name)}
+    files = _images_of(every)
+    if not sidecars:
+        folders = [_class_folder(files, position) for position in range(len(files.names))]
+        _check_folders(path, files.names, folders)
+        return _dataset(path, files, folders, classes)
+    keys = [_key(name) for name in files.names]
+    missing = [name for name, key in zip(files.names, keys, strict=True) if key not in sidecars]
+    if missing:
+        raise DataError(f"{path} has no {LABEL_SUFFIX} file for {some(missing)} of its {len(keys)} images")
+    labels = [every.content(sidecars[key]).decode("utf-8", "replace").strip() for key in keys]
+    return _dataset(path, files, class_folders_of(labels, files.names, classes, Path(path)), classes)
+
+
+def open_parquet_rows(path: str, *, split: Split = "evaluation", classes: Path | None = None) -> Dataset:
+    """Open images in parquet files with Hugging Face's columns: `image` (bytes and path) and `label`.
+
+    Where a row's path has a class folder, that is its class's name; else the file's own names of the classes are taken.
+
+    Args:
+        path: a pattern of files, see `robustbench_bi.data.containers.shards.matching`.
+        split: "evaluation"; there is no other.
+        classes: a class file, or "imagenet-1k".
+
+    Raises:
+        DataError: a file is missing or lacks the columns; or a label is out of range.
+    """
+    rows = open_parquet(matching(path, ".parquet"))
+    names = _row_names(rows)
+    labels = [str(number) for number in rows.labels.tolist()]
+    named = None if classes is not None else _folders_by_path(names, labels) or _folders_by_name(rows)
+    if named is None:
+        folders = class_folders_of(labels, names, classes, Path(path))
+    else:
+        outside = sorted({label for label in labels if label not in named}, key=int)
+        if outside:
+            raise DataError(f"{path}: class numbers must be from 0 to {len(named) - 1}, got {outside[0]}")
+        folders = [named[label] for label in labels]
+    dataset = _dataset(path, rows.files, folders, classes, [_without_wnid(name) for name in names])
+    if named is not None:
+        _check_agreement(path, dataset, {folder: int(label) for label, folder in named.items()})
+    return dataset
+
+
+def _check_agreement(path: str, dataset: Dataset, stated: dict[str, int]) -> None:
+    """Refuse class folders whose numbers are others than the column `label` says: nobody can tell which are meant."""
+    for name, number in zip(dataset.names(), dataset.labels.tolist(), strict=True):
+        folder = name.partition("/")[0]
+        if stated[folder] != number:
+            raise DataError(
+                f"{path} gives class {folder} the number {stated[folder]}, but as a class folder it has the number "
+                f"{number}; say which by --classes FILE, with a line of number, folder and label for each class"
+            )
+
+
+def open_labelled(name: str, files: Files, label_file: Path, classes: Path | None) -> Dataset:
+    """Open images whose labels a file tells.
+
+    Args:
+        name: the source as it was asked for.
+        files: of any container.
+        label_file: see `robustbench_bi.data.labels.label_file.read_label_file`.
+        classes: a class file, or "imagenet-1k".
+
+    Raises:
+        DataError: the two do not fit each other.
+    """
+    found: LabelFile = read_label_file(label_file)
+    folders = class_folders_of(found.labels_of(files.names), files.names, classes, label_file)
+    return _dataset(name, files, folders, classes)
+
+
+def open_real(name: str, files: Files, label_file: Path) -> Dataset:
+    """Open ImageNet's validation pictures without class folders, of which ReaL alone tells the classes.
+
+    Raises:
+        DataError: an image is none of these pictures.
+    """
+    lists, wnids = read_real(label_file), list(imagenet_classes())
+    numbers = [validation_number(file, len(lists), label_file) for file in files.names]
+    kept = [place for place, number in enumerate(numbers) if lists[number]]
+    folders = [wnids[lists[numbers[place]][0]] for place in kept]
+    dataset = _dataset(name, files.taken(kept), folders, None)
+    empty = len(numbers) - len(kept)
+    return replace(dataset, left_out={NOT_IN_REAL: empty}) if empty else dataset
+
+
+def validation_number(name: str, count: int, label_file: Path) -> int:
+    """The place of a validation picture in ReaL's list.
+
+    Raises:
+        DataError: it is none, or beyond the list.
+    """
+    found = VALIDATION.search(name)
+    if found is None or not 0 < int(found[1]) <= count:
+        raise DataError(
+            f"{label_file} is of ImageNet's {count:,} validation pictures, ILSVRC2012_val_00000001 and so on; {name} "
+            "is none of these"
+        )
+    return int(found[1]) - 1
+
+
+def folder_files(path: str) -> FolderFiles:
+    """All images in a folder and the folders in it.
+
+    Raises:
+        DataError: there are none.
+    """
+    root = existing_folder(path)
+    names = []
+    for folder, inner, held in os.walk(root):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        within = os.path.relpath(folder, root).replace(os.sep, "/")
+        names += [name if within == "." else f"{within}/{name}" for name in sorted(held) if _is_image(name)]
+    if not names:
+        raise DataError(f"expected images in {root} or the folders in it, found none")
+    return FolderFiles(str(root), names)
+
+
+def tar_files(path: str) -> TarFiles:
+    """All images in tar archives.
+
+    Raises:
+        DataError: there are none, or an archive cannot be read.
+    """
+    return _images_of(open_tars(matching(path, ".tar")))
+
+
+def parquet_files(path: str) -> Files:
+    """All images in parquet files.
+
+    Raises:
+        DataError: a file cannot be read, or lacks the columns.
+    """
+    return open_parquet(matching(path, ".parquet")).files
+
+
+def _dataset(
+    name: str, files: Files, folders: Sequence[str], classes: Path | None, names: Sequence[str] | None = None
+) -> Dataset:
+    """Images in the order that they would have in class folders."""
+    held = sorted(set(folders))
+    numbers, class_names = number_folders(held, classes)
+    number_of = dict(zip(held, numbers, strict=True))
+    own = [file.rpartition("/")[2] for file in (files.names if names is None else names)]
+    order, images = sort_labelled(folders, own, [number_of[folder] for folder in folders], class_names)
+    return clean_dataset(name, files.taken(order), images)
+
+
+def _images_of(every: TarFiles) -> TarFiles:
+    places = [place for place, name in enumerate(every.names) if _is_image(name)]
+    if not places:
+        raise DataError(f"{every.archives[0]} holds no images, but {some(list(every.names))} other files")
+    return every.taken(places)
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(EXTENSIONS) and not name.rpartition("/")[2].startswith(".")
+
+
+def _is_label(name: str) -> bool:
+    return name.endswith(LABEL_SUFFIX)
+
+
+def _key(name: str) -> str:
+    """What an image and its label have in common: the path up to the first dot of the file's name."""
+    folder, slash, file = name.rpartition("/")
+    return f"{folder}{slash}{file.split('.')[0]}"
+
+
+def _class_folder(files: TarFiles, position: int) -> str:
+    """The folder that an image lies in; where it lies in none, the name of its archive if that is a wnid."""
+    folder = files.names[position].rpartition("/")[0]
+    if folder:
+        return folder.rpartition("/")[2]
+    archive = Path(files.archives[files.archive[position]]).stem
+    return archive if re.fullmatch(r"n\d{8}", archive) else ""
+
+
+def _check_folders(path: str, names: Sequence[str], folders: Sequence[str]) -> None:
+    """Refuse images without class folders, and class folders in several places."""
+    flat = [name for name, folder in zip(names, folders, strict=True) if not folder]
+    if flat:
+        part = "" if len(flat) == len(names) else f", and the other {len(names) - len(flat)} do"
+        raise DataError(
+            f"{len(flat)} of the images in {path} lie in no class folder, such as {flat[0]}{part}; give their labels "
+            "by --labels FILE"
+        )
+    places = sorted({name.rpartition("/")[0].rpartition("/")[0] for name in names})
+    if len(places) > 1:
+        raise DataError(
+            f"the class folders in {path} must lie in one place, but they lie in "
+            f"{some([place or '.' for place in places])}; give one part alone"
+        )
+
+
+def _row_names(rows: ParquetRows) -> list[str]:
+    """The paths that rows state; where one states none, all are numbered: their order is that of the file then."""
+    if all(rows.files.names):
+        return list(rows.files.names)
+    return [f"{number:08d}" for number in range(len(rows.files.names))]
+
+
+def _folders_by_path(names: Sequence[str], labels: Sequence[str]) -> dict[str, str] | None:
+    """Label → class folder, where all paths have one and each label has its own."""
+    found: dict[str, str] = {}
+    for name, label in zip(names, labels, strict=True):
+        folder = name.rpartition("/")[0].rpartition("/")[2]
+        if not folder or found.setdefault(label, folder) != folder:
+            return None
+    return found if len(set(found.values())) == len(found) else None
+
+
+def _folders_by_name(rows: ParquetRows) -> dict[str, str] | None:
+    """Label → class folder, from the names that the files have for their classes; ImageNet's are known by them."""
+    if not rows.class_names:
+        return None
+    imagenet = imagenet_classes()
+    firsts = [name.split(",")[0].replace(" ", "_").lower() for name in rows.class_names]
+    agreeing = [own == label.lower() for own, (_, label) in zip(firsts, imagenet.values(), strict=False)]
+    is_imagenet = len(firsts) == len(imagenet) and sum(agreeing) > 0.9 * len(agreeing)
+    folders = list(imagenet) if is_imagenet else rows.class_names
+    return {str(number): folder for number, folder in enumerate(folders)}
+
+
+def _without_wnid(name: str) -> str:
+    """The name of a picture without the wnid that some add to it."""
+    return re.sub(r"_n\d{8}(?=\.\w+$)", "", name)

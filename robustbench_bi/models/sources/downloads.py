@@ -1,0 +1,81 @@
+"""Downloads of published weights: a host that does not answer is given up after seconds, and the file is named."""
+
+from __future__ import annotations
+
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from robustbench_bi.errors import WeightsError
+
+PATIENCE = 4.0
+"""Seconds. Their libraries try again and again, for up to a minute."""
+
+
+def downloaded(what: str, fetch: Callable[[], Any], url: str, kept: bool = False) -> Any:
+    """What a library fetches.
+
+    Args:
+        what: for messages.
+        fetch: calls the library.
+        url: of the file, for who must get it in another way.
+        kept: whether the library has it from an earlier time.
+
+    Raises:
+        WeightsError: it cannot be had.
+    """
+    there = is_reachable(url)
+    if not there and not kept:
+        raise WeightsError(f"{what} could not be had: {urlsplit(url).netloc} does not answer. {_by_hand(url)}")
+    try:
+        with _asking_no_hub(not there):
+            return fetch()
+    except Exception as error:  # each hub, and each version of its client, has errors of its own
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise WeightsError(f"{what} could not be had: {reason}. {_by_hand(url)}") from error
+
+
+def is_reachable(url: str, seconds: float = PATIENCE) -> bool:
+    """Whether a host answers in time, with whatever answer; through the proxy that the environment names.
+
+    Example:
+        >>> is_reachable("http://localhost:9/nothing", 1.0)
+        False
+    """
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
+        except urllib.error.HTTPError:
+            pass
+        except Exception:  # no name, no route, no answer, no certificate
+            return
+        answered.set()
+
+    # A name server that is silent holds its caller for longer than any timeout says.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(seconds)
+    return answered.is_set()
+
+
+@contextmanager
+def _asking_no_hub(quiet: bool) -> Iterator[None]:
+    """Hugging Face's client asks for a newer file even where it has one; without a network that takes a minute."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or quiet
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _by_hand(url: str) -> str:
+    return f"Download {url} where there is a network, and give the file with --weights FILE"

@@ -1,5 +1,5 @@
-"""How fast `rb.ops.dynamic_filter` is on the CPU, against its unfold formulation; appends to
-results/ops*.csv and results/networks.csv.
+"""How fast `rb.ops.dynamic_filter` and `rb.ops.local_logits` are on the CPU, against their unfold formulations;
+appends to results/ops*.csv and results/networks.csv.
 
     python benchmarks/ops.py speed      milliseconds of both, forward and backward, median of paired ratios
     python benchmarks/ops.py memory     peak memory in multiples of inputs and outputs together (Linux)
@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_bi.models import create_model, profile_model
-from robustbench_bi.ops import dynamic_filter
+from robustbench_bi.ops import dynamic_filter, local_logits
 
 NETWORKS = ("resnet50", "binet50_dc_ca", "binet50_dc", "rednet50", "ddf_resnet50")
 THREADS = 2
@@ -39,8 +39,9 @@ class Case(NamedTuple):
     side: int
     kernel_size: int
     groups: int
-    channel_filter: bool
+    channel_filter: bool = False
     stride: int = 1
+    logits: bool = False
 
 
 CASES = {
@@ -51,10 +52,11 @@ CASES = {
     "DDF stage 2, stride 2": Case(8, 128, 56, 3, 1, True, 2),
     "DDF stage 3": Case(8, 256, 14, 3, 1, True),
     "DDF stage 4": Case(8, 512, 7, 3, 1, True),
+    "local logits, 8 heads": Case(8, 64, 56, 7, 8, logits=True),
 }
 
 
-def unfolded(x: Tensor, spatial: Tensor, channel: Tensor | None, *, kernel_size: int, stride: int) -> Tensor:
+def unfolded(x: Tensor, spatial: Tensor, channel: Tensor | None = None, *, kernel_size: int, stride: int) -> Tensor:
     """The same by unfold, reshape, multiply and sum, as it is usually written: all taps of the image in memory."""
     batch, channels = x.shape[:2]
     taps, groups = kernel_size**2, spatial.shape[1] // kernel_size**2
@@ -66,34 +68,49 @@ def unfolded(x: Tensor, spatial: Tensor, channel: Tensor | None, *, kernel_size:
     return products.sum(3).reshape(batch, channels, *spatial.shape[2:])
 
 
+def unfolded_logits(query: Tensor, key: Tensor, *, kernel_size: int, groups: int) -> Tensor:
+    """The same for logits."""
+    batch, _, height, width = query.shape
+    keys = F.unfold(key, kernel_size, padding=kernel_size // 2)
+    products = query.reshape(batch, groups, -1, 1, height, width) * keys.reshape(
+        batch, groups, -1, kernel_size**2, height, width
+    )
+    return products.sum(2).reshape(batch, -1, height, width)
+
+
+def both(case: Case) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+    """The unfold formulation and our operator."""
+    return (unfolded_logits, local_logits) if case.logits else (unfolded, dynamic_filter)
+
+
 def arguments(
     case: Case, layout: torch.memory_format, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> tuple[list[Tensor], dict[str, int]]:
     """Random tensors that record gradients, and the geometry."""
     generator = torch.Generator().manual_seed(0)
     side, size = -(-case.side // case.stride), case.kernel_size
-    shapes = [(case.channels, case.side, case.side), (case.groups * size**2, side, side), (case.channels, size, size)]
+    image = (case.channels, case.side, case.side)
+    shapes = [image, (case.groups * size**2, side, side), (case.channels, size, size)][: 2 + case.channel_filter]
     tensors = [
         torch.randn(case.batch, *shape, generator=generator)
         .to(device, dtype)
         .contiguous(memory_format=layout)
         .requires_grad_()
-        for shape in shapes[: 2 + case.channel_filter]
+        for shape in ([image, image] if case.logits else shapes)
     ]
-    return tensors, {"kernel_size": size, "stride": case.stride}
+    return tensors, {"kernel_size": size, **({"groups": case.groups} if case.logits else {"stride": case.stride})}
 
 
 def passes(
     function: Callable[..., Tensor], tensors: list[Tensor], options: dict[str, int]
 ) -> dict[str, Callable[[], object]]:
     """The forward pass without gradients, and the backward pass alone."""
-    given = [*tensors, None][:3]
 
     def forward() -> None:
         with torch.inference_mode():
-            function(*given, **options)
+            function(*tensors, **options)
 
-    output = function(*given, **options)
+    output = function(*tensors, **options)
     gradient = torch.ones_like(output)
     return {
         "forward": forward,
@@ -113,7 +130,7 @@ def speed() -> None:
     for name, case in CASES.items():
         for layout, memory_format in LAYOUTS.items():
             tensors, options = arguments(case, memory_format)
-            unfold, ours = passes(unfolded, tensors, options), passes(dynamic_filter, tensors, options)
+            unfold, ours = (passes(function, tensors, options) for function in both(case))
             for direction in unfold:
                 pairs = []
                 milliseconds(ours[direction])
@@ -140,10 +157,11 @@ def memory() -> None:
         for layout, memory_format in LAYOUTS.items():
             tensors, options = arguments(case, memory_format)
             inputs = sum(tensor.nbytes for tensor in tensors)
-            output = dynamic_filter(*tensors, **options).nbytes
+            operator = both(case)[1]
+            output = operator(*tensors, **options).nbytes
             # The backward pass also reads the gradient of the output, and its outputs are as large as the inputs.
             sizes = {"forward": (inputs, output), "backward": (inputs + output, inputs)}
-            for direction, work in passes(dynamic_filter, tensors, options).items():
+            for direction, work in passes(operator, tensors, options).items():
                 work()
                 libc.malloc_trim(0)
                 Path("/proc/self/clear_refs").write_text("5")

@@ -41,13 +41,14 @@ def convert(
 ) -> None:
     """Convert a checkpoint to a .safetensors file with model metadata.
 
-    Recognises published checkpoints of RedNet (mmcls), DDF, FcaNet, torchvision and timm. The output stores the
-    network's options, number of classes and preprocessing, so `eval --model MODEL --weights OUT` needs no other
-    options.
+    Recognises published checkpoints of RedNet (mmcls), DDF, FcaNet, SAN, BAM, CBAM, torchvision and timm. The output
+    stores the network's options, number of classes and preprocessing, so `eval --model MODEL --weights OUT` needs no
+    other options.
     """
     from dataclasses import asdict
 
-    from robustbench_bi.models import check_weights_file, create_model, resolve
+    from robustbench_bi.models import create_model, resolve
+    from robustbench_bi.models.weights_files import check_weights_file
 
     if out.exists() and not force:
         raise OneLineError(f"{out} is there already; give another --out, or --force to replace it")

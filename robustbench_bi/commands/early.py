@@ -12,7 +12,8 @@ from robustbench_bi.corruptions import resolve_suite, resolve_table
 from robustbench_bi.data.request import DataRequest
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import parse_severities
-from robustbench_bi.models import check_weights_file, find_model
+from robustbench_bi.models import find_model
+from robustbench_bi.models.weights_files import check_weights_file
 from robustbench_bi.runs.run import open_run
 
 Callback = Callable[[click.Context, click.Parameter, Any], Any]

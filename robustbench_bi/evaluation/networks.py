@@ -24,7 +24,8 @@ from robustbench_bi.models import CLASSES_ADVICE, MODELS, create_model, resolve
 from robustbench_bi.models.forward_pass import ForwardPass
 from robustbench_bi.models.inference import choose_device, memory_format
 from robustbench_bi.models.sources import brings_weights
-from robustbench_bi.models.weights import is_file, read_metadata
+from robustbench_bi.models.weights import read_metadata
+from robustbench_bi.models.weights_files import is_file
 from robustbench_bi.runs.identity import EvalConfig
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from robustbench_bi.errors import InputError, UnknownNameError, WeightsError
+from robustbench_bi.errors import InputError, UnknownNameError
 from robustbench_bi.ground.checks import is_integer, is_number
 from robustbench_bi.ground.exports import exported
 from robustbench_bi.ground.registry import Table, closest, nearest, unknown_name
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
-"""Of files of weights; what ends otherwise may be a file too, or a name of published ones."""
 
 CLASSES_ADVICE = "Where the data hold only some of the model's classes, list all of them in --classes FILE"
 
@@ -92,20 +89,30 @@ class Model:
         name: what the command line, records and figures call it.
         code: its builder, which takes `depth`, `num_classes`, and the options but `input_size` and `preset`.
         family: the networks that share its layer.
-        depth: its number of layers, the key of its numbers of blocks.
+        depth: its number of layers, or the letter of its size: the key of its numbers of blocks.
         summary: one line for `list`.
         options: every option, with its default.
+        sized: whether its weights are for one size of images; the builder then takes `input_size` too.
     """
 
     name: str
     code: str
     family: str
-    depth: int
+    depth: int | str
     summary: str
     options: Mapping[str, Any] = field(default_factory=lambda: COMMON_OPTIONS)
+    sized: bool = False
 
 
 _HOME = "robustbench_bi.models.resnet"
+_LOCAL = "robustbench_bi.models.local_attention"
+_GLOBAL = "robustbench_bi.models.global_attention"
+_GATES = "robustbench_bi.models.gates"
+_AXIAL = "robustbench_bi.models.axial"
+_SAN = "robustbench_bi.models.san"
+
+TRUNKLESS_OPTIONS: Mapping[str, Any] = {"width": 1.0, "input_size": 224}
+"""Of the networks whose stem is their own."""
 
 ALIASES = {"binet38": "binet38_dc_ca", "binet50": "binet50_dc_ca", "binet101": "binet101_dc_ca"}
 """The paper's section on robustness is about dc-ca."""
@@ -128,6 +135,23 @@ MODELS: Table[Model] = Table(
         Model("resnext101", f"{_HOME}:resnext", "resnext", 101, "ResNeXt-101 (32×4d): 3×3 convolution in groups"),
         Model("fca_resnet50", f"{_HOME}:fcanet", "fcanet", 50, "Fca-ResNet-50: channel attention by frequencies"),
         Model("fca_resnet101", f"{_HOME}:fcanet", "fcanet", 101, "Fca-ResNet-101: channel attention by frequencies"),
+        Model("bam_resnet101", f"{_GATES}:bam_resnet", "bam", 101, "BAM-ResNet-101: gates between the stages"),
+        Model(
+            *("cbam_resnet101", f"{_GATES}:cbam_resnet", "cbam", 101, "CBAM-ResNet-101: channel, spatial attention"),
+            {**COMMON_OPTIONS, "gate_bias": False},
+        ),
+        Model("aa_resnet50", f"{_GLOBAL}:aa_resnet", "aa", 50, "AA-ResNet-50: 3×3 beside attention", sized=True),
+        Model("aa_resnet101", f"{_GLOBAL}:aa_resnet", "aa", 101, "AA-ResNet-101: 3×3 beside attention", sized=True),
+        Model(
+            *("axial_resnet_s", f"{_AXIAL}:axial_resnet", "axial", "s"),
+            *("Axial-ResNet-S: attention along each axis", TRUNKLESS_OPTIONS, True),
+        ),
+        Model("standalone_resnet38", f"{_LOCAL}:standalone_resnet", "standalone", 38, "Stand-Alone-38: 7×7 attention"),
+        Model("standalone_resnet50", f"{_LOCAL}:standalone_resnet", "standalone", 50, "Stand-Alone-50: 7×7 attention"),
+        Model("lr_net50", f"{_LOCAL}:lr_net", "lr_net", 50, "LR-Net-50: 7×7 local relations"),
+        Model("lr_net101", f"{_LOCAL}:lr_net", "lr_net", 101, "LR-Net-101: 7×7 local relations"),
+        Model("san15", f"{_SAN}:san", "san", 15, "SAN15: pairwise self-attention", TRUNKLESS_OPTIONS),
+        Model("san19", f"{_SAN}:san", "san", 19, "SAN19: pairwise self-attention", TRUNKLESS_OPTIONS),
         Model("rednet26", f"{_HOME}:rednet", "rednet", 26, "RedNet-26: 7×7 involution"),
         Model("rednet38", f"{_HOME}:rednet", "rednet", 38, "RedNet-38: 7×7 involution"),
         Model("rednet50", f"{_HOME}:rednet", "rednet", 50, "RedNet-50: 7×7 involution"),
@@ -214,7 +238,7 @@ def create_model(
     if num_classes is None and checkpoint is not None and "num_classes" not in stored:
         num_classes = classes_of(checkpoint)
     chosen, classes = _settle(row, options, num_classes, stored)
-    arguments = {key: value for key, value in chosen.items() if key not in ("input_size", "preset")}
+    arguments = {key: value for key, value in chosen.items() if key != "preset" and (row.sized or key != "input_size")}
     model: nn.Module = MODELS.load(row.name)(row.depth, num_classes=classes, **arguments)
     preprocessing = {**stored, "input_size": chosen["input_size"]}
     if chosen["input_size"] != stored.get("input_size"):
@@ -251,24 +275,6 @@ def find_model(name: str) -> tuple[ModelSource, str] | None:
             raise UnknownNameError(f"unknown model {name!r}. Did you mean {known}?")
         raise unknown_name("model", name, own)
     return found
-
-
-def check_weights_file(weights: str) -> None:
-    """Refuse what ends as a file of weights does, and is not there.
-
-    Raises:
-        WeightsError: it is not.
-
-    Example:
-        >>> check_weights_file("absent.pth")
-        Traceback (most recent call last):
-        ...
-        robustbench_bi.errors.WeightsError: there is no weights file absent.pth
-    """
-    from pathlib import Path
-
-    if weights.endswith(WEIGHTS_SUFFIXES) and not Path(weights).is_file():
-        raise WeightsError(f"there is no weights file {weights}")
 
 
 def attach(model: nn.Module, preprocessing: Mapping[str, Any], identity: Mapping[str, Any]) -> None:

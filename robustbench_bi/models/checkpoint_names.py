@@ -12,6 +12,9 @@ from torch import Tensor
 from robustbench_bi.errors import WeightsError
 from robustbench_bi.models import CLASSES_ADVICE
 
+INNER = {".cbam.": ".att."}
+"""What the code of CBAM calls the attention of a block."""
+
 
 @dataclass(frozen=True)
 class Names:
@@ -48,6 +51,9 @@ def names_in(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, hea
         >>> found.prefix, sorted(found.state)
         ('model.', ['conv.weight', 'fc.weight'])
     """
+    for old, new in INNER.items():
+        if not any(old in name for name in expected):
+            state = {name.replace(old, new): tensor for name, tensor in state.items()}
     hits = Counter(prefix for name in state for prefix in _prefixes(name) if name.removeprefix(prefix) in expected)
     ranked = sorted(hits, key=lambda prefix: (-hits[prefix], len(prefix)))
     prefix = ranked[0] if ranked and 2 * hits[ranked[0]] >= len(expected) else ""

@@ -109,7 +109,7 @@ class SpatialAugmentedKernel(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        _check_odd("delta", delta)
+        check_odd("delta", delta)
         if fusion not in ("sum", "gate"):
             raise InputError(f"fusion must be 'sum' or 'gate', got {fusion!r}")
         self.fusion = fusion
@@ -158,7 +158,7 @@ class Involution2d(nn.Module):
         sakg: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        _check_odd("kernel_size", kernel_size)
+        check_odd("kernel_size", kernel_size)
         self.kernel_size, self.stride = kernel_size, stride
         hidden = channels if reduction is None else max(1, channels // reduction)
         self.pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
@@ -206,7 +206,7 @@ class DDF2d(nn.Module):
         super().__init__()
         if combine not in ("mul", "add"):
             raise InputError(f"combine must be 'mul' or 'add', got {combine!r}")
-        _check_odd("kernel_size", kernel_size)
+        check_odd("kernel_size", kernel_size)
         self.kernel_size, self.stride, self.combine = kernel_size, stride, combine
         taps, hidden = kernel_size**2, max(1, int(squeeze * channels))
         self.sakg = nn.Identity() if sakg is None else sakg
@@ -361,11 +361,16 @@ def bivolution_dc_ca(
 def _grouped_convolution(channels: int, stride: int, kernel_size: int, groups: int, bias: bool) -> nn.Conv2d:
     if groups < 1 or channels % groups:
         raise InputError(f"static_groups must divide the {channels} channels of the layer, got {groups}")
-    _check_odd("static_kernel", kernel_size)
+    check_odd("static_kernel", kernel_size)
     return nn.Conv2d(channels, channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=bias)
 
 
-def _check_odd(name: str, value: int) -> None:
+def check_odd(name: str, value: int) -> None:
+    """Refuse what is no positive odd number.
+
+    Raises:
+        InputError: it is something else.
+    """
     if value < 1 or value % 2 == 0:
         raise InputError(f"{name} must be a positive odd integer, got {value}")
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from robustbench_bi.errors import WeightsError
 from robustbench_bi.models.sources.downloads import downloaded
 from robustbench_bi.models.sources.from_torchvision import is_kept, preprocessing_of_entry, weights_entry
-from robustbench_bi.models.weights import Checkpoint, demo_path, is_file, read_checkpoint
+from robustbench_bi.models.weights import Checkpoint, demo_path, read_checkpoint
+from robustbench_bi.models.weights_files import is_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -34,18 +34,18 @@ class PaperRow:
         table: its number.
         architecture: as printed; the ablations of Tables 3 and 4 are all of depth 50.
         top1: accuracy on ImageNet in percent.
+        model: the row of `MODELS` or `VARIANTS` that it is.
         parameters: in millions; None in Table 3, which has no counts.
         macs: what the paper calls FLOPs, in thousand millions; None in Table 3.
-        model: the row of `MODELS` or `VARIANTS` that it is; None where it is not built.
-        note: why it is not built, or why its counts differ.
+        note: why its counts differ.
     """
 
     table: int
     architecture: str
     top1: float
+    model: str
     parameters: float | None = None
     macs: float | None = None
-    model: str | None = None
     note: str = ""
 
 
@@ -123,7 +123,7 @@ def as_text(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str
         >>> cells[0][1:5]
         ['rednet38', '12.387', '12.4', '✓']
     """
-    titles = ["architecture", "model", "params", "paper", "off by", "MACs", "paper", "off by", "note"]
+    titles = ["architecture", "model", "params", "paper", "off by", "MACs", "paper", "off by", "see"]
     numbers: dict[str, int] = {}
     cells = []
     for row in rows:
@@ -132,7 +132,7 @@ def as_text(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str
             *_count_cells(row["parameters"], 1e6, row["paper_parameters"], row["parameters_beyond"]),
             *_count_cells(row["macs"], 1e9, row["paper_macs"], row["macs_beyond"]),
         ]
-        cells.append([row["architecture"] or "", row["model"] or "–", *counted, str(number or "")])
+        cells.append([row["architecture"] or "", row["model"], *counted, str(number or "")])
     lines = [f"[{number}] {note}" for note, number in numbers.items()]
     return titles, cells, [*_totals(rows), RULE, *lines]
 
@@ -163,10 +163,8 @@ def _row_name(name: str) -> str:
     return MODELS[name].name if name in MODELS else name
 
 
-def _compared(row: PaperRow | None, model: str | None, size: int) -> dict[str, Any]:
-    compared: dict[str, Any] = dict.fromkeys(COLUMNS)
-    if model is not None:
-        compared.update(profile(model, size), model=model)
+def _compared(row: PaperRow | None, model: str, size: int) -> dict[str, Any]:
+    compared: dict[str, Any] = {**dict.fromkeys(COLUMNS), **profile(model, size), "model": model}
     if row is not None:
         compared.update(
             table=row.table,

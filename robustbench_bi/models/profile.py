@@ -11,23 +11,26 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.checks import is_integer
-from robustbench_bi.models import create_model
+from robustbench_bi.models import MODELS, create_model
 from robustbench_bi.models.inference import unchanged
-from robustbench_bi.ops.dynamic_filter import OPERATOR
+from robustbench_bi.ops.dynamic_filter import OPERATOR as FILTER
+from robustbench_bi.ops.local_logits import OPERATOR as LOGITS
 
 RULE = (
-    "Params in millions; MACs of one image in thousand millions: convolutions, matrix products, and the aggregation by "
-    "dynamic filters, K·K for each output value. Biases, normalisation, activations and pooling do not count."
+    "Params in millions; MACs of one image in thousand millions: convolutions, matrix products, the logits of local "
+    "attention, K·K for each value of a query, and the aggregation by dynamic filters, K·K for each output value. "
+    "Biases, normalisation, activations and pooling do not count."
 )
 
 
 def profile(model: str | nn.Module, size: int | None = None, **options: Any) -> dict[str, int]:
     """Count parameters and multiply-accumulates for one image.
 
-    `macs` counts convolutions, matrix products (linear layers, attention) and the aggregation by dynamic filters, K·K
-    for each output value. It leaves out biases, normalisation, activations and pooling, and the making of a DDF's
-    filter from its two parts. By this rule the RedNets, DDF-ResNets and BiNets of the paper's Table 1, whose "FLOPs"
-    are multiply-accumulates, come within 0.02 G of what rounds to the printed value.
+    `macs` counts convolutions, matrix products (linear layers, attention), the logits of local attention, K·K for each
+    value of a query, and the aggregation by dynamic filters, K·K for each output value. It leaves out biases,
+    normalisation, activations and pooling, and the making of a DDF's filter from its two parts. By this rule the
+    RedNets, DDF-ResNets and BiNets of the paper's Table 1, whose "FLOPs" are multiply-accumulates, come within 0.02 G
+    of what rounds to the printed value.
 
     Args:
         model: a network, or a name as for `create_model`; a row of our table is built without memory for its weights.
@@ -45,6 +48,8 @@ def profile(model: str | nn.Module, size: int | None = None, **options: Any) -> 
         {'parameters': 25557032, 'macs': 4089184256}
     """
     if isinstance(model, str):
+        if size is not None and model in MODELS and MODELS[model].sized:
+            options = {"input_size": size, **options}
         with torch.device("meta" if ":" not in model else "cpu"):
             model = create_model(model, **options)
     side = int(getattr(model, "input_size", 224)) if size is None else size
@@ -57,7 +62,7 @@ def profile(model: str | nn.Module, size: int | None = None, **options: Any) -> 
         with (
             unchanged([model]),
             sdpa_kernel(SDPBackend.MATH),
-            FlopCounterMode(display=False, custom_mapping={OPERATOR: filter_flops}) as counter,
+            FlopCounterMode(display=False, custom_mapping={FILTER: filter_flops, LOGITS: _logits_flops}) as counter,
         ):
             model.eval()(torch.zeros(1, 3, side, side, dtype=parameter.dtype, device=parameter.device))
     except Exception as error:  # a network may refuse a size in any way
@@ -71,3 +76,7 @@ def filter_flops(
 ) -> int:
     """Two for each tap of each output value, as the counter has them; it passes shapes in place of tensors."""
     return 2 * out_shape.numel() * kernel_size**2
+
+
+def _logits_flops(query: torch.Size, key: torch.Size, kernel_size: int, *_: Any, out_shape: torch.Size) -> int:
+    return 2 * query.numel() * kernel_size**2

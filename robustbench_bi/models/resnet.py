@@ -38,6 +38,9 @@ EXPANSION = 4
 Attention = Callable[[int, int], nn.Module]
 """Makes the attention that ends a block, of its output channels and its stage, 0 to 3."""
 
+Between = Callable[[int], nn.Module]
+"""Makes what follows a stage, of its output channels."""
+
 
 class Layer(Protocol):
     """Makes the layer in the middle of a block."""
@@ -102,6 +105,7 @@ class ResNet(nn.Module):
         num_classes: outputs of the classifier; 0 for none, the network then returns the pooled features.
         layer_ratio: channels of the layer, over those of a ResNet's (2 in ResNeXt 32×4d).
         attention: makes what ends each block; None for nothing.
+        between: makes what follows each stage but the last, of its channels; None for nothing.
 
     Example:
         >>> import torch
@@ -117,8 +121,9 @@ class ResNet(nn.Module):
         depths: tuple[int, ...],
         layer: Layer,
         num_classes: int,
-        layer_ratio: int = 1,
+        layer_ratio: float = 1,
         attention: Attention | None = None,
+        between: Between | None = None,
     ) -> None:
         super().__init__()
         self.stem_names = tuple(stem)
@@ -133,9 +138,12 @@ class ResNet(nn.Module):
                 stride = 2 if stage > 0 and block == 0 else 1
                 out_channels = channels * EXPANSION
                 last = attention and attention(out_channels, stage)
-                modules.append(Bottleneck(in_channels, channels * layer_ratio, out_channels, stride, layer, last))
+                modules.append(Bottleneck(in_channels, int(channels * layer_ratio), out_channels, stride, layer, last))
                 in_channels = out_channels
             self.add_module(f"layer{stage + 1}", nn.Sequential(*modules))
+            if between is not None and stage + 1 < len(depths):
+                self.add_module(f"bam{stage + 1}", between(in_channels))
+        self.between = between is not None
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(in_channels, num_classes) if num_classes else nn.Identity()
         self.num_classes = num_classes
@@ -147,6 +155,8 @@ class ResNet(nn.Module):
             x = self.get_submodule(name)(x)
         for stage in range(self.stages):
             x = self.get_submodule(f"layer{stage + 1}")(x)
+            if self.between and stage + 1 < self.stages:
+                x = self.get_submodule(f"bam{stage + 1}")(x)
         return x
 
     def forward(self, x: Tensor) -> Tensor:
@@ -157,13 +167,13 @@ class ResNet(nn.Module):
 
 def resnet(depth: int, *, num_classes: int, width: float, stem: str) -> ResNet:
     """ResNet in the form of torchvision, with the stride in the 3×3 ("v1.5")."""
-    return _convolutional_network(depth, partial(_convolution, groups=1), num_classes, width, stem)
+    return convolutional_network(depth, partial(convolution, groups=1), num_classes, width, stem)
 
 
 def resnext(depth: int, *, num_classes: int, width: float, stem: str) -> ResNet:
     """ResNeXt 32×4d (Xie et al., CVPR 2017): 32·width groups, so that a group keeps its 4, 8, 16, 32 channels."""
     groups = max(1, round(32 * width))
-    return _convolutional_network(depth, partial(_convolution, groups=groups), num_classes, width, stem, layer_ratio=2)
+    return convolutional_network(depth, partial(convolution, groups=groups), num_classes, width, stem, layer_ratio=2)
 
 
 def fcanet(depth: int, *, num_classes: int, width: float, stem: str) -> ResNet:
@@ -172,8 +182,8 @@ def fcanet(depth: int, *, num_classes: int, width: float, stem: str) -> ResNet:
     def attention(channels: int, stage: int) -> nn.Module:
         return MultiSpectralAttention(channels, 56 >> stage)
 
-    layer = partial(_convolution, groups=1)
-    return _convolutional_network(depth, layer, num_classes, width, stem, attention=attention)
+    layer = partial(convolution, groups=1)
+    return convolutional_network(depth, layer, num_classes, width, stem, attention=attention)
 
 
 def rednet(depth: int, *, num_classes: int, width: float, stem: str) -> ResNet:
@@ -183,7 +193,7 @@ def rednet(depth: int, *, num_classes: int, width: float, stem: str) -> ResNet:
 
 def ddf_resnet(depth: int, *, num_classes: int, width: float, stem: str, combine: str) -> ResNet:
     """DDF-ResNet (Zhou et al., CVPR 2021)."""
-    return _convolutional_network(depth, partial(DDF2d, combine=combine), num_classes, width, stem)
+    return convolutional_network(depth, partial(DDF2d, combine=combine), num_classes, width, stem)
 
 
 def binet_dc(depth: int, *, num_classes: int, width: float, stem: str, **layer: Any) -> ResNet:
@@ -193,18 +203,20 @@ def binet_dc(depth: int, *, num_classes: int, width: float, stem: str, **layer: 
 
 def binet_dc_ca(depth: int, *, num_classes: int, width: float, stem: str, **layer: Any) -> ResNet:
     """BiNet (dc-ca): `bivolution_dc_ca` in the blocks of a DDF-ResNet."""
-    return _convolutional_network(depth, partial(bivolution_dc_ca, **layer), num_classes, width, stem)
+    return convolutional_network(depth, partial(bivolution_dc_ca, **layer), num_classes, width, stem)
 
 
-def _convolutional_network(
+def convolutional_network(
     depth: int,
     layer: Layer,
     num_classes: int,
     width: float,
     stem: str,
-    layer_ratio: int = 1,
+    layer_ratio: float = 1,
     attention: Attention | None = None,
+    between: Between | None = None,
 ) -> ResNet:
+    """A `ResNet` behind a stem of one convolution; see there for the arguments."""
     channels = _stem_channels(width)
     stride, pool = _stem_strides(stem)
     kernel_size = 7 if stem == "imagenet" else 3
@@ -214,7 +226,7 @@ def _convolutional_network(
         "relu": nn.ReLU(inplace=True),
         "maxpool": nn.MaxPool2d(3, pool, 1) if pool > 1 else nn.Identity(),
     }
-    network = ResNet(modules, channels, DEPTHS[depth], layer, num_classes, layer_ratio, attention)
+    network = ResNet(modules, channels, DEPTHS[depth], layer, num_classes, layer_ratio, attention, between)
     _initialise(network)
     return network
 
@@ -239,7 +251,8 @@ def _involution_network(depth: int, layer: Layer, num_classes: int, width: float
     return network
 
 
-def _convolution(channels: int, *, stride: int, groups: int) -> nn.Conv2d:
+def convolution(channels: int, *, stride: int, groups: int) -> nn.Conv2d:
+    """The 3×3 of a ResNet."""
     return nn.Conv2d(channels, channels, 3, stride, 1, groups=groups, bias=False)
 
 

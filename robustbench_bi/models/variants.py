@@ -98,7 +98,6 @@ VARIANTS: Table[Variant] = Table(
         Variant("se_resnet101", "timm:seresnet101", "SE-ResNet-101: channel attention"),
         Variant("eca_resnet50", "timm:resnet50", "ECA-ResNet-50: local channel attention", _attention("eca")),
         Variant("eca_resnet101", "timm:resnet101", "ECA-ResNet-101: local channel attention", _attention("eca")),
-        Variant("cbam_resnet101", "timm:resnet101", "CBAM-ResNet-101: channel, spatial attention", _attention("cbam")),
         Variant("res2net50_14w_8s", "timm:res2net50_14w_8s", "Res2Net-50 (14w-8s): scales within a block"),
         Variant("res2net101_26w_4s", "timm:res2net101_26w_4s", "Res2Net-101 (26w-4s): scales within a block"),
     ],

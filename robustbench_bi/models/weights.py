@@ -27,7 +27,6 @@ from torch import Tensor, nn
 
 from robustbench_bi.errors import WeightsError
 from robustbench_bi.ground.atomic import replacing
-from robustbench_bi.models import WEIGHTS_SUFFIXES
 from robustbench_bi.models.checkpoint_names import check_single, classes_in, misfit, names_in
 from robustbench_bi.models.lightning import read_lightning
 
@@ -65,11 +64,6 @@ def demo_path(name: str) -> Path:
             f"there are no demo weights for {name!r}; they exist for: {', '.join(bundled) or 'no model'}"
         )
     return path
-
-
-def is_file(weights: str | Path) -> bool:
-    """Whether this names a file rather than published weights."""
-    return isinstance(weights, Path) or weights.endswith(WEIGHTS_SUFFIXES) or Path(weights).is_file()
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -155,9 +149,9 @@ def classes_of(checkpoint: Checkpoint) -> int:
 def load_weights(model: nn.Module, weights: str | Path | Checkpoint) -> None:
     """Put weights into a network, in place.
 
-    The names in RedNet's (mmcls), DDF's and FcaNet's published checkpoints are recognised, and so is whatever single
-    prefix stands before all names, see `checkpoint_names.names_in`. A network without classifier (num_classes 0) takes
-    the backbone out of a classifier's checkpoint or a detector's.
+    The names in the published checkpoints of RedNet (mmcls), DDF, FcaNet, SAN, BAM and CBAM are recognised, and so is
+    whatever single prefix stands before all names, see `checkpoint_names.names_in`. A network without classifier
+    (num_classes 0) takes the backbone out of a classifier's checkpoint or a detector's.
 
     Args:
         model: the network.

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.ground.exports import exported
 from robustbench_bi.ops.dynamic_filter import dynamic_filter as dynamic_filter
+from robustbench_bi.ops.local_logits import local_logits as local_logits
 
 if TYPE_CHECKING:
     from robustbench_bi.ops.backends import BACKENDS, Backend
@@ -17,6 +18,7 @@ __all__ = [
     "BACKENDS",
     "Backend",
     "dynamic_filter",
+    "local_logits",
 ]
 
 

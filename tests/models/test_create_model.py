@@ -16,6 +16,11 @@ def images(side, batch=2):
     return torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
+def side_for(name):
+    """An odd side, but for the network that takes its own size only."""
+    return 64 if name == "axial_resnet_s" else 65
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
@@ -29,7 +34,7 @@ def test_every_model_trains_and_comes_back_from_a_file(name, tmp_path):
             torch.nn.init.constant_(module.bn3.weight, 0.2)
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0  # one batch is to do for the statistics
-    logits = network(images(65))
+    logits = network(images(side_for(name)))
     assert logits.shape == (2, 7)
     logits.square().sum().backward()
     gradients = {key: value.grad for key, value in network.named_parameters()}
@@ -39,12 +44,12 @@ def test_every_model_trains_and_comes_back_from_a_file(name, tmp_path):
     assert [key for key in kernels if not gradients[key].any()] == []
 
     network.eval()
-    expected = network(images(65))
+    expected = network(images(side_for(name)))
     assert expected.isfinite().all()
-    assert torch.equal(network(images(65)), expected)
+    assert torch.equal(network(images(side_for(name))), expected)
     save_checkpoint(tmp_path / "network.safetensors", network)
     again = create_model(name, weights=tmp_path / "network.safetensors").eval()
-    assert torch.equal(again(images(65)), expected)
+    assert torch.equal(again(images(side_for(name))), expected)
     assert weights_hash(again) == weights_hash(network)
     assert again.identity == network.identity == json.loads(json.dumps(network.identity))
 

@@ -11,6 +11,8 @@ from robustbench_bi.models.profile import RULE
 PARAMETERS = {
     "BiNet-38 (dc)": 0.6083, "DDF-ResNet-38 (2021)": 0.1783, "BiNet-38 (dc-ca)": 0.2719,
     "RedNet-101 (2021)": 0.0029, "BiNet-101 (dc-ca)": 0.0207, "dc-ca, 7×7": 0.0362,
+    "Stand-Alone ResNet-38 (2019)": 0.0234, "LR-Net-50 (2019)": 0.0011, "LR-Net-101 (2019)": -1.2101,
+    "BAM-ResNet-101 (2018)": -4.3428, "Axial ResNet-S (2020)": -0.8638,
     "Res2Net-50 (14w-8s) (2019)": -0.5902, "ResNet-101 (2016)": -0.0008, "ECANet ResNet-101 (2020)": -0.0007,
 }  # fmt: skip
 MACS = {
@@ -18,6 +20,10 @@ MACS = {
     "RedNet-50 (2021)": -0.0015, "DDF-ResNet-101 (2021)": -0.0187,
     "dc, 1×1": -0.0015, "dc, 3×3": -0.0085, "dc, 3×3, 2": -0.0085, "dc, 7×7": -0.0533,
     "dc-ca, 5×5": -0.1474, "dc-ca, 7×7": -0.2143,
+    "Stand-Alone ResNet-38 (2019)": -0.1516, "Stand-Alone ResNet-50 (2019)": -0.1469, "SAN15 (2020)": -0.0912,
+    "SAN19 (2020)": -0.1137, "LR-Net-50 (2019)": 0.0266, "LR-Net-101 (2019)": -0.1039,
+    "AA-ResNet-50 (2019)": 0.4675, "AA-ResNet-101 (2019)": 0.5260, "BAM-ResNet-101 (2018)": 0.0336,
+    "Axial ResNet-S (2020)": -0.4071,
     "ResNeXt-50 (32×4d) (2017)": -0.0195, "ResNet-101 (2016)": -0.0486, "SENet ResNet-101 (2018)": -0.0439,
     "ECANet ResNet-101 (2020)": -0.0484, "FcaNet ResNet-101 (2020)": -0.0439,
 }  # fmt: skip

@@ -181,6 +181,6 @@ def _from_torchvision(
 
 def weights_is_file(weights: str | Path | None) -> bool:
     """Whether weights are named by a file."""
-    from robustbench_bi.models.weights import is_file
+    from robustbench_bi.models.weights_files import is_file
 
     return weights is not None and is_file(weights)

@@ -47,7 +47,7 @@ def weights_file(weights: str | Path | None, name: str) -> str | Path | None:
     Raises:
         WeightsError: they are neither.
     """
-    from robustbench_bi.models.weights import is_file
+    from robustbench_bi.models.weights_files import is_file
 
     if weights is None or weights == "none":
         return None

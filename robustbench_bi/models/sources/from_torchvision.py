@@ -34,7 +34,7 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
     """
     from torchvision import models
 
-    from robustbench_bi.models.weights import is_file
+    from robustbench_bi.models.weights_files import is_file
 
     known = models.list_models(module=models)
     if name not in known:

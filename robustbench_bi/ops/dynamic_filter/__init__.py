@@ -12,6 +12,7 @@ from robustbench_bi.errors import BackendUnavailableError, InputError
 from robustbench_bi.ground.checks import is_integer
 from robustbench_bi.ops.backends import choose_backend, load
 from robustbench_bi.ops.dynamic_filter import reference
+from robustbench_bi.ops.neighbourhoods import check_padding, check_tensors, is_looked_into, memory_format
 
 MODULES = {
     "reference": f"{__name__}.reference",
@@ -29,6 +30,7 @@ def dynamic_filter(
     stride: int = 1,
     dilation: int = 1,
     combine: str = "mul",
+    padding: str = "zeros",
     backend: str | None = None,
 ) -> Tensor:
     """Filter an image with weights that differ from position to position.
@@ -60,6 +62,7 @@ def dynamic_filter(
         stride: step between the positions that are computed; Ho = ceil(H / stride), Wo = ceil(W / stride).
         dilation: step between taps.
         combine: "mul" or "add", how the two filters become one; without a channel filter it has no effect.
+        padding: "zeros" outside the image, or "reflect": the image mirrored about its outermost pixels, as in SAN.
         backend: a row of `robustbench_bi.ops.backends.BACKENDS`; None is the fastest that can run: compiled kernels on
             the CPU, which take a few seconds to compile when they are first used, Triton kernels on CUDA, plain torch
             for float64 and elsewhere. A backend that is named runs or raises.
@@ -83,21 +86,16 @@ def dynamic_filter(
         True
     """
     _check_numbers(kernel_size, stride, dilation, combine)
+    check_padding(padding)
     _check_shapes(x, spatial, channel, kernel_size, stride)
     dtype = torch.promote_types(x.dtype, spatial.dtype)
     if channel is not None:
         dtype = torch.promote_types(dtype, channel.dtype)
         channel = channel.to(dtype)
     arguments = x.to(dtype), spatial.to(dtype), channel, kernel_size, stride, dilation, combine
-    plain = backend is None and _is_looked_into()
-    output: Tensor = reference.unrolled(*arguments) if plain else OPERATOR(*arguments, backend)
+    plain = backend is None and is_looked_into()
+    output: Tensor = reference.unrolled(*arguments, padding) if plain else OPERATOR(*arguments, backend, padding)
     return output.to(x.dtype)
-
-
-def _is_looked_into() -> bool:
-    """Whether ONNX, `torch.func` or forward-mode differentiation runs: they know torch's own operators only."""
-    forward_mode: bool = torch.autograd.forward_ad._current_level >= 0
-    return torch.onnx.is_in_onnx_export() or forward_mode or torch._C._are_functorch_transforms_active()
 
 
 def _check_numbers(kernel_size: int, stride: int, dilation: int, combine: str) -> None:
@@ -111,13 +109,7 @@ def _check_numbers(kernel_size: int, stride: int, dilation: int, combine: str) -
 
 
 def _check_shapes(x: Tensor, spatial: Tensor, channel: Tensor | None, kernel_size: int, stride: int) -> None:
-    named = {"x": x, "spatial": spatial} | ({} if channel is None else {"channel": channel})
-    for name, tensor in named.items():
-        if not isinstance(tensor, Tensor) or tensor.dim() != 4 or not tensor.is_floating_point():
-            came = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise InputError(f"{name} must be a floating tensor of 4 dimensions, got {came}")
-        if tensor.device != x.device:
-            raise InputError(f"{name} must be on the device of x, {x.device}, got {tensor.device}")
+    check_tensors({"x": x, "spatial": spatial} | ({} if channel is None else {"channel": channel}))
     batch, channels, height, width = x.shape
     taps, size = kernel_size**2, ((height - 1) // stride + 1, (width - 1) // stride + 1)
     groups = spatial.shape[1] // taps
@@ -137,7 +129,8 @@ def _check_shapes(x: Tensor, spatial: Tensor, channel: Tensor | None, kernel_siz
 # An operator made by torch.library.custom_op loads all of torch.compile when it is first called, more than a second.
 _NAME = "robustbench_bi::dynamic_filter"
 _ARGUMENTS = (
-    "Tensor x, Tensor spatial, Tensor? channel, int kernel_size, int stride, int dilation, str combine, str? backend"
+    "Tensor x, Tensor spatial, Tensor? channel, int kernel_size, int stride, int dilation, str combine, str? backend, "
+    "str padding='zeros'"
 )
 _TAGS = (torch.Tag.pt2_compliant_tag,)
 torch.library.define(_NAME, f"({_ARGUMENTS}) -> Tensor", tags=_TAGS)
@@ -156,12 +149,13 @@ def _filter(
     dilation: int,
     combine: str,
     backend: str | None,
+    padding: str = "zeros",
 ) -> Tensor:
     """`dynamic_filter` for arguments that are checked and of one dtype."""
     chosen = _choose(backend, x)
     function = load(MODULES, chosen, "forward") if x.numel() else _unfilled_output
-    output: Tensor = function(x, spatial, channel, kernel_size, stride, dilation, combine)
-    return output.contiguous(memory_format=reference.memory_format(x))
+    output: Tensor = function(x, spatial, channel, kernel_size, stride, dilation, combine, padding)
+    return output.contiguous(memory_format=memory_format(x))
 
 
 @torch.library.impl(f"{_NAME}_backward", "default")
@@ -175,15 +169,16 @@ def _gradients(
     dilation: int,
     combine: str,
     backend: str | None,
+    padding: str = "zeros",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients for `x`, `spatial` and `channel`; without a channel filter, the third is an empty tensor."""
     function = load(MODULES, _choose(backend, x), "backward")
     if not x.numel():
         to_x, to_spatial, to_channel = _unfilled_gradients(gradient, x, spatial, channel)
         return to_x, to_spatial.zero_(), to_channel.zero_()
-    results = function(gradient, x, spatial, channel, kernel_size, stride, dilation, combine)
+    results = function(gradient, x, spatial, channel, kernel_size, stride, dilation, combine, padding)
     to_x, to_spatial, to_channel = (
-        x.new_empty(0) if tensor is None else result.contiguous(memory_format=reference.memory_format(tensor))
+        x.new_empty(0) if tensor is None else result.contiguous(memory_format=memory_format(tensor))
         for result, tensor in zip(results, (x, spatial, channel), strict=True)
     )
     return to_x, to_spatial, to_channel
@@ -192,7 +187,7 @@ def _gradients(
 @torch.library.register_fake(_NAME)
 def _unfilled_output(x: Tensor, spatial: Tensor, *_: Any) -> Tensor:
     shape = (*x.shape[:2], *spatial.shape[2:])
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=reference.memory_format(x))
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
 
 
 @torch.library.register_fake(f"{_NAME}_backward")
@@ -202,7 +197,7 @@ def _unfilled_gradients(
     to_x, to_spatial, to_channel = (
         x.new_empty(0)
         if tensor is None
-        else torch.empty(tensor.shape, dtype=x.dtype, device=x.device, memory_format=reference.memory_format(tensor))
+        else torch.empty(tensor.shape, dtype=x.dtype, device=x.device, memory_format=memory_format(tensor))
         for tensor in (x, spatial, channel)
     )
     return to_x, to_spatial, to_channel

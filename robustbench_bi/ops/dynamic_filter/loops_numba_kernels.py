@@ -42,7 +42,7 @@ from robustbench_bi.ops.dynamic_filter.vectors_numba_kernels import (
     put,
     store,
     total,
-    transpose,
+    turn,
     zeros,
 )
 
@@ -51,12 +51,15 @@ class Taps(NamedTuple):
     """For each row (or column) of a target, its taps that meet one of the source.
 
     Attributes:
-        offsets: int64 (rows, K, 3), how far into the source, the spatial filter and the channel filter a tap leads.
-        counts: int64 (rows,), how many of the K there are; they come first.
+        offsets: int64 (rows, K, 3), how far into the source, the spatial filter and the channel filter a tap leads;
+            (rows, more, 3) where a pixel is mirrored, and met by more.
+        counts: int64 (rows,), how many of them there are; they come first.
+        kernel_size: K.
     """
 
     offsets: NDArray[np.int64]
     counts: NDArray[np.int64]
+    kernel_size: int
 
 
 @numba.njit(nogil=True, cache=True)
@@ -78,7 +81,7 @@ def gather(
     filters of the source's pixels.
     """
     first, end, top, bottom = unit
-    width, size = len(columns.counts), rows.offsets.shape[1]
+    width, size = len(columns.counts), rows.kernel_size
     pixel = target.shape[1] // (len(rows.counts) * width)
     lanes = pixel // groups
     for image in range(first, end):
@@ -124,7 +127,7 @@ def correlate(
 ) -> None:
     """Write the gradient of the spatial filter, and add that of the channel filter to `to_channel`."""
     first, end, top, bottom = unit
-    width, size = len(columns.counts), rows.offsets.shape[1]
+    width, size = len(columns.counts), rows.kernel_size
     pixel = gradient.shape[1] // (len(rows.counts) * width)
     lanes = pixel // groups
     for image in range(first, end):
@@ -219,7 +222,7 @@ def _channels_last(planes: Any, layout: Any) -> Any:
     if count < lanes:
         values[:] = 0
     for group in range(groups):
-        _turn(planes, group * count * area, area, count, area, values[0], group * lanes, groups * lanes)
+        turn(planes, group * count * area, area, count, area, values[0], group * lanes, groups * lanes)
     return values
 
 
@@ -229,24 +232,4 @@ def _channels_first(values: Any, layout: Any, planes: Any) -> None:
     groups, count, lanes = layout
     area = len(planes) // (groups * count)
     for group in range(groups):
-        _turn(values[0], group * lanes, groups * lanes, area, count, planes, group * count * area, area)
-
-
-@numba.njit(nogil=True, cache=True)
-def _turn(
-    source: Any, first: Any, source_step: Any, lines: Any, columns: Any, target: Any, start: Any, target_step: Any
-) -> None:
-    """Copy lines that begin at `first` and lie `source_step` apart to the columns of lines of `target`, likewise."""
-    if lines < WIDTH or columns < WIDTH:
-        for line in range(lines):
-            for column in range(columns):
-                value = number(source, first + line * source_step + column)
-                put(target, start + column * target_step + line, value)
-        return
-    # The last block overlaps the one before, so that all are whole.
-    for block in range(0, lines, WIDTH):
-        line = min(block, lines - WIDTH)
-        for other in range(0, columns, WIDTH):
-            column = min(other, columns - WIDTH)
-            here, there = first + line * source_step + column, start + column * target_step + line
-            transpose(source, here, source_step, target, there, target_step)
+        turn(values[0], group * lanes, groups * lanes, area, count, planes, group * count * area, area)

@@ -26,13 +26,14 @@ from robustbench_bi.ops.dynamic_filter.loops_numba_kernels import (
     gather_planes,
 )
 from robustbench_bi.ops.dynamic_filter.vectors_numba_kernels import WIDTH
+from robustbench_bi.ops.neighbourhoods import reflected
 from robustbench_bi.ops.share_out import share_out
 
 _UNIT = 2**17
 """How many numbers of images, filters and outputs a thread takes on at once, about."""
 
-Geometry = tuple[int, int, int]
-"""Kernel size, stride and dilation."""
+Geometry = tuple[int, int, int, str]
+"""Kernel size, stride, dilation, and what lies outside the image."""
 Layout = tuple[int, int, int]
 """Groups, the channels of each, and these filled up to whole vectors."""
 Unit = tuple[int, int, int, int]
@@ -40,13 +41,20 @@ Unit = tuple[int, int, int, int]
 
 
 def forward(
-    x: Tensor, spatial: Tensor, channel: Tensor | None, kernel_size: int, stride: int, dilation: int, combine: str
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor | None,
+    kernel_size: int,
+    stride: int,
+    dilation: int,
+    combine: str,
+    padding: str = "zeros",
 ) -> Tensor:
     """Twin of `reference.forward` for float32 and narrower types, and at least one pixel."""
     layout = _layout(x, spatial, kernel_size)
     last = _are_last(layout, x, spatial)
     output = _like(x, last, (*x.shape[:2], *spatial.shape[2:]))
-    taps = _axes(output.shape[2:], x.shape[2:], (kernel_size, stride, dilation), layout, False)
+    taps = _axes(output.shape[2:], x.shape[2:], (kernel_size, stride, dilation, padding), layout, False)
     given = _array(x, last), _array(spatial, last), _factors(channel, layout), combine == "mul", _array(output, last)
     if last:
         call = functools.partial(gather, *given, *taps, layout[0], spatial.shape[1])
@@ -65,12 +73,13 @@ def backward(
     stride: int,
     dilation: int,
     combine: str,
+    padding: str = "zeros",
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Twin of `reference.backward` for float32 and narrower types, and at least one pixel."""
     layout = _layout(x, spatial, kernel_size)
     last = _are_last(layout, gradient, x, spatial)
     to_x, to_spatial = _like(x, last, x.shape), _like(spatial, last, spatial.shape)
-    geometry, sides = (kernel_size, stride, dilation), (x.shape[2:], gradient.shape[2:])
+    geometry, sides = (kernel_size, stride, dilation, padding), (x.shape[2:], gradient.shape[2:])
     to_pixels, to_positions = _axes(*sides, geometry, layout, True), _axes(*sides[::-1], geometry, layout, False)
     errors, pixels, weights = (_array(tensor, last) for tensor in (gradient, x, spatial))
     filters = weights, _factors(channel, layout), combine == "mul"
@@ -185,15 +194,21 @@ def _taps(targets: int, sources: int, geometry: Geometry, transposed: bool, step
     The steps are how far the next row of the source lies in the source and in the spatial filter, and the next tap in
     the spatial and in the channel filter.
     """
-    kernel_size, stride, dilation = geometry
-    target, taps = np.arange(targets)[:, None], np.arange(kernel_size)
-    reach = (taps - kernel_size // 2) * dilation
-    met = (target - reach) // stride if transposed else stride * target + reach
-    valid = (met >= 0) & (met < sources)
-    if transposed:
-        valid &= stride * met + reach == target
-    order = np.argsort(~valid, axis=1, kind="stable")
-    met, taps = np.take_along_axis(met, order, 1), taps[order]
-    source, position, tap, factor = steps
-    offsets = np.stack([met * source, met * position + taps * tap, taps * factor], axis=2)
-    return Taps(offsets, valid.sum(1))
+    kernel_size, stride, dilation, padding = geometry
+    source_step, position_step, tap_step, factor_step = steps
+    positions, taps = np.indices((sources if transposed else targets, kernel_size)).reshape(2, -1)
+    met = stride * positions + (taps - kernel_size // 2) * dilation
+    pixels = targets if transposed else sources
+    if padding == "reflect":
+        met = reflected(met, pixels)
+    inside = (met >= 0) & (met < pixels)
+    positions, taps, met = positions[inside], taps[inside], met[inside]
+    target, source = (met, positions) if transposed else (positions, met)
+    counts = np.bincount(target, minlength=targets)
+    # A pixel that is mirrored may be met more than once by one tap.
+    order = np.lexsort((taps, target))
+    places = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    offsets = np.zeros((targets, max(kernel_size, counts.max(initial=0)), 3), np.int64)
+    led = np.stack([source * source_step, source * position_step + taps * tap_step, taps * factor_step], axis=1)
+    offsets[target[order], places] = led[order]
+    return Taps(offsets, counts, kernel_size)

@@ -11,16 +11,25 @@ from typing import Any
 import torch
 import triton
 from torch import Tensor
+from torch.nn import functional as F
 
 from robustbench_bi.errors import BackendUnavailableError
 from robustbench_bi.ops.dynamic_filter import device_triton_kernels as device
+from robustbench_bi.ops.neighbourhoods import border_of, memory_format, with_border, without_border
 
 Filters = tuple[int, int, int, str]
 """Kernel size, stride, dilation, and how the two filters become one: "mul", "add", or "alone" where one is missing."""
 
 
 def forward(
-    x: Tensor, spatial: Tensor, channel: Tensor | None, kernel_size: int, stride: int, dilation: int, combine: str
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor | None,
+    kernel_size: int,
+    stride: int,
+    dilation: int,
+    combine: str,
+    padding: str = "zeros",
 ) -> Tensor:
     """Twin of `reference.forward` for float32, float16 and bfloat16, which may be mixed, and at least one pixel.
 
@@ -30,12 +39,15 @@ def forward(
     Raises:
         BackendUnavailableError: a tensor is of another dtype, or has 2**31 elements for one image.
     """
-    _check(x, spatial, channel)
-    memory_format = _memory_format(x)
-    x, spatial, channel = x.contiguous(memory_format=memory_format), _dense(spatial), _contiguous(channel)
+    if border := positions_around(kernel_size, stride, dilation, padding):
+        mirrored = with_border(x, border * stride, (2, 3)), with_zeros(spatial, border, x, stride), channel
+        return cut(forward(*mirrored, kernel_size, stride, dilation, combine), border, spatial)
+    check(x, spatial, channel)
+    order = memory_format(x)
+    x, spatial, channel = x.contiguous(memory_format=order), _dense(spatial), _contiguous(channel)
     filters = (kernel_size, stride, dilation, "alone" if channel is None else combine)
     shape = (*x.shape[:2], *spatial.shape[2:])
-    output = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
+    output = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=order)
     sizes, constants, grid = _geometry(x, spatial, filters)
     with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
         device.filter_image[grid](x, spatial, channel, output, *sizes, **constants)
@@ -51,21 +63,29 @@ def backward(
     stride: int,
     dilation: int,
     combine: str,
+    padding: str = "zeros",
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Twin of `reference.backward`, for what `forward` takes."""
-    _check(gradient, x, spatial, channel)
-    memory_format = _memory_format(x)
-    gradient, x = gradient.contiguous(memory_format=memory_format), x.contiguous(memory_format=memory_format)
+    if border := positions_around(kernel_size, stride, dilation, padding):
+        given = with_border(x, border * stride, (2, 3)), with_zeros(spatial, border, x, stride), channel
+        errors = with_zeros(gradient, border, x, stride)
+        to_x, to_spatial, to_channel = backward(errors, *given, kernel_size, stride, dilation, combine)
+        to_x = without_border(to_x, border * stride, (2, 3)).contiguous(memory_format=memory_format(x))
+        return to_x, cut(to_spatial, border, spatial), to_channel
+    check(gradient, x, spatial, channel)
+    order = memory_format(x)
+    gradient, x = gradient.contiguous(memory_format=order), x.contiguous(memory_format=order)
     spatial, channel = _dense(spatial), _contiguous(channel)
     filters = (kernel_size, stride, dilation, "alone" if channel is None else combine)
     with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-        to_x = _backward_to_x(gradient, x, spatial, channel, filters)
-        to_spatial = _backward_to_spatial(gradient, x, spatial, channel, filters)
+        to_x = backward_to_x(gradient, x, spatial, channel, filters)
+        to_spatial = backward_to_spatial(gradient, x, spatial, channel, filters)
         to_channel = None if channel is None else _backward_to_channel(gradient, x, spatial, channel, filters)
     return to_x, to_spatial, to_channel
 
 
-def _backward_to_x(gradient: Tensor, x: Tensor, spatial: Tensor, channel: Tensor | None, filters: Filters) -> Tensor:
+def backward_to_x(gradient: Tensor, x: Tensor, spatial: Tensor, channel: Tensor | None, filters: Filters) -> Tensor:
+    """The gradient of `x`, for tensors that are checked and dense."""
     sizes, constants, grid = _geometry(x, spatial, filters)
     to_x, stride = torch.empty_like(x), filters[1]
     # Pixels a stride apart are read through the same taps. A program has one such phase of the columns; that of the
@@ -75,9 +95,10 @@ def _backward_to_x(gradient: Tensor, x: Tensor, spatial: Tensor, channel: Tensor
     return to_x
 
 
-def _backward_to_spatial(
+def backward_to_spatial(
     gradient: Tensor, x: Tensor, spatial: Tensor, channel: Tensor | None, filters: Filters
 ) -> Tensor:
+    """The gradient of `spatial`, of which only dtype, shape and device are looked at."""
     sizes, constants, grid = _geometry(x, spatial, filters)
     if not constants["LAST"]:
         # Warps side by side: each has all channels of its columns, and adds them up without the others.
@@ -99,7 +120,36 @@ def _backward_to_channel(gradient: Tensor, x: Tensor, spatial: Tensor, channel: 
     return sums.sum(1).to(channel.dtype)
 
 
-def _check(*tensors: Tensor | None) -> None:
+def positions_around(kernel_size: int, stride: int, dilation: int, padding: str) -> int:
+    """How many positions to compute around those that are wanted, so that no tap of these leaves a mirrored image.
+
+    The kernels know zeros outside only. So the image gets its border, and the filters there are zeros.
+    """
+    return -(-border_of(kernel_size, dilation, padding) // stride)
+
+
+def with_zeros(tensor: Tensor, border: int, x: Tensor, stride: int) -> Tensor:
+    """(B, …, Ho, Wo) with zeros at the positions that the border of `x` adds."""
+    bottom, right = (
+        -(-(side + 2 * border * stride) // stride) - border - positions
+        for side, positions in zip(x.shape[2:], tensor.shape[2:], strict=True)
+    )
+    padded = F.pad(tensor, (border, right, border, bottom))
+    return padded.contiguous(memory_format=memory_format(tensor))
+
+
+def cut(tensor: Tensor, border: int, like: Tensor) -> Tensor:
+    """The positions without their border, of which `like` has the number."""
+    (height, width), order = like.shape[2:], memory_format(tensor)
+    return tensor[:, :, border : border + height, border : border + width].contiguous(memory_format=order)
+
+
+def check(*tensors: Tensor | None) -> None:
+    """Refuse tensors that the kernels cannot take.
+
+    Raises:
+        BackendUnavailableError: a tensor is of another dtype, or has 2**31 elements for one image.
+    """
     for tensor in tensors:
         if tensor is not None and tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
             raise BackendUnavailableError(
@@ -111,10 +161,6 @@ def _check(*tensors: Tensor | None) -> None:
                 "the Triton kernels of dynamic_filter take images and filters of fewer than 2**31 elements each, got "
                 f"{tuple(tensor.shape[1:])}; use backend='reference'"
             )
-
-
-def _memory_format(x: Tensor) -> torch.memory_format:
-    return torch.contiguous_format if x.is_contiguous() else torch.channels_last
 
 
 def _dense(spatial: Tensor) -> Tensor:

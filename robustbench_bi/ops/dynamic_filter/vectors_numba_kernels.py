@@ -17,6 +17,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numba
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic, models, overload, register_model
@@ -219,3 +220,23 @@ def _constant(type_: Any, value: int) -> Any:
 def _address(context: Any, builder: Any, type_: Any, array: Any, index: Any, wanted: Any) -> Any:
     data = context.make_array(type_)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), wanted.as_pointer())
+
+
+@numba.njit(nogil=True, cache=True)
+def turn(
+    source: Any, first: Any, source_step: Any, lines: Any, columns: Any, target: Any, start: Any, target_step: Any
+) -> None:
+    """Copy lines that begin at `first` and lie `source_step` apart to the columns of lines of `target`, likewise."""
+    if lines < WIDTH or columns < WIDTH:
+        for line in range(lines):
+            for column in range(columns):
+                value = number(source, first + line * source_step + column)
+                put(target, start + column * target_step + line, value)
+        return
+    # The last block overlaps the one before, so that all are whole.
+    for block in range(0, lines, WIDTH):
+        line = min(block, lines - WIDTH)
+        for other in range(0, columns, WIDTH):
+            column = min(other, columns - WIDTH)
+            here, there = first + line * source_step + column, start + column * target_step + line
+            transpose(source, here, source_step, target, there, target_step)

@@ -1,0 +1,31 @@
+"""Files of weights, told by their names; nothing is read, and no torch is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robustbench_bi.errors import WeightsError
+
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+"""Of files of weights; what ends otherwise may be a file too, or a name of published ones."""
+
+
+def is_file(weights: str | Path) -> bool:
+    """Whether this names a file rather than published weights."""
+    return isinstance(weights, Path) or weights.endswith(WEIGHTS_SUFFIXES) or Path(weights).is_file()
+
+
+def check_weights_file(weights: str) -> None:
+    """Refuse what ends as a file of weights does, and is not there.
+
+    Raises:
+        WeightsError: it is not.
+
+    Example:
+        >>> check_weights_file("absent.pth")
+        Traceback (most recent call last):
+        ...
+        robustbench_bi.errors.WeightsError: there is no weights file absent.pth
+    """
+    if weights.endswith(WEIGHTS_SUFFIXES) and not Path(weights).is_file():
+        raise WeightsError(f"there is no weights file {weights}")

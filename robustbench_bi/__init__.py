@@ -4,6 +4,8 @@ Every public name is imported when it is first used, so that `import robustbench
 """
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.ground.exports import exported
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
     from robustbench_bi.models import create_model as create_model
     from robustbench_bi.runs.run import Run as Run
     from robustbench_bi.runs.run import open_run as open_run
+
+if "torch" not in sys.modules:
+    # Threads that wait without spinning leave a shared machine to others, and to the thread that they wait for. OpenMP
+    # reads this once, when torch loads it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 

@@ -19,7 +19,8 @@ from robustbench_bi.commands.running import run_requests
     required=True,
     multiple=True,
     metavar="NAME",
-    help="torchvision:NAME, or package.module:function of your own. Repeatable: several share every corrupted picture.",
+    help="A row of `list detectors`, torchvision:NAME, or package.module:function of your own. Repeatable: several "
+    "share every corrupted picture.",
 )
 @click.option(
     "--weights",
@@ -29,10 +30,11 @@ from robustbench_bi.commands.running import run_requests
 )
 @click.option(
     "--data",
-    required=True,
+    default="demo-detection",
+    show_default=True,
     metavar="SOURCE",
     shell_complete=completion.sources,
-    help="coco:PATH, where PATH is COCO's folder (val2017) or an annotation file.",
+    help="coco:PATH, where PATH is COCO's folder (val2017) or an annotation file; or demo-detection.",
 )
 @eval_options([name for name in EVAL_OPTIONS if name not in FOR_CLASSIFICATION])
 @click.option("--score-threshold", type=float, help="The lowest score to keep, where the detector has such a limit.")

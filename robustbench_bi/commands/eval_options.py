@@ -13,7 +13,7 @@ from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.endings import remember_out
 from robustbench_bi.commands.options import JSON, QUIET, Decorator, numbers
 from robustbench_bi.data.request import DataRequest
-from robustbench_bi.evaluation.request import EvalRequest
+from robustbench_bi.evaluation.request import PREPROCESSING, EvalRequest
 from robustbench_bi.ground.declared import Option, declaration_of
 
 
@@ -78,20 +78,17 @@ WITH_COMMAS = frozenset(
 FOR_DETECTION = ("images_root",)
 """Options that `eval` has no use for."""
 
-FOR_CLASSIFICATION = (
-    "models",
-    "weights",
-    "data",
-    "classes",
-    "mean",
-    "std",
-    "input_size",
-    "resize_size",
-    "interpolation",
+FOR_CLASSIFICATION = frozenset(
+    {
+        *("models", "weights", "data", "fit", "corrupt_size", "no_resize", "compile"),
+        *PREPROCESSING,
+        *(field.name for field in dataclasses.fields(DataRequest)),
+    }
+    - {"limit", "images_root"}
 )
 """Options that `detect` has no use for, or words of its own."""
 
-RUNNING = ("limit", "seed", "device", "batch_size", "workers", "precision", "classes", "skip_broken")
+RUNNING = ("limit", "seed", "device", "batch_size", "compile", "workers", "precision", "classes", "skip_broken")
 
 
 def eval_options(names: Sequence[str], several: bool = False) -> Decorator:

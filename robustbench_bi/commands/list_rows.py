@@ -18,6 +18,7 @@ LISTED = {
     "tables": ("robustbench_bi.corruptions", "TABLES", ("name", "side")),
     "metrics": ("robustbench_bi.metrics", "METRICS", ("name", "unit", "better", "summary")),
     "figures": ("robustbench_bi.reports", "FIGURES", ("name", "summary")),
+    "detectors": ("robustbench_bi.models.detectors", "DETECTORS", ("name", "summary")),
     "data": ("robustbench_bi.data", "SOURCES", ("name", "summary")),
 }
 

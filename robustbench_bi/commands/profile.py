@@ -13,14 +13,15 @@ from robustbench_bi.commands.terminal import print_table
 @click.command()
 @click.argument("models", nargs=-1, metavar="[MODEL]...", callback=early.a_model, shell_complete=completion.models)
 @click.option(
-    "--table", type=click.Choice(["1", "4"]), help="Table of the paper.  [default: 1, or the one that lists MODEL]"
+    "--table", type=click.Choice(["1", "2", "4"]), help="Table of the paper.  [default: 1, or the one that lists MODEL]"
 )
 @click.option("--size", type=click.IntRange(32), default=224, show_default=True, help="Image side in pixels.")
 @JSON
 def profile(models: tuple[str, ...], table: str | None, size: int, as_json: bool) -> None:
     """Count parameters and MACs of networks, beside the paper's figures.
 
-    Without MODEL, shows every row of the paper's Table 1 or 4; `list variants` names the configurations of Table 4.
+    Without MODEL, shows every row of the paper's Table 1, 2 (detectors, at 1280×800) or 4; `list variants` names the
+    configurations of Table 4.
     """
     import textwrap
 
@@ -28,6 +29,9 @@ def profile(models: tuple[str, ...], table: str | None, size: int, as_json: bool
 
     from robustbench_bi.models.paper import as_text, compare_with_paper
 
+    if table == "2":
+        _profile_detectors(models, as_json)
+        return
     rows = compare_with_paper(models, None if table is None else int(table), size)
     if as_json:
         print_json(rows)
@@ -36,3 +40,23 @@ def profile(models: tuple[str, ...], table: str | None, size: int, as_json: bool
     print_table(pd.DataFrame(cells, columns=titles))
     for line in lines:
         click.echo(textwrap.fill(line, 100, subsequent_indent="    " if line.startswith("[") else ""))
+
+
+def _profile_detectors(models: tuple[str, ...], as_json: bool) -> None:
+    import textwrap
+
+    import pandas as pd
+
+    from robustbench_bi.errors import InputError
+    from robustbench_bi.models.detectors.counts import as_text, table_2
+
+    if models:
+        raise InputError(f"Table 2 is shown whole, got {models[0]}; leave the model out")
+    rows = table_2()
+    if as_json:
+        print_json(rows)
+        return
+    titles, cells, lines = as_text(rows)
+    print_table(pd.DataFrame(cells, columns=titles))
+    for line in lines:
+        click.echo(textwrap.fill(line, 100))

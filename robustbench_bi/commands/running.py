@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,10 +63,9 @@ def _evaluate_each(
         if len(requests) > 1 and not quiet:
             click.echo(f"Data set {number} of {len(requests)}: {name}", err=True)
         try:
-            if not quiet:
-                compile_kernels(request)
             with cell_progress(quiet) as progress:
-                found[name] = evaluate_request(request, progress=progress, share=share)
+                ready = partial(compile_kernels, request, progress) if progress is not None else None
+                found[name] = evaluate_request(request, progress=progress, share=share, ready=ready)
         except BivoRobustError as error:
             if len(requests) == 1:
                 raise

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from robustbench_bi.training.logs import Progress as TrainingProgress
 
 PLAIN_PROGRESS_SECONDS = 15.0
+PLAIN_PREPARATION_SECONDS = 3.0
 WIDTH_OF_FILES = 160
 NAMES = ("model", "corruption", "architecture")
 
@@ -70,6 +71,11 @@ def _progress_lines() -> Callable[[Progress], None]:
     def show(progress: Progress) -> None:
         nonlocal shown
         now = time.monotonic()
+        if not progress.images:  # nothing is evaluated yet
+            if now - shown > PLAIN_PREPARATION_SECONDS:
+                shown = now
+                _say(f"{progress.label}: {progress.steps_done}/{progress.steps_total} {progress.unit}")
+            return
         if now - shown < PLAIN_PROGRESS_SECONDS and progress.steps_done < progress.steps_total:
             return
         shown = now

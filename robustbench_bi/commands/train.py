@@ -32,7 +32,9 @@ from robustbench_bi.commands.terminal import training_progress
     callback=early.a_source,
 )
 @click.option(
-    "--preset", type=click.Choice(["paper", "cifar", "demo"]), help="[default: demo for the demo data, else paper]"
+    "--preset",
+    type=click.Choice(["paper", "cifar", "demo", "detection", "detection-dynamic", "demo-detection"]),
+    help="[default: demo for the demo data, demo-detection and detection for detectors, else paper]",
 )
 @click.option("--epochs", type=click.IntRange(1), help="Overrides the preset, like the next seven options.")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per step, over all processes.")

@@ -125,7 +125,7 @@ class Order:
     def blocks(self) -> list[range]:
         """The rows of the dataset in each block; an array is made at once."""
         n = len(self.dataset)
-        side = NATIVE_SIDE if self.preprocessing is None else self.preprocessing.input_size
+        side = NATIVE_SIDE if self.preprocessing is None else self.preprocessing.side
         size = n if self.names is None else max(1, min(BLOCK_IMAGES, BLOCK_BYTES // (3 * side * side)))
         return [range(start, min(start + size, n)) for start in range(0, n, size)]
 

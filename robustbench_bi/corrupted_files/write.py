@@ -160,7 +160,7 @@ def write_corrupted(
         preprocessing=preprocessing,
         cells=cells,
         names=None if arrays else target_names(dataset, suffix, kept),
-        table=resolve_table(table, 224 if preprocessing is None else preprocessing.input_size),
+        table=resolve_table(table, 224 if preprocessing is None else preprocessing.side),
         seed=check_seed(seed),
         jpeg=quality,
         keep_format=keep_format,

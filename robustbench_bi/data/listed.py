@@ -176,7 +176,7 @@ def _check_native(image: Image.Image, side: int | None, path: str) -> None:
 
 
 def _cut_stored(image: Image.Image, preprocessing: Preprocessing, path: str) -> NDArray[np.uint8]:
-    side = preprocessing.input_size
+    side = preprocessing.side
     if min(image.size) < side:
         raise DataError(
             f"stored files are never enlarged: the model takes {side}×{side} pixels, but {path} has "

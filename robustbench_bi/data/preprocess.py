@@ -1,7 +1,7 @@
 """From a decoded picture to the uint8 square that a model sees, and from there to its normalised tensor.
 
 Resize and crop give the same bytes as torchvision's `Resize` and `CenterCrop` on PIL images, which the published
-ImageNet-C files and nearly all published accuracies were made with.
+ImageNet-C files and nearly all published accuracies were made with; `ops/cut.py` has the other ways.
 """
 
 from __future__ import annotations
@@ -16,28 +16,25 @@ from PIL import Image
 
 from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.ground.checks import SMALLEST_SIDE, check_channels, is_integer, plain_integer
+from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS, Shape, pair, proportional
+from robustbench_bi.ops.cut import INTERPOLATIONS as INTERPOLATIONS
+from robustbench_bi.ops.cut import CutRule
+from robustbench_bi.ops.cut import centre_crop as centre_crop
+from robustbench_bi.ops.cut import cut_image as cut_by_rule
 
 if TYPE_CHECKING:
     import torch
 
-INTERPOLATIONS = {
-    "nearest": Image.Resampling.NEAREST,
-    "box": Image.Resampling.BOX,
-    "bilinear": Image.Resampling.BILINEAR,
-    "hamming": Image.Resampling.HAMMING,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 LUMINANCE = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey picture (ITU-R BT.601, as PIL's mode "L")."""
 
-_READ = ("input_size", "resize_size", "interpolation", "mean", "std")
+_READ = ("input_size", "resize_size", "interpolation", "mean", "std", "crop_mode", "cut_as")
 
-Cut = tuple[int | str | bool, ...]
-"""Input size, resize size and interpolation, and whether nothing is resized."""
+Cut = tuple[int | str | bool | Shape, ...]
+"""Input size, resize size and interpolation; then what is not as usual of `crop_mode`, `cut_as` and `no_resize`."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +42,15 @@ class Preprocessing:
     """How a model wants its images.
 
     Args:
-        input_size: side of the square that the model sees, in pixels, at least 32.
-        resize_size: the short side is resized to this before the centre crop; at least `input_size`.
+        input_size: side of the square that the model sees, in pixels, at least 32; or its height and width.
+        resize_size: the short side is resized to this before the centre crop; at least `input_size`, but see
+            `crop_mode`.
         interpolation: one of `INTERPOLATIONS`, always antialiased, as PIL does.
         mean: of red, green, blue, for pixels scaled to [0, 1].
         std: likewise.
+        crop_mode: one of `CROP_MODES`: "squash" resizes both sides to `resize_size`, "border" the long side; with
+            "border" and "padded" it may be less than `input_size`.
+        cut_as: one of `CUT_AS`: whose resize and crop are followed to the byte.
         no_resize: a picture is cropped at most, as stored corrupted files are.
         channels: 3, or 1 for a network that takes grey pictures: they are made grey after the corruption, and mean and
             std count by `LUMINANCE`.
@@ -67,24 +68,29 @@ class Preprocessing:
 (123.675, 116.28, 103.53)
     """
 
-    input_size: int = 224
-    resize_size: int = 256
+    input_size: int | Shape = 224
+    resize_size: int | Shape = 256
     interpolation: str = "bilinear"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    crop_mode: str = CROP_MODES[0]
+    cut_as: str = CUT_AS[0]
     no_resize: bool = False
     channels: int = 3
 
     def __post_init__(self) -> None:
         for name in ("input_size", "resize_size"):
-            object.__setattr__(self, name, _side(name, getattr(self, name)))
-        if self.resize_size < self.input_size:
+            object.__setattr__(self, name, _size(name, getattr(self, name)))
+        known = {"interpolation": tuple(INTERPOLATIONS), "crop_mode": CROP_MODES, "cut_as": CUT_AS}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise InputError(f"{name} must be one of {', '.join(values)}, got {getattr(self, name)!r}")
+        smaller = any(own < least for own, least in zip(pair(self.resize_size), self.shape, strict=True))
+        if smaller and self.crop_mode not in ("border", "padded"):
             raise InputError(
                 f"resize_size must be at least input_size: the crop of {self.input_size} pixels does not fit into an "
                 f"image resized to {self.resize_size}"
             )
-        if self.interpolation not in INTERPOLATIONS:
-            raise InputError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}")
         for name in ("mean", "std"):
             values = getattr(self, name)
             alone = self.channels == 1 and np.size(values) == 1
@@ -102,8 +108,25 @@ class Preprocessing:
             >>> Preprocessing(64, 64).cut
             (64, 64, 'bilinear')
         """
-        cut = (self.input_size, self.resize_size, self.interpolation)
+        usual = (self.crop_mode, self.cut_as) == (CROP_MODES[0], CUT_AS[0])
+        cut: Cut = (self.input_size, self.resize_size, self.interpolation)
+        cut = cut if usual else (*cut, self.crop_mode, self.cut_as)
         return (*cut, True) if self.no_resize else cut
+
+    @property
+    def shape(self) -> Shape:
+        """Height and width of what the model sees.
+
+        Example:
+            >>> Preprocessing(64, 64).shape
+            (64, 64)
+        """
+        return pair(self.input_size)
+
+    @property
+    def side(self) -> int:
+        """The short side of what the model sees, by which severities are chosen."""
+        return min(self.shape)
 
 
 def preprocessing_of(model: object, **overrides: Any) -> Preprocessing:
@@ -113,8 +136,8 @@ def preprocessing_of(model: object, **overrides: Any) -> Preprocessing:
     not, the two keep the proportion they had: 256 to 224, unless the model says otherwise.
 
     Args:
-        model: anything; `input_size`, `resize_size`, `interpolation`, `mean`, `std` and `in_chans` (the channels) are
-            read where present.
+        model: anything; `input_size`, `resize_size`, `interpolation`, `mean`, `std`, `crop_mode`, `cut_as` and
+            `in_chans` (the channels) are read where present.
         **overrides: fields of `Preprocessing`; None means "as the model says".
 
     Raises:
@@ -132,45 +155,46 @@ def preprocessing_of(model: object, **overrides: Any) -> Preprocessing:
     if getattr(model, "in_chans", None) is not None:
         stated["channels"] = plain_integer(model.in_chans)  # type: ignore[attr-defined]
     if "input_size" in stated:
-        stated.setdefault("resize_size", round(_side("input_size", stated["input_size"]) * 256 / 224))
+        stated.setdefault("resize_size", proportional(224, 256, _size("input_size", stated["input_size"])))
     own = Preprocessing(**stated)
     given = {name: value for name, value in overrides.items() if value is not None}
     if "input_size" in given:
-        side = _side("input_size", given["input_size"])
-        given.setdefault("resize_size", round(side * own.resize_size / own.input_size))
+        size = _size("input_size", given["input_size"])
+        given.setdefault("resize_size", proportional(own.input_size, own.resize_size, size))
     return replace(own, **given)
 
 
 def fit_image(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Resize the short side and crop the centre; an image that already has the model's side is taken as it is.
+    """Resize and crop as the network wants it; an image that already has the model's size is taken as it is.
 
     This is for what was cut before, such as arrays; a clean file is brought to the side by `cut_image`.
 
     Args:
         image: RGB.
-        preprocessing: side, resize and interpolation.
+        preprocessing: how it is cut, see `cut_image`.
 
     Returns:
-        uint8 (3, S, S).
+        uint8 (3, H, W).
 
     Example:
         >>> fit_image(Image.new("RGB", (500, 375)), Preprocessing()).shape
         (3, 224, 224)
     """
-    side = preprocessing.input_size
-    return np.asarray(image).transpose(2, 0, 1) if image.size == (side, side) else cut_image(image, preprocessing)
+    if (image.height, image.width) == preprocessing.shape:
+        return np.asarray(image).transpose(2, 0, 1)
+    return cut_image(image, preprocessing)
 
 
 def cut_image(image: Image.Image, preprocessing: Preprocessing, name: str = "the picture") -> NDArray[np.uint8]:
-    """The network's own transform of a clean picture, whatever its size: resize the short side and crop the centre.
+    """The network's own transform of a clean picture, whatever its size: resize and crop.
 
     Args:
         image: RGB.
-        preprocessing: side, resize and interpolation.
+        preprocessing: its sizes, interpolation, `crop_mode` and `cut_as`.
         name: what messages call it.
 
     Returns:
-        uint8 (3, S, S).
+        uint8 (3, H, W).
 
     Raises:
         DataError: nothing is resized, and the picture is smaller than the side.
@@ -181,9 +205,10 @@ def cut_image(image: Image.Image, preprocessing: Preprocessing, name: str = "the
         np.False_
     """
     if preprocessing.no_resize:
-        return crop_image(image, preprocessing.input_size, name)
-    cropped = centre_crop(_resize_short_side(image, preprocessing), preprocessing.input_size)
-    return np.asarray(cropped).transpose(2, 0, 1)
+        return crop_image(image, preprocessing.side, name)
+    names = [field.name for field in fields(CutRule)]
+    cut = cut_by_rule(image, CutRule(**{name: getattr(preprocessing, name) for name in names}))
+    return np.asarray(cut).transpose(2, 0, 1)
 
 
 def crop_image(image: Image.Image, side: int, name: str = "the picture") -> NDArray[np.uint8]:
@@ -241,19 +266,12 @@ def fit_images(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArr
         >>> fit_images(np.zeros((2, 3, 32, 32), dtype=np.uint8), Preprocessing()).shape
         (2, 3, 224, 224)
     """
-    side = preprocessing.input_size
-    if images.shape[2:] == (side, side):
+    if images.shape[2:] == preprocessing.shape:
         return images
-    fitted = np.empty((len(images), 3, side, side), dtype=np.uint8)
+    fitted = np.empty((len(images), 3, *preprocessing.shape), dtype=np.uint8)
     for row, image in zip(fitted, images, strict=True):
         row[...] = fit_image(Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))), preprocessing)
     return fitted
-
-
-def centre_crop(image: Image.Image, side: int) -> Image.Image:
-    """The central square of an image that is large enough, at the pixel where torchvision's `CenterCrop` takes it."""
-    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
-    return image.crop((left, top, left + side, top + side))
 
 
 def normalise(images: torch.Tensor, preprocessing: Preprocessing, dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -312,12 +330,12 @@ def grey(images: torch.Tensor) -> torch.Tensor:
     return ((summed + 0x8000) >> 16).to(torch.uint8)
 
 
-def _resize_short_side(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    width, height = image.size
-    short, long = min(width, height), max(width, height)
-    resized = (preprocessing.resize_size, int(preprocessing.resize_size * long / short))
-    size = resized if width <= height else resized[::-1]
-    return image if size == image.size else image.resize(size, INTERPOLATIONS[preprocessing.interpolation])
+def _size(name: str, value: Any) -> int | Shape:
+    """A side, or (height, width) where these differ."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return _side(name, value)
+    height, width = (_side(name, side) for side in value)
+    return height if height == width else (height, width)
 
 
 def _side(name: str, value: Any) -> int:

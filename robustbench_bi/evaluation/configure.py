@@ -14,6 +14,7 @@ from robustbench_bi.corruptions import resolve_table
 from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.ground.cells import CLEAN
+from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS
 from robustbench_bi.models.weights import source_hash, weights_hash
 from robustbench_bi.runs.identity import EvalConfig, installed_versions
 from robustbench_bi.runs.settings import Settings
@@ -112,7 +113,7 @@ def _pixels(request: EvalRequest, view: View | None, dataset: Dataset) -> dict[s
             "jpeg": None if request.jpeg == "auto" else request.jpeg,
         }
     cut = _cut(view, dataset)
-    side = view.preprocessing.input_size
+    side = view.preprocessing.side
     if dataset.stored_cells is not None:
         _check_stored(dataset, request)
         # Published files do not depend on these, and their names are not part of what is measured.
@@ -138,6 +139,10 @@ def _cut(view: View, dataset: Dataset) -> dict[str, Any]:
     settled |= {"input_size": view.seen, "interpolation": view.interpolation}
     settled |= {"fit": fitted, "corrupt_size": own.input_size if fitted else None}
     settled |= {"no_resize": own.no_resize if resized_by_rule else None}
+    # Runs from before there were others have None for the usual way; files that are only cropped have no other.
+    cropped = dataset.stored_cells is not None and not dataset.clean_hash
+    for name, usual in (("crop_mode", CROP_MODES[0]), ("cut_as", CUT_AS[0])):
+        settled[name] = None if cropped or settled[name] == usual else settled[name]
     return settled | {"channels": None if own.channels == 3 else own.channels}
 
 

@@ -56,6 +56,11 @@ class DetectorSubject:
         """Of the forward pass."""
         return self.config.precision
 
+    @property
+    def batch_size(self) -> int:
+        """Pictures a forward pass."""
+        return int(self.config.batch_size)
+
 
 @dataclass(frozen=True)
 class Detectors:
@@ -91,8 +96,12 @@ def load_detectors(request: EvalRequest, dataset: Dataset, share: Share = ALONE)
         UnknownNameError, WeightsError: as `create_detector`.
     """
     unfit = [name for name in PREPROCESSING if getattr(request, name) is not None]
+    unfit += [name for name in ("fit", "corrupt_size", "no_resize") if getattr(request, name)]
     if unfit:
         raise InputError(f"a detector prepares its pictures itself; leave out {unfit[0]}")
+    if request.batch_size == "auto" or request.compile:
+        name = "compile" if request.compile else "batch_size"
+        raise InputError(f"a detector takes pictures of any size, which {name} cannot be set for; leave it out")
     device = device_for(request.device, share)
     loaded = tuple(
         _load(model, own, dataset, request).to(device).eval()

@@ -49,8 +49,7 @@ def open_folder(out: Path, config: EvalConfig, dataset: Dataset, share: Share = 
         found["runtime"]["resumed"] = [*found["runtime"].get("resumed", []), again]
         content = found
     try:
-        with replacing(path) as partial:
-            partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        _write(path, content)
         write_images(run.directory, dataset)
         write_truth(run.directory, dataset)
     except BaseException:
@@ -81,6 +80,23 @@ def _read_same(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
             f"{here!r} here. Move it away or choose another --out"
         )
     return found
+
+
+def note(run: Run, **runtime: Any) -> None:
+    """Write down what became known while a run was filled; what is None is not known."""
+    known = {name: value for name, value in runtime.items() if value is not None}
+    path = run.directory / "run.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not known or content["runtime"] == {**content["runtime"], **known}:
+        return
+    content["runtime"].update(known)
+    _write(path, content)
+    run.__dict__.pop("config", None)
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def close_folder(run: Run, share: Share = ALONE) -> None:

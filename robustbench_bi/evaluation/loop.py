@@ -8,6 +8,7 @@ processes can share a run: each fills its own part of the cell-blocks.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,12 @@ from robustbench_bi.data.broken import without_broken
 from robustbench_bi.data.containers.tar import index_folder
 from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.evaluation.cell_blocks import Candidate, CellBlock, cell_blocks_of, there_already
-from robustbench_bi.evaluation.folders import close_folder, open_folder
+from robustbench_bi.evaluation.folders import close_folder, note, open_folder
 from robustbench_bi.evaluation.networks import load_networks
 from robustbench_bi.evaluation.pixels import BlockReader
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.evaluation.sharing import ALONE, Share, owners, wait_until
+from robustbench_bi.evaluation.threads import Threads
 from robustbench_bi.ground.cells import Cell, Progress, cell_label
 from robustbench_bi.models.detectors.adapters import LIMITS
 from robustbench_bi.models.inference import unchanged
@@ -88,11 +90,14 @@ def evaluate_models(
             limit: evaluate this many images, chosen by a hash of their ids.
             seed: keys every random draw, 0 to 2**64 - 1.
             device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", …
-            batch_size: images a forward pass.
+            batch_size: images a forward pass, or "auto" for what fits.
+            compile: run the networks compiled by torch.compile; one that does not compile runs without.
             workers: decoding threads; None for one a core, up to eight.
             precision: of the forward pass, "fp32", "bf16" or "fp16" (autocast).
             out: folder of runs; each run is a folder in it.
-            classes: tab-separated file of class number, folder name, label.
+            classes: tab-separated file of class number, folder name, label; or folders alone; or "imagenet-1k".
+            labels, class_space, images, clean, common_images: which labels, classes and images; see `open_data`.
+            fit, corrupt_size, no_resize, channels: at which side and in which colours networks see them; docs/data.md.
             skip_broken: leave out images that cannot be decoded and list them in the run, instead of stopping.
             mean, std, input_size, resize_size, interpolation: in place of the models' own; see `Preprocessing`.
             block_size: images a block; part of the run's identity, because it sets the record files.
@@ -113,9 +118,18 @@ def evaluate_models(
 
 
 def evaluate_request(
-    request: EvalRequest, *, progress: Callable[[Progress], None] | None = None, share: Share = ALONE
+    request: EvalRequest,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    share: Share = ALONE,
+    ready: Callable[[], None] | None = None,
 ) -> list[Run]:
-    """Do what a request says; see `evaluate_models`."""
+    """Do what a request says; see `evaluate_models`.
+
+    Args:
+        request, progress, share: as there.
+        ready: called before the first cell-block, when all that can be refused has been; not where none is missing.
+    """
     with unchanged(request.models):
         with index_folder(Path(request.out) / INDICES):
             dataset = request.data.open()
@@ -124,7 +138,10 @@ def evaluate_request(
             Candidate(subject, open_folder(Path(request.out), subject.config, dataset, share)) for subject in subjects
         ]
         try:
-            _Loop(request, dataset, candidates, progress, share).run()
+            loop = _Loop(request, dataset, candidates, progress, share)
+            if ready is not None and any(one.candidates for one in loop.cell_blocks):
+                ready()
+            loop.run()
         finally:
             for candidate in candidates:
                 close_folder(candidate.run, share)
@@ -215,10 +232,16 @@ class _Loop:
         self.others_before = there_already(self.others)
         self.unit = "cells" if len({one.block for one in planned}) == 1 else "cell-blocks"
         self.images = 0
+        self.share = share
+        most = None if candidates[0].subject.config.device == "cpu" else 1
+        self.threads = {candidate.subject.label: Threads(most) for candidate in candidates}
 
     def run(self) -> None:
         """Fill what is missing of the own part, then wait for the others where this process is to."""
         self._fill()
+        if self.share.rank == 0:
+            for candidate in self.candidates:
+                note(candidate.run, threads=self.threads[candidate.subject.label].chosen)
         if self.others:
             self._wait()
 
@@ -267,10 +290,12 @@ class _Loop:
         rows = np.arange(cell_block.rows) + cell_block.block * self.request.block_size
         images = self.reader.read(cell_block.block, rows, preprocessing, cell)
         parts: list[list[dict[str, NDArray[Any]]]] = [[] for _ in cell_block.candidates]
-        for start in range(0, len(images), self.request.batch_size):
-            chosen = slice(start, start + self.request.batch_size)
+        size, place = cell_block.candidates[0].subject.batch_size, f"on {cell[0]} severity {cell[1]}"
+        for start in range(0, len(images), size):
+            chosen = slice(start, start + size)
             image_ids, labels = self.dataset.image_ids[rows[chosen]], self.dataset.labels[rows[chosen]]
             batch = self.reader.batch(images[chosen], cell, image_ids, cell_block.candidates[0].subject.config)
             for part, candidate in zip(parts, cell_block.candidates, strict=True):
-                part.append(self.ask(candidate.subject, batch, image_ids, labels, f"on {cell[0]} severity {cell[1]}"))
+                work = partial(self.ask, candidate.subject, batch, image_ids, labels, place)
+                part.append(self.threads[candidate.subject.label].run(work))
         return [{name: np.concatenate([p[name] for p in part]) for name in part[0]} for part in parts]

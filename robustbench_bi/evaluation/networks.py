@@ -15,10 +15,13 @@ from robustbench_bi.data.class_spaces.answers import Answers
 from robustbench_bi.data.preprocess import Cut, Preprocessing, normalise, preprocessing_of, resize_images
 from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.evaluation.configure import configure_run
+from robustbench_bi.evaluation.ready import as_begun, made_ready
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.evaluation.sharing import ALONE, Share
 from robustbench_bi.evaluation.views import View, fitted_view, plain_view
+from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS
 from robustbench_bi.models import CLASSES_ADVICE, MODELS, create_model, resolve
+from robustbench_bi.models.forward_pass import ForwardPass
 from robustbench_bi.models.inference import choose_device, memory_format
 from robustbench_bi.models.sources import brings_weights
 from robustbench_bi.models.weights import is_file, read_metadata
@@ -62,6 +65,11 @@ class Subject:
         return self.config.precision
 
     @property
+    def batch_size(self) -> int:
+        """Images a forward pass."""
+        return int(self.config.batch_size)
+
+    @property
     def num_classes(self) -> int:
         """Of the data."""
         return self.config.num_classes
@@ -84,12 +92,16 @@ class Networks:
         device: where they are.
         loaded: the networks, in the order of the request.
         views: how they get to see the images.
+        forwards: the networks as they are asked, once they have been made ready for that.
+        batch_size: images a forward pass.
     """
 
     request: EvalRequest
     device: torch.device
     loaded: tuple[nn.Module, ...]
     views: tuple[View, ...]
+    forwards: tuple[ForwardPass, ...]
+    batch_size: int
 
     def configured(self, dataset: Dataset, broken: tuple[dict[str, Any], ...] = ()) -> list[Subject]:
         """The networks on a dataset.
@@ -102,17 +114,30 @@ class Networks:
             configure_run(self.request.alone(number), *parts, dataset, self.device, broken)
             for number, parts in enumerate(zip(names, self.loaded, self.views, strict=True))
         ]
+        configs = [replace(config, batch_size=self.batch_size) for config in configs]
+        forms = zip(self.loaded, self.forwards, configs, strict=True)
+        chosen = [as_begun(*parts, self.request.out) for parts in forms]
+        configs = [config for _, config in chosen]
         labels = [config.name if names.count(config.name) == 1 else config.folder for config in configs]
         if len(set(labels)) < len(labels):
             raise InputError("each model must be given once, but two are the same network with the same weights")
+        networks = [network for network, _ in chosen]
         return [
             Subject(label, network, view.preprocessing, config, dataset.answers, view.fitted_to)
-            for label, network, view, config in zip(labels, self.loaded, self.views, configs, strict=True)
+            for label, network, view, config in zip(labels, networks, self.views, configs, strict=True)
         ]
 
 
-def load_networks(request: EvalRequest, dataset: Dataset, share: Share = ALONE) -> Networks:
-    """Load the networks of a request for its images.
+def load_networks(
+    request: EvalRequest, dataset: Dataset, share: Share = ALONE, *, look_inside: bool = False
+) -> Networks:
+    """Load the networks of a request for its images, and make them ready for many forward passes.
+
+    Args:
+        request: what was asked for.
+        dataset: the images.
+        share: which of several processes this is.
+        look_inside: the layers of the networks are to be seen, so they stay as they came.
 
     Raises:
         InputError: the device cannot be used, weights are missing, or the preprocessing does not go with the images.
@@ -123,15 +148,20 @@ def load_networks(request: EvalRequest, dataset: Dataset, share: Share = ALONE) 
         network_for(model, own, dataset, device, request.seed)
         for model, own in zip(request.models, request.weights or (), strict=True)
     )
-    return Networks(request, device, loaded, tuple(view_of(network, dataset, request) for network in loaded))
+    views = tuple(view_of(network, dataset, request) for network in loaded)
+    names = [name_of(model) for model in request.models]
+    return Networks(request, device, loaded, views, *made_ready(request, names, loaded, views, device, look_inside))
 
 
-def open_subjects(request: EvalRequest, dataset: Dataset) -> tuple[Dataset, list[Subject]]:
+def open_subjects(
+    request: EvalRequest, dataset: Dataset, *, look_inside: bool = False
+) -> tuple[Dataset, list[Subject]]:
     """Load the networks of a request for images, without the images that cannot be decoded.
 
     Args:
         request: what was asked for; its own data are not opened.
         dataset: images with labels, or pictures without: then a network has as many outputs as its weights say.
+        look_inside: as for `load_networks`.
 
     Returns:
         The dataset without broken images, and the networks in order.
@@ -146,7 +176,7 @@ def open_subjects(request: EvalRequest, dataset: Dataset) -> tuple[Dataset, list
         >>> subject.label, subject.preprocessing.cut, subject.config.n
         ('resnet50', (64, 64, 'bilinear'), 8)
     """
-    networks = load_networks(request, dataset)
+    networks = load_networks(request, dataset, look_inside=look_inside)
     dataset, broken = without_broken(dataset, None, request.workers or 0, request.skip_broken)
     return dataset, networks.configured(dataset, broken)
 
@@ -201,6 +231,8 @@ def network_for(
         network = create_model(model, weights=weights, **asked_for)
     if own and labelled:
         _check_class_names(network, weights, dataset)
+    elif labelled:
+        _check_class_order(network, model, dataset)
     return network.to(device).to(memory_format=memory_format(model)).eval()
 
 
@@ -238,6 +270,18 @@ def _check_class_names(network: nn.Module, weights: str | None, dataset: Dataset
             )
 
 
+def _check_class_order(network: nn.Module, model: str, dataset: Dataset) -> None:
+    """A network from elsewhere may name its classes in other words, but not the data's names in another order."""
+    stated = [str(name).casefold() for name in getattr(network, "class_names", None) or ()]
+    own = [name.casefold() for name in dataset.class_names]
+    if stated != own and sorted(stated) == sorted(own):
+        number = next(number for number, (name, other) in enumerate(zip(stated, own, strict=True)) if name != other)
+        raise WeightsError(
+            f"{model} has the classes of the data in another order: class {number} is {stated[number]!r} there and "
+            f"{own[number]!r} in the data. Give the network's order by --classes FILE"
+        )
+
+
 def view_of(network: nn.Module, dataset: Dataset, request: EvalRequest) -> View:
     """How a network gets to see the images of a request.
 
@@ -254,10 +298,10 @@ def preprocessing_for(network: nn.Module, dataset: Dataset, overrides: dict[str,
     """The model's preprocessing, with overrides; images of a fixed native size are used as they are.
 
     Raises:
-        InputError: an override is out of range, or sets the size of images that are not resized; or the model wants its
-            images squashed, which is not done here.
+        InputError: an override is out of range, or sets the size of images that are not resized; or the model states a
+            crop mode without the size that goes with it.
     """
-    sizes = {"input_size", "resize_size", "interpolation"} & set(overrides)
+    sizes = {"input_size", "resize_size", "interpolation", "crop_mode", "cut_as"} & set(overrides)
     if dataset.native_size is not None:
         if sizes:
             raise InputError(
@@ -265,11 +309,14 @@ def preprocessing_for(network: nn.Module, dataset: Dataset, overrides: dict[str,
                 "or give fit"
             )
         prepared = preprocessing_of(network, **overrides)
-        return replace(prepared, input_size=dataset.native_size, resize_size=dataset.native_size)
-    crop_mode = getattr(network, "crop_mode", "center")
-    if crop_mode != "center" and "resize_size" not in overrides:
+        side = dataset.native_size
+        return replace(prepared, input_size=side, resize_size=side, crop_mode=CROP_MODES[0], cut_as=CUT_AS[0])
+    crop_mode = getattr(network, "crop_mode", CROP_MODES[0])
+    if crop_mode != CROP_MODES[0] and getattr(network, "resize_size", overrides.get("resize_size")) is None:
         raise InputError(
-            f"this model was made for crop mode {crop_mode!r}, and only the centre crop is done here; "
-            "give --resize-size to evaluate it on centre crops"
+            f"this model says crop mode {crop_mode!r}, and not to which size its images are resized; give --resize-size"
         )
-    return preprocessing_of(network, **overrides)
+    prepared = preprocessing_of(network, **overrides)
+    if dataset.stored_cells is not None and prepared.shape != (prepared.side, prepared.side):
+        raise InputError(f"{dataset.kind} files are square, and this model takes {prepared.shape}")
+    return prepared

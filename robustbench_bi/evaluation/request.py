@@ -12,7 +12,7 @@ from robustbench_bi.corruptions import PIXEL_VERSION, resolve_suite, resolve_tab
 from robustbench_bi.data.request import DataRequest
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import parse_severities
-from robustbench_bi.ground.checks import SMALLEST_SIDE, check_integer, check_quality, check_seed
+from robustbench_bi.ground.checks import SMALLEST_SIDE, check_integer, check_quality, check_seed, is_integer
 from robustbench_bi.ground.cores import default_workers
 from robustbench_bi.ground.declared import Option, declaration_of, requested
 from robustbench_bi.ground.registry import nearest
@@ -23,7 +23,7 @@ from robustbench_bi.tasks import task_of
 if TYPE_CHECKING:
     from torch import nn
 
-PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation", "channels")
+PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation", "crop_mode", "cut_as", "channels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +54,9 @@ class EvalRequest(Settings):
 
     models: Sequence[str | nn.Module] = requested(
         option=Option(
-            "A name from `list models`, timm:NAME, torchvision:NAME, or your own package.module:function. Repeat it to "
-            "evaluate several models on the same corrupted batches.",
+            "A name from `list models`, timm:NAME, torchvision:NAME, hf:OWNER/NAME, onnx:FILE, export:FILE, "
+            "torchscript:FILE, or your own package.module:function. Repeat it to evaluate several models on the same "
+            "corrupted batches.",
             metavar="NAME",
             name="model",
             multiple=True,
@@ -65,9 +66,9 @@ class EvalRequest(Settings):
     weights: str | Sequence[str | None] | None = requested(
         default=None,
         option=Option(
-            "A checkpoint (.pth, .pt, .safetensors), a torchvision weights name, pretrained, none (random) or demo. "
-            "Give one for all models or one for each. Defaults to demo on the demo data; your own function loads its "
-            "own.",
+            "A checkpoint (.pth, .pt, .ckpt, .safetensors), a torchvision weights name, pretrained, none (random) or "
+            "demo. Give one for all models or one for each. Defaults to demo on the demo data; your own function and "
+            "files of whole networks bring their own.",
             metavar="W",
             multiple=True,
         ),
@@ -106,7 +107,7 @@ class EvalRequest(Settings):
         check_seed(self.seed)
         if self.pixel_version != PIXEL_VERSION:
             raise InputError(f"this version makes pixels of version {PIXEL_VERSION}, got {self.pixel_version!r}")
-        check_integer("batch_size", self.batch_size, 1)
+        settled["batch_size"] = _batch_size(self.batch_size)
         if self.corrupt_size is not None:
             check_integer("corrupt_size", self.corrupt_size, SMALLEST_SIDE)
         if self.channels not in (None, 1, 3):
@@ -207,6 +208,17 @@ def _plain(value: Any) -> Any:
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise InputError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def _batch_size(batch_size: int | str) -> int | str:
+    """A number of images, or "auto"."""
+    if batch_size == "auto":
+        return "auto"
+    typed = isinstance(batch_size, str) and batch_size.isascii() and batch_size.isdigit()
+    size = int(batch_size) if typed else batch_size
+    if not is_integer(size) or size < 1:  # type: ignore[operator]
+        raise InputError(f"batch_size must be an integer of at least 1, got {batch_size!r}; 'auto' finds one that fits")
+    return size
 
 
 def _jpeg(jpeg: int | str | None) -> int | str | None:

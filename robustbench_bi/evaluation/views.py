@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from robustbench_bi.data.preprocess import Preprocessing, preprocessing_of
 from robustbench_bi.errors import InputError
+from robustbench_bi.ground.sizes import Shape, pair
 
 if TYPE_CHECKING:
     from robustbench_bi.data import Dataset
@@ -28,13 +29,13 @@ class View:
     """
 
     preprocessing: Preprocessing
-    seen: int
+    seen: int | Shape
     interpolation: str
 
     @property
     def fitted_to(self) -> int | None:
         """The side that the network sees, where it is another than that of the corruption."""
-        return None if self.seen == self.preprocessing.input_size else self.seen
+        return None if self.seen == self.preprocessing.input_size else min(pair(self.seen))
 
 
 def plain_view(preprocessing: Preprocessing, dataset: Dataset, request: EvalRequest) -> View:
@@ -52,11 +53,14 @@ def fitted_view(network: object, dataset: Dataset, request: EvalRequest) -> View
         DataError: the side of stored images cannot be read.
     """
     own = preprocessing_of(network, **request.preprocessing)
+    if own.shape != (own.side, own.side):
+        raise InputError(f"images are fitted to squares, and this model takes {own.shape}")
     side = _own_side(dataset, request)
     # Those that are cut here are cut as the published files were: bilinear, 256 for 224.
     usual = preprocessing_of(None, input_size=side)
     resize = side if dataset.native_size is not None else usual.resize_size
     cut = replace(own, input_size=side, resize_size=resize, interpolation=usual.interpolation)
+    cut = replace(cut, crop_mode=usual.crop_mode, cut_as=usual.cut_as)
     return View(cut, own.input_size, own.interpolation)
 
 

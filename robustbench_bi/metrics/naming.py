@@ -133,6 +133,8 @@ def _pixel_reasons(config: Mapping[str, Any]) -> list[str]:
     reasons += ["grey"] if config.get("channels") == 1 else []
     if config["generator"] == "files":
         return reasons
+    if (mode := config.get("crop_mode")) is not None:
+        reasons.append(mode)
     cut = (config["resize_size"], config["interpolation"] if fitted is None else "bilinear")
     if config.get("no_resize"):
         reasons.append("not resized")

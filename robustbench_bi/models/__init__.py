@@ -10,6 +10,7 @@ from robustbench_bi.errors import InputError, UnknownNameError, WeightsError
 from robustbench_bi.ground.checks import is_integer, is_number
 from robustbench_bi.ground.exports import exported
 from robustbench_bi.ground.registry import Table, closest, nearest, unknown_name
+from robustbench_bi.ground.sizes import proportional
 from robustbench_bi.models.sources import MODEL_SOURCES as MODEL_SOURCES
 from robustbench_bi.models.sources import ModelSource as ModelSource
 from robustbench_bi.models.sources import split_name
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 """Of files of weights; what ends otherwise may be a file too, or a name of published ones."""
 
 CLASSES_ADVICE = "Where the data hold only some of the model's classes, list all of them in --classes FILE"
@@ -168,12 +169,14 @@ def create_model(
     options, number of classes).
 
     Args:
-        name: a row of `MODELS` (or an alias) or of `VARIANTS`, "timm:NAME", "torchvision:NAME", or
-            "package.module:function" for a function of yours that returns an `nn.Module`.
+        name: a row of `MODELS` (or an alias) or of `VARIANTS`, "package.module:function" for a function of yours that
+            returns an `nn.Module`, or as a row of `MODEL_SOURCES` is written: "timm:NAME", "hf:OWNER/NAME",
+            "onnx:FILE", …; or a row of `DETECTORS`, whose network maps a list of float pictures (3, H, W) from 0 to 1
+            to a dict of boxes for each.
         num_classes: outputs of the classifier; None is what the checkpoint has, or 1000 without one. With 0 a row of
             ours has no classifier and returns its pooled features; so it does with None and a detector's backbone.
-        weights: None or "none" for random ones, a file (.safetensors, .pth, .pt), "pretrained", a name of torchvision's
-            ("IMAGENET1K_V1"), or "demo" for the bundled ones.
+        weights: None or "none" for random ones, a file (.safetensors, .pth, .pt, .ckpt), "pretrained", a name of
+            torchvision's ("IMAGENET1K_V1"), or "demo" for the bundled ones.
         **options: options of the row, as in `MODELS[name].options`, or keyword arguments for the other libraries.
 
     Returns:
@@ -189,9 +192,14 @@ def create_model(
         >>> network.identity["name"], network.input_size, network.resize_size
         ('binet50_dc_ca', 64, 73)
     """
+    from robustbench_bi.models.detectors import DETECTORS
     from robustbench_bi.models.named_weights import named_weights
     from robustbench_bi.models.weights import classes_of, load_weights, read_checkpoint
 
+    if name in DETECTORS:
+        from robustbench_bi.models.detectors.build import create_own_network
+
+        return create_own_network(name, num_classes, weights, options)
     name, options = resolve(name, options)
     if (elsewhere := find_model(name)) is not None:
         source, name_there = elsewhere
@@ -271,14 +279,15 @@ def attach(model: nn.Module, preprocessing: Mapping[str, Any], identity: Mapping
         preprocessing: any of the attributes that `create_model` lists; other entries are ignored.
         identity: what tells this network from others, for JSON.
     """
-    input_size = int(preprocessing.get("input_size", 224))
+    input_size = preprocessing.get("input_size", 224)
     class_names = preprocessing.get("class_names")
     attributes = {
         "mean": tuple(float(value) for value in preprocessing.get("mean", IMAGENET_MEAN)),
         "std": tuple(float(value) for value in preprocessing.get("std", IMAGENET_STD)),
         "input_size": input_size,
-        "resize_size": int(preprocessing.get("resize_size", round(input_size * 256 / 224))),
+        "resize_size": preprocessing.get("resize_size") or proportional(224, 256, input_size),
         "interpolation": str(preprocessing.get("interpolation", "bilinear")),
+        **{name: str(preprocessing[name]) for name in ("crop_mode", "cut_as") if preprocessing.get(name)},
         "class_names": None if class_names is None else tuple(class_names),
         "identity": dict(identity),
     }

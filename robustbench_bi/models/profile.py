@@ -57,7 +57,7 @@ def profile(model: str | nn.Module, size: int | None = None, **options: Any) -> 
         with (
             unchanged([model]),
             sdpa_kernel(SDPBackend.MATH),
-            FlopCounterMode(display=False, custom_mapping={OPERATOR: _filter_flops}) as counter,
+            FlopCounterMode(display=False, custom_mapping={OPERATOR: filter_flops}) as counter,
         ):
             model.eval()(torch.zeros(1, 3, side, side, dtype=parameter.dtype, device=parameter.device))
     except Exception as error:  # a network may refuse a size in any way
@@ -66,7 +66,7 @@ def profile(model: str | nn.Module, size: int | None = None, **options: Any) -> 
     return {"parameters": parameters, "macs": counter.get_total_flops() // 2}
 
 
-def _filter_flops(
+def filter_flops(
     x: torch.Size, spatial: torch.Size, channel: torch.Size | None, kernel_size: int, *_: Any, out_shape: torch.Size
 ) -> int:
     """Two for each tap of each output value, as the counter has them; it passes shapes in place of tensors."""

@@ -1,7 +1,8 @@
 """Checkpoints: reading them safely, fitting them to a network, writing them with all that rebuilds the network.
 
-A pickle (.pth, .pt) is read with `torch.load(weights_only=True)`, always: it may hold tensors, plain containers and an
-`argparse.Namespace` (DDF's training arguments), and nothing that it asks for is ever run. Our files are safetensors.
+A pickle (.pth, .pt, .ckpt) is read with `torch.load(weights_only=True)`, always: it may hold tensors, plain containers
+and an `argparse.Namespace` (DDF's training arguments), and nothing that it asks for is ever run. Of a Lightning
+checkpoint the weights are taken; its hyperparameters, whatever their classes, are left out. Our files are safetensors.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,15 +27,14 @@ from torch import Tensor, nn
 
 from robustbench_bi.errors import WeightsError
 from robustbench_bi.ground.atomic import replacing
-from robustbench_bi.models import CLASSES_ADVICE, WEIGHTS_SUFFIXES
+from robustbench_bi.models import WEIGHTS_SUFFIXES
+from robustbench_bi.models.checkpoint_names import check_single, classes_in, misfit, names_in
+from robustbench_bi.models.lightning import read_lightning
 
 DEMO_FOLDER = Path(__file__).with_name("demo_weights")
-LIBRARIES = ("torch", "torchvision", "timm", "robustbench_bi")
+LIBRARIES = ("torch", "torchvision", "timm", "transformers", "robustbench_bi")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema", "model_ema")
 """Entries under which training scripts keep the state dict; of several, the first in this order is taken."""
-
-PREFIXES = {"module.": "", "_orig_mod.": "", "backbone.": "", "head.fc.": "fc."}
-"""What `DataParallel`, `torch.compile` and mmcls put in front of names that are otherwise ours."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def is_file(weights: str | Path) -> bool:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a .safetensors, .pth or .pt file.
+    """Read a .safetensors, .pth, .pt or .ckpt file.
 
     Raises:
         WeightsError: it is missing, truncated, or something else than a state dict.
@@ -148,18 +149,15 @@ def classes_of(checkpoint: Checkpoint) -> int:
         >>> classes_of(Checkpoint("a file", {"module.head.fc.weight": torch.zeros(10, 64)}))
         10
     """
-    for name, tensor in checkpoint.state.items():
-        if _bare(name, PREFIXES) == "fc.weight" and tensor.dim() == 2:
-            return len(tensor)
-    return 0
+    return classes_in(checkpoint.state)
 
 
 def load_weights(model: nn.Module, weights: str | Path | Checkpoint) -> None:
     """Put weights into a network, in place.
 
-    The names in RedNet's (mmcls), DDF's and FcaNet's published checkpoints are recognised, and so are the prefixes of
-    `DataParallel` and `torch.compile`. A network without classifier (num_classes 0) takes the backbone out of a
-    classifier's checkpoint or a detector's.
+    The names in RedNet's (mmcls), DDF's and FcaNet's published checkpoints are recognised, and so is whatever single
+    prefix stands before all names, see `checkpoint_names.names_in`. A network without classifier (num_classes 0) takes
+    the backbone out of a classifier's checkpoint or a detector's.
 
     Args:
         model: the network.
@@ -171,15 +169,16 @@ def load_weights(model: nn.Module, weights: str | Path | Checkpoint) -> None:
     checkpoint = weights if isinstance(weights, Checkpoint) else read_checkpoint(weights)
     expected = model.state_dict()
     headless = getattr(model, "num_classes", None) == 0
-    state = _renamed(_backbone(checkpoint.state) if headless else checkpoint.state, expected)
-    misfit = _misfit(expected, state)
+    found = names_in(checkpoint.state, expected, headless=headless)
+    check_single(found, checkpoint.source)
+    unfit = misfit(expected, found.state)
     identity = getattr(model, "identity", {})
     name, stated = identity.get("name", type(model).__name__), checkpoint.metadata.get("model")
-    if misfit or (stated and identity and stated != name):
+    if unfit or (stated and identity and stated != name):
         says = f" (it holds {stated})" if stated and stated != name else ""
-        raise WeightsError(f"{checkpoint.source}{says} does not fit {name}: {misfit or 'it is another network'}")
+        raise WeightsError(f"{checkpoint.source}{says} does not fit {name}: {unfit or 'it is another network'}")
     try:
-        model.load_state_dict(dict(state), strict=False)
+        model.load_state_dict(dict(found.state), strict=False)
     except RuntimeError as error:
         raise WeightsError(
             f"{checkpoint.source} does not fit {name}: it holds sparse tensors, or some without values; "
@@ -241,11 +240,14 @@ def source_hash(model: nn.Module) -> str:
 
 
 def _is_described(model: nn.Module) -> bool:
-    """Whether a name and options say what a network is: a row of ours, or one of timm's or torchvision's."""
-    from robustbench_bi.models.sources import brings_weights
+    """Whether a name, options and weights say what a network is: all but a function of the user's own."""
+    from robustbench_bi.models.sources import split_name
 
     name = getattr(model, "identity", {}).get("name")
-    return isinstance(name, str) and not brings_weights(name)
+    if not isinstance(name, str):
+        return False
+    elsewhere = split_name(name)
+    return elsewhere is None or elsewhere[0].name != "function"
 
 
 def _settings(model: nn.Module) -> dict[str, Any]:
@@ -269,6 +271,8 @@ def _unpickle(path: Path) -> Any:
             warnings.simplefilter("ignore")  # torch's advice on foreign pickles; the error below says what to do
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken or hostile file can make the parser fail in any way
+        with suppress(Exception):
+            return read_lightning(path)
         wanted = re.search(r"GLOBAL (\S+)", str(error))
         if wanted:
             raise WeightsError(
@@ -296,50 +300,3 @@ def _state_of(content: Any, path: Path) -> Mapping[str, Tensor]:
                 f"{path} is not a state dict: expected tensors by name, but {key!r} is {type(value).__name__}"
             )
     return content
-
-
-def _backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A checkpoint without its classifier, and without the other parts of a detector."""
-    marked = {name: tensor for name, tensor in state.items() if re.match(r"(module\.)?backbone\.", name)}
-    return {name: value for name, value in (marked or state).items() if not _bare(name, PREFIXES).startswith("fc.")}
-
-
-def _renamed(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the prefixes that the network's own names do not have."""
-    foreign = {old: new for old, new in PREFIXES.items() if not any(name.startswith(old) for name in expected)}
-    return {_bare(name, foreign): tensor for name, tensor in state.items()}
-
-
-def _bare(name: str, prefixes: Mapping[str, str]) -> str:
-    while prefix := next((old for old in prefixes if name.startswith(old)), None):
-        name = prefixes[prefix] + name.removeprefix(prefix)
-    return name
-
-
-def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
-    """What keeps a state dict from fitting, in words; empty when it fits."""
-    # Checkpoints older than PyTorch 0.4.1 lack the counters, which evaluation does not use.
-    missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in state if name not in expected]
-    if missing == ["fc.weight", "fc.bias"] and not unexpected:
-        return "it is a backbone without a classifier; create_model with num_classes=0 builds the network without one"
-    other_types = [
-        f"{name} {str(state[name].dtype).removeprefix('torch.')}"
-        for name in expected
-        if name in state and expected[name].is_floating_point() and not state[name].is_floating_point()
-    ]
-    reshaped = [name for name in expected if name in state and state[name].shape != expected[name].shape]
-    first = {(*state[name].shape[:1], *expected[name].shape[:1]) for name in reshaped}
-    only_the_first = all(state[name].shape[1:] == expected[name].shape[1:] for name in reshaped)
-    if not missing and not unexpected and only_the_first and len(first) == 1:
-        stored, wanted = first.pop()
-        asked = f"{wanted} were asked for (by num_classes, or by the data)"
-        return f"it is for {stored} classes, and {asked}. {CLASSES_ADVICE}"
-    shapes = [f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}" for name in reshaped]
-    parts = (("missing", missing), ("unexpected", unexpected), ("other shape", shapes), ("other type", other_types))
-    return "; ".join(f"{what}: {_first(names)}" for what, names in parts if names)
-
-
-def _first(names: list[str], shown: int = 3) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more

@@ -111,7 +111,9 @@ def fourier_errors(
         remove_partial_files(Path(out))
         probes = []
         for subject in subjects:
-            side = subject.preprocessing.input_size
+            side = subject.preprocessing.side
+            if subject.preprocessing.shape != (side, side):
+                raise InputError(f"frequencies are added to square images, and {subject.label} takes others")
             chosen = frequencies(side, step=step or -(-side // _FREQUENCIES_ACROSS), radius=radius)
             added = default_norm(side) if norm is None else float(norm)
             additions = [NOTHING, *(Addition(*frequency, added) for frequency in chosen)]
@@ -172,9 +174,9 @@ class _Probe:
         subject, config = self.subject, self.subject.config
         vertical, horizontal, norm = addition
         parts = []
-        for start in range(0, len(images), config.batch_size):
-            chosen = rows[start : start + config.batch_size]
-            batch = torch.from_numpy(images[start : start + config.batch_size]).to(config.device)
+        for start in range(0, len(images), subject.batch_size):
+            chosen = rows[start : start + subject.batch_size]
+            batch = torch.from_numpy(images[start : start + subject.batch_size]).to(config.device)
             if norm:
                 ids = torch.from_numpy(self.dataset.image_ids[chosen]).to(config.device)
                 batch = add_frequency(batch, ids, vertical, horizontal, norm=norm, seed=config.seed)
@@ -192,7 +194,7 @@ class _Probe:
         ]
         frame = pd.DataFrame(self.additions, columns=Addition._fields)
         frame.insert(0, "model", self.subject.label)
-        frame.insert(1, "side", self.subject.preprocessing.input_size)
+        frame.insert(1, "side", self.subject.preprocessing.side)
         frame["n"] = len(self.dataset)
         frame["wrong"] = [np.packbits(bits).tobytes() for bits in wrong]
         return frame

@@ -93,7 +93,7 @@ def heat_maps(
         dataset = open_data(data or "demo", limit=limit, classes=classes)
     with unchanged(models):
         dataset, subjects = open_subjects(
-            models, dataset, corruptions=chosen, severities=(severity,), jpeg=jpeg, **options
+            models, dataset, corruptions=chosen, severities=(severity,), jpeg=jpeg, look_inside=True, **options
         )
         shown = dataset if data is None or images is None else open_pictures(images)
         for pictures in (dataset, shown):
@@ -137,7 +137,7 @@ class _Probe:
 
     def correlations(self, dataset: Dataset, progress: Callable[[Progress], None] | None) -> pd.DataFrame:
         """`HeatMaps.correlations`, batch by batch."""
-        n, batch_size = len(dataset), self.subjects[0].config.batch_size
+        n, batch_size = len(dataset), self.subjects[0].batch_size
         clean: list[list[Tensor]] = [[] for _ in self.subjects]
         frames, done, total = [], 0, -(-n // batch_size) * len(self.subjects)
         for start in range(0, n, batch_size):

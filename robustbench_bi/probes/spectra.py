@@ -55,7 +55,7 @@ def picture_spectra(
     cells = [CLEAN, *((name, severity) for name in resolve_suite(corruptions) for severity in chosen)]
     dataset = open_pictures(images, limit=limit)
     preprocessing = picture_preprocessing(dataset, size)
-    table = resolve_table(table, preprocessing.input_size)
+    table = resolve_table(table, preprocessing.side)
     about = {"data": Path(images).resolve().name, "input_size": preprocessing.input_size, "table": table, "jpeg": jpeg}
     about["generator"] = "bivo-robust" if dataset.stored_cells is None else "files"
     corrupted = Pixels(table, jpeg, seed=seed).of_cell

@@ -21,6 +21,7 @@ def open_subjects(
     corruptions: tuple[str, ...] = (),
     severities: tuple[int, ...] = (1,),
     jpeg: int | str | None = None,
+    look_inside: bool = False,
     **options: Any,
 ) -> tuple[Dataset, list[Subject]]:
     """Load networks for a dataset, with every option checked.
@@ -30,6 +31,7 @@ def open_subjects(
         dataset: images with labels, or pictures without: then a network has as many outputs as its weights say.
         corruptions, severities: of the cells; none for clean images only.
         jpeg: as for `evaluate_models`; by default none.
+        look_inside: the layers of the networks are to be seen, so they are neither folded nor compiled.
         **options: as for `evaluate_models`.
 
     Returns:
@@ -46,7 +48,7 @@ def open_subjects(
         ('resnet50', (64, 64, 'bilinear'), 8)
     """
     request = EvalRequest.of(models, dataset.name, suite=corruptions, severities=severities, jpeg=jpeg, **options)
-    return networks.open_subjects(request, dataset)
+    return networks.open_subjects(request, dataset, look_inside=look_inside)
 
 
 def left_out(subject: Subject) -> str:

@@ -87,6 +87,9 @@ class EvalConfig(Settings, OfTheImages):
         clean: whether the clean cell is part of the run (a folder of published files may lack it).
         block_size: images a record file.
         record_schema: version of the record columns.
+        forward: what was done to the network that changes last bits of its logits: "folded" (batch norms into the
+            layers before them) or "compiled"; None for the network as it came, as in all runs from before this was.
+        forward_pass: what was done in detail.
         name: the model as the user typed it.
         parameters: of the network, all of them; 0 in a run of before they were counted.
         source: the data source as the user typed it.
@@ -106,6 +109,7 @@ class EvalConfig(Settings, OfTheImages):
     clean: bool = identity()
     block_size: int = identity(default=BLOCK_SIZE)
     record_schema: int = identity(default=RECORD_SCHEMA)
+    forward: str | None = identity(default=None, compared="noted", added=True)
     name: str = recorded(default="")
     parameters: int = recorded(default=0)
     source: str = recorded(default="")
@@ -113,6 +117,7 @@ class EvalConfig(Settings, OfTheImages):
     requested: Mapping[str, Any] = recorded(default_factory=dict)
     started_in: str = recorded(default="")
     layout: int = recorded(default=LAYOUT)
+    forward_pass: Mapping[str, Any] = recorded(default_factory=dict)
     broken: tuple[dict[str, Any], ...] = recorded(default=())
     command: str = recorded(default="")
     versions: dict[str, str] = recorded(default_factory=dict)
@@ -177,7 +182,8 @@ def cut_of(config: Mapping[str, Any]) -> Preprocessing:
     side, fitted = config["input_size"], config.get("corrupt_size")
     interpolation = config["interpolation"] if fitted is None else "bilinear"
     no_resize = bool(config.get("no_resize"))
-    return Preprocessing(fitted or side, config["resize_size"], interpolation, no_resize=no_resize)
+    named = {name: config[name] for name in ("crop_mode", "cut_as") if config.get(name) is not None}
+    return Preprocessing(fitted or side, config["resize_size"], interpolation, no_resize=no_resize, **named)
 
 
 @cache

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from robustbench_bi.corruptions import PIXEL_VERSION
 from robustbench_bi.ground.cells import SEVERITIES
 from robustbench_bi.ground.declared import Option, identity, recorded
+from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS
 from robustbench_bi.tasks import DEFAULT
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -28,6 +29,7 @@ class Settings:
         pixel_version: of the code that makes the corrupted pixels.
         seed: keys every random draw, together with corruption, severity and image id.
         input_size, resize_size: pixels; interpolation, mean, std: as in `Preprocessing`. None: as the network says.
+        crop_mode, cut_as: likewise; in a run None is their usual value, the first of `CROP_MODES` and of `CUT_AS`.
         precision: of the forward pass: "fp32", "bf16" or "fp16".
         fit: corruptions are made, or were stored, at the side of the data, and then resized to the network's.
         corrupt_size: for clean pictures of any size, the side at which that happens. In a run, the side of either.
@@ -37,7 +39,7 @@ class Settings:
         task: a row of `robustbench_bi.tasks.TASKS`.
         score_threshold, max_detections: of a detector: the least score that it gives, and how many a picture.
         min_size, max_size: to which a detector enlarges or shrinks a picture's sides, pixels.
-        device, batch_size, workers: as chosen.
+        device, batch_size, workers, compile: as chosen; the batch size may be "auto" in a request.
     """
 
     severities: tuple[int, ...] = identity(
@@ -91,6 +93,18 @@ class Settings:
     interpolation: str | None = identity(
         default=None, compared="noted", option=Option("Override the model's interpolation: bilinear, bicubic, …")
     )
+    crop_mode: str | None = identity(
+        default=None,
+        compared="noted",
+        added=True,
+        option=Option("Override how pictures are brought to the model's size.", choices=CROP_MODES),
+    )
+    cut_as: str | None = identity(
+        default=None,
+        compared="noted",
+        added=True,
+        option=Option("Override whose resize and crop are followed to the byte.", choices=CUT_AS, name="cut_as"),
+    )
     precision: str = identity(default="fp32", compared="noted", option=Option(choices=PRECISIONS))
     mean: tuple[float, ...] | None = identity(
         default=None,
@@ -132,7 +146,8 @@ class Settings:
     min_size: int | None = identity(default=None, compared="noted", added=True)
     max_size: int | None = identity(default=None, compared="noted", added=True)
     device: str = recorded(default="auto", option=Option("auto, cpu, cuda, cuda:1, …"))
-    batch_size: int = recorded(default=64, option=Option("", "integer", "N", least=1))
+    batch_size: int | str = recorded(default=64, option=Option("Images per forward pass, or auto.", metavar="N"))
+    compile: bool = recorded(default=False, option=Option("Compile the networks with torch.compile.", "flag"))
     workers: int | None = recorded(
         default=None, option=Option("Decoding threads.  [default: one per core, up to 8]", "integer", "N", least=0)
     )

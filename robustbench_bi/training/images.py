@@ -55,10 +55,10 @@ class TrainingImages:
         self.recipe = recipe
         self.seed = seed
         self.workers = workers
-        self.side = preprocessing.input_size
+        self.side = preprocessing.side
         self.labels = torch.from_numpy(dataset.labels).long()
         self.open_image = dataset.open_image if recipe.crop == "inception" else None
-        whole = preprocessing.resize_size if recipe.crop == "inception" else preprocessing.input_size
+        whole = preprocessing.resize_size if recipe.crop == "inception" else self.side
         if self.open_image is None:
             self.read = reader(dataset, replace(preprocessing, input_size=whole, resize_size=whole), workers)
 
@@ -120,7 +120,7 @@ class TrainingImages:
 
 def reader(dataset: Dataset, preprocessing: Preprocessing, workers: int) -> Reader:
     """Read rows of a dataset: from memory where the whole of it is small, else decoded again each time."""
-    if 3 * preprocessing.input_size**2 * len(dataset) > IN_MEMORY_BYTES:
+    if 3 * preprocessing.side**2 * len(dataset) > IN_MEMORY_BYTES:
         return lambda rows: torch.from_numpy(dataset.read(rows, preprocessing, workers=workers))
     kept = torch.from_numpy(dataset.read(np.arange(len(dataset)), preprocessing, workers=workers))
     return lambda rows: kept[torch.from_numpy(rows)]

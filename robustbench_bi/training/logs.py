@@ -12,7 +12,10 @@ from robustbench_bi.errors import BackendUnavailableError, DataError
 from robustbench_bi.ground.atomic import replacing
 
 COLUMNS = ("epoch", "training_loss", "training_top1", "evaluation_loss", "evaluation_top1", "seconds")
-"""Of the log: losses in nats, top-1 in percent; those of training are of augmented images, while it learns."""
+"""Of a classifier's log: losses in nats, top-1 in percent; those of training are of augmented images, while it learns.
+
+A detector's has evaluation_ap, in percent, in place of top-1 and of the evaluation's loss.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def write_log(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
         DataError: it cannot be written.
     """
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
@@ -94,8 +97,9 @@ def tensorboard(folder: Path, steps_per_epoch: int, steps_done: int) -> Iterator
             scalar(f"step/{name}", getattr(progress, name), number)
 
     def epoch(rows: Sequence[Mapping[str, float]]) -> None:
-        for name in COLUMNS[1:]:
-            scalar(f"epoch/{name}", rows[-1][name], len(rows) * steps_per_epoch)
+        for name, value in rows[-1].items():
+            if name != "epoch":
+                scalar(f"epoch/{name}", value, len(rows) * steps_per_epoch)
         writer.flush()
 
     try:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,18 @@ from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.ground.checks import check_integer, is_integer
 from robustbench_bi.ground.cores import default_workers
 from robustbench_bi.models import MODELS, create_model, resolve
+from robustbench_bi.models.detectors import DETECTORS
 from robustbench_bi.models.inference import memory_format
 from robustbench_bi.models.weights import source_hash
+from robustbench_bi.training.detection_start import prepare_detector
 from robustbench_bi.training.distributed import Processes, join, losing_others
 from robustbench_bi.training.files import Files
 from robustbench_bi.training.images import TrainingImages, reader
 from robustbench_bi.training.logs import Progress, Watchers, tensorboard
-from robustbench_bi.training.recipe import Recipe, resolve_recipe
+from robustbench_bi.training.recipe import Recipe, resolve_recipe, stated
 from robustbench_bi.training.session import Prepared, Session
 from robustbench_bi.training.state import Position, restore_state
-from robustbench_bi.training.steps import Execution, share_out
+from robustbench_bi.training.steps import Execution, Learner, share_out
 from robustbench_bi.training.stopping import stop_requests
 
 SAVE_EVERY = 600.0
@@ -72,7 +75,7 @@ def train(
     Args:
         model: a name as for `create_model`.
         data: a data source with a training and an evaluation split.
-        preset: "paper", "cifar" or "demo"; see `PRESETS`.
+        preset: a key of `PRESETS`; of detectors "detection", "detection-dynamic" or "demo-detection".
         epochs: in place of the preset's.
         recipe: other fields of `Recipe`, in place of the preset's.
         limit: train on this many images, chosen by a hash of their ids; the evaluation split stays whole.
@@ -85,7 +88,8 @@ def train(
         sync_batch_norm: batch normalisation takes its statistics over all processes; None does so on CUDA.
         workers: threads that decode and augment images; None for one a core, up to eight, shared by the processes.
         classes: a class file, for folders that hold only some classes.
-        options: options of the model, over those of the preset.
+        options: options of the model, over those of the preset; of a detector also `backbone_weights`, a checkpoint of
+            its backbone, whose stem, first stage and statistics then stay as they are.
         save_every: seconds after which the state is kept within an epoch; it is kept after each epoch anyway.
         events: write TensorBoard's events to `<model>-tensorboard`.
         progress: called for each step, in the first process.
@@ -127,7 +131,8 @@ def train(
         splits = processes.together(lambda: mine or _open_splits(data, limit, classes))
 
         def prepare() -> Prepared:
-            ready = _prepare(model, data, splits, chosen, execution, options or {}, seed, workers, processes)
+            start = _prepare if splits[0].objects is None else prepare_detector
+            ready = start(model, data, splits, chosen, execution, options or {}, seed, workers, processes)
             if (side := (recipe or {}).get("input_size", ready.recipe.input_size)) != ready.recipe.input_size:
                 raise InputError(f"{model} on {data} takes {ready.recipe.input_size} pixels, not {side}; leave it out")
             return ready
@@ -199,7 +204,7 @@ def _prepare(
     share, normalised_together = share_out(execution, network, recipe.batch_size, processes)
     workers = default_workers(processes.neighbours) if workers is None else workers
     preprocessing = _preprocessing(network, evaluation)
-    recipe = replace(recipe, input_size=preprocessing.input_size)
+    recipe = replace(recipe, input_size=preprocessing.side)
     named = getattr(network, "identity", {})
     about = {
         "model": named.get("name", model),
@@ -210,7 +215,7 @@ def _prepare(
         "data": data,
         "images": len(training),
         "listing_hash": training.listing_hash,
-        "recipe": asdict(recipe),
+        "recipe": stated(recipe),
         "precision": execution.precision,
         "seed": seed,
         "batch_norm_images": normalised_together,
@@ -222,7 +227,8 @@ def _prepare(
     images = TrainingImages(training, preprocessing, recipe, seed, workers)
     evaluation_labels = torch.from_numpy(evaluation.labels).long()
     read = reader(evaluation, preprocessing, workers)
-    return Prepared(network, preprocessing, recipe, execution, processes, images, read, evaluation_labels, share, about)
+    learner = partial(Learner, network, preprocessing, training.num_classes, recipe, execution, processes)
+    return Prepared(network, recipe, execution, processes, images, read, evaluation_labels, share, about, learner)
 
 
 def _open_splits(data: str, limit: int | None, classes: str | Path | None) -> tuple[Dataset, Dataset]:
@@ -235,6 +241,10 @@ def _open_splits(data: str, limit: int | None, classes: str | Path | None) -> tu
         )
     if len(training) < 2:
         raise DataError(f"training needs at least 2 images, {data} gives {len(training)}")
+    if training.objects is not None:
+        if training.listing_hash == evaluation.listing_hash:
+            raise DataError(f"{data} has no training split of its own: give COCO's folder, with train2017 and val2017")
+        return training, evaluation
     whole = training if limit is None else open_data(data, split="training", classes=classes)
     rows, preprocessing = range(min(8, len(evaluation))), Preprocessing(32, 32)
     # Sizes of files without compression agree by chance.
@@ -252,6 +262,8 @@ def _network(model: str, training: Dataset, recipe: Recipe, options: Mapping[str
             raise InputError(
                 f"{name} cannot be an option here: training begins with random weights, and the data give the classes"
             )
+    if model in DETECTORS:
+        raise InputError(f"{model} is a detector; train it on coco:PATH or demo-detection")
     if resolve(model, {})[0] in MODELS:
         side = training.native_size or recipe.input_size
         options = {**recipe.model_options, "input_size": side, **options}
@@ -261,4 +273,7 @@ def _network(model: str, training: Dataset, recipe: Recipe, options: Mapping[str
 def _preprocessing(network: torch.nn.Module, dataset: Dataset) -> Preprocessing:
     """The network's preprocessing; images of a fixed side are used as they are."""
     side = dataset.native_size
-    return preprocessing_of(network, input_size=side, resize_size=side)
+    preprocessing = preprocessing_of(network, input_size=side, resize_size=side)
+    if isinstance(preprocessing.input_size, tuple):
+        raise InputError(f"training takes square images, and this network takes {preprocessing.input_size}")
+    return preprocessing

@@ -7,23 +7,25 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import ModelOutputError
 from robustbench_bi.ground.stops import Terminated, exit_code_of
 from robustbench_bi.models.weights import load_weights, save_checkpoint
 from robustbench_bi.runs.identity import installed_versions
 from robustbench_bi.training.distributed import Processes
 from robustbench_bi.training.files import Files
-from robustbench_bi.training.images import Batch, Reader, TrainingImages, prefetched
+from robustbench_bi.training.images import TrainingImages, prefetched
 from robustbench_bi.training.logs import Progress, Watchers, write_log
 from robustbench_bi.training.recipe import Recipe
 from robustbench_bi.training.state import Position, generator_states, save_state
 from robustbench_bi.training.steps import Execution, Learner, Result
+
+if TYPE_CHECKING:
+    from robustbench_bi.training.detection import DetectionImages, DetectionLearner, DetectionResult
 
 STEPS_TO_READ = 10
 """On CUDA losses are read after so many steps: reading one waits for the device, which then has nothing to do."""
@@ -37,7 +39,6 @@ class Prepared:
 
     Attributes:
         network: with its first weights, on its device.
-        preprocessing: of its images.
         recipe: what changes the result, with the batch size that the data allow.
         execution: how it is computed.
         processes: that share the batches.
@@ -45,18 +46,19 @@ class Prepared:
         read_evaluation: reads the evaluation split, whose labels are `evaluation_labels`.
         share: images of this process a step.
         about: metadata of its files, with what identifies it.
+        learner: makes what learns, a `Learner` or what stands in for it.
     """
 
     network: torch.nn.Module
-    preprocessing: Preprocessing
     recipe: Recipe
     execution: Execution
     processes: Processes
-    images: TrainingImages
-    read_evaluation: Reader
-    evaluation_labels: torch.Tensor
+    images: TrainingImages | DetectionImages
+    read_evaluation: Any
+    evaluation_labels: Any
     share: int
     about: Mapping[str, Any]
+    learner: Callable[[], Learner | DetectionLearner]
 
     @property
     def steps(self) -> int:
@@ -93,14 +95,7 @@ class Session:
         self.save_every = save_every
         self.saved = time.monotonic()
         self.metadata = {**prepared.about, "versions": installed_versions()}
-        self.learner = Learner(
-            prepared.network,
-            prepared.preprocessing,
-            prepared.images.dataset.num_classes,
-            prepared.recipe,
-            prepared.execution,
-            prepared.processes,
-        )
+        self.learner = prepared.learner()
 
     def run(self) -> None:
         """All that is left, to the checkpoint.
@@ -120,7 +115,7 @@ class Session:
             raise ModelOutputError(f"{error}; training stops. {advice}") from error
         if self.processes.first:
             load_weights(self.learner.shown, self.files.last)  # as they were rounded for the file
-        accuracy = {"split": "evaluation", **asdict(self._evaluate())}
+        accuracy = {"split": "evaluation", **self._evaluate().summary()}
         if self.processes.first:
             metadata = {**self.metadata, "accuracy": accuracy}
             save_checkpoint(self.files.weights, self.learner.shown, metadata, half=self.recipe.half)
@@ -134,9 +129,8 @@ class Session:
         row = {
             "epoch": position.epoch + 1,
             "training_loss": round(position.loss / self.prepared.steps, 4),
-            "training_top1": round(100.0 * position.correct / seen, 4),
-            "evaluation_loss": round(held_out.loss, 4),
-            "evaluation_top1": round(held_out.top1, 4),
+            **self.learner.training_row(position.correct, seen),
+            **held_out.row(),
             "seconds": round(position.seconds + time.monotonic() - started, 1),
         }
         self.position = Position(position.epoch + 1, log=[*position.log, row])
@@ -170,12 +164,15 @@ class Session:
                 if stop:
                     self._stop()
 
-    def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
+    def _batches(self, epoch: int, first: int) -> Iterator[Any]:
         """This process's share of each batch from a step on; for a GPU in memory that it copies from while it works."""
         size, share, cuda = self.recipe.batch_size, self.prepared.share, self.processes.device.type == "cuda"
         starts = (step * size + self.processes.rank * share for step in range(first, self.prepared.steps))
         for images, labels in self.prepared.images.batches(epoch, (slice(start, start + share) for start in starts)):
-            yield (images.pin_memory(), labels.pin_memory()) if cuda else (images, labels)
+            if cuda and isinstance(images, torch.Tensor) and isinstance(labels, torch.Tensor):
+                yield images.pin_memory(), labels.pin_memory()
+            else:
+                yield images, labels
 
     def _read(self, pending: Pending, first: int, begun: float) -> tuple[bool, bool]:
         """Add steps to the position; whether a stop was asked for, and whether it is time to keep the state.
@@ -205,7 +202,7 @@ class Session:
                 watcher.step(Progress(*where_now, loss, rate, speed))
         return stopped > 0, overdue > 0
 
-    def _evaluate(self) -> Result:
+    def _evaluate(self) -> Result | DetectionResult:
         return self.learner.score(self.prepared.read_evaluation, self.prepared.evaluation_labels)
 
     def _save(self) -> None:

@@ -27,6 +27,7 @@ IDENTITY = {
     "source": "source files of your network",
     "num_classes": "number of classes",
     "class_names": "names of the classes",
+    "backbone_weights": "weights of the backbone",
     "listing_hash": "training images",
     "recipe": "recipe",
     "precision": "precision",
@@ -35,7 +36,7 @@ IDENTITY = {
 }
 """The metadata that must agree for a training to go on, in words."""
 
-_UNREADABLE = ("source", "class_names", "listing_hash")
+_UNREADABLE = ("source", "class_names", "listing_hash", "backbone_weights")
 
 
 @dataclass

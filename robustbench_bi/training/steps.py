@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,14 @@ class Result:
     top1: float
     loss: float
     n: int
+
+    def row(self) -> dict[str, float]:
+        """Its columns of the log."""
+        return {"evaluation_loss": round(self.loss, 4), "evaluation_top1": round(self.top1, 4)}
+
+    def summary(self) -> dict[str, Any]:
+        """What the checkpoint says of it."""
+        return asdict(self)
 
 
 class Learner:
@@ -109,6 +117,10 @@ class Learner:
     def modules(self) -> dict[str, nn.Module]:
         """Everything with weights, by the name under which its state is kept."""
         return {"network": self.network} if self.average is None else {"network": self.network, "average": self.average}
+
+    def training_row(self, correct: int, seen: int) -> dict[str, float]:
+        """Further columns of the log, from how many of the images seen were right."""
+        return {"training_top1": round(100.0 * correct / seen, 4)}
 
     def step(self, batch: Batch, learning_rate: float) -> tuple[Tensor, Tensor]:
         """One update.
@@ -173,7 +185,7 @@ class Learner:
         try:
             with (
                 autocast(images.device, self.execution.precision),
-                failing_in_a_line(prepared, self.name, passes=_not_the_networks),
+                failing_in_a_line(prepared, self.name, passes=not_the_networks),
                 _compiling(self.execution.compiled),
             ):
                 logits = network(prepared)
@@ -218,7 +230,8 @@ def share_out(
     return batch_size // processes.count, batch_size // parts * together if normalises else None
 
 
-def _not_the_networks(error: Exception) -> bool:
+def not_the_networks(error: Exception) -> bool:
+    """Whether an error in a network is the device's or another process's."""
     return isinstance(error, torch.OutOfMemoryError) or is_of_lost_process(error)
 
 

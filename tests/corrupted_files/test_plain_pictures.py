@@ -32,7 +32,7 @@ def opened(path):
         return image.format, np.asarray(image.convert("RGB"))
 
 
-OPTIONS = {"suite": "contrast,gaussian_noise", "severities": 3, "workers": 1}
+OPTIONS = {"suite": "contrast,jpeg_compression", "severities": 3, "workers": 1}
 
 
 def test_plain_pictures_keep_their_sizes_and_names(photos, tmp_path):
@@ -41,11 +41,11 @@ def test_plain_pictures_keep_their_sizes_and_names(photos, tmp_path):
     import torch
 
     for name, (width, height) in SIZES.items():
-        form, pixels = opened(tmp_path / "out" / "contrast" / "3" / name)
+        form, pixels = opened(tmp_path / "out" / "jpeg_compression" / "3" / name)
         assert pixels.shape == (height, width, 3)
         assert form == "PNG"
         clean = torch.from_numpy(opened(photos / name)[1].transpose(2, 0, 1)[None].copy())
-        expected = rb.corrupt(clean, "contrast", 3, table="imagenet-c")[0].numpy().transpose(1, 2, 0)
+        expected = rb.corrupt(clean, "jpeg_compression", 3, table="imagenet-c")[0].numpy().transpose(1, 2, 0)
         assert np.array_equal(pixels, expected)
     again = rb.write_corrupted(photos, tmp_path / "out", size="native", jpeg=None, keep_format=True, **OPTIONS)
     assert (again.written, again.whole) == (0, 8)
@@ -53,10 +53,10 @@ def test_plain_pictures_keep_their_sizes_and_names(photos, tmp_path):
 
 def test_jpeg_files_keep_their_whole_names_and_others_their_format_on_demand(photos, tmp_path):
     rb.write_corrupted(photos, tmp_path / "a", size="native", **OPTIONS)
-    kept = tmp_path / "a" / "gaussian_noise" / "3"
+    kept = tmp_path / "a" / "jpeg_compression" / "3"
     assert opened(kept / "000000000139.jpg")[0] == opened(kept / "deep" / "inner" / "a.JPEG")[0] == "JPEG"
     rb.write_corrupted(photos, tmp_path / "b", size="native", keep_format=True, **OPTIONS)
-    kept = tmp_path / "b" / "gaussian_noise" / "3"
+    kept = tmp_path / "b" / "jpeg_compression" / "3"
     assert (opened(kept / "000000000139.jpg")[0], opened(kept / "deep" / "inner" / "a.PNG")[0]) == ("JPEG", "PNG")
 
 

@@ -71,15 +71,18 @@ def test_what_a_source_is_stands_in_its_row():
     cifar = ["cifar-100", "cifar-100-c", "cifar-10.1", "cifar-10.2"]
     shifts = ["imagenet-v2", "imagenet-a", "imagenet-r", "imagenet-sketch", "objectnet"]
     tiny = ["tiny-imagenet", "tiny-imagenet-c"]
-    assert names(lambda row: not row.mce_applies) == ["demo", "cifar-10", "cifar-10-c", *shifts, *tiny, *cifar, "coco"]
+    boxes = ["coco", "demo-detection"]
+    assert names(lambda row: not row.mce_applies) == ["demo", "cifar-10", "cifar-10-c", *shifts, *tiny, *cifar, *boxes]
     assert names(lambda row: row.part_of_imagenet) == ["imagenette"]
     assert names(lambda row: row.download_folder) == ["cifar-10", "imagenette", "cifar-100"]
     assert names(lambda row: row.arrays) == ["cifar-10", "cifar-10-c", *cifar]
-    stored = ["imagenet-c", "cifar-10-c", "tiny-imagenet-c", "cifar-100-c", "coco"]
+    stored = ["imagenet-c", "cifar-10-c", "tiny-imagenet-c", "cifar-100-c", *boxes]
     assert names(lambda row: row.corrupted_as is None) == stored
     assert names(lambda row: row.class_space) == ["imagenet-a", "imagenet-r", "objectnet"]
-    assert names(lambda row: row.weights) == names(lambda row: row.preset != "paper") == ["demo"]
-    assert names(lambda row: row.task == "detection") == names(lambda row: row.images_root) == ["coco"]
+    assert names(lambda row: row.weights) == ["demo"]
+    assert names(lambda row: row.preset != "paper") == ["demo", *boxes]
+    assert names(lambda row: row.task == "detection") == boxes
+    assert names(lambda row: row.images_root) == ["coco"]
 
 
 @pytest.mark.parametrize("row", SOURCES, ids=lambda row: row.name)

@@ -305,7 +305,7 @@ def test_runs_of_other_objects_cannot_be_compared(run, data, tmp_path):
     stored["annotations"][0]["bbox"][2] += 1
     (folder / "other.json").write_text(json.dumps(stored))
     other = rb.detect(coloured_boxes.find, f"coco:{folder / 'other.json'}", out=tmp_path, block_size=2, **CELLS)
-    with pytest.raises(RunMismatchError, match="the truth"):
+    with pytest.raises(RunMismatchError, match="other annotations"):
         comparison_frame([other], run)
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import importlib
 import json
 import sys
@@ -154,3 +155,26 @@ def test_float32_is_not_rounded_to_tf32_inside(tmp_path):
     rb.evaluate(Watching(), out=tmp_path, **SMALL)
     assert set(seen) == {(False, False)}
     assert torch.backends.cudnn.allow_tf32 == before
+
+
+def test_the_datas_names_in_another_order_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "reordered.py").write_text(
+        "import torch\n\n\ndef build():\n    network = torch.nn.Identity()\n"
+        "    network.class_names = ['triangle', 'RING', *[f'c{i}' for i in range(8)]]\n    return network\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    demo = open_data("demo", limit=4)
+    names = ("Ring", "triangle", *(f"c{i}" for i in range(8)))
+    dataset = dataclasses.replace(demo, class_names=names)
+    with pytest.raises(WeightsError, match=r"in another order: class 0 is 'triangle' there and 'ring' in the data"):
+        network_for("reordered:build", None, dataset, torch.device("cpu"))
+
+
+def test_a_network_of_its_own_precision_takes_no_other(tmp_path, monkeypatch):
+    (tmp_path / "fixed.py").write_text(
+        "import torch\n\n\ndef build():\n    network = torch.nn.Identity()\n    network.own_precision = True\n"
+        "    return network\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"fixed:build runs in the precision of its file; leave out --precision bf16"):
+        rb.evaluate("fixed:build", precision="bf16", out=tmp_path / "runs", limit=4)

@@ -97,7 +97,7 @@ def decode(
     Raises:
         DataError: the first file that cannot be read, or is too small for its rule.
     """
-    images = np.empty((len(positions), 3, preprocessing.input_size, preprocessing.input_size), dtype=np.uint8)
+    images = np.empty((len(positions), 3, *preprocessing.shape), dtype=np.uint8)
 
     def fill(row: int, file: File) -> None:
         path = files.path(positions[row])

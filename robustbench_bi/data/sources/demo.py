@@ -153,7 +153,7 @@ def draw(
     images = np.empty((chosen.size, 3, SIDE, SIDE), dtype=np.uint8)
     for start in range(0, chosen.size, _CHUNK):
         rows = slice(start, start + _CHUNK)
-        images[rows] = _render(labels[rows], _parameters(key, chosen[rows]))
+        images[rows] = _render(labels[rows], uniform_numbers(key, chosen[rows]))
     return images, labels
 
 
@@ -197,26 +197,27 @@ def _labels(ids: NDArray[np.int64]) -> NDArray[np.int32]:
     return (ids % len(SHAPES)).astype(np.int32)
 
 
-def _parameters(key: NDArray[np.uint64], ids: NDArray[np.int64]) -> Plane:
+def uniform_numbers(key: NDArray[np.uint64], ids: NDArray[np.int64], count: int = _PARAMETERS) -> Plane:
     """Uniform numbers in [0, 1), float32 (parameters, n). Only raw bits are used: NumPy keeps their stream for ever."""
-    raw = [np.random.Philox(key=key, counter=[0, int(image), 0, 0]).random_raw(_PARAMETERS) for image in ids]
+    raw = [np.random.Philox(key=key, counter=[0, int(image), 0, 0]).random_raw(count) for image in ids]
     return ((np.array(raw).T >> np.uint64(40)).astype(np.float32)) * np.float32(2.0**-24)
 
 
-class _Scene:
+class Scene:
     """A batch of pictures while they are painted: the canvas, and each picture's row of unused random numbers.
 
     Coordinates and lengths are in pixels from the centre, across to the right and down. Everything a picture has one
     of is an array (n, 1, 1, 1), a colour is (n, 3, 1, 1), a plane (n, 1, 64, 64).
     """
 
-    def __init__(self, parameters: Plane) -> None:
+    def __init__(self, parameters: Plane, height: int = SIDE, width: int = SIDE) -> None:
         self._columns = iter(parameters)
-        pixel = np.arange(SIDE, dtype=np.float32) - np.float32((SIDE - 1) / 2)
-        self.across, self.down = pixel[None, None, None, :], pixel[None, None, :, None]
-        self.canvas = np.zeros((parameters.shape[1], 3, SIDE, SIDE), dtype=np.float32)
+        down, across = (np.arange(side, dtype=np.float32) - np.float32((side - 1) / 2) for side in (height, width))
+        self.across, self.down = across[None, None, None, :], down[None, None, :, None]
+        self.canvas = np.zeros((parameters.shape[1], 3, height, width), dtype=np.float32)
 
     def uniform(self, low: float, high: float) -> Plane:
+        """The next random number of each picture, between two bounds."""
         column: Plane = next(self._columns)[:, None, None, None]
         return np.float32(low) + np.float32(high - low) * column
 
@@ -266,15 +267,16 @@ class _Scene:
         along, aside = self.turned(self.across - across, self.down - down)
         half = self.uniform(0, length / 2)
         along = along - np.clip(along, -half, half)
-        return _coverage(np.sqrt(along * along + aside * aside) - self.uniform(width[0] / 2, width[1] / 2))
+        return coverage_of(np.sqrt(along * along + aside * aside) - self.uniform(width[0] / 2, width[1] / 2))
 
     def paint(self, coverage: Plane, colour: Plane) -> None:
+        """Lay a colour over the canvas where it is covered."""
         self.canvas = self.canvas + coverage * (colour - self.canvas)
 
 
 def _render(labels: NDArray[np.int32], parameters: Plane) -> NDArray[np.uint8]:
     """Paint from back to front: background, clutter, the shape, a stroke that may lie over it, light."""
-    scene = _Scene(parameters)
+    scene = Scene(parameters)
     uniform = scene.uniform
 
     dark = uniform(0.12, 0.5)
@@ -293,7 +295,7 @@ def _render(labels: NDArray[np.int32], parameters: Plane) -> NDArray[np.uint8]:
     x, y = (scene.across - centre_across) / radius, (centre_down - scene.down) / radius
     x, y = scene.turned(x, y, most=1 / 6)
     x, y = (x + uniform(-0.2, 0.2) * y) * uniform(0.85, 1.15), y * uniform(0.85, 1.15)
-    scene.paint(_coverage(_field(labels, x, y) * radius), scene.colour(front, 0.2) + scene.texture(0.10, 2.0, 10.0))
+    scene.paint(coverage_of(_field(labels, x, y) * radius), scene.colour(front, 0.2) + scene.texture(0.10, 2.0, 10.0))
 
     beside, below = centre_across + radius * uniform(-0.9, 0.9), centre_down + radius * uniform(-0.9, 0.9)
     mark = scene.stroke(beside, below, 24, (2, 7))
@@ -311,7 +313,7 @@ def _field(labels: NDArray[np.int32], x: Plane, y: Plane) -> Plane:
     return field
 
 
-def _coverage(distance: Plane) -> Plane:
+def coverage_of(distance: Plane) -> Plane:
     """How much of a pixel lies inside an edge at a signed distance in pixels, negative inside: in [0, 1]."""
     coverage: Plane = np.clip(np.float32(0.5) - distance, np.float32(0), np.float32(1))
     return coverage

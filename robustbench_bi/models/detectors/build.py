@@ -6,14 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from robustbench_bi.errors import InputError, WeightsError
-from robustbench_bi.ground.registry import unknown_name
+from robustbench_bi.ground.checks import is_integer, is_number
+from robustbench_bi.ground.registry import nearest, unknown_name
+from robustbench_bi.models import IMAGENET_MEAN, IMAGENET_STD
+from robustbench_bi.models.detectors import DETECTORS, DetectorRow
 from robustbench_bi.models.detectors.adapters import BACKGROUND, Detector, as_detector
 from robustbench_bi.models.sources import split_name
 from robustbench_bi.models.sources.downloads import downloaded
 from robustbench_bi.models.sources.finish import built, weights_file
 from robustbench_bi.models.sources.from_function import call_function
 from robustbench_bi.models.sources.from_torchvision import is_kept
+from robustbench_bi.models.weights import load_weights, read_checkpoint
+
+COCO_CLASSES = 80
 
 
 def create_detector(
@@ -26,11 +34,11 @@ def create_detector(
     """Build a detector, with its weights.
 
     Args:
-        name: "torchvision:NAME", or "package.module:function" for a function of yours that returns a module or a
-            function by the adapter, see `Detector`.
+        name: a row of `DETECTORS`, "torchvision:NAME", or "package.module:function" for a function of yours that
+            returns a module or a function by the adapter, see `Detector`.
         class_names: of the data, which a detector without published weights is made for.
         weights: None or "none" for random ones, a file, "pretrained", or a name of torchvision's.
-        **options: keyword arguments for the builder.
+        **options: of the row, as in `OPTIONS`, or keyword arguments for the builder.
 
     Returns:
         The detector, on the CPU.
@@ -48,7 +56,7 @@ def create_detector(
     """
     found = split_name(name)
     if found is None:
-        raise unknown_name("detector", name, ["torchvision:NAME", "package.module:function"])
+        return _own(name, class_names, weights, options)
     source, name_there = found
     if source.name == "function":
         made = call_function(name, {**options, **_weights_option(weights)})
@@ -56,6 +64,83 @@ def create_detector(
     if source.name != "torchvision":
         raise InputError(f"detectors are torchvision:NAME or package.module:function, got {name}")
     return _from_torchvision(name_there, class_names, weights, options)
+
+
+def _own(
+    name: str, class_names: Sequence[str] | None, weights: str | Path | None, options: Mapping[str, Any]
+) -> Detector:
+    """A row of ours, with the options and classes of its checkpoint where it has one."""
+    if name not in DETECTORS:
+        raise unknown_name("detector", name, DETECTORS.names)
+    network: Any = create_own_network(name, None if class_names is None else len(class_names), weights, options)
+    names = network.class_names or class_names
+    if names is None:
+        raise InputError(f"{name} without a checkpoint needs the classes that it is for")
+    return Detector(network, None, [BACKGROUND[0], *names], network.identity)
+
+
+def create_own_network(
+    name: str, num_classes: int | None, weights: str | Path | None, options: Mapping[str, Any]
+) -> nn.Module:
+    """The network of a row of ours: a list of float pictures (3, H, W) from 0 to 1 in, a dict for each out.
+
+    Args:
+        name: a row of `DETECTORS`.
+        num_classes: without the background; None is what the checkpoint has, or COCO's 80.
+        weights: None or "none" for random ones, or a file.
+        options: over those of the checkpoint and the row.
+
+    Returns:
+        The network, with the attributes `identity` and `class_names` (of its checkpoint, or None).
+
+    Raises:
+        InputError: an option is unknown, has a wrong value, or contradicts the checkpoint.
+        WeightsError: the weights are missing, broken, or those of another network.
+    """
+    row = DETECTORS[name]
+    checkpoint = None if weights in (None, "none") else read_checkpoint(_file_of(name, weights))
+    stored = {} if checkpoint is None else checkpoint.metadata
+    chosen = {**row.options, **stored.get("options", {})}
+    for key, value in options.items():
+        check_detector_option(row, key, value)
+        if chosen[key] != value and key in stored.get("options", {}):
+            raise InputError(f"{key}={value!r} contradicts the checkpoint, which was made with {key}={chosen[key]!r}")
+        chosen[key] = value
+    names = stored.get("class_names")
+    classes = len(names) if names is not None else num_classes or COCO_CLASSES
+    mean, std = (list(stored.get(key, usual)) for key, usual in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)))
+    network: Any = DETECTORS.load(name)(row.backbone, row.masks, classes, chosen, mean, std)
+    network.identity = {"name": name, "options": chosen, "num_classes": classes}
+    network.class_names = None if names is None else tuple(names)
+    if checkpoint is not None:
+        load_weights(network, checkpoint)
+    made: nn.Module = network
+    return made
+
+
+def _file_of(name: str, weights: str | Path | None) -> Path:
+    if not weights_is_file(weights):
+        raise WeightsError(f"there are no published weights {str(weights)!r} for {name}; give a file, or 'none'")
+    return Path(str(weights))
+
+
+def check_detector_option(row: DetectorRow, name: str, value: object) -> None:
+    """Refuse an option that a row does not have, or a value of another kind than its default.
+
+    Raises:
+        InputError: it is so.
+    """
+    if name not in row.options:
+        raise InputError(f"{row.name} has no option {name!r}. {nearest(name, row.options)}")
+    default = row.options[name]
+    if isinstance(default, str):
+        fits, expected = isinstance(value, str), "a name"
+    elif isinstance(default, float):
+        fits, expected = is_number(value), "a number"
+    else:
+        fits, expected = is_integer(value) and int(str(value)) > 0, "a positive integer"
+    if not fits:
+        raise InputError(f"{name} must be {expected}, got {value!r}")
 
 
 def _weights_option(weights: str | Path | None) -> dict[str, Any]:
@@ -82,8 +167,6 @@ def _from_torchvision(
         detector = Detector(built(full, lambda: get_model(name, **arguments)), None, names, identity)
         file = weights_file(weights, full)
         if file is not None:
-            from robustbench_bi.models.weights import load_weights
-
             load_weights(detector.network, file)  # type: ignore[arg-type]
         return detector
     names_known = ["DEFAULT", *(entry.name for entry in published)]

@@ -2,7 +2,8 @@
 
 Example:
     >>> [row.written for row in MODEL_SOURCES]
-    ['timm:NAME', 'torchvision:NAME', 'package.module:function']
+    ['timm:NAME', 'timm:hf-hub:OWNER/NAME', 'torchvision:NAME', 'hf:OWNER/NAME', 'onnx:FILE', 'export:FILE', \
+'torchscript:FILE', 'package.module:function']
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ class ModelSource:
     """A row of `MODEL_SOURCES`.
 
     Args:
-        name: what stands before the colon; the row "function" is for everything else before a colon.
+        name: what stands before a colon; of two that fit the longer, and the row "function" is for everything else.
         code: "module:function" of the builder, `(name, num_classes, weights, options) -> nn.Module`; the name comes
             without the prefix, and whole where there is none.
         written: how a network of it is typed.
@@ -42,7 +43,31 @@ MODEL_SOURCES = Table(
     [
         ModelSource("timm", f"{_HOME}.from_timm:build", "timm:NAME", "the networks of timm"),
         ModelSource(
+            "timm:hf-hub",
+            f"{_HOME}.from_timm:build_from_hub",
+            "timm:hf-hub:OWNER/NAME",
+            "networks of timm on Hugging Face's hub",
+            brings_weights=True,
+        ),
+        ModelSource(
             "torchvision", f"{_HOME}.from_torchvision:build", "torchvision:NAME", "the networks of torchvision"
+        ),
+        ModelSource(
+            "hf",
+            f"{_HOME}.from_transformers:build",
+            "hf:OWNER/NAME",
+            "image classifiers of transformers, from the hub, as OWNER/NAME@REVISION, or from a folder, as ./FOLDER",
+            brings_weights=True,
+        ),
+        *(
+            ModelSource(
+                name, f"{_HOME}.from_{name}:build", f"{name}:FILE", summary, brings_weights=True, channels_last=False
+            )
+            for name, summary in (
+                ("onnx", "ONNX files, run by onnxruntime on the CPU"),
+                ("export", "files of torch.export.save"),
+                ("torchscript", "files of TorchScript, which is old"),
+            )
         ),
         ModelSource(
             "function",
@@ -63,14 +88,15 @@ def split_name(model: str) -> tuple[ModelSource, str] | None:
         >>> row, name = split_name("timm:resnet18")
         >>> row.name, name
         ('timm', 'resnet18')
-        >>> split_name("my_models:build")[1]
-        'my_models:build'
+        >>> split_name("my_models:build")[1], split_name("timm:hf-hub:timm/resnet18.a1_in1k")[1]
+        ('my_models:build', 'timm/resnet18.a1_in1k')
     """
-    prefix, colon, rest = model.partition(":")
-    if not colon:
+    if ":" not in model:
         return None
     own = MODEL_SOURCES["function"]
-    return (MODEL_SOURCES[prefix], rest) if prefix in MODEL_SOURCES and prefix != own.name else (own, model)
+    fitting = [row for row in MODEL_SOURCES if row is not own and model.startswith(f"{row.name}:")]
+    row = max(fitting, key=lambda row: len(row.name), default=own)
+    return row, model if row is own else model.removeprefix(f"{row.name}:")
 
 
 def brings_weights(model: str) -> bool:
@@ -88,8 +114,8 @@ def how_to_name_a_model() -> str:
     """The ways, for whoever named none.
 
     Example:
-        >>> print(how_to_name_a_model())
-        a model is a name from `bivo-robust list models`, timm:NAME, torchvision:NAME or package.module:function
+        >>> print(how_to_name_a_model().partition(", ")[0])
+        a model is a name from `bivo-robust list models`
     """
     *first, last = (row.written for row in MODEL_SOURCES)
     return f"a model is a name from `bivo-robust list models`, {', '.join(first)} or {last}"

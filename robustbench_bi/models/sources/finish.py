@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import importlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,55 @@ def weights_file(weights: str | Path | None, name: str) -> str | Path | None:
     return weights
 
 
+def file_of(source: str, name: str, weights: str | Path | None, options: Mapping[str, Any]) -> Path:
+    """The file of a source whose files are whole networks.
+
+    Raises:
+        InputError: options are given, which such a file does not take.
+        WeightsError: there is no such file, or weights are named beside it.
+    """
+    path = Path(name).expanduser()
+    if options:
+        raise InputError(f"{source}:{name} takes no options, got {', '.join(options)}")
+    if weights is not None:
+        raise WeightsError(f"{source}:{name} brings its own weights; leave weights out")
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}")
+    return path
+
+
+def extra(module: str, name: str, what: str) -> Any:
+    """A library that is not among the requirements.
+
+    Args:
+        module: what is imported.
+        name: of the extra that installs it.
+        what: needs it, for the message.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"{what} needs {module}, which is not installed; run: pip install 'bivo-robust[{name}]'"
+        ) from error
+
+
+def check_classes(what: str, own: int, wanted: int | None) -> None:
+    """Refuse a network that brings its classifier where another number of classes is asked for.
+
+    Raises:
+        WeightsError: it is.
+    """
+    if wanted not in (None, own):
+        raise WeightsError(
+            f"{what} is for {own} classes, and {wanted} were asked for (by num_classes, or by the data); give data of "
+            f"{own} classes, whose names --classes FILE may list"
+        )
+
+
 def built(name: str, build: Callable[[], nn.Module]) -> nn.Module:
     """What a library builds.
 
@@ -71,8 +121,3 @@ def built(name: str, build: Callable[[], nn.Module]) -> nn.Module:
 
 def _reason(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def last_side(size: Any) -> Any:
-    """A side, given alone or as the last of (channels, height, width)."""
-    return size[-1] if isinstance(size, Sequence) and size else size

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from robustbench_bi.errors import BivoRobustError, InputError
 from robustbench_bi.ground.checks import is_integer
 from robustbench_bi.ground.registry import nearest
+from robustbench_bi.ground.sizes import size_of
 from robustbench_bi.models.sources import how_to_name_a_model
-from robustbench_bi.models.sources.finish import finished, last_side, weights_file
+from robustbench_bi.models.sources.finish import finished, weights_file
 
 if TYPE_CHECKING:
     from torch import nn
 
-PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation", "class_names")
+PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation", "crop_mode", "cut_as", "class_names")
 
 
 def build(name: str, num_classes: int | None, weights: str | Path | None, options: Mapping[str, Any]) -> nn.Module:
@@ -79,8 +80,8 @@ def _stated_preprocessing(model: nn.Module, name: str) -> dict[str, Any]:
     found: dict[str, Any] = {key: getattr(model, key, None) for key in PREPROCESSING}
     found = {key: value for key, value in found.items() if value is not None}
     if "input_size" in found:
-        found["input_size"] = last_side(found["input_size"])
-        if not is_integer(found["input_size"]):
+        found["input_size"] = size_of(found["input_size"])
+        if not is_integer(found["input_size"]) and not isinstance(found["input_size"], tuple):
             raise InputError(f"the attribute 'input_size' of {name} must be an integer, got {model.input_size!r}")
     for key in ("mean", "std"):
         if key in found and not _are_three_numbers(found[key]):

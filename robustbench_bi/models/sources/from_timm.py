@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robustbench_bi.errors import WeightsError
+from robustbench_bi.ground.checks import is_integer
 from robustbench_bi.ground.registry import unknown_name
+from robustbench_bi.ground.sizes import pair, size_of
 from robustbench_bi.models.sources.downloads import downloaded
-from robustbench_bi.models.sources.finish import built, finished, last_side, weights_file
+from robustbench_bi.models.sources.finish import built, check_classes, finished, weights_file
 
 if TYPE_CHECKING:
     from torch import nn
+
+WEIGHTS = "model.safetensors"
 
 
 def build(name: str, num_classes: int | None, weights: str | Path | None, options: Mapping[str, Any]) -> nn.Module:
@@ -30,7 +37,6 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
         WeightsError: the weights cannot be had, or do not fit.
     """
     import timm
-    from timm.data import resolve_model_data_config
 
     if not timm.is_model(name):
         raise unknown_name("timm model", name, timm.list_models() + timm.list_pretrained())
@@ -44,16 +50,89 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
         )
     else:
         model = built(f"timm:{name}", lambda: timm.create_model(name, **arguments))
-    config = resolve_model_data_config(model, {"img_size": last_side(options.get("img_size"))})
-    side = config["input_size"][-1]
-    preprocessing = {
+    return finished(model, f"timm:{name}", _preprocessing(model, options), options, model.num_classes, file)
+
+
+def build_from_hub(
+    name: str, num_classes: int | None, weights: str | Path | None, options: Mapping[str, Any]
+) -> nn.Module:
+    """Build a network of timm from a repository on Hugging Face's hub, with its preprocessing and weights.
+
+    The weights are read from safetensors, and from a pickle only as `read_checkpoint` reads one; nothing is run.
+
+    Args:
+        name: OWNER/NAME, with @REVISION where it is not the newest.
+        num_classes: with the repository's own weights None or their number.
+        weights: None or "pretrained" for the repository's own; a file; or "none" for random ones.
+        options: keyword arguments for `timm.create_model`.
+
+    Raises:
+        InputError: timm does not take the options.
+        WeightsError: the repository cannot be had, or its weights do not fit.
+    """
+    import timm
+
+    full, own = f"timm:hf-hub:{name}", weights in (None, "pretrained")
+    file = None if own else weights_file(weights, full)
+    folder = hub_folder(name, full, ("config.json", WEIGHTS) if own else ("config.json",))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    classes = config["num_classes"] if own or num_classes is None else num_classes
+    check_classes(full, classes, num_classes)
+    arguments = {**config.get("model_args", {}), **options, "num_classes": classes}
+    stated = {**config["pretrained_cfg"], "num_classes": config["num_classes"]}
+    model = built(full, lambda: timm.create_model(config["architecture"], pretrained_cfg=stated, **arguments))
+    said = {**options, "architecture": config["architecture"], **config.get("model_args", {})}
+    return finished(model, full, _preprocessing(model, options), said, classes, folder / WEIGHTS if own else file)
+
+
+def hub_folder(name: str, full: str, files: tuple[str, ...]) -> Path:
+    """The folder in which files of a repository lie once they have been fetched.
+
+    Raises:
+        WeightsError: they cannot be had; the message says where to put them.
+    """
+    import huggingface_hub
+
+    repository, _, revision = name.partition("@")
+    try:
+        paths = [huggingface_hub.hf_hub_download(repository, file, revision=revision or None) for file in files]
+    except Exception as error:  # each version of the hub's client has errors of its own
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise WeightsError(
+            f"{full} could not be had: {reason}. Download {' and '.join(files)} of https://huggingface.co/{repository} "
+            f"and give timm:ARCHITECTURE with --weights model.safetensors"
+        ) from error
+    return Path(paths[0]).parent
+
+
+def _preprocessing(model: nn.Module, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What timm's evaluation transform does."""
+    from timm.data import resolve_model_data_config
+
+    side = size_of(options.get("img_size"))
+    given = {"img_size": side} if is_integer(side) else {"input_size": (3, *side)} if side else {}
+    return preprocessing_of_config(resolve_model_data_config(model, given))
+
+
+def preprocessing_of_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """timm's configuration of data in our words.
+
+    Example:
+        >>> config = {"input_size": (3, 448, 448), "crop_pct": 1.15, "crop_mode": "center"}
+        >>> config |= {"mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bicubic"}
+        >>> own = preprocessing_of_config(config)
+        >>> own["resize_size"], own["crop_mode"]
+        (389, 'padded')
+    """
+    shape = config["input_size"][-2:]
+    resized = size_of([math.floor(side / config["crop_pct"]) for side in shape])
+    padded = config["crop_mode"] == "center" and any(map(operator.lt, pair(resized), shape))
+    return {
         **{key: config[key] for key in ("mean", "std", "interpolation")},
-        "input_size": side,
-        "resize_size": math.floor(side / config["crop_pct"]),
+        "input_size": size_of(shape),
+        "resize_size": resized,
+        "crop_mode": "padded" if padded else config["crop_mode"],
     }
-    # How the image is cut is not part of our preprocessing; evaluation refuses what it cannot do.
-    model.crop_mode = config["crop_mode"]
-    return finished(model, f"timm:{name}", preprocessing, options, model.num_classes, file)
 
 
 def _file_of(name: str) -> tuple[str, bool]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.errors import WeightsError
 from robustbench_bi.ground.registry import unknown_name
+from robustbench_bi.ground.sizes import size_of
 from robustbench_bi.models import CLASSES_ADVICE
 from robustbench_bi.models.sources.downloads import downloaded
 from robustbench_bi.models.sources.finish import built, finished, weights_file
@@ -86,7 +87,7 @@ def preprocessing_of_entry(entry: Any) -> dict[str, Any]:
     return {
         "mean": preset.mean,
         "std": preset.std,
-        "input_size": preset.crop_size[0],
+        "input_size": size_of(preset.crop_size),
         "resize_size": preset.resize_size[0],
         "interpolation": preset.interpolation.value,
     }

@@ -40,7 +40,8 @@ LOSSES = 10
 # Of `run.json`, in the order of the page; what else is there is long, or stands elsewhere.
 _SETTINGS = (
     "data", "listing_hash", "n", "num_classes", "table", "jpeg", "generator", "pixel_version", "seed", "severities",
-    "input_size", "resize_size", "interpolation", "mean", "std", "precision", "weights_hash", "fingerprint",
+    "input_size", "resize_size", "interpolation", "crop_mode", "cut_as", "mean", "std", "precision",
+    "weights_hash", "fingerprint",
 )  # fmt: skip
 _RUNTIME = ("source", "device", "batch_size", "workers", "versions", "started")
 

@@ -1,0 +1,71 @@
+"""How many threads a forward pass gets, settled by timing: beside other work, one may be far faster than all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+TRIALS = 3
+"""Batches for each number of threads; the quickest counts, since others are slowed by what else the machine does."""
+MATTERS_BELOW = 0.1
+"""Seconds of a batch: above, waiting for threads is a small part, and trying one thread costs more than it tells."""
+SETTLED_FOR = 30.0
+"""Seconds after which it is tried anew, since the load of a machine changes."""
+
+
+class Threads:
+    """Runs work with one thread or with all, whichever was quicker.
+
+    What is computed does not depend on it but for last bits, as with another machine; it is recorded, not identity.
+
+    Args:
+        most: the number of threads that torch would use.
+        clock: seconds.
+
+    Example:
+        >>> Threads(2).run(torch.get_num_threads) in (1, 2)
+        True
+    """
+
+    def __init__(self, most: int | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.most = torch.get_num_threads() if most is None else most
+        self.clock = clock
+        self.chosen: int | None = 1 if self.most == 1 else None
+        self._seconds: dict[int, list[float]] = {}
+        self._settled_at = clock()
+
+    def run(self, work: Callable[[], Result]) -> Result:
+        """Do work that takes about as long each time; torch's number of threads is put back."""
+        if self.chosen is not None and self.most > 1 and self.clock() - self._settled_at > SETTLED_FOR:
+            self.chosen, self._seconds = None, {}
+        threads = self._next() if self.chosen is None else self.chosen
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        started = self.clock()
+        try:
+            return work()
+        finally:
+            torch.set_num_threads(before)
+            if self.chosen is None:
+                self._note(threads, self.clock() - started)
+
+    def _next(self) -> int:
+        return min((self.most, 1), key=lambda threads: len(self._seconds.get(threads, [])))
+
+    def _note(self, threads: int, seconds: float) -> None:
+        self._seconds.setdefault(threads, []).append(seconds)
+        tried = self._seconds
+        if len(tried) == 1 and len(tried[threads]) == 1:
+            return  # the first one is slow for other reasons, and decides nothing
+        if tried.get(self.most) and len(tried[self.most]) > 1 and min(tried[self.most]) > MATTERS_BELOW:
+            self._settle(self.most)
+        elif all(len(tried.get(count, [])) > TRIALS for count in (1, self.most)):
+            self._settle(min((self.most, 1), key=lambda count: min(tried[count])))
+
+    def _settle(self, threads: int) -> None:
+        self.chosen, self._settled_at = threads, self.clock()

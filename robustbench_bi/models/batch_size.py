@@ -1,0 +1,60 @@
+"""A batch size that fits into memory, from what one image takes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LARGEST = {"cpu": 64, "cuda": 512}
+"""More gains nothing: on a CPU a batch leaves the caches."""
+PART_OF_MEMORY = 0.25
+"""Of the memory that is free, since other processes and the corrupted images need some too."""
+
+
+def batch_size_that_fits(network: nn.Module, image: Tensor) -> int:
+    """The largest power of two whose layers' outputs, all kept at once, take a quarter of the free memory.
+
+    Layers free theirs as they go, so this is on the safe side.
+
+    Args:
+        network: in evaluation mode.
+        image: (1, C, H, W), as the network takes it.
+
+    Example:
+        >>> batch_size_that_fits(nn.Sequential(nn.Conv2d(3, 4, 3)), torch.zeros(1, 3, 32, 32))
+        64
+    """
+    needed = image.nbytes + _bytes_of_outputs(network, image)
+    fitting = int(PART_OF_MEMORY * _free_memory(image.device) // needed)
+    return min(LARGEST.get(image.device.type, LARGEST["cpu"]), 1 << max(0, fitting.bit_length() - 1))
+
+
+def _bytes_of_outputs(network: nn.Module, image: Tensor) -> int:
+    total = 0
+
+    def add(_: nn.Module, __: Any, output: Any) -> None:
+        nonlocal total
+        total += output.nbytes if isinstance(output, Tensor) else 0
+
+    handles = [module.register_forward_hook(add) for module in network.modules() if not any(module.children())]
+    try:
+        with torch.inference_mode():
+            network(image)
+    except Exception:  # a network that fails says so when it is tried out
+        return image.nbytes
+    finally:
+        for handle in handles:
+            handle.remove()
+    return total
+
+
+def _free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    names = os.sysconf_names if hasattr(os, "sysconf_names") else {}
+    if "SC_AVPHYS_PAGES" not in names:
+        return 4 << 30
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

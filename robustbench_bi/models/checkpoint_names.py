@@ -1,0 +1,141 @@
+"""Which tensors of a checkpoint are which of a network: one rule for every prefix, and in words what does not fit."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from robustbench_bi.errors import WeightsError
+from robustbench_bi.models import CLASSES_ADVICE
+
+
+@dataclass(frozen=True)
+class Names:
+    """The tensors of a checkpoint under the names that a network has for them.
+
+    Attributes:
+        state: tensors by name; those that are none of the network's keep the name that they came with.
+        prefix: what stood in front of the network's names.
+        others: further prefixes under which there is a whole network too, with other values.
+    """
+
+    state: Mapping[str, Tensor]
+    prefix: str = ""
+    others: tuple[str, ...] = field(default=())
+
+
+def names_in(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, headless: bool = False) -> Names:
+    """Find a network in a checkpoint.
+
+    The rule: all of a network's names stand under one prefix, which ends in a dot or is empty. It is the one under
+    which most of them are found, if that is at least half; of equals, the shortest. So `module.`, `model.`,
+    `_orig_mod.`, `backbone.` and whatever else a wrapper or a Lightning module is called need not be known. mmcls alone
+    keeps the classifier elsewhere than the rest, as `head.fc.`.
+
+    Args:
+        state: of the checkpoint.
+        expected: of the network.
+        headless: the network has no classifier, and takes its part out of a classifier's checkpoint or a detector's.
+
+    Example:
+        >>> import torch
+        >>> network = {"conv.weight": torch.zeros(2), "fc.weight": torch.zeros(2)}
+        >>> found = names_in({f"model.{name}": tensor for name, tensor in network.items()}, network)
+        >>> found.prefix, sorted(found.state)
+        ('model.', ['conv.weight', 'fc.weight'])
+    """
+    hits = Counter(prefix for name in state for prefix in _prefixes(name) if name.removeprefix(prefix) in expected)
+    ranked = sorted(hits, key=lambda prefix: (-hits[prefix], len(prefix)))
+    prefix = ranked[0] if ranked and 2 * hits[ranked[0]] >= len(expected) else ""
+    own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    outside = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
+    if not any(name.startswith("head.fc.") for name in expected):
+        for name in [name for name in (*outside, *own) if re.match(r"(.*\.)?head\.fc\.", name)]:
+            tensor = (outside if name in outside else own).pop(name)
+            own[re.sub(r"^.*head\.fc\.", "fc.", name)] = tensor
+    if headless:
+        own = {name: tensor for name, tensor in own.items() if not name.startswith("fc.")}
+        outside = {} if prefix else outside
+    return Names({**own, **outside}, prefix, _whole_elsewhere(state, expected, own, prefix, ranked))
+
+
+def classes_in(state: Mapping[str, Tensor]) -> int:
+    """The outputs of the classifier `fc` in a checkpoint, whatever its prefix; 0 where it has none."""
+    found = [name for name, tensor in state.items() if re.fullmatch(r"(.*\.)?fc\.weight", name) and tensor.dim() == 2]
+    return len(state[min(found, key=len)]) if found else 0
+
+
+def check_single(found: Names, source: str) -> None:
+    """Refuse a checkpoint that holds several networks which would fit, such as a student and its teacher.
+
+    Raises:
+        WeightsError: it does.
+    """
+    if found.others:
+        prefixes = ", ".join(repr(prefix) for prefix in (found.prefix, *found.others))
+        raise WeightsError(
+            f"{source} holds several networks that would fit, with different weights, under the prefixes {prefixes}; "
+            "save the state_dict() of the one you mean"
+        )
+
+
+def _prefixes(name: str) -> list[str]:
+    return ["", *(name[: dot.end()] for dot in re.finditer(r"\.", name))]
+
+
+def _whole_elsewhere(
+    state: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    prefix: str,
+    ranked: list[str],
+) -> tuple[str, ...]:
+    """Other prefixes with every tensor of the network, in its shapes, and with another value of at least one."""
+    needed = [name for name in expected if not name.endswith("num_batches_tracked")]
+    others = []
+    for other in ranked:
+        there = [state.get(other + name) for name in needed]
+        fits = all(
+            tensor is not None and tensor.shape == expected[name].shape
+            for tensor, name in zip(there, needed, strict=True)
+        )
+        if other != prefix and fits and needed and any(not _same(state[other + n], own.get(n)) for n in needed):
+            others.append(other)
+    return tuple(others)
+
+
+def _same(first: Tensor, second: Tensor | None) -> bool:
+    return second is not None and first.shape == second.shape and bool((first == second).all())
+
+
+def misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """What keeps a state dict from fitting, in words; empty when it fits."""
+    # Checkpoints older than PyTorch 0.4.1 lack the counters, which evaluation does not use.
+    missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in state if name not in expected]
+    if missing == ["fc.weight", "fc.bias"] and not unexpected:
+        return "it is a backbone without a classifier; create_model with num_classes=0 builds the network without one"
+    other_types = [
+        f"{name} {str(state[name].dtype).removeprefix('torch.')}"
+        for name in expected
+        if name in state and expected[name].is_floating_point() and not state[name].is_floating_point()
+    ]
+    reshaped = [name for name in expected if name in state and state[name].shape != expected[name].shape]
+    first = {(*state[name].shape[:1], *expected[name].shape[:1]) for name in reshaped}
+    only_the_first = all(state[name].shape[1:] == expected[name].shape[1:] for name in reshaped)
+    if not missing and not unexpected and only_the_first and len(first) == 1:
+        stored, wanted = first.pop()
+        asked = f"{wanted} were asked for (by num_classes, or by the data)"
+        return f"it is for {stored} classes, and {asked}; num_classes={stored} fits. {CLASSES_ADVICE}"
+    shapes = [f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}" for name in reshaped]
+    parts = (("missing", missing), ("unexpected", unexpected), ("other shape", shapes), ("other type", other_types))
+    return "; ".join(f"{what}: {_first(names)}" for what, names in parts if names)
+
+
+def _first(names: list[str], shown: int = 3) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

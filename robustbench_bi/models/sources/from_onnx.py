@@ -1,0 +1,163 @@
+"""Networks in ONNX files, run by onnxruntime on the CPU."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robustbench_bi.errors import InputError, WeightsError
+from robustbench_bi.ground.sizes import size_of
+from robustbench_bi.models.sources.finish import check_classes, extra, file_of, finished
+from robustbench_bi.models.sources.scores import Batches, as_logits, looks_like_probabilities, settle_output
+
+DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+STATED = ("mean", "std", "input_size", "resize_size", "interpolation", "crop_mode", "cut_as", "class_names")
+"""Preprocessing that a file may state in its metadata, as JSON, under the names that our checkpoints use."""
+
+
+class OnnxNetwork(nn.Module):
+    """An ONNX file that maps images (B, 3, H, W) to logits (B, K). It runs on the CPU, in its own precision.
+
+    Args:
+        session: of onnxruntime.
+        digest: SHA-256 of the file and of those that hold its weights.
+    """
+
+    own_precision = True
+
+    def __init__(self, session: Any, digest: bytes) -> None:
+        super().__init__()
+        self.session = session
+        (entry,) = session.get_inputs()
+        self.input_name, self.dtype = entry.name, DTYPES[entry.type]
+        channels, *_, last = entry.shape[1:]
+        self.channels_last = channels != 3 and last == 3
+        self.batches = Batches(entry.shape[0] if isinstance(entry.shape[0], int) else None)
+        self.output_name = session.get_outputs()[0].name
+        self.probabilities = False
+        self.register_buffer("digest", torch.frombuffer(bytearray(digest), dtype=torch.uint8))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) to (B, K)."""
+        scores = self.batches.run(self._run, images.detach().cpu()).to(images.device)
+        return as_logits(scores) if self.probabilities else scores
+
+    def _run(self, images: Tensor) -> Tensor:
+        ordered = images.permute(0, 2, 3, 1) if self.channels_last else images
+        batch = np.ascontiguousarray(ordered.numpy(), dtype=self.dtype)
+        (scores,) = self.session.run([self.output_name], {self.input_name: batch})
+        return torch.from_numpy(np.asarray(scores))
+
+
+def build(name: str, num_classes: int | None, weights: str | Path | None, options: Mapping[str, Any]) -> nn.Module:
+    """Open an ONNX file.
+
+    Args:
+        name: the path.
+        num_classes: None, or the file's number of classes.
+        weights: None; the file brings its own.
+        options: none.
+
+    Raises:
+        InputError: onnxruntime is not installed, or the file is not a classifier of single images.
+        WeightsError: the file is missing, broken or of another version; or weights are named beside it.
+    """
+    path = file_of("onnx", name, weights, options)
+    runtime = extra("onnxruntime", "onnx", f"onnx:{name}")
+    session = _session(runtime, path)
+    _check_input(session, path)
+    network = OnnxNetwork(session, _digest(path))
+    stated = _stated(session)
+    side = _image_size(session, network.channels_last)
+    if side is not None:
+        stated["input_size"] = side
+    scores, network.output_name = settle_output(
+        path, lambda images: _outputs(network, images), stated.get("input_size", 224)
+    )
+    network.probabilities = looks_like_probabilities(scores)
+    check_classes(f"onnx:{name}", scores.shape[1], num_classes)
+    said = {"outputs": "probabilities"} if network.probabilities else {}
+    return finished(network, f"onnx:{path.name}", stated, said, scores.shape[1], None)
+
+
+def _session(runtime: Any, path: Path) -> Any:
+    """A session whose numbers do not depend on how busy the machine is.
+
+    Raises:
+        WeightsError: onnxruntime cannot read the file.
+    """
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common class, and files fail in many ways
+        reason = " ".join(str(error).split())[:240]
+        raise WeightsError(
+            f"onnxruntime {runtime.__version__} cannot open {path}: {reason}. Export it again, for an opset that this "
+            "version knows"
+        ) from error
+
+
+def _check_input(session: Any, path: Path) -> None:
+    """Refuse what does not take one batch of colour images.
+
+    Raises:
+        InputError: it does not.
+    """
+    entries = session.get_inputs()
+    if len(entries) != 1:
+        names = ", ".join(entry.name for entry in entries)
+        raise InputError(f"{path} must have one input, a batch of images; it has {len(entries)}: {names}")
+    shape, kind = entries[0].shape, entries[0].type
+    if len(shape) != 4 or not (3 in (shape[1], shape[3]) or isinstance(shape[1], str)):
+        raise InputError(f"{path} must take images (B, 3, H, W) or (B, H, W, 3); its input has the shape {shape}")
+    if kind not in DTYPES:
+        raise InputError(f"{path} must take normalised images as float32 or float16; its input is {kind}")
+
+
+def _image_size(session: Any, channels_last: bool) -> Any:
+    shape = session.get_inputs()[0].shape
+    sides = shape[1:3] if channels_last else shape[2:4]
+    return size_of(sides) if all(isinstance(side, int) and side > 0 for side in sides) else None
+
+
+def _outputs(network: OnnxNetwork, images: Tensor) -> dict[str, Tensor]:
+    names = [output.name for output in network.session.get_outputs()]
+    found: dict[str, Tensor] = {}
+    for name in names:
+        network.output_name = name
+        found[name] = network.batches.run(network._run, images)
+    return found
+
+
+def _stated(session: Any) -> dict[str, Any]:
+    """What the file's metadata say of preprocessing."""
+    stated = session.get_modelmeta().custom_metadata_map
+    found = {}
+    for name in STATED:
+        if name in stated:
+            try:
+                found[name] = json.loads(stated[name])
+            except ValueError:
+                found[name] = stated[name]
+    return found
+
+
+def _digest(path: Path) -> bytes:
+    """SHA-256 over the file and, in the order in which it names them, the files that hold its weights."""
+    digest = hashlib.sha256(path.read_bytes())
+    onnx = extra("onnx", "onnx", f"onnx:{path}")
+    graph = onnx.load(str(path), load_external_data=False).graph
+    named = [entry.value for tensor in graph.initializer for entry in tensor.external_data if entry.key == "location"]
+    for location in dict.fromkeys(named):
+        digest.update((path.parent / location).read_bytes())
+    return digest.digest()

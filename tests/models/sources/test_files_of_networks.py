@@ -1,0 +1,254 @@
+"""ONNX, torch.export and TorchScript: what comes out is what the network gives, and nothing of a file is run."""
+
+import io
+import json
+import logging
+import sys
+import zipfile
+
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from torch import nn
+
+from robustbench_bi.errors import InputError, WeightsError
+from robustbench_bi.models import create_model
+from robustbench_bi.models.sources.from_export import check_harmless
+from robustbench_bi.models.weights import weights_hash
+
+SIDE, CLASSES = 32, 5
+
+
+class Small(nn.Module):
+    def __init__(self, softmax=False, channels_last=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm, self.fc = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, CLASSES)
+        self.softmax, self.channels_last = softmax, channels_last
+
+    def forward(self, images):
+        if self.channels_last:
+            images = images.permute(0, 3, 1, 2)
+        logits = self.fc(self.norm(self.conv(images)).relu().mean((2, 3)))
+        return logits.softmax(1) if self.softmax else logits
+
+
+IMAGES = torch.randn(7, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+
+def reference(**how):
+    with torch.no_grad():
+        return Small(**how).eval()(IMAGES)
+
+
+def save_onnx(path, batch=None, **how):
+    network = Small(**how).eval()
+    example = IMAGES[: batch or 2]
+    example = example.permute(0, 2, 3, 1).contiguous() if how.get("channels_last") else example
+    dynamic = None if batch else {0: torch.export.Dim("batch")}
+    torch.onnx.export(
+        network, (example,), path, dynamo=True, verbose=False, dynamic_shapes=None if batch else (dynamic,)
+    )
+    return f"onnx:{path}"
+
+
+def save_export(path, batch=None, **how):
+    shapes = None if batch else ({0: torch.export.Dim("batch", min=1, max=4096)},)
+    torch.export.save(torch.export.export(Small(**how).eval(), (IMAGES[: batch or 2],), dynamic_shapes=shapes), path)
+    return f"export:{path}"
+
+
+def answers(name):
+    network = create_model(name, num_classes=CLASSES).eval()
+    with torch.no_grad():
+        return network, network(IMAGES)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("batch", [None, 1, 4])
+@pytest.mark.parametrize("save", [save_onnx, save_export])
+def test_free_and_fixed_batches(save, batch, tmp_path):
+    network, logits = answers(save(tmp_path / ("net.onnx" if save is save_onnx else "net.pt2"), batch))
+    torch.testing.assert_close(logits, reference(), atol=1e-5, rtol=1e-4)
+    assert network.input_size == SIDE
+    assert network.identity["name"] in ("onnx:net.onnx", "export:net.pt2")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("save", [save_onnx, save_export])
+def test_probabilities_become_logits(save, tmp_path):
+    network, logits = answers(save(tmp_path / ("net.onnx" if save is save_onnx else "net.pt2"), softmax=True))
+    torch.testing.assert_close(logits.softmax(1), reference().softmax(1), atol=1e-5, rtol=1e-4)
+    assert network.identity["options"] == {"outputs": "probabilities"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_onnx_with_channels_last(tmp_path):
+    _, logits = answers(save_onnx(tmp_path / "net.onnx", channels_last=True))
+    torch.testing.assert_close(logits, reference(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_states_its_preprocessing_and_is_told_by_its_content(tmp_path):
+    name = save_onnx(tmp_path / "net.onnx")
+    plain = create_model(name)
+    model = onnx.load(tmp_path / "net.onnx")
+    helper.set_model_props(model, {"mean": json.dumps([0.5] * 3), "resize_size": "40", "interpolation": "bicubic"})
+    onnx.save(model, tmp_path / "net.onnx")
+    stated = create_model(name)
+    assert (plain.mean[0], plain.resize_size) == (0.485, 37)
+    assert (stated.mean[0], stated.resize_size, stated.interpolation) == (0.5, 40, "bicubic")
+    assert weights_hash(plain) != weights_hash(stated)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_weights_beside_an_onnx_file_count(tmp_path):
+    name = save_onnx(tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    onnx.save(model, tmp_path / "net.onnx", save_as_external_data=True, location="w.bin", size_threshold=64)
+    before = weights_hash(create_model(name))
+    content = bytearray((tmp_path / "w.bin").read_bytes())
+    content[:4] = b"\0\0\0\0"
+    (tmp_path / "w.bin").write_bytes(content)
+    assert weights_hash(create_model(name)) != before
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_says_that_it_is_old(tmp_path, caplog):
+    torch.jit.save(torch.jit.script(Small().eval()), tmp_path / "net.pt")
+    with caplog.at_level(logging.WARNING):
+        _, logits = answers(f"torchscript:{tmp_path / 'net.pt'}")
+    torch.testing.assert_close(logits, reference(), atol=1e-6, rtol=1e-5)
+    assert "TorchScript is old" in caplog.text
+
+
+def graph(inputs, outputs, nodes, opset=17):
+    made = [helper.make_tensor_value_info(name, kind, shape) for name, kind, shape in inputs]
+    given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs]
+    model = helper.make_model(
+        helper.make_graph(nodes, "net", made, given), opset_imports=[helper.make_opsetid("", opset)]
+    )
+    model.ir_version = 8
+    return model
+
+
+FLAT = [helper.make_node("ReduceMean", ["x"], ["y"], axes=[2, 3], keepdims=0)]
+RELU = [helper.make_node("Relu", ["x"], ["y"])]
+CAST = [helper.make_node("Cast", ["x"], ["c"], to=1), helper.make_node("ReduceMean", ["c"], ["y"], axes=[2, 3])]
+SHAPE = ["n", 3, SIDE, SIDE]
+IMAGE = ("x", TensorProto.FLOAT, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        (graph([IMAGE, ("z", TensorProto.FLOAT, [1])], [("y", ["n", 3])], FLAT), InputError, "one input.*has 2: x, z"),
+        (graph([IMAGE], [("y", ["n", 3])], FLAT, opset=999), WeightsError, "onnxruntime .* cannot open .*opset"),
+        (
+            graph([IMAGE], [("y", ["n", 3, SIDE, SIDE])], [helper.make_node("Relu", ["x"], ["y"])]),
+            InputError,
+            r"one output with a row of class scores .* it gives y \(2, 3, 32, 32\)",
+        ),
+        (
+            graph([IMAGE], [("y", ["n", 3]), ("z", ["n", 3])], [*FLAT, helper.make_node("Relu", ["y"], ["z"])]),
+            InputError,
+            "must have one output",
+        ),
+        (graph([("x", TensorProto.FLOAT, ["n", 8])], [("y", ["n", 8])], RELU), InputError, "must take images"),
+        (graph([("x", TensorProto.UINT8, SHAPE)], [("y", ["n", 3])], CAST), InputError, "float32 or float16"),
+    ],
+)  # fmt: skip
+def test_onnx_files_that_do_not_fit(model, error, message, tmp_path):
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(error, match=message) as caught:
+        create_model(f"onnx:{tmp_path / 'net.onnx'}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["onnx", "export", "torchscript"])
+def test_files_that_are_none(source, tmp_path, caplog):
+    path = tmp_path / "net.bin"
+    with pytest.raises(WeightsError, match="there is no file"):
+        create_model(f"{source}:{path}")
+    path.write_bytes(b"nonsense")
+    with pytest.raises(WeightsError) as caught:
+        create_model(f"{source}:{path}")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(WeightsError, match="brings its own weights"):
+        create_model(f"{source}:{path}", weights="none")
+    with pytest.raises(InputError, match="takes no options, got width"):
+        create_model(f"{source}:{path}", width=2)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_other_classes_than_asked_for(tmp_path):
+    with pytest.raises(WeightsError, match=r"is for 5 classes, and 7 were asked for"):
+        create_model(save_export(tmp_path / "net.pt2"), num_classes=7)
+
+
+def altered(path, change):
+    """A copy of an archive with its JSON changed."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(path) as before, zipfile.ZipFile(content, "w") as after:
+        for entry in before.namelist():
+            data = before.read(entry)
+            after.writestr(entry, change(data.decode()).encode() if entry.endswith(".json") else data)
+    path.write_bytes(content.getvalue())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("torch.ops.aten.relu.default", "torch.hub.load"), "torch.hub.load.*no operator"),
+        (lambda text: text.replace("torch.ops.aten.relu.default", "torch.ops.aten.relu.default.os.x()"), "no operator"),
+        (lambda text: text.replace("Symbol('s", "__import__('os').system('x') + Symbol('s"), "is no formula"),
+    ],
+)  # fmt: skip
+def test_what_an_exported_file_could_run_is_refused(change, message, tmp_path):
+    path = tmp_path / "net.pt2"
+    save_export(path)
+    check_harmless(path)
+    altered(path, change)
+    with pytest.raises(WeightsError, match=message):
+        create_model(f"export:{path}")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_pickle_inside_an_exported_file_is_not_run(tmp_path):
+    class Command:
+        def __reduce__(self):
+            import os
+
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    path = tmp_path / "net.pt2"
+    save_export(path)
+    hostile = io.BytesIO()
+    torch.save(Command(), hostile)
+    content = io.BytesIO()
+    with zipfile.ZipFile(path) as before, zipfile.ZipFile(content, "w") as after:
+        for entry in before.namelist():
+            after.writestr(entry, hostile.getvalue() if entry.endswith(".pt") else before.read(entry))
+    path.write_bytes(content.getvalue())
+    with pytest.raises(WeightsError):
+        create_model(f"export:{path}")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_libraries_inside_an_exported_file_are_refused(tmp_path):
+    path = tmp_path / "net.pt2"
+    save_export(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("net/data/aotinductor/model/x.so", b"")
+    with pytest.raises(WeightsError, match=r"holds .*aotinductor.*was not run"):
+        create_model(f"export:{path}")
+
+
+def test_the_extra_is_asked_for_by_name(tmp_path, monkeypatch):
+    (tmp_path / "net.onnx").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(InputError, match=r"needs onnxruntime, .*pip install 'bivo-robust\[onnx\]'"):
+        create_model(f"onnx:{tmp_path / 'net.onnx'}")

@@ -1,0 +1,188 @@
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from PIL import Image
+
+from robustbench_bi.data.preprocess import cut_image, normalise, preprocessing_of
+from robustbench_bi.errors import InputError, WeightsError
+from robustbench_bi.models import create_model
+from robustbench_bi.models.sources.image_processor import preprocessing_of_processor
+from robustbench_bi.models.weights import weights_hash
+
+NEWER = int(transformers.__version__.partition(".")[0]) >= 5
+SQUARE = {"height": 64, "width": 64}
+SMALL = {"crop_size": SQUARE}
+PROCESSORS = {
+    "squash": ("ViTImageProcessor", {"size": SQUARE}),
+    "squash of rectangles": ("ViTImageProcessor", {"size": {"height": 96, "width": 64}, "resample": 3}),
+    "short side and crop": ("CLIPImageProcessor", {"size": {"shortest_edge": 73}, **SMALL}),
+    "an odd margin": ("CLIPImageProcessor", {"size": {"shortest_edge": 71}, "resample": 2, **SMALL}),
+    "a crop that does not fit": ("BitImageProcessor", {"size": {"shortest_edge": 57}, **SMALL}),
+    "crop_pct": ("ConvNextImageProcessor", {"size": {"shortest_edge": 64}, "crop_pct": 0.875}),
+    "no crop from 384": ("ConvNextImageProcessor", {"size": {"shortest_edge": 384}}),
+    "no normalisation": ("MobileNetV2ImageProcessor", {"do_normalize": False, "size": {"shortest_edge": 80}, **SMALL}),
+    "poolformer": ("PoolFormerImageProcessor", {"size": {"shortest_edge": 64}, "crop_pct": 0.9, **SMALL}),
+    "levit": ("LevitImageProcessor", {"size": {"shortest_edge": 64}, **SMALL}),
+    "efficientnet": (
+        "EfficientNetImageProcessor",
+        {"size": {"height": 70, "width": 70}, "do_center_crop": True, "resample": 2, **SMALL},
+    ),
+    "blue, green, red": ("MobileViTImageProcessor", {"size": {"shortest_edge": 70}, **SMALL}),
+}
+
+
+def processor_of(name, fast):
+    kind, settings = PROCESSORS[name]
+    for suffix in ({True: "", False: "Pil"} if NEWER else {True: "Fast", False: ""})[fast], "":
+        if hasattr(transformers, kind + suffix):
+            return getattr(transformers, kind + suffix)(**settings)
+    return pytest.fail(f"there is no {kind}")
+
+
+def noise(width, height):
+    return Image.fromarray(np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("fast", [False, True], ids=["slow", "fast"])
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_processors_are_followed_to_the_byte(name, fast):
+    processor = processor_of(name, fast)
+    found = preprocessing_of_processor(processor, fast)
+    preprocessing = preprocessing_of(None, **found.preprocessing)
+    assert preprocessing.cut_as == ("transformers-fast" if fast else "transformers")
+    for size in ((97, 64), (63, 201), (333, 250), preprocessing.shape[::-1]):
+        pixels = cut_image(noise(*size), preprocessing)
+        whole = processor(images=noise(*size), return_tensors="pt")["pixel_values"][0]
+        tensor = normalise(torch.from_numpy(pixels.copy())[None], preprocessing)[0]
+        torch.testing.assert_close(tensor.flip(0) if found.flipped else tensor, whole.float(), atol=2e-5, rtol=1e-4)
+    assert found.flipped == (name == "blue, green, red")
+
+
+def test_what_a_processor_does_beyond_that_is_refused():
+    class Mirroring(type(processor_of("squash", False))):
+        def resize(self, image, *arguments, **options):
+            return super().resize(image, *arguments, **options)[..., ::-1].copy()
+
+    with pytest.raises(InputError, match=r"image processor Mirroring does something that is not known here"):
+        preprocessing_of_processor(Mirroring(size=SQUARE), False)
+    with pytest.raises(InputError, match=r"does not resize pictures"):
+        preprocessing_of_processor(type(processor_of("squash", False))(do_resize=False), False)
+
+
+def vit(classes=10, **settings):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(**sizes, image_size=64, patch_size=16, num_labels=classes, **settings)
+    return transformers.ViTForImageClassification(config)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(network, kind="ViTImageProcessor", **settings):
+        network.save_pretrained(tmp_path / "net")
+        processor = {"image_processor_type": kind, "size": SQUARE, "do_resize": True, **settings}
+        (tmp_path / "net" / "preprocessor_config.json").write_text(json.dumps(processor))
+        return "hf:./net"
+
+    return write
+
+
+def test_a_network_from_a_folder(folder):
+    network = vit()
+    loaded = create_model(folder(network, resample=3)).eval()
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.equal(loaded(images), network.eval()(pixel_values=images).logits)
+    assert (loaded.input_size, loaded.resize_size, loaded.crop_mode, loaded.interpolation) == (
+        64,
+        64,
+        "squash",
+        "bicubic",
+    )
+    assert (loaded.cut_as, loaded.mean, loaded.class_names) == ("transformers", (0.5, 0.5, 0.5), None)
+    assert loaded.identity["name"] == "hf:net"
+    assert create_model("hf:./net", processor="fast").cut_as == "transformers-fast"
+    assert create_model(folder(network, kind="ViTImageProcessorFast")).cut_as == "transformers-fast"
+
+
+def test_another_configuration_with_the_same_weights_is_another_network(folder):
+    first = create_model(folder(vit()))
+    second = create_model(folder(vit(hidden_act="relu")))
+    assert weights_hash(first) == weights_hash(second)
+    assert first.identity != second.identity
+
+
+def test_a_background_is_left_out(folder):
+    names = {number: f"class {number}" for number in range(1, 1001)}
+    network = vit(1001, id2label={0: "background", **names}, label2id={})
+    loaded = create_model(folder(network), num_classes=1000).eval()
+    images = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(loaded(images), network.eval()(pixel_values=images).logits[:, 1:])
+    assert loaded.class_names[0] == "class 1"
+    kept = vit(1001, id2label={0: "tench", **names}, label2id={})
+    assert create_model(folder(kept)).eval()(images).shape == (1, 1001)
+
+
+def test_weights_from_a_file_and_random_ones(folder, tmp_path):
+    name = folder(vit())
+    other = vit(4)
+    torch.save({f"module.{key}": value + 1 for key, value in other.state_dict().items()}, tmp_path / "other.pth")
+    loaded = create_model(name, num_classes=4, weights=tmp_path / "other.pth")
+    assert torch.equal(loaded.network.classifier.weight, other.classifier.weight + 1)
+    assert create_model(name, num_classes=3, weights="none").eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+
+
+def test_what_does_not_fit_is_refused_in_a_line(folder, tmp_path):
+    name = folder(vit())
+    for call, error, message in (
+        (lambda: create_model(name, num_classes=5), WeightsError, "hf:./net is for 10 classes, and 5 were asked for"),
+        (lambda: create_model(name, width=2), InputError, "hf:./net has one option, processor"),
+        (lambda: create_model("hf:./gone"), InputError, "hf:./gone is neither a folder nor OWNER/NAME"),
+    ):
+        with pytest.raises(error, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    (tmp_path / "net" / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"lacks model.safetensors; save_pretrained\(\) of the network"):
+        create_model(name)
+
+
+def test_a_backbone_is_no_classifier(folder):
+    with pytest.raises(WeightsError, match=r"has no weights for classifier.bias, classifier.weight, which would be"):
+        create_model(folder(vit().vit))
+
+
+def test_code_of_a_repository_is_never_run(folder, tmp_path):
+    name = folder(vit())
+    config = json.loads((tmp_path / "net" / "config.json").read_text())
+    config |= {
+        "model_type": "unheard_of",
+        "auto_map": {"AutoConfig": "code.Own", "AutoModelForImageClassification": "code.Own"},
+    }
+    (tmp_path / "net" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "net" / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(InputError, match="needs code of its repository, which is never run"):
+        create_model(name)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_hub_that_cannot_be_reached(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("We couldn't connect to 'https://huggingface.co'.\nCheck your connection.")
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", refuse)
+    message = r"^hf:owner/name@main could not be had: .*Download config.json, preprocessor_config.json and model"
+    with pytest.raises(WeightsError, match=message) as caught:
+        create_model("hf:owner/name@main")
+    assert "give hf:./FOLDER" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_extra_is_asked_for_by_name(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(InputError, match=r"hf:a/b needs transformers, .*: pip install 'bivo-robust\[hf\]'"):
+        create_model("hf:a/b")

@@ -10,6 +10,10 @@ The same seeds give the same tables. Arguments choose parts by how their names b
 gate`. All takes some ten minutes of two cores.
 """
 
+if __name__ == "coverage":
+    # numba looks for the package of this name, and scripts of this folder would find this one.
+    raise ImportError("benchmarks/coverage.py is a study to run, not the package coverage")
+
 import multiprocessing
 import sys
 from collections import defaultdict

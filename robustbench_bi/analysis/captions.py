@@ -106,7 +106,7 @@ def describe_bootstrap(resampling: Resampling) -> str:
     )
 
 
-def interval_methods(resampling: Resampling, task: Task) -> dict[str, str]:
+def interval_methods(resampling: Resampling, task: Task, errors: bool = False) -> dict[str, str]:
     """How the intervals of a task's summary are made: number → words. `docs/statistics.md` defines each method.
 
     Example:
@@ -123,7 +123,7 @@ def interval_methods(resampling: Resampling, task: Task) -> dict[str, str]:
             methods[measure.short] = "t, debiased by folded normals"
         else:
             methods[measure.short] = f"percentile bootstrap ({resampling.repeats:,} resamples)"
-    if task.has("corruption_error"):
+    if errors:
         methods["CE, mCE"] = methods[task.primary.short]
     if task.primary.proportion:
         methods["Δ"] = methods[task.primary.short]
@@ -131,8 +131,8 @@ def interval_methods(resampling: Resampling, task: Task) -> dict[str, str]:
     return methods
 
 
-def describe_intervals(resampling: Resampling, task: Task) -> str:
-    """A sentence on how the intervals of a task's summary are made.
+def describe_intervals(resampling: Resampling, task: Task, errors: bool = False) -> str:
+    """A sentence on how the intervals of a task's summary are made; `errors` says whether there are corruption errors.
 
     Example:
         >>> from robustbench_bi.tasks import TASKS
@@ -140,7 +140,7 @@ def describe_intervals(resampling: Resampling, task: Task) -> str:
         '95 % intervals over images: t with a worst and a best image added (t'
     """
     numbers: dict[str, list[str]] = {}
-    for number, method in interval_methods(resampling, task).items():
+    for number, method in interval_methods(resampling, task, errors).items():
         numbers.setdefault(method, []).append(number)
     if len(numbers) == 1:
         return f"{describe_bootstrap(resampling)}."

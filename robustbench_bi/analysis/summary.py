@@ -22,6 +22,7 @@ from robustbench_bi.analysis.captions import (
 from robustbench_bi.analysis.chance import chance_notes
 from robustbench_bi.analysis.described import header
 from robustbench_bi.analysis.groups import (
+    SCORES,
     Group,
     cell_groups,
     error_groups,
@@ -95,7 +96,7 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurement
     caption = (
         describe_data(run.config, found.n),
         describe_means(run.config["severities"]),
-        describe_intervals(resampling, found.task),
+        describe_intervals(resampling, found.task, bool(errors)),
     )
     return Measurements(
         frame,
@@ -103,7 +104,7 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurement
         " ".join(caption),
         (*found.task.remarks(found.records), *chance_notes([run], resampling.confidence)),
         header([run], [run.name]),
-        interval_methods(resampling, found.task),
+        interval_methods(resampling, found.task, bool(errors)),
     )
 
 
@@ -233,5 +234,5 @@ def summaries_frame(runs: Sequence[Run], resampling: Resampling | None = None) -
         joined_captions(captions),
         chance_notes(runs, resampling.confidence),
         header(runs, run_labels(runs)),
-        interval_methods(resampling, task),
+        interval_methods(resampling, task, any(own["kind"].isin(SCORES).any() for own in frames)),
     )

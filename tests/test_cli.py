@@ -452,7 +452,7 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
         (["train", "--model", "resnet50", "--accumulate", "3"], "cannot be shared out evenly over 1 processes × 3"),
         (["profile", "resnet5O"], "Did you mean 'resnet50'?"),
         (["profile", "binet50_dc_sakg"], "Did you mean 'binet50_dc_sakg"),
-        (["profile", "--table", "3"], "'3' is not one of '1', '4'"),
+        (["profile", "--table", "3"], "'3' is not one of '1', '2', '4'"),
         (["convert", "resnet50", "--weights", "absent.pth", "--out", "new.safetensors"], "no weights file absent.pth"),
         (["convert", "se_resnet50", "--weights", "a.pth", "--out", "b.safetensors"], "convert is for rows of `list"),
         (["convert", "resnet50", "--weights", "none", "--out", "new.pth"], "is written as .safetensors, got new.pth"),

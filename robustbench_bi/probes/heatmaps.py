@@ -19,6 +19,7 @@ from robustbench_bi.corruptions.apply import check_severity
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.data.pictures import open_pictures
 from robustbench_bi.data.preprocess import Cut
+from robustbench_bi.data.sources import named_source
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import CLEAN, Cell, Progress
 from robustbench_bi.ground.checks import check_integer
@@ -73,7 +74,8 @@ def heat_maps(
     Raises:
         InputError: an option is out of range, or a layer puts out no maps.
         UnknownNameError: a name is in no table, or a network has no such layer.
-        DataError, WeightsError, ModelOutputError: as `evaluate_models`.
+        DataError: the pictures to draw may not be shown; or as `evaluate_models`.
+        WeightsError, ModelOutputError: as `evaluate_models`.
 
     Example:
         >>> found = heat_maps(["resnet50"], corruptions="contrast", severity=1, limit=4)
@@ -87,6 +89,7 @@ def heat_maps(
     if reduce not in REDUCTIONS:
         raise unknown_name("reduction", reduce, REDUCTIONS)
     show = check_integer("show", show, 1)
+    named_source(str(images or data or "demo"))[0].check_shown()
     if data is None and images is not None:
         dataset = open_pictures(images, limit=limit)
     else:

@@ -222,3 +222,14 @@ def test_progress_counts_images_of_all_models(known):
 def test_bad_options_are_refused(options, error, message):
     with pytest.raises((error, DataError), match=message):
         heat_maps(["resnet50"], **{"limit": 2, **options})
+
+
+@pytest.mark.parametrize("drawn", [{"data": "objectnet:there"}, {"images": "objectnet:there", "data": "demo"}])
+def test_pictures_that_may_not_be_shown_are_not_drawn(known, drawn):
+    with pytest.raises(DataError, match="pictures of objectnet are not shown: its licence allows"):
+        heat_maps([known], **drawn, **CELLS)
+
+
+def test_correlations_are_taken_on_pictures_that_may_not_be_shown(known):
+    with pytest.raises(DataError, match="there is no folder there"):
+        heat_maps([known], data="objectnet:there", images="photographs", **CELLS)

@@ -6,6 +6,7 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from robustbench_bi.errors import DataError
 from robustbench_bi.ground.registry import Table
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Source:
             otherwise. None where that is no question.
         files: "module:function", path → `Files`, its images without their classes; empty where a file of labels cannot
             tell these.
-        hidden: why report pages do not show its pictures; empty where they may.
+        hidden: why its pictures are not drawn, on report pages and in figures; empty where they may be.
         task: what its labels are for, a row of `robustbench_bi.tasks.TASKS`.
         images_root: whether its pictures may lie apart from its labels.
     """
@@ -64,6 +65,15 @@ class Source:
         module, _, function = self.files.partition(":")
         found: Files = getattr(importlib.import_module(module), function)(path)
         return found
+
+    def check_shown(self) -> None:
+        """Refuse to draw its pictures where they may not be shown.
+
+        Raises:
+            DataError: they may not.
+        """
+        if self.hidden:
+            raise DataError(f"pictures of {self.name} are not shown: {self.hidden}")
 
 
 def _shift(name: str, summary: str, **own: Any) -> Source:

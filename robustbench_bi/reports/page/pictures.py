@@ -59,9 +59,7 @@ def pictures_of(run: Run, image_ids: Sequence[int] | NDArray[np.int64], cells: S
             another package, or by another version of the corruptions; or its pictures may not be shown.
     """
     config = run.config
-    source = named_source(str(config["data"]))[0]
-    if source.hidden:
-        raise DataError(f"pictures of {source.name} are not shown: {source.hidden}")
+    named_source(str(config["data"]))[0].check_shown()
     dataset = run.open_data()
     rows = np.searchsorted(dataset.image_ids, np.asarray(image_ids, dtype=np.int64))
     preprocessing = cut_of(config)

@@ -111,8 +111,8 @@ def heat_maps(
 def _describe(subjects: list[Subject], dataset: Dataset, severity: int, reduction: str, grid: pd.DataFrame) -> str:
     """The caption: the images, the corruption, and what the maps are of."""
     # Pictures without labels have no kind that says anything.
-    source = dataset.kind if dataset.num_classes > 1 else Path(dataset.name).resolve().name
-    about = [describe_data({**subject.config.as_json(), "data": source}, len(dataset)) for subject in subjects]
+    unlabelled = {} if dataset.num_classes > 1 else {"data": Path(dataset.name).resolve().name, "runtime": {}}
+    about = [describe_data({**subject.config.as_json(), **unlabelled}, len(dataset)) for subject in subjects]
     described = " ".join(dict.fromkeys(about)) + left_out(subjects[0])
     layers = {name: "×".join(map(str, heat.shape)) for name, heat in zip(grid["layer"], grid["heat"], strict=True)}
     places = ", ".join(f"{name} ({size} positions)" for name, size in layers.items())

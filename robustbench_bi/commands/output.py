@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from robustbench_bi.commands.terminal import print_table
+from robustbench_bi.data.sources import named_source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from robustbench_bi.analysis.leaderboard import Leaderboard
     from robustbench_bi.analysis.measured import Measurements
     from robustbench_bi.runs.run import Run
+
+IMAGENET_CLASSES = 1000
 
 
 def about(run: Run) -> dict[str, Any]:
@@ -67,15 +70,32 @@ def print_summary(run: Run, summary: Measurements) -> None:
     if broken:
         click.echo(f"Left out, because they cannot be decoded: {len(broken)} images; run.json lists them.")
     if run.config["data"] == "folder" and run.config["class_set"] == "other" and not _has_class_file(run):
-        click.echo(
-            f"Classes: the {run.config['num_classes']:,} folders in sorted order, numbered from 0. If the network has "
-            "another order, give --classes FILE."
-        )
+        click.echo(f"Classes: {_classes(run)}")
     click.echo(f"Records: {run.directory / 'records'}")
 
 
 def _has_class_file(run: Run) -> bool:
     return bool(run.config["runtime"].get("data_request", {}).get("classes"))
+
+
+def _classes(run: Run) -> str:
+    """By which rule the class folders of a plain folder got their numbers, and what else they may be."""
+    count = run.config["num_classes"]
+    otherwise = "If the network has another order, give --classes FILE."
+    if not _named_by_numbers(run):
+        return f"the {count:,} folders in sorted order, numbered from 0. {otherwise}"
+    by_number = f"the {count:,} folders by their own numbers, 0 to {count - 1}"
+    if count != IMAGENET_CLASSES:
+        return f"{by_number}. {otherwise}"
+    _, path = named_source(run.config["runtime"]["source"])
+    return f"{by_number}, which looks like ImageNet-V2. If it is, use imagenet-v2:{path}. {otherwise}"
+
+
+def _named_by_numbers(run: Run) -> bool:
+    """Whether the class folders have numbers for names: where one has, all have, or they are refused."""
+    names = run.images().get("name")
+    folder = "" if names is None else str(names.iloc[0]).partition("/")[0]
+    return folder.isascii() and folder.isdigit()
 
 
 def print_leaderboard(board: Leaderboard, written: Sequence[Path]) -> None:

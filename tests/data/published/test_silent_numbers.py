@@ -5,6 +5,8 @@ import pytest
 from coloured import Reader, write
 
 import robustbench_bi as rb
+from robustbench_bi.analysis.summary import summary_frame
+from robustbench_bi.commands.output import print_summary
 from robustbench_bi.data import open_data
 from robustbench_bi.data.class_spaces.imagenet import imagenet_classes
 from robustbench_bi.data.class_spaces.shift_sets import classes_of, objectnet_folders
@@ -84,6 +86,27 @@ def test_imagenet_v2_is_labelled_by_the_number_of_its_folder(tmp_path):
     for source in (f"imagenet-v2:{root}", str(root)):
         with pytest.raises(DataError, match=r"1 \(1000\) of 1000 class folders|0 to 1000, but only 1000 of these"):
             open_data(source)
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        (range(1000), "own numbers, 0 to 999, which looks like ImageNet-V2. If it is, use imagenet-v2:{}. If the"),
+        (range(12), "own numbers, 0 to 11. If the network"),
+        (["7up", "cola"], "folders in sorted order, numbered from 0. If the network"),
+    ],
+)
+def test_a_plain_folder_says_by_which_rule_its_classes_are_numbered(tmp_path, capsys, folders, said):
+    for number, folder in enumerate(folders):
+        write(tmp_path / "own" / str(folder) / "a.jpeg", number)
+    # A few images tell it as well as all.
+    accuracy, run = top1(f"folder:{tmp_path / 'own'}", Reader(len(folders)), limit=9, tmp_path=tmp_path)
+    assert accuracy == 100
+    print_summary(run, summary_frame(run))
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Classes: "))
+    assert said.format(tmp_path / "own") in line
+    numbers = open_data(f"imagenet-v2:{tmp_path / 'own'}") if len(folders) == 1000 else None
+    assert numbers is None or numbers.class_set == "imagenet-1k"
 
 
 @pytest.fixture(scope="module", params=["imagenet-a", "imagenet-r"])

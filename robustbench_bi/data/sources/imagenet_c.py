@@ -6,7 +6,7 @@ Its relatives in the same layout (ImageNet-C-bar, Tiny-ImageNet-C, your own) ope
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from robustbench_bi.ground.cells import CLEAN, PUBLISHED_SPELLINGS, SEVERITIES, 
 # The archives of ImageNet-C, whose names some keep as folders.
 CATEGORIES = ("noise", "blur", "weather", "digital", "extra")
 TINY_CLASSES = 200
+_BY_VALUE = r"\d+\.\d\d"
+_OF_SEVERITY = re.compile(rf"\d+|{_BY_VALUE}")
 LISTING_THREADS = 8  # hides the latency of network file systems; a full set has 75,000 folders
 
 
@@ -124,30 +126,36 @@ def _folder_cells(root: Path) -> Mapping[Cell, _FolderCell]:
 def _archived_cells(archives: Sequence[str]) -> Mapping[Cell, _ArchivedCell]:
     """The cells in unopened archives: …/<corruption>/<severity>/<class folder>/<image>."""
     files = open_tars(archives)
-    found: dict[Cell, tuple[str, dict[str, int]]] = {}
+    cells = {}
+    for corruption, folders in _archived_folders(files).items():
+        for folder, severity in _severities(corruption, folders).items():
+            place, images = folders[folder]
+            names = sorted(images, key=lambda name: name.split("/"))
+            cells[corruption, severity] = _ArchivedCell(place, names, files, [images[name] for name in names])
+    if not cells.keys() - {CLEAN}:
+        raise DataError(
+            f"expected <corruption>/<severity 1 to 5>/<class folder>/<image> in {archives[0]} and the archives beside "
+            "it, found none"
+        )
+    return dict(sorted(cells.items()))
+
+
+def _archived_folders(files: TarFiles) -> dict[str, dict[str, tuple[str, dict[str, int]]]]:
+    """Corruption -> name of a folder of a severity -> where it is, and the position of each of its images."""
+    found: dict[str, dict[str, tuple[str, dict[str, int]]]] = {}
     for position, name in enumerate(files.names):
         parts = name.rsplit("/", 4)[-4:]
-        if len(parts) < 4 or not parts[1].isdigit() or not name.lower().endswith(EXTENSIONS):
+        if len(parts) < 4 or not _OF_SEVERITY.fullmatch(parts[1]) or not name.lower().endswith(EXTENSIONS):
             continue
-        cell = (PUBLISHED_SPELLINGS.get(parts[0], parts[0]), int(parts[1]))
-        place = name.removesuffix(f"{parts[2]}/{parts[3]}")
-        _, images = found.setdefault(cell, (place, {}))
         own = f"{parts[2]}/{parts[3]}"
+        folders = found.setdefault(PUBLISHED_SPELLINGS.get(parts[0], parts[0]), {})
+        _, images = folders.setdefault(parts[1], (name.removesuffix(own), {}))
         if own in images:
             raise DataError(
                 f"{files.path(position)} comes twice, also as {files.path(images[own])}; remove one archive"
             )
         images[own] = position
-    if not found.keys() - {CLEAN}:
-        raise DataError(
-            f"expected <corruption>/<severity 1 to 5>/<class folder>/<image> in {archives[0]} and the archives beside "
-            "it, found none"
-        )
-    cells = {}
-    for cell, (place, images) in sorted(found.items()):
-        names = sorted(images, key=lambda name: name.split("/"))
-        cells[cell] = _ArchivedCell(place, names, files, [images[name] for name in names])
-    return cells
+    return found
 
 
 def _cell_folders(root: Path) -> dict[Cell, Path]:
@@ -162,18 +170,25 @@ def _cell_folders(root: Path) -> dict[Cell, Path]:
 
 def _cells_in(root: Path) -> dict[Cell, Path]:
     return {
-        (PUBLISHED_SPELLINGS.get(name, name), severity): folder
+        (PUBLISHED_SPELLINGS.get(name, name), severity): root / name / folder
         for name in (subfolders(root) if root.is_dir() else ())
-        for severity, folder in _severity_folders(root / name, (0,) if name == CLEAN[0] else SEVERITIES)
+        for folder, severity in _severities(name, subfolders(root / name)).items()
     }
 
 
-def _severity_folders(corruption: Path, severities: Sequence[int]) -> list[tuple[int, Path]]:
-    """Severities and their folders: named by number; or, by the script of ImageNet-C-bar, by value, as "2.35"."""
-    values = sorted((name for name in subfolders(corruption) if re.fullmatch(r"\d+\.\d\d", name)), key=float)
+def _severities(corruption: str, folders: Collection[str]) -> dict[str, int]:
+    """Folders that hold a severity: named by number; or, by the script of ImageNet-C-bar, by value, as "2.35".
+
+    Example:
+        >>> _severities("fog", ["1", "5", "9"]), _severities("none", ["0"])
+        ({'1': 1, '5': 5}, {'0': 0})
+        >>> _severities("sparkles", ["10.00", "2.35", "3.20", "4.90", "9.15"])["10.00"]
+        5
+    """
+    severities = (CLEAN[1],) if corruption == CLEAN[0] else SEVERITIES
+    values = sorted((name for name in folders if re.fullmatch(_BY_VALUE, name)), key=float)
     names = values if len(values) == len(severities) else map(str, severities)
-    folders = zip(severities, (corruption / name for name in names), strict=True)
-    return [(severity, folder) for severity, folder in folders if folder.is_dir()]
+    return {name: severity for severity, name in zip(severities, names, strict=True) if name in folders}
 
 
 def _shared(cells: Cells) -> tuple[list[str], int, str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from coloured import Reader, png
+from coloured import Reader, colour_of, png
 
 import robustbench_bi as rb
 from robustbench_bi.data import open_data
@@ -307,3 +307,27 @@ def test_imagenet_c_opens_in_folders_in_categories_and_unopened(tmp_path):
     assert len({run.config["fingerprint"] for run in runs}) == 1
     broken = open_data(f"imagenet-c:{tmp_path / 'tars'}").find_broken()
     assert broken == ()
+
+
+@pytest.mark.parametrize("values", [("1.00", "2.35", "4.00", "9.15", "10.00"), ("1", "2", "3", "4", "5")])
+def test_severities_named_by_their_values_are_told_by_rank_in_archives(tmp_path, values):
+    """In each cell a picture of the colour of its severity; by text, "10.00" would come second."""
+    for corruption in ("sparkles", "perlin_noise"):
+        members = {
+            f"imagenet_c_bar/{corruption}/{value}/{WNIDS[0]}/a.png": png(severity)
+            for severity, value in enumerate(values, start=1)
+        }
+        # The first severity comes last, so that the order of the archive does not tell the rank.
+        write_tar(tmp_path / "tars" / f"{corruption}.tar", dict(reversed(members.items())))
+    dataset = open_data(f"imagenet-c:{tmp_path / 'tars'}")
+    assert dataset.stored_cells == {(name, level) for name in ("sparkles", "perlin_noise") for level in range(1, 6)}
+    for cell in dataset.stored_cells:
+        (seen,) = dataset.read([0], Preprocessing(32, 36), cell)
+        assert tuple(seen[:, 16, 16]) == colour_of(cell[1])
+
+
+def test_some_values_of_five_tell_no_rank(tmp_path):
+    members = {f"sparkles/{value}/{WNIDS[0]}/a.png": png(0) for value in ("1.00", "2.35", "4.00")}
+    write_tar(tmp_path / "c.tar", members)
+    with pytest.raises(DataError, match="expected <corruption>/<severity 1 to 5>/"):
+        open_data(f"imagenet-c:{tmp_path}")

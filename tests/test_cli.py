@@ -159,7 +159,11 @@ def test_score_of_the_published_resnet50(tmp_path):
     named = {row["name"]: row for row in scores}
     assert named["mCE"]["corruption_error"] == pytest.approx(76.70, abs=0.01)
     assert named["relative mCE"]["corruption_error"] == pytest.approx(104.95, abs=0.01)
-    assert "mCE" in invoke("score", table).stdout
+    shown = invoke("score", table).stdout
+    assert "mCE" in shown
+    assert named["mCE"]["mean_error"] == pytest.approx(100 - named["mean"]["top1"])
+    assert named["relative mCE"]["mean_error"] is None
+    assert "\nmCE: 76.70 (mean error, not normalised: 60.83)\n" in shown
 
 
 def test_score_of_detectors(tmp_path):

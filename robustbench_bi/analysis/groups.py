@@ -119,6 +119,26 @@ def error_groups(cells: Iterable[Cell], mce: str, normaliser: Mapping[Cell, floa
     return groups
 
 
+def mean_errors_beside(errors: Iterable[Group], cells: Iterable[Cell]) -> list[Group]:
+    """For the row of each mCE, the plain mean of the errors that it normalises: the two are taken for one another.
+
+    Args:
+        errors: groups of errors, of which those that are an mCE count.
+        cells: cells with an accuracy.
+
+    Example:
+        >>> cells = [("fog", 1), ("snow", 1), ("spatter", 1)]
+        >>> [(group.name, dict(group.weights)) for group in mean_errors_beside(error_groups(cells, "mCE*"), cells)]
+        [('mCE*', {('snow', 1): 0.5, ('fog', 1): 0.5})]
+    """
+    corruptions = corruption_groups(cells)
+    groups = []
+    for mce in (group for group in errors if group.kind == "mce"):
+        over = {corruption for corruption, _ in mce.weights}
+        groups.append(Group("mce", mce.name, _average([own.weights for own in corruptions if own.name in over])))
+    return groups
+
+
 def mean_error_groups(cells: Iterable[Cell]) -> list[Group]:
     """The plain mean error over ImageNet-C-bar, and over CIFAR-10-C-bar, each where all of its ten corruptions are.
 

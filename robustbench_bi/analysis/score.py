@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustbench_bi.analysis.groups import Group, error_groups, summary_groups, weighted
+from robustbench_bi.analysis.groups import Group, error_groups, mean_errors_beside, summary_groups, weighted
 from robustbench_bi.analysis.measured import Measurements
 from robustbench_bi.corruptions import CORRUPTIONS
 from robustbench_bi.errors import DataError, UnknownNameError
@@ -157,8 +157,9 @@ def score(cells: pd.DataFrame, normaliser: pd.DataFrame | None = None) -> Measur
     Returns:
         A row for each model and each of clean, the mean over ImageNet-C's corruptions, categories, corruptions, mCE and
         relative mCE: model, kind, name, n (NaN where the table does not tell), cells, top1, delta (to clean),
-        corruption_error. mCE bears a qualified name unless all 15 corruptions are there at five severities, over 50,000
-        images where the table tells n, relative to AlexNet. Its notes list what is missing.
+        corruption_error, and in the row of mCE mean_error, the plain mean of the errors that it normalises. mCE bears a
+        qualified name unless all 15 corruptions are there at five severities, over 50,000 images where the table tells
+        n, relative to AlexNet. Its notes list what is missing.
 
     Raises:
         DataError: the normaliser holds several models, none of them AlexNet.
@@ -219,11 +220,11 @@ def _score_model(
         value = weighted(group, top1)
         delta = math.nan if group.kind == "clean" else value - top1.get(CLEAN, math.nan)
         rows.append(_row(group, value, delta, corruption_errors.get(group.name, math.nan)))
-    rows += [
-        _row(group, math.nan, math.nan, weighted(group, errors))
-        for group in error_groups(errors, qualify(reasons), divisors)
-    ]
+    normalised = error_groups(errors, qualify(reasons), divisors)
+    rows += [_row(group, math.nan, math.nan, weighted(group, errors)) for group in normalised]
     frame = pd.DataFrame(rows)
+    for group in mean_errors_beside(normalised, errors):
+        frame.loc[frame["kind"] == group.kind, "mean_error"] = weighted(group, errors)
     frame.insert(2, "n", sizes[0] if len(sizes) == 1 else math.nan)
     return frame, _remarks(errors, corruption_errors)
 

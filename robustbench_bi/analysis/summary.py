@@ -27,6 +27,7 @@ from robustbench_bi.analysis.groups import (
     cell_groups,
     error_groups,
     mean_error_groups,
+    mean_errors_beside,
     summary_groups,
     weighted,
 )
@@ -64,6 +65,7 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurement
           has no clean cell
         - relative, of detection: the primary number as a share of its clean value, in percent; rPC in the row of mPC
         - corruption_error: CE of a corruption, or the row's mCE or mean error, in percent; NaN where there is none
+        - mean_error, where there is an mCE: in its row, the plain mean of the errors that it normalises, in percent
         - each of these with _low and _high, the ends of its interval; those of a calibration error are lowered by what
           the number overstates the truth, since it is biased upwards
 
@@ -87,6 +89,8 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurement
     errors = _error_groups(run.config, found)
     if found.task.has("corruption_error"):
         columns["corruption_error"] = errors, found.errors(errors)
+    if beside := mean_errors_beside(errors, found.grid.cells):
+        columns["mean_error"] = beside, found.errors(beside)
 
     frame = _estimates(columns, resampling)
     sizes = {(group.kind, group.name): group.size for group in [*groups, *errors]}

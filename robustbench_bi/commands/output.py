@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,9 +53,7 @@ def print_summary(run: Run, summary: Measurements) -> None:
     wanted = [column for column in headings if column in shown]
     click.echo(summary.header)
     print_table(shown[wanted], rule_after=last_category(frame))
-    for _, row in frame[scores].iterrows():
-        ends = row[["corruption_error", "corruption_error_low", "corruption_error_high"]]
-        click.echo(f"{row['name']}: {format_interval(*ends, decimals=2)}{_mean_error(row['kind'], frame)}")
+    print_scores(frame)
     for _, row in frame[frame["kind"].isin(["clean", "mean"])].iterrows():
         parts = [
             f"{measure.heading} {format_interval(*row[[measure.name, f'{measure.name}_low', f'{measure.name}_high']])}"
@@ -72,6 +71,20 @@ def print_summary(run: Run, summary: Measurements) -> None:
     if run.config["data"] == "folder" and run.config["class_set"] == "other" and not _has_class_file(run):
         click.echo(f"Classes: {_classes(run)}")
     click.echo(f"Records: {run.directory / 'records'}")
+
+
+def print_scores(frame: pd.DataFrame) -> None:
+    """What is one number of corruption errors, a line each; beside an mCE the mean error that it normalises."""
+    from robustbench_bi.analysis.groups import SCORES
+    from robustbench_bi.analysis.text import format_interval
+
+    def shown(row: pd.Series[Any], column: str) -> str:
+        ends = (row.get(f"{column}{end}", math.nan) for end in ("", "_low", "_high"))
+        return format_interval(*ends, decimals=2)
+
+    for _, row in frame[frame["kind"].isin(SCORES)].iterrows():
+        beside = f" (mean error, not normalised: {shown(row, 'mean_error')})" if row["kind"] == "mce" else ""
+        click.echo(f"{row['name']}: {shown(row, 'corruption_error')}{beside}")
 
 
 def _has_class_file(run: Run) -> bool:
@@ -105,12 +118,6 @@ def print_leaderboard(board: Leaderboard, written: Sequence[Path]) -> None:
     print_table(display_leaderboard(board), title="Leaderboard")
     click.echo(board.caption)
     print_written(written[0].parent, written)
-
-
-def _mean_error(kind: str, frame: pd.DataFrame) -> str:
-    """The plain mean error beside an mCE: the two are taken for one another again and again."""
-    means = frame.loc[frame["kind"] == "mean", "top1"] if kind == "mce" else frame["name"][:0]
-    return f" (normalised by AlexNet; plain mean error {100 - means.iloc[0]:.2f})" if len(means) else ""
 
 
 def last_category(frame: pd.DataFrame) -> int:

@@ -9,7 +9,7 @@ import click
 
 from robustbench_bi.commands import early
 from robustbench_bi.commands.options import JSON
-from robustbench_bi.commands.output import last_category, print_json
+from robustbench_bi.commands.output import last_category, print_json, print_scores
 from robustbench_bi.commands.terminal import print_table
 
 
@@ -31,6 +31,7 @@ def score(cells: Path, normalizer: Path | None, as_json: bool) -> None:
     Of detectors it has AP in place of top1, and where wanted task (bbox, segm), AP50, AP75, APs, APm and APl. They are
     fractions where none of a model is above 1, else percent; -1 is undefined.
     """
+    from robustbench_bi.analysis.groups import SCORES
     from robustbench_bi.analysis.score import read_cells
     from robustbench_bi.analysis.score import score as score_cells
     from robustbench_bi.analysis.score_detection import is_of_detectors
@@ -44,8 +45,10 @@ def score(cells: Path, normalizer: Path | None, as_json: bool) -> None:
         print_json({"scores": scores.frame, "notes": scores.notes})
         return
     for model, own in scores.frame.groupby("model", sort=False):
-        shown = display_summary(replace(scores, frame=own)).drop(columns="model")
+        of_cells = own[~own["kind"].isin(SCORES)]
+        shown = display_summary(replace(scores, frame=of_cells)).drop(columns="model")
         print_table(shown, title=str(model), rule_after=last_category(own))
+        print_scores(own)
     for note in [*scores.notes, scores.caption]:
         click.echo(note)
 

@@ -101,6 +101,10 @@ def test_a_normaliser_that_lacks_a_corruption_shortens_the_mean(table):
     frame = found.frame
     assert "mCE* (over 14 of 15 corruptions)" in set(frame["name"])
     assert "the normaliser lacks cells of: jpeg_compression" in found.notes[0]
+    # The mean error beside it is over the same fourteen, and not over the fifteen that have an accuracy.
+    errors = [100 - float(line.split(",")[2]) for line in lines[2:-1]]
+    row = by_name(frame).loc["mCE* (over 14 of 15 corruptions)"]
+    assert row["mean_error"] == pytest.approx(sum(errors) / 14)
 
 
 def test_several_models_and_no_alexnet_is_no_normaliser(table):

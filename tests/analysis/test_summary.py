@@ -3,6 +3,7 @@ import pytest
 
 from robustbench_bi.analysis.captions import describe_data, describe_means, run_labels
 from robustbench_bi.analysis.summary import cells_frame, summary_frame
+from robustbench_bi.commands.output import print_summary
 from robustbench_bi.corruptions import SUITES
 from robustbench_bi.errors import DataError
 from robustbench_bi.metrics import METRICS
@@ -36,10 +37,25 @@ def test_values_are_those_of_the_metrics(make_run, imagenet):
     assert frame.loc["relative mCE* (n=150)", "corruption_error"] == pytest.approx(
         relative_mean_corruption_error(cells)
     )
+    row = frame.loc["mCE* (n=150)"]
+    assert row["mean_error"] == pytest.approx(100 - frame.loc["mean", "top1"])
+    assert [row["mean_error_low"], row["mean_error_high"]] == pytest.approx(
+        [100 - frame.loc["mean", "top1_high"], 100 - frame.loc["mean", "top1_low"]]
+    )
+    assert frame["mean_error"].notna().sum() == 1
     records = run.records()
     by_cell = records[records["corruption"] == "fog"].groupby("severity")
     errors = [expected_calibration_error(own) for _, own in by_cell]
     assert frame.loc["fog", "expected_calibration_error"] == pytest.approx(np.mean(errors))
+
+
+def test_the_terminal_prints_the_mean_error_beside_mce(make_run, imagenet, capsys):
+    run = make_run(**imagenet)
+    summary = summary_frame(run, QUICK)
+    print_summary(run, summary)
+    error = 100 - summary.frame.set_index("name").loc["mean", "top1"]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("mCE*")]
+    assert f"(mean error, not normalised: {error:.2f} [" in line
 
 
 @pytest.mark.parametrize("suite", ["imagenet-c-bar", "cifar-10-c-bar"])

@@ -10,6 +10,7 @@ import pytest
 from robustbench_bi.corruptions import SUITES
 from robustbench_bi.errors import DataError, InputError, RunMismatchError
 from robustbench_bi.metrics.intervals import Resampling
+from robustbench_bi.metrics.robustness import mean_corruption_accuracy
 from robustbench_bi.reports.content import Report
 from robustbench_bi.reports.page import render as report_page
 from robustbench_bi.reports.page.pictures import Pictures
@@ -268,6 +269,8 @@ def test_mce_keeps_its_qualified_name(make_run, imagenet):
     text = render_page(Report([run], QUICK))
     assert "mCE* (n=30)" in text
     assert re.search(r"<dt>mCE\* \(n=30\)</dt><dd>[\d.]+ \[[\d.]+, [\d.]+\] %</dd>", text)
+    error = 100 - mean_corruption_accuracy(run.cells())
+    assert re.search(rf"<dt>mean error</dt><dd>{error:.2f} \[[\d.]+, [\d.]+\] %</dd>", text)
 
 
 def test_pictures_and_answers(several):

@@ -136,6 +136,8 @@ def _card(report: Report, model: str) -> Row:
     for row in summary:
         if row["kind"] in SCORES:
             numbers.append((row["name"], f"{_ends(row, 'corruption_error', decimals=2)} %"))
+        if row["kind"] == "mce":
+            numbers.append(("mean error", f"{_ends(row, 'mean_error', decimals=2)} %"))
     of = first["name"] if first["kind"] == "clean" else f"{first['name']}, {first['cells']} cells"
     return {"value": _ends(first, primary.name), "of": of, "n": first["n"], "numbers": numbers}
 

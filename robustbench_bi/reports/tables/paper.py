@@ -76,13 +76,19 @@ def _summary_table(report: Report, cell: Callable[[str, str], str]) -> PaperTabl
     rows = summaries[summaries["kind"].isin(kinds)]
     names = [str(name) for kind in kinds for name in rows.loc[rows["kind"] == kind, "name"].unique()]
     texts: dict[str, list[str]] = {"model": list(report.models)}
-    for name in names:
-        named = rows[rows["name"] == name].set_index("model")
-        column = "corruption_error" if (named["kind"] == "mce").all() else measure.name
-        ends = named[[column, f"{column}_low", f"{column}_high"]]
-        texts[name] = [
-            cell(format_interval(*ends.loc[model]), "") if model in named.index else NO_VALUE for model in report.models
+
+    def add(heading: str, named: pd.DataFrame, column: str) -> None:
+        ends = named.set_index("model")[[column, f"{column}_low", f"{column}_high"]]
+        texts[heading] = [
+            cell(format_interval(*ends.loc[model]), "") if model in ends.index else NO_VALUE for model in report.models
         ]
+
+    for name in names:
+        named = rows[rows["name"] == name]
+        normalised = bool((named["kind"] == "mce").all())
+        if normalised:
+            add("mean error", rows[rows["kind"] == "mce"], "mean_error")
+        add(name, named, "corruption_error" if normalised else measure.name)
     words = measure.words[:1].upper() + measure.words[1:]
     notes = "".join(f" Note: {note}" for note in report.summaries.notes)
     caption = f"{report.summaries.header}. {words} in percent{_mce_words(names)}. {report.summaries.caption}{notes}"
@@ -90,7 +96,10 @@ def _summary_table(report: Report, cell: Callable[[str, str], str]) -> PaperTabl
 
 
 def _mce_words(names: list[str]) -> str:
-    return ", and mean corruption error relative to AlexNet's" if any("mCE" in name for name in names) else ""
+    """The two are taken for one another again and again, so both stand there, and what sets them apart."""
+    if not any("mCE" in name for name in names):
+        return ""
+    return ", mean error as it is, and mean corruption error relative to AlexNet's (mCE)"
 
 
 def _delta_table(report: Report, bars: Comparison, cell: Callable[[str, str], str]) -> PaperTable:

@@ -55,6 +55,21 @@ def test_mce_is_a_column_where_it_applies(make_run, imagenet):
     assert "relative to AlexNet's" in table.caption
 
 
+def test_the_mean_error_stands_beside_mce_in_every_form(make_run, imagenet):
+    """Of models whose mCE bear different names too; it is no mean of the errors that are normalised."""
+    runs = [make_run("a", n=30, **imagenet), make_run("b", n=30, skill=1.0, **imagenet)]
+    report = Report(runs, QUICK)
+    summary, _ = paper_tables(report)
+    assert list(summary.frame.columns)[-2:] == ["mean error", "mCE* (n=30)"]
+    frame = report.summaries.frame
+    for model, text in zip(report.models, summary.frame["mean error"], strict=True):
+        row = frame[(frame["model"] == model) & (frame["kind"] == "mean")].iloc[0]
+        assert text == f"{100 - row['top1']:.1f} [{100 - row['top1_high']:.1f}, {100 - row['top1_low']:.1f}]"
+    for document in (as_markdown(report), as_latex(report)):
+        assert "mean error" in document.partition("mCE* (n=30)")[0].partition("mCE\\* (n=30)")[0]
+        assert f"{100 - row['top1']:.1f}" in document
+
+
 def test_a_model_without_a_group_has_a_dash(make_run):
     runs = [make_run("a", n=30, corruptions=("fog", "snow")), make_run("b", n=30, corruptions=("fog",))]
     summary, delta = paper_tables(Report(runs, QUICK))

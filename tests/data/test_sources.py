@@ -1,7 +1,9 @@
 import importlib
 import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from PIL import Image
 from robustbench_bi.data import SOURCES, Dataset, named_source, open_data, splitmix64
 from robustbench_bi.data.preprocess import Preprocessing
 from robustbench_bi.errors import DataError, InputError, UnknownNameError
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.parametrize("name", SOURCES.names)
@@ -156,3 +160,11 @@ def test_listing_the_sources_imports_nothing_heavy():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert importlib.import_module("robustbench_bi.data").__name__ in loaded
     assert not {"numpy", "torch", "PIL", "pandas", "torchvision"} & set(loaded)
+
+
+@pytest.mark.parametrize("name", SOURCES.names)
+def test_the_page_on_data_has_a_row_and_a_command_for_each_source(name):
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    typed = "photos" if name == "folder" else re.escape(name)
+    assert re.search(rf"^\|[^|]*`{re.escape(name)}(\[?:[^`]*)?`[^|]*(\|[^|\n]+){{5}}\|$", page, re.MULTILINE)
+    assert re.search(rf"--data \"?{typed}(:|$|\s)", page, re.MULTILINE)

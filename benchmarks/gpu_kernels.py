@@ -101,7 +101,7 @@ def compared(case: Case, direction: str, bench: Bench) -> dict[str, Any]:
     weight = torch.randn(case.channels, 1, case.kernel_size, case.kernel_size, device=bench.device)
     weight = weight.to(torch.bfloat16).requires_grad_()
 
-    def convolution(x: Tensor, weight: Tensor, _: None, *, kernel_size: int, stride: int) -> Tensor:
+    def convolution(x: Tensor, weight: Tensor, *, kernel_size: int, stride: int) -> Tensor:
         return F.conv2d(x, weight, stride=stride, padding=kernel_size // 2, groups=case.channels)
 
     rivals = {"ours": (dynamic_filter, tensors), "unfold": (unfolded, tensors)}

@@ -52,9 +52,23 @@ def declared_option(field: dataclasses.Field[Any], several: bool = False) -> Dec
     return click.option(f"--{(option.name or field.name).replace('_', '-')}", field.name, **given)
 
 
+class IntegerOrWord(click.IntRange):
+    """An integer of at least so much, or one word."""
+
+    def __init__(self, word: str, least: int | None) -> None:
+        super().__init__(least)
+        self.word = word
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The word as it is, and all else as click does."""
+        return value if value == self.word else super().convert(value, param, ctx)
+
+
 def _type_of(option: Option) -> Any:
     if option.choices:
         return click.Choice(option.choices)
+    if option.word:
+        return IntegerOrWord(option.word, option.least)
     if option.kind == "integer":
         return int if option.least is None else click.IntRange(option.least)
     return {"text": str, "numbers": str, "path": click.Path(path_type=Path)}[option.kind]

@@ -24,6 +24,7 @@ class Option:
         metavar: what stands for the value in the help; None for click's own.
         choices: the values, where there are only these.
         least: the smallest value of an integer.
+        word: what may be typed in place of an integer.
         name: of the option, where it is not the field's.
         shown: what the help gives as the default, where it is not the field's.
         multiple: whether it may be given several times.
@@ -36,6 +37,7 @@ class Option:
     metavar: str | None = None
     choices: tuple[str, ...] = ()
     least: int | None = None
+    word: str = ""
     name: str | None = None
     shown: str | None = None
     multiple: bool = False

@@ -146,7 +146,9 @@ class Settings:
     min_size: int | None = identity(default=None, compared="noted", added=True)
     max_size: int | None = identity(default=None, compared="noted", added=True)
     device: str = recorded(default="auto", option=Option("auto, cpu, cuda, cuda:1, …"))
-    batch_size: int | str = recorded(default=64, option=Option("Images per forward pass, or auto.", metavar="N"))
+    batch_size: int | str = recorded(
+        default=64, option=Option("Images per forward pass, or auto.", "integer", "N", least=1, word="auto")
+    )
     compile: bool = recorded(default=False, option=Option("Compile the networks with torch.compile.", "flag"))
     workers: int | None = recorded(
         default=None, option=Option("Decoding threads.  [default: one per core, up to 8]", "integer", "N", least=0)

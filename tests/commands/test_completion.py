@@ -38,7 +38,7 @@ def offered(line, folder):
         ("bivo-robust eval --suite fog,contr", ["fog,contrast"]),
         ("bivo-robust heatmaps --corruptions glass", ["glass_blur"]),
         ("bivo-robust corrupt imagenett", ["imagenette"]),
-        ("bivo-robust train --data dem", ["demo"]),
+        ("bivo-robust train --data dem", ["demo", "demo-detection"]),
         ("bivo-robust spectra --table tiny", ["tiny-imagenet-c"]),
         ("bivo-robust list mod", ["models"]),
     ],

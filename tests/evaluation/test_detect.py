@@ -319,7 +319,7 @@ def test_a_summary_names_mpc_by_the_protocol_alone(run, data, tmp_path):
     rows = summary.frame.set_index("name")
     corrupted = full.cells().iloc[1:]
     assert len(corrupted) == 75 and rows.loc["mPC", "AP"] == pytest.approx(corrupted["AP"].mean())
-    assert "6 images of coco with 9 objects of 3 classes, native size" in summary.caption
+    assert "6 images of coco:boxes.json with 9 objects of 3 classes, native size" in summary.caption
     other = rb.detect(coloured_boxes.find, data, table="imagenet-c", out=tmp_path)
     assert "mPC* (table imagenet-c)" in set(summary_frame(other).frame["name"])
 

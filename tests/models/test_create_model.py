@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from robustbench_bi.errors import InputError, UnknownNameError
-from robustbench_bi.models import ALIASES, DC_PRESETS, MODELS, attach, create_model
+from robustbench_bi.models import ALIASES, DC_PRESETS, MODELS, attach, axial, create_model, san
 from robustbench_bi.models.weights import save_checkpoint, weights_hash
 
 SMALL = {"num_classes": 7, "width": 0.25, "input_size": 64}
@@ -30,8 +30,10 @@ def seeded():
 def test_every_model_trains_and_comes_back_from_a_file(name, tmp_path):
     network = create_model(name, **SMALL)
     for module in network.modules():
-        if hasattr(module, "bn3"):  # residual branches start at zero, which hides the gradients inside
-            torch.nn.init.constant_(module.bn3.weight, 0.2)
+        # Residual branches start at zero, which hides the gradients inside.
+        if isinstance(module, axial.Bottleneck | san.Bottleneck) or hasattr(module, "bn3"):
+            last = module.conv if isinstance(module, san.Bottleneck) else getattr(module, "bn3", module.bn2)
+            torch.nn.init.constant_(last.weight, 0.2)
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0  # one batch is to do for the statistics
     logits = network(images(side_for(name)))

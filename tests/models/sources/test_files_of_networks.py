@@ -46,6 +46,11 @@ def save_onnx(path, batch=None, **how):
     network = Small(**how).eval()
     example = IMAGES[: batch or 2]
     example = example.permute(0, 2, 3, 1).contiguous() if how.get("channels_last") else example
+    if torch.__version__ < "2.7":  # whose newer exporter knows no batch norm
+        axes = None if batch else {"images": {0: "batch"}, "scores": {0: "batch"}}
+        names = {"input_names": ["images"], "output_names": ["scores"]}
+        torch.onnx.export(network, (example,), path, dynamo=False, dynamic_axes=axes, **names)
+        return f"onnx:{path}"
     dynamic = None if batch else {0: torch.export.Dim("batch")}
     torch.onnx.export(
         network, (example,), path, dynamo=True, verbose=False, dynamic_shapes=None if batch else (dynamic,)

@@ -14,7 +14,6 @@ from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import parse_severities
 from robustbench_bi.models import find_model
 from robustbench_bi.models.weights_files import check_weights_file
-from robustbench_bi.runs.run import open_run
 
 Callback = Callable[[click.Context, click.Parameter, Any], Any]
 
@@ -61,7 +60,6 @@ severities = checked(parse_severities)
 a_table = checked(lambda name: resolve_table(name, 224))
 a_source = checked(lambda source: DataRequest(source).check_source())
 pictures = checked(_check_pictures)
-a_run = checked(open_run)
 a_file = checked(_check_file)
 
 DECLARED: dict[str, Callback] = {

@@ -23,10 +23,6 @@ def profile(models: tuple[str, ...], table: str | None, size: int, as_json: bool
     Without MODEL, shows every row of the paper's Table 1, 2 (detectors, at 1280×800) or 4; `list variants` names the
     configurations of Table 4.
     """
-    import textwrap
-
-    import pandas as pd
-
     from robustbench_bi.models.paper import as_text, compare_with_paper
 
     if table == "2":
@@ -36,17 +32,10 @@ def profile(models: tuple[str, ...], table: str | None, size: int, as_json: bool
     if as_json:
         print_json(rows)
         return
-    titles, cells, lines = as_text(rows)
-    print_table(pd.DataFrame(cells, columns=titles))
-    for line in lines:
-        click.echo(textwrap.fill(line, 100, subsequent_indent="    " if line.startswith("[") else ""))
+    _print_rows(*as_text(rows))
 
 
 def _profile_detectors(models: tuple[str, ...], as_json: bool) -> None:
-    import textwrap
-
-    import pandas as pd
-
     from robustbench_bi.errors import InputError
     from robustbench_bi.models.detectors.counts import as_text, table_2
 
@@ -56,7 +45,15 @@ def _profile_detectors(models: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    titles, cells, lines = as_text(rows)
+    _print_rows(*as_text(rows))
+
+
+def _print_rows(titles: list[str], cells: list[list[str]], lines: list[str]) -> None:
+    """The table, and the sentences below it; a numbered one is indented after its first line."""
+    import textwrap
+
+    import pandas as pd
+
     print_table(pd.DataFrame(cells, columns=titles))
     for line in lines:
-        click.echo(textwrap.fill(line, 100))
+        click.echo(textwrap.fill(line, 100, subsequent_indent="    " if line.startswith("[") else ""))

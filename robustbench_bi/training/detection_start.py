@@ -13,7 +13,6 @@ from torch import nn
 
 from robustbench_bi.data import Dataset
 from robustbench_bi.errors import InputError
-from robustbench_bi.ground.cores import default_workers
 from robustbench_bi.models import create_model
 from robustbench_bi.models.detectors import DETECTORS
 from robustbench_bi.models.weights import load_weights, source_hash, weights_hash
@@ -35,7 +34,7 @@ def prepare_detector(
     execution: Execution,
     options: Mapping[str, Any],
     seed: int,
-    workers: int | None,
+    workers: int,
     processes: Processes,
 ) -> Prepared:
     """Build the detector, and say what identifies the training.
@@ -59,7 +58,7 @@ def prepare_detector(
     if file is not None:
         _load_backbone(network, row.backbone, file)
     network.to(processes.device)
-    images = DetectionImages(training, recipe, seed, _workers(workers, processes), row.masks)
+    images = DetectionImages(training, recipe, seed, workers, row.masks)
     recipe = replace(recipe, batch_size=min(recipe.batch_size, len(images)))
     share, normalised_together = share_out(execution, network, recipe.batch_size, processes)
     about = {
@@ -83,10 +82,6 @@ def prepare_detector(
     }
     learner = partial(DetectionLearner, network, recipe, execution, processes, file is not None)
     return Prepared(network, recipe, execution, processes, images, evaluation, None, share, about, learner)
-
-
-def _workers(workers: int | None, processes: Processes) -> int:
-    return default_workers(processes.neighbours) if workers is None else workers
 
 
 def _load_backbone(network: nn.Module, backbone: str, file: str | Path) -> None:

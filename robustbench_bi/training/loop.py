@@ -132,7 +132,8 @@ def train(
 
         def prepare() -> Prepared:
             start = _prepare if splits[0].objects is None else prepare_detector
-            ready = start(model, data, splits, chosen, execution, options or {}, seed, workers, processes)
+            threads = default_workers(processes.neighbours) if workers is None else workers
+            ready = start(model, data, splits, chosen, execution, options or {}, seed, threads, processes)
             if (side := (recipe or {}).get("input_size", ready.recipe.input_size)) != ready.recipe.input_size:
                 raise InputError(f"{model} on {data} takes {ready.recipe.input_size} pixels, not {side}; leave it out")
             return ready
@@ -190,7 +191,7 @@ def _prepare(
     execution: Execution,
     options: Mapping[str, Any],
     seed: int,
-    workers: int | None,
+    workers: int,
     processes: Processes,
 ) -> Prepared:
     """Build the network, read what is kept in memory, and say what identifies the training."""
@@ -202,7 +203,6 @@ def _prepare(
         torch.manual_seed((seed + processes.rank) % 2**63)
     network.to(processes.device).to(memory_format=execution.layout)
     share, normalised_together = share_out(execution, network, recipe.batch_size, processes)
-    workers = default_workers(processes.neighbours) if workers is None else workers
     preprocessing = _preprocessing(network, evaluation)
     recipe = replace(recipe, input_size=preprocessing.side)
     named = getattr(network, "identity", {})

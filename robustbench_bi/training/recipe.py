@@ -121,6 +121,12 @@ class Recipe:
         return self.final_learning_rate + (top - self.final_learning_rate) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
+# Section 4.2 of the paper, by the protocol of RedNet's detectors (d-li14/involution): 0.02 for 16 pictures a step,
+# divided at epochs 8 and 11, weight decay 1e-4 (the paper's 1e-5 claims "the same protocol" and looks misprinted).
+DETECTION = Recipe(
+    epochs=12, batch_size=16, learning_rate=0.32, weight_decay=1e-4, warmup_epochs=0.07, crop="none", drops=(8, 11)
+)
+
 PRESETS: Mapping[str, Recipe] = {
     # Section 4.1 of the paper.
     "paper": Recipe(),
@@ -148,31 +154,13 @@ PRESETS: Mapping[str, Recipe] = {
         model_options={"width": 0.25},
         half=True,
     ),
-    # Section 4.2 of the paper, by the protocol of RedNet's detectors (d-li14/involution): 0.02 for 16 pictures a step,
-    # divided at epochs 8 and 11, weight decay 1e-4 (the paper's 1e-5 claims "the same protocol" and looks misprinted).
-    "detection": Recipe(
-        epochs=12, batch_size=16, learning_rate=0.32, weight_decay=1e-4, warmup_epochs=0.07, crop="none", drops=(8, 11)
-    ),
+    "detection": DETECTION,
     # The same where involution or Bi-volution stands in neck or head: longer warm-up, and gradients bounded to norm 5.
-    "detection-dynamic": Recipe(
-        epochs=12,
-        batch_size=16,
-        learning_rate=0.32,
-        weight_decay=1e-4,
-        warmup_epochs=0.27,
-        crop="none",
-        drops=(8, 11),
-        clip=5.0,
-    ),
+    "detection-dynamic": replace(DETECTION, warmup_epochs=0.27, clip=5.0),
     # Small detectors on the demo set, all by one recipe, from random weights.
-    "demo-detection": Recipe(
-        epochs=12,
-        batch_size=16,
-        learning_rate=0.32,
-        weight_decay=1e-4,
+    "demo-detection": replace(
+        DETECTION,
         warmup_epochs=1,
-        crop="none",
-        drops=(8, 11),
         clip=5.0,
         model_options={
             "width": 0.25,

@@ -551,6 +551,55 @@ EARLY = [
     ["report", "absent"],
     ["gate", "absent", "--save", "b.json"],
     ["score", "absent.csv"],
+    ["score", __file__, "--normalizer", "absent.csv"],
+    *(
+        ["eval", "--model", model]
+        for model in ("no_such_package.models:build", "torchvision:resnet5", "timm:resnet5", "hf:x", "onnx:absent.onnx")
+    ),
+    *(
+        ["eval", "--model", "resnet50", option, value]
+        for option, value in {
+            "--device": "gpu",
+            "--input-size": "5",
+            "--resize-size": "-3",
+            "--interpolation": "cubic",
+            "--std": "0,0,0",
+            "--corrupt-size": "0",
+            "--channels": "2",
+            "--classes": "absent.tsv",
+            "--labels": "absent.txt",
+            "--images": "absent.txt",
+            "--clean": "/no/such/folder",
+            "--weights": "absent",
+        }.items()
+    ),
+    *(
+        ["eval", "--model", "resnet50", "--data", f"{source}:/no/such"]
+        for source in ("imagenet-c", "imagenet-v2", "tar", "parquet", "coco", "tiny-imagenet", "cifar-100-c")
+    ),
+    ["eval", "--model", "resnet50", "--data", "."],  # no weights
+    ["eval", "--model", "resnet50", "--out", __file__],
+    ["detect", "--model", "torchvision:fasterrcnn_resnet50_fpn"],
+    ["detect", "--model", "torchvision:fasterrcnn_resnet50_fpn", "--weights", "absent.pth"],
+    ["detect", "--model", "torchvision:fasterrcnn_resnet50_fpn", "--weights", "none", "--device", "gpu"],
+    ["detect", "--model", "torchvision:fasterrcnn_resnet50_fpn", "--weights", "none", "--data", "coco:/no/such"],
+    ["fourier", "--model", "resnet50", "--norm", "0"],
+    ["fourier", "--model", "resnet50", "--radius", "-1"],
+    ["fourier", "--model", "resnet50", "--device", "gpu"],
+    ["heatmaps", "--model", "resnet50", "--device", "gpu"],
+    ["heatmaps", "--model", "resnet50", "--jpeg", "0"],
+    ["corrupt", "demo", "c", "--jpeg", "100"],
+    ["corrupt", "demo", "c", "--classes", "absent.tsv"],
+    ["train", "--model", "resnet50", "--recipe", "weight_decy=1"],
+    ["train", "--model", "resnet50", "--option", "widht=1"],
+    ["train", "--model", "resnet50", "--ema", "1"],
+    ["train", "--model", "resnet50", "--device", "gpu"],
+    ["train", "--model", "resnet50", "--data", "tar:/no/such"],
+    ["train", "--model", "resnet50", "--data", "imagenet-a:."],
+    ["compare", "absent", "--baseline", "absent", "--across", "nosuch"],
+    ["report", "absent", "--out", "report.pdf"],
+    ["gate", "absent", "--baseline", "absent.json"],
+    ["gate", "absent", "--baseline", "absent.json", "--confidence", "95"],
 ]
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from robustbench_bi.analysis.comparison import settings_of
 from robustbench_bi.analysis.described import data_name, describe_model
 from robustbench_bi.analysis.measured import measured
+from robustbench_bi.analysis.verdicts import check_baseline_file
 from robustbench_bi.errors import BivoRobustError, DataError
 from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.ground.cells import Cell
@@ -118,10 +119,9 @@ def read_baseline(path: Path) -> Outcomes:
         ...
         robustbench_bi.errors.DataError: no baseline at b.json; make one with: bivo-robust gate RUN --save b.json
     """
+    check_baseline_file(path)
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"no baseline at {path}; make one with: bivo-robust gate RUN --save {path}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as a baseline ({error}); save it again with gate --save") from error
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.data.sources import SOURCES
+from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.runs.identity import fields_compared, value_of
 
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
 MUST_AGREE = fields_compared("must agree")
 IMAGES = "listing_hash"
 _CALLED = {"files": "published files"}
+
+
+def check_across(across: Sequence[str]) -> None:
+    """Refuse settings that a comparison cannot be across.
+
+    Raises:
+        InputError: one is not.
+    """
+    may = [field for field, declared in MUST_AGREE.items() if declared.across]
+    for field in across:
+        if field not in may:
+            raise InputError(f"runs can be compared across {', '.join(may)}, got {field!r}")
 
 
 def apart(config: Mapping[str, Any], other: Mapping[str, Any], across: Sequence[str] = ()) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from robustbench_bi.analysis.captions import describe_bootstrap, describe_data, describe_means, run_labels
 from robustbench_bi.analysis.chance import chance_notes
-from robustbench_bi.analysis.comparable import MUST_AGREE, apart
+from robustbench_bi.analysis.comparable import MUST_AGREE, apart, check_across
 from robustbench_bi.analysis.described import header
 from robustbench_bi.analysis.groups import Group, bar_groups, cell_groups, corruption_groups
 from robustbench_bi.analysis.measured import measured
@@ -151,10 +151,7 @@ def check_settings(
         InputError: `across` names a setting that a comparison cannot be across.
         RunMismatchError: a setting differs that makes other pictures; the message names it and both values.
     """
-    may = [field for field, declared in MUST_AGREE.items() if declared.across]
-    unknown = [field for field in across if field not in may]
-    if unknown:
-        raise InputError(f"a comparison can be across {', '.join(may)}, got {unknown[0]!r}")
+    check_across(across)
     found = apart(config, baseline, across)
     if found is not None:
         raise RunMismatchError(

@@ -22,6 +22,9 @@ from robustbench_bi.analysis.baseline import Outcomes
 from robustbench_bi.analysis.captions import describe_data, describe_means
 from robustbench_bi.analysis.comparison import check_settings, differences
 from robustbench_bi.analysis.groups import summary_groups, weight_matrix
+from robustbench_bi.analysis.verdicts import HOLDS as HOLDS
+from robustbench_bi.analysis.verdicts import REGRESSED as REGRESSED
+from robustbench_bi.analysis.verdicts import UNPROVEN as UNPROVEN
 from robustbench_bi.errors import InputError, RunMismatchError
 from robustbench_bi.ground.cells import CLEAN, Cell, cell_label
 from robustbench_bi.metrics.intervals import Resampling
@@ -29,8 +32,6 @@ from robustbench_bi.metrics.paired import check_paired
 from robustbench_bi.metrics.pairing import PAIRINGS, agreeing
 from robustbench_bi.runs.identity import fields_compared
 from robustbench_bi.tasks import Task
-
-HOLDS, UNPROVEN, REGRESSED = "holds", "drop not proven", "REGRESSED"
 
 
 @dataclass(frozen=True, eq=False)

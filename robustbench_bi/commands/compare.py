@@ -13,6 +13,13 @@ from robustbench_bi.commands.output import about, print_json, print_written
 from robustbench_bi.commands.terminal import print_table
 
 
+def _check_across(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    from robustbench_bi.analysis.comparable import check_across
+
+    check_across(value)
+    return value
+
+
 @click.command()
 @click.argument(
     "runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path), shell_complete=completion.runs
@@ -32,6 +39,7 @@ from robustbench_bi.commands.terminal import print_table
     "--across",
     multiple=True,
     metavar="SETTING",
+    callback=_check_across,
     help="Allow generator, seed, table or jpeg to differ between runs. Repeatable.",
 )
 @JSON

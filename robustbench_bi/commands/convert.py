@@ -47,7 +47,7 @@ def convert(
     """
     from dataclasses import asdict
 
-    from robustbench_bi.models import create_model, resolve
+    from robustbench_bi.models import check_options, create_model, resolve
     from robustbench_bi.models.weights_files import check_weights_file
 
     if out.exists() and not force:
@@ -55,10 +55,14 @@ def convert(
     if ":" in resolve(model, {})[0]:
         raise OneLineError(f"convert is for rows of `list models`, got {model!r}; eval takes its checkpoint as it is")
     check_weights_file(weights)
+    if out.suffix != ".safetensors":
+        raise OneLineError(f"a checkpoint is written as .safetensors, got {out}")
+    chosen = dict(key_and_value(text) for text in options)
+    check_options(model, chosen)
     from robustbench_bi.data.preprocess import preprocessing_of
     from robustbench_bi.models.weights import save_checkpoint
 
-    network: Any = create_model(model, weights=weights, **dict(key_and_value(text) for text in options))
+    network: Any = create_model(model, weights=weights, **chosen)
     prepared = preprocessing_of(network, **preprocessing)
     save_checkpoint(out, network, {**asdict(prepared), "converted_from": Path(weights).name})
     classes = f"{network.num_classes:,} classes" if network.num_classes else "no classifier"

@@ -12,6 +12,7 @@ from robustbench_bi.commands.endings import remember_out
 from robustbench_bi.commands.eval_options import eval_options
 from robustbench_bi.commands.options import QUIET
 from robustbench_bi.commands.terminal import cell_progress
+from robustbench_bi.data.request import DataRequest
 
 
 class SideType(click.ParamType):  # type: ignore[type-arg]
@@ -31,6 +32,7 @@ class SideType(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--jpeg",
     metavar="QUALITY",
+    callback=early.a_quality,
     help="JPEG quality, 1 to 95, or none for PNG files.  [default: 85; arrays store raw pixels]",
 )
 @click.option(
@@ -62,6 +64,7 @@ def corrupt(source: str, destination: Path, jpeg: str | None, quiet: bool, **opt
     """
     import shlex
 
+    DataRequest(source, classes=options["classes"]).check_source()
     from robustbench_bi.corrupted_files import write_corrupted
 
     with cell_progress(quiet) as progress:

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from robustbench_bi.commands import completion
+from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.eval_options import EVAL_OPTIONS, FOR_CLASSIFICATION, eval_options
 from robustbench_bi.commands.running import run_requests
+from robustbench_bi.evaluation.detect import detection_request
 
 
 @click.command()
@@ -18,6 +19,7 @@ from robustbench_bi.commands.running import run_requests
     "models",
     required=True,
     multiple=True,
+    callback=early.a_detector,
     metavar="NAME",
     help="A row of `list detectors`, torchvision:NAME, or package.module:function of your own. Repeatable: several "
     "share every corrupted picture.",
@@ -25,6 +27,7 @@ from robustbench_bi.commands.running import run_requests
 @click.option(
     "--weights",
     multiple=True,
+    callback=early.weights,
     metavar="W",
     help="A file, a torchvision weights name, pretrained or none (random). Give one for all models or one for each.",
 )
@@ -37,7 +40,11 @@ from robustbench_bi.commands.running import run_requests
     help="coco:PATH, where PATH is COCO's folder (val2017) or an annotation file; or demo-detection.",
 )
 @eval_options([name for name in EVAL_OPTIONS if name not in FOR_CLASSIFICATION])
-@click.option("--score-threshold", type=float, help="The lowest score to keep, where the detector has such a limit.")
+@click.option(
+    "--score-threshold",
+    type=click.FloatRange(0, 1),
+    help="The lowest score to keep, where the detector has such a limit.",
+)
 @click.option("--max-detections", type=click.IntRange(1), metavar="N", help="The most detections a picture, likewise.")
 @click.option("--min-size", type=click.IntRange(1), metavar="PIXELS", help="Overrides the detector's: the short side.")
 @click.option("--max-size", type=click.IntRange(1), metavar="PIXELS", help="Overrides the detector's: the long side.")
@@ -50,7 +57,6 @@ def detect(
     every detection under --out; the same command continues a stopped run. Pictures are corrupted at their native size,
     as Michaelis et al. (2019) do it.
     """
-    from robustbench_bi.evaluation.detect import detection_request
-
     request = detection_request(models, data, weights=weights or None, **options)
+    request.check_early()
     run_requests({data: request}, Path(request.out), quiet, as_json, board=False)

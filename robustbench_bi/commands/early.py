@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,16 @@ from typing import Any
 import click
 
 from robustbench_bi.corruptions import resolve_suite, resolve_table
+from robustbench_bi.data import check_takes, find_source
 from robustbench_bi.data.request import DataRequest
 from robustbench_bi.errors import DataError
+from robustbench_bi.evaluation.request import EvalRequest, option_names
 from robustbench_bi.ground.cells import parse_severities
-from robustbench_bi.models import find_model
+from robustbench_bi.ground.checks import check_number, check_quality
+from robustbench_bi.ground.devices import check_device
+from robustbench_bi.ground.registry import unknown_name
+from robustbench_bi.models.detectors import DETECTORS
+from robustbench_bi.models.sources.typed_names import check_model_name
 from robustbench_bi.models.weights_files import check_weights_file
 
 Callback = Callable[[click.Context, click.Parameter, Any], Any]
@@ -34,14 +41,19 @@ def checked(check: Callable[[Any], object]) -> Callback:
     return callback
 
 
-def check_weights(weights: Iterable[str]) -> None:
-    """Refuse files of weights that are not there; called by the command, since its options alone are sound.
+def check_request(models: Iterable[str], data: str = "demo", **options: Any) -> None:
+    """Refuse what an evaluation would refuse; for commands that share some of its options.
+
+    Args:
+        models: as they were typed.
+        data: likewise.
+        **options: of the command; those that an evaluation lacks are passed over.
 
     Raises:
-        WeightsError: one is not.
+        BivoRobustError: as `EvalRequest` and `DataRequest.check_source`.
     """
-    for own in weights:
-        check_weights_file(own)
+    own = {name: value for name, value in options.items() if name in option_names()}
+    EvalRequest.of(tuple(models), data, **own).data.check_source()
 
 
 def _check_file(path: Path) -> None:
@@ -54,7 +66,34 @@ def _check_pictures(path: str) -> None:
         DataRequest(path).check_source(pictures=True)
 
 
-a_model = checked(find_model)
+def _check_detector(model: str) -> None:
+    """torchvision's detectors are in no list that can be read at once."""
+    if model not in DETECTORS and not model.startswith("torchvision:"):
+        if ":" not in model:
+            raise unknown_name("detector", model, DETECTORS.names)
+        check_model_name(model)
+
+
+def _check_training(source: str) -> None:
+    DataRequest(source).check_source()
+    check_takes(find_source(source)[0], split="training")
+
+
+def a_number(above: float = 0, below: float = math.inf) -> Callback:
+    """Callback of an option that takes a number between two bounds."""
+
+    def callback(context: click.Context, option: click.Parameter, value: Any) -> Any:
+        return value if value is None else check_number(str(option.name), value, above=above, below=below)
+
+    return callback
+
+
+a_model = checked(check_model_name)
+weights = checked(check_weights_file)
+a_detector = checked(_check_detector)
+a_device = checked(check_device)
+a_training_source = checked(_check_training)
+a_quality = checked(lambda text: text == "none" or check_quality(text, 95, " or 'none'"))
 a_suite = checked(resolve_suite)
 severities = checked(parse_severities)
 a_table = checked(lambda name: resolve_table(name, 224))
@@ -64,6 +103,8 @@ a_file = checked(_check_file)
 
 DECLARED: dict[str, Callback] = {
     "models": a_model,
+    "weights": weights,
+    "device": a_device,
     "suite": a_suite,
     "severities": severities,
     "table": a_table,

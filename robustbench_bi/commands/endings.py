@@ -11,6 +11,7 @@ import click
 
 from robustbench_bi.commands import COMMANDS
 from robustbench_bi.errors import BivoRobustError
+from robustbench_bi.ground.atomic import check_writable
 from robustbench_bi.ground.stops import exit_code_of, stops_as_exceptions
 
 OUT = "robustbench_bi.out"  # where a command writes, in the context's meta
@@ -50,6 +51,14 @@ def one_line_endings(context: click.Context) -> Iterator[None]:
 
 def remember_out(context: click.Context, _: click.Parameter, value: Any) -> Any:
     """Callback of the option or argument that says where a command writes: its last line may name the place."""
+    check_writable(value, folder=True)
+    context.meta[OUT] = value
+    return value
+
+
+def remember_out_file(context: click.Context, _: click.Parameter, value: Any) -> Any:
+    """The same of a file."""
+    check_writable(value, folder=False)
     context.meta[OUT] = value
     return value
 

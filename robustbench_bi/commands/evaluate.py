@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from robustbench_bi.commands.configuration import CONFIG, PRINT_CONFIG, as_config
-from robustbench_bi.commands.early import check_weights
 from robustbench_bi.commands.endings import OneLineError
 from robustbench_bi.commands.eval_options import EVAL_OPTIONS, FOR_DETECTION, eval_options
 from robustbench_bi.commands.running import run_requests
@@ -46,8 +45,7 @@ def _requests(models: tuple[str, ...], data: tuple[str, ...], **options: Any) ->
     """What is asked for, a request for each data set; what can be refused at once is."""
     if len(set(data)) < len(data):
         raise OneLineError("each data set must be given once, but two are the same")
-    check_weights(options["weights"] or ())
     requests = {name: EvalRequest.of(models, name, **options) for name in data}
     if len(requests) == 1:
-        requests[data[0]].data.check_source()
+        requests[data[0]].check_early()
     return requests

@@ -20,6 +20,7 @@ from robustbench_bi.evaluation.request import PREPROCESSING
 @click.option(
     "--norm",
     type=float,
+    callback=early.a_number(),
     metavar="NORM",
     help="Perturbation norm per channel, for pixels from 0 to 1.  [default: by image side, 4 at 32, 6.5 at 64, 15.7 at "
     "224]",
@@ -33,6 +34,7 @@ from robustbench_bi.evaluation.request import PREPROCESSING
 @click.option(
     "--radius",
     type=float,
+    callback=early.a_number(),
     metavar="CYCLES",
     help="Only use frequencies up to this many cycles per image.  [default: all]",
 )
@@ -55,7 +57,7 @@ def fourier(
     Adds one Fourier basis vector, of fixed norm and random sign, to every image and plots the error rate by frequency.
     Needs one pass over the images per frequency.
     """
-    early.check_weights(weights)
+    early.check_request(models, weights=weights or None, **options)
     from robustbench_bi.analysis.fourier import band_frame
     from robustbench_bi.probes.fourier import fourier_errors
     from robustbench_bi.reports.tables.fourier import display_bands

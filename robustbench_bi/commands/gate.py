@@ -24,15 +24,15 @@ from robustbench_bi.errors import BivoRobustError
 @click.option("--save", metavar="FILE", type=click.Path(path_type=Path), help="Save the run as a baseline.")
 @click.option(
     "--max-drop",
-    type=float,
+    type=click.FloatRange(0, 100),
     default=1.0,
     show_default=True,
     metavar="POINTS",
-    help="Allowed drop in top-1, for clean, the mean, each category and each corruption.",
+    help="Allowed drop in top-1, or in AP for detectors: clean, the mean, each category and each corruption.",
 )
 @click.option(
     "--confidence",
-    type=float,
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.95,
     show_default=True,
     help="Family-wise confidence level (Bonferroni).",
@@ -42,9 +42,9 @@ from robustbench_bi.errors import BivoRobustError
 def gate(run: Path, baseline: Path | None, save: Path | None, junit: Path | None, **options: Any) -> None:
     """Check a finished run against a saved baseline and fail on a regression.
 
-    A row regresses if its top-1 drops by more than --max-drop and the paired interval lies entirely below zero. Exit
-    codes: 0 no regression, 1 regression, 2 error: data, settings or cells that differ from the baseline's, an
-    unfinished run, or a damaged file. On GitHub, the rows also appear in the job summary.
+    A row regresses if its top-1, or its AP for detectors, drops by more than --max-drop and the paired interval lies
+    entirely below zero. Exit codes: 0 no regression, 1 regression, 2 error: data, settings or cells that differ from
+    the baseline's, an unfinished run, or a damaged file. On GitHub, the rows also appear in the job summary.
     """
     if (baseline is None) == (save is None):
         raise OneLineError("gate needs either --baseline FILE, to compare with, or --save FILE, to make a baseline")
@@ -75,11 +75,13 @@ def _only_a_regression_is_1() -> Iterator[None]:
 
 def _check_gate(run: Path, baseline: Path, junit: Path | None, options: dict[str, Any]) -> bool:
     """Print the verdicts, and tell whether there is a regression."""
+    from robustbench_bi.analysis.verdicts import check_baseline_file
     from robustbench_bi.reports.ci.verdicts import markdown_summary, publish, trouble, verdicts_of
     from robustbench_bi.runs.run import open_run
 
     try:
         opened = open_run(run)
+        check_baseline_file(baseline)
         from robustbench_bi.analysis.baseline import outcomes_of, read_baseline
         from robustbench_bi.analysis.gate import gate_frame
         from robustbench_bi.reports.tables.gate import display_gate

@@ -61,12 +61,12 @@ def list_rows(what: str, gallery: Path | None, as_json: bool) -> None:
 
 
 def _draw_gallery(what: str, folder: Path) -> None:
+    if what != "corruptions":
+        raise OneLineError(f"--gallery draws corruptions, got {what!r}; try: list corruptions --gallery {folder}")
     from robustbench_bi.corruptions.gallery import gallery, sample_photograph
     from robustbench_bi.reports.figures.gallery import gallery_sheet
     from robustbench_bi.reports.write import write_png
 
-    if what != "corruptions":
-        raise OneLineError(f"--gallery is of corruptions, got {what!r}; try: list corruptions --gallery {folder}")
     sheet = gallery_sheet(gallery(sample_photograph()), "A photograph of 224×224 pixels; table imagenet-c, seed 0.")
     path = folder / "corruptions.png"
     write_png(sheet, path, dpi=160)

@@ -9,20 +9,20 @@ from typing import Any
 import click
 
 from robustbench_bi.commands import completion, early
-from robustbench_bi.commands.endings import OneLineError, remember_out
+from robustbench_bi.commands.endings import OneLineError, remember_out, remember_out_file
 from robustbench_bi.ground.checks import check_channels
 
 Decorator = Callable[[Any], Any]
 
 
-def out_option(default: str, help_text: str) -> Decorator:
-    """The --out of a command, which is named when the command is stopped."""
+def out_option(default: str, help_text: str, file: bool = False) -> Decorator:
+    """The --out of a command, a folder or a file, which is named when the command is stopped."""
     return click.option(
         "--out",
         type=click.Path(path_type=Path),
         default=Path(default),
         show_default=True,
-        callback=remember_out,
+        callback=remember_out_file if file else remember_out,
         help=help_text,
     )
 

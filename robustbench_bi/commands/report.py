@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     help="The run to compare the others with.  [default: the first]",
     shell_complete=completion.runs,
 )
-@out_option("report.html", "File to write: .html is a page, .md and .tex are tables for a paper.")
+@out_option("report.html", "File to write: .html is a page, .md and .tex are tables for a paper.", file=True)
 @click.option(
     "--format",
     "form",
@@ -49,7 +49,11 @@ def report(runs: tuple[Path, ...], baseline: Path | None, out: Path, form: Any, 
     compared, such as those on other images, get a page of their own; with --baseline they are left out.
     """
     from robustbench_bi.commands.chosen_runs import LeftOut, open_runs
+    from robustbench_bi.reports.forms import form_of
 
+    form = form or form_of(out)
+    if pictures and form != "html":
+        raise OneLineError(f"pictures are for a page, got a report in {form}; leave out --pictures")
     left_out = LeftOut()
     opened = open_runs([run for run in runs if baseline is None or run.resolve() != baseline.resolve()], left_out)
     if baseline is not None and not opened:

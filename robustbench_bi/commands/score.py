@@ -17,6 +17,7 @@ from robustbench_bi.commands.terminal import print_table
 @click.argument("cells", callback=early.a_file, type=click.Path(path_type=Path), metavar="CELLS.csv")
 @click.option(
     "--normalizer",
+    callback=early.a_file,
     type=click.Path(path_type=Path),
     metavar="CELLS.csv",
     help="Accuracies of the reference network.  [default: AlexNet's published errors]",

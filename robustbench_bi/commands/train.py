@@ -11,6 +11,10 @@ from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.eval_options import eval_options
 from robustbench_bi.commands.options import NETWORK_OPTION, QUIET, key_and_value, out_option
 from robustbench_bi.commands.terminal import training_progress
+from robustbench_bi.data import named_source
+from robustbench_bi.data.request import DataRequest
+from robustbench_bi.models import check_options
+from robustbench_bi.training.recipe import AUGMENTS, PRESETS, resolve_recipe
 
 
 @click.command()
@@ -29,11 +33,11 @@ from robustbench_bi.commands.terminal import training_progress
     metavar="SOURCE",
     help="A data source with a training split.",
     shell_complete=completion.sources,
-    callback=early.a_source,
+    callback=early.a_training_source,
 )
 @click.option(
     "--preset",
-    type=click.Choice(["paper", "cifar", "demo", "detection", "detection-dynamic", "demo-detection"]),
+    type=click.Choice(list(PRESETS)),
     help="[default: demo for the demo data, demo-detection and detection for detectors, else paper]",
 )
 @click.option("--epochs", type=click.IntRange(1), help="Overrides the preset, like the next seven options.")
@@ -47,16 +51,14 @@ from robustbench_bi.commands.terminal import training_progress
 @click.option("--warmup-epochs", type=float, metavar="N", help="Epochs of linear warm-up.")
 @click.option("--label-smoothing", type=float, metavar="SHARE", help="Label smoothing, such as 0.1.")
 @click.option("--ema", type=float, metavar="DECAY", help="Evaluate and save a moving average of the weights.")
-@click.option(
-    "--augment", type=click.Choice(["none", "augmix", "noise"]), help="Augmentation for a robustness baseline."
-)
+@click.option("--augment", type=click.Choice(AUGMENTS), help="Augmentation for a robustness baseline.")
 @click.option(
     "--recipe", "changes", multiple=True, metavar="KEY=VALUE", help="Set any recipe field, such as weight_decay=5e-5."
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Train on N images.")
 @NETWORK_OPTION
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--device", default="auto", show_default=True)
+@click.option("--device", default="auto", show_default=True, callback=early.a_device)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option(
     "--accumulate", type=click.IntRange(1), default=1, metavar="N", help="Micro-batches per step, to save memory."
@@ -97,13 +99,14 @@ def train(
     no other options. Training never uses the benchmark's corruptions. Run the same command to resume exactly where
     training stopped. Under torchrun, processes share each batch; see docs/training.md.
     """
-    from robustbench_bi.data import named_source
-
     preset = preset or named_source(data)[0].preset
     frequent = ("batch_size", "learning_rate", "warmup_epochs", "label_smoothing", "ema", "augment")
     recipe = {name: value for name in frequent if (value := rest.pop(name)) is not None}
     recipe |= dict(key_and_value(text, "--recipe", "weight_decay=5e-5") for text in changes)
     chosen = dict(key_and_value(text) for text in options)
+    resolve_recipe(preset, **recipe, epochs=rest["epochs"])
+    check_options(model, chosen)
+    DataRequest(data, classes=rest["classes"]).check_source()
     from robustbench_bi.training.loop import train as run_training
 
     follows = os.environ.get("RANK", "0") != "0"

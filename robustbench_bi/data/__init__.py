@@ -97,17 +97,14 @@ def open_data(
     if class_space not in (None, *CLASS_SPACES):
         raise InputError(f"class_space must be {' or '.join(CLASS_SPACES)}, got {class_space!r}")
     row, path = find_source(str(source))
-    if split == "training" and not row.training:
-        raise InputError(f"{row.name} has no training split: it is for evaluation only")
-    if classes is not None and not row.class_file:
-        takers = ", ".join(row.name for row in SOURCES if row.class_file)
-        raise InputError(f"a class file goes with class folders ({takers}), not with {row.name}")
+    check_takes(row, split=split, classes=classes, images_root=images_root)
     class_file = None if classes is None else expand_user(classes)
     if labels is None:
         dataset: Dataset = SOURCES.load(row.name)(path, split=split, classes=class_file)
     else:
         dataset = open_with_labels(row, path, expand_user(labels), class_file)
-    dataset = _in_folder(dataset, row, images_root)
+    if images_root is not None and dataset.at is not None:
+        dataset = dataset.at(expand_user(images_root))
     typed = named_source(str(source))[0] is row
     dataset = replace(dataset, name=str(source) if typed else f"{row.name}:{path}")
     if row.name == "folder" and split == "evaluation" and class_space is None and classes is None:
@@ -122,14 +119,26 @@ def open_data(
     return dataset if limit is None else dataset.limited(limit)
 
 
-def _in_folder(dataset: Dataset, row: Source, images_root: str | Path | None) -> Dataset:
-    """The dataset with its pictures in a folder that was named."""
-    if images_root is None:
-        return dataset
-    if dataset.at is None:
+def check_takes(
+    row: Source,
+    *,
+    split: Split = "evaluation",
+    classes: str | Path | None = None,
+    images_root: str | Path | None = None,
+) -> None:
+    """Refuse what a source does not take; nothing is read.
+
+    Raises:
+        InputError: it has no such split, or takes no such file or folder.
+    """
+    if split == "training" and not row.training:
+        raise InputError(f"{row.name} has no training split: it is for evaluation only")
+    if classes is not None and not row.class_file:
+        takers = ", ".join(other.name for other in SOURCES if other.class_file)
+        raise InputError(f"a class file goes with class folders ({takers}), not with {row.name}")
+    if images_root is not None and not row.images_root:
         takers = " and ".join(other.name for other in SOURCES if other.images_root)
         raise InputError(f"a folder of pictures (images_root) goes with {takers}, not with {row.name}")
-    return dataset.at(expand_user(images_root))
 
 
 def find_source(source: str) -> tuple[Source, str | None]:

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustbench_bi.errors import DataError, InputError
-from robustbench_bi.ground.checks import SMALLEST_SIDE, check_channels, is_integer, plain_integer
+from robustbench_bi.ground.checks import (
+    SMALLEST_SIDE,
+    check_channels,
+    check_resize,
+    check_std,
+    is_integer,
+    plain_integer,
+)
 from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS, Shape, pair, proportional
 from robustbench_bi.ops.cut import INTERPOLATIONS as INTERPOLATIONS
 from robustbench_bi.ops.cut import CutRule
@@ -85,18 +92,12 @@ class Preprocessing:
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise InputError(f"{name} must be one of {', '.join(values)}, got {getattr(self, name)!r}")
-        smaller = any(own < least for own, least in zip(pair(self.resize_size), self.shape, strict=True))
-        if smaller and self.crop_mode not in ("border", "padded"):
-            raise InputError(
-                f"resize_size must be at least input_size: the crop of {self.input_size} pixels does not fit into an "
-                f"image resized to {self.resize_size}"
-            )
+        check_resize(self.input_size, self.resize_size, self.crop_mode)
         for name in ("mean", "std"):
             values = getattr(self, name)
             alone = self.channels == 1 and np.size(values) == 1
             object.__setattr__(self, name, _three(name, np.repeat(values, 3) if alone else values))
-        if 0.0 in self.std:
-            raise InputError(f"std must be three numbers above 0, got {self.std}")
+        check_std(self.std)
         if self.channels not in (1, 3):
             raise InputError(f"channels must be 1 (grey) or 3 (red, green, blue), got {self.channels!r}")
 

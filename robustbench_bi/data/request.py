@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from robustbench_bi.data import SOURCES, Dataset, Split, expand_user, find_source, open_data
+from robustbench_bi.data import SOURCES, Dataset, Split, check_takes, expand_user, find_source, open_data
 from robustbench_bi.data.containers.folders import existing_folder
+from robustbench_bi.data.containers.shards import matching
 from robustbench_bi.data.download import is_at_hand
 from robustbench_bi.data.selection import CLASS_SPACES, ClassSpace
 from robustbench_bi.errors import DataError
@@ -104,18 +105,29 @@ class DataRequest:
         return open_data(stated.pop("source"), split=split, **stated)
 
     def check_source(self, pictures: bool = False) -> None:
-        """Refuse a source that is not there, before the libraries are imported that read it.
+        """Refuse files that are not there, before the libraries are imported that read them.
 
         Args:
             pictures: whether a single image file will do.
 
         Raises:
             UnknownNameError, InputError: as `open_data`.
-            DataError: a folder of images is not there.
+            DataError: the images, or a file beside them, are not there.
         """
         row, path = find_source(self.source)
-        if row.name == "folder" and path is not None and not (pictures and _exists(path)):
+        check_takes(row, classes=self.classes, images_root=self.images_root)
+        if row.pattern_of and path is not None:
+            matching(path, row.pattern_of)
+        elif row.name == "folder" and path is not None and not (pictures and _exists(path)):
             existing_folder(path)
+        elif row.path == "required" and path is not None and not _exists(path):
+            raise DataError(f"there is no file or folder {path}, which {self.source} needs")
+        for name in ("labels", "images", "classes", "images_root"):
+            file = getattr(self, name)
+            if file is not None and not (_exists(file) or (name, file) == ("classes", "imagenet-1k")):
+                raise DataError(f"there is no file {file}, which {name} needs")
+        if self.clean is not None:
+            DataRequest(self.clean).check_source()
 
     def found_from(self, folder: str) -> DataRequest:
         """The same, with relative paths that lead nowhere from here taken from another folder.

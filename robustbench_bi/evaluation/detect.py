@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustbench_bi.evaluation.loop import evaluate_request
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.evaluation.sharing import ALONE, Share
 from robustbench_bi.ground.cells import Progress
@@ -54,6 +53,8 @@ def detect(
         InputError: an option is out of range, or classes do not match.
         UnknownNameError, DataError, WeightsError, ModelOutputError, RunMismatchError: as `evaluate_models`.
     """
+    from robustbench_bi.evaluation.loop import evaluate_request
+
     if images_root is not None:
         options["images_root"] = images_root
     return evaluate_request(detection_request([model], data, **options), progress=progress, share=share)[0]

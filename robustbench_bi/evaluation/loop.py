@@ -21,7 +21,7 @@ from robustbench_bi.evaluation.cell_blocks import Candidate, CellBlock, cell_blo
 from robustbench_bi.evaluation.folders import close_folder, note, open_folder
 from robustbench_bi.evaluation.networks import load_networks
 from robustbench_bi.evaluation.pixels import BlockReader
-from robustbench_bi.evaluation.request import EvalRequest
+from robustbench_bi.evaluation.request import EvalRequest, other_labels
 from robustbench_bi.evaluation.sharing import ALONE, Share, owners, wait_until
 from robustbench_bi.evaluation.threads import Threads
 from robustbench_bi.ground.cells import Cell, Progress, cell_label
@@ -192,16 +192,12 @@ def _loader(request: EvalRequest, dataset: Dataset) -> Callable[..., Any]:
     Raises:
         InputError: they are classes and the task is detection, or they are objects and it is another one.
     """
+    if (request.task == "detection") != (dataset.objects is not None):
+        raise other_labels(request.task, dataset.kind)
     if request.task == "detection":
-        if dataset.objects is None:
-            raise InputError(
-                f"detection needs pictures with boxes, as coco:PATH and demo-detection have; {dataset.kind} has classes"
-            )
         from robustbench_bi.evaluation.detectors import load_detectors
 
         return load_detectors
-    if dataset.objects is not None:
-        raise InputError(f"{dataset.kind} has boxes and no classes of whole images; use detect, for detectors")
     limits = [name for name in LIMITS if getattr(request, name) is not None]
     if limits:
         raise InputError(f"{limits[0]} is for detectors; leave it out")

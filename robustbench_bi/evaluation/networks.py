@@ -16,7 +16,7 @@ from robustbench_bi.data.preprocess import Cut, Preprocessing, normalise, prepro
 from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.evaluation.configure import configure_run
 from robustbench_bi.evaluation.ready import as_begun, made_ready
-from robustbench_bi.evaluation.request import EvalRequest
+from robustbench_bi.evaluation.request import EvalRequest, needs_weights
 from robustbench_bi.evaluation.sharing import ALONE, Share
 from robustbench_bi.evaluation.views import View, fitted_view, plain_view
 from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS
@@ -251,10 +251,7 @@ def _chosen_weights(model: str, weights: str | None, dataset: Dataset) -> str | 
             "weights name, 'demo', or 'none' for random weights"
         )
     if dataset.source.weights is None:
-        raise InputError(
-            f"{model} on {dataset.kind} needs --weights: a checkpoint file, 'pretrained' or a torchvision weights "
-            "name; 'none' evaluates random weights"
-        )
+        raise needs_weights(model, dataset.kind)
     return dataset.source.weights
 
 

@@ -9,13 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.corruptions import PIXEL_VERSION, resolve_suite, resolve_table
+from robustbench_bi.data import find_source
 from robustbench_bi.data.request import DataRequest
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import parse_severities
-from robustbench_bi.ground.checks import SMALLEST_SIDE, check_integer, check_quality, check_seed, is_integer
+from robustbench_bi.ground.checks import (
+    SMALLEST_SIDE,
+    check_integer,
+    check_quality,
+    check_resize,
+    check_seed,
+    check_std,
+    is_integer,
+    plain_integer,
+)
 from robustbench_bi.ground.cores import default_workers
 from robustbench_bi.ground.declared import Option, declaration_of, requested
+from robustbench_bi.ground.devices import check_device
 from robustbench_bi.ground.registry import nearest
+from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS, INTERPOLATIONS, pair
+from robustbench_bi.models.sources import brings_weights
 from robustbench_bi.runs.identity import BLOCK_SIZE
 from robustbench_bi.runs.settings import GENERATORS, PRECISIONS, Settings
 from robustbench_bi.tasks import task_of
@@ -108,10 +121,8 @@ class EvalRequest(Settings):
         if self.pixel_version != PIXEL_VERSION:
             raise InputError(f"this version makes pixels of version {PIXEL_VERSION}, got {self.pixel_version!r}")
         settled["batch_size"] = _batch_size(self.batch_size)
-        if self.corrupt_size is not None:
-            check_integer("corrupt_size", self.corrupt_size, SMALLEST_SIDE)
-        if self.channels not in (None, 1, 3):
-            raise InputError(f"channels must be 1 or 3, got {self.channels!r}")
+        check_device(self.device)
+        self._check_preprocessing()
         check_integer("block_size", self.block_size, 1)
         resolve_table(self.table, 224)
         if self.suite != ():
@@ -121,6 +132,20 @@ class EvalRequest(Settings):
         settled["models"] = tuple(self.models)
         for name, value in settled.items():
             object.__setattr__(self, name, value)
+
+    def _check_preprocessing(self) -> None:
+        """Refuse what no network can have; whether it fits this one is known once that is loaded."""
+        for name in ("input_size", "resize_size", "corrupt_size"):
+            size = getattr(self, name)
+            for side in () if size is None else pair(size):
+                check_integer(name, plain_integer(side), SMALLEST_SIDE)
+        if self.input_size and self.resize_size:
+            check_resize(self.input_size, self.resize_size, self.crop_mode)
+        for name, known in (("interpolation", INTERPOLATIONS), ("crop_mode", CROP_MODES), ("cut_as", CUT_AS)):
+            _check_choice(name, getattr(self, name), (None, *known))
+        check_std(self.std or ())
+        if self.channels not in (None, 1, 3):
+            raise InputError(f"channels must be 1 or 3, got {self.channels!r}")
 
     @classmethod
     def of(
@@ -157,6 +182,21 @@ class EvalRequest(Settings):
         """The names of the corruptions, in table order; none for clean images only, which an empty tuple asks for."""
         return () if self.suite == () else resolve_suite(self.suite)
 
+    def check_early(self) -> None:
+        """Refuse what can be told before the libraries are imported that read images and build networks.
+
+        Raises:
+            InputError: the labels are not what the task asks for, a named model was given no weights and none come with
+                it or with the images; or as `DataRequest.check_source`, whose other errors these are too.
+        """
+        self.data.check_source()
+        source, _ = find_source(self.data.source)
+        if source.task != self.task:
+            raise other_labels(self.task, source.name)
+        for model, own in zip(self.models, self.weights or (), strict=True):
+            if isinstance(model, str) and own is None and source.weights is None and not brings_weights(model):
+                raise needs_weights(model, source.name)
+
     def alone(self, number: int) -> EvalRequest:
         """The same request for one of its models, with the weights that were named for it."""
         return replace(self, models=[self.models[number]], weights=(self.weights or [None])[number])
@@ -185,6 +225,23 @@ class EvalRequest(Settings):
         return {name: value for name, value in stated.items() if value is not None}
 
 
+def needs_weights(model: str, data: str) -> InputError:
+    """The error where a model was given no weights on a source of data."""
+    return InputError(
+        f"{model} on {data} needs --weights: a checkpoint file, 'pretrained' or a torchvision weights name; 'none' "
+        "evaluates random weights"
+    )
+
+
+def other_labels(task: str, data: str) -> InputError:
+    """The error where the labels of a source are not what a task asks for."""
+    if task == "detection":
+        return InputError(
+            f"detection needs pictures with boxes, as coco:PATH and demo-detection have; {data} has classes"
+        )
+    return InputError(f"{data} has boxes and no classes of whole images; use detect, for detectors")
+
+
 def option_names() -> dict[str, str]:
     """The fields of a request and of its images that have an option, with the option's long name.
 
@@ -205,9 +262,9 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: str | None, known: tuple[str | None, ...]) -> None:
     if value not in known:
-        raise InputError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        raise InputError(f"{name} must be one of {', '.join(filter(None, known))}, got {value!r}")
 
 
 def _batch_size(batch_size: int | str) -> int | str:

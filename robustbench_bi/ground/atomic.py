@@ -50,6 +50,26 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def check_writable(path: Path, *, folder: bool) -> None:
+    """Refuse a place that nothing can be written to, before work is done for it.
+
+    Args:
+        path: a folder or a file, which may be there or not.
+        folder: whether it is a folder.
+
+    Raises:
+        DataError: a file is in its way, or its folder is closed to us.
+    """
+    place = path.absolute() if folder else path.absolute().parent
+    existing = next(near for near in (place, *place.parents) if os.path.exists(near))  # noqa: PTH110 - pathlib's raises
+    if not existing.is_dir():
+        raise DataError(f"cannot write to {path}: {existing} is a file; choose another place")
+    if not folder and path.is_dir():
+        raise DataError(f"cannot write to {path}: it is a folder; name a file in it")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise DataError(f"cannot write to {path}: permission denied in {existing}; choose another place")
+
+
 def remove_partial_files(folder: Path) -> None:
     """Remove what processes of this machine that live no longer have left half-written in a folder."""
     for partial in folder.glob(".*.partial"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Sequence
 
 from robustbench_bi.errors import InputError
+from robustbench_bi.ground.sizes import Shape, pair
 
 SMALLEST_SIDE = 32
 """Of a picture that networks see, in pixels."""
@@ -77,6 +79,53 @@ def check_channels(name: str, values: Sequence[float], given: object) -> None:
     """
     if len(values) != 3 or not all(0 <= value <= 1 for value in values):
         raise InputError(f"{name} must be three numbers from 0 to 1 (pixels are scaled to [0, 1]), got {given!r}")
+
+
+def check_number(name: str, value: object, *, above: float, below: float = math.inf) -> float:
+    """Refuse what is no number between two bounds.
+
+    Args:
+        name: of the setting, for the message.
+        value: the value.
+        above, below: the bounds, which are themselves refused.
+
+    Raises:
+        InputError: the value is something else.
+
+    Example:
+        >>> check_number("norm", -1, above=0)
+        Traceback (most recent call last):
+        ...
+        robustbench_bi.errors.InputError: norm must be a number above 0, got -1
+    """
+    if not is_number(value) or not above < value < below:  # type: ignore[operator]
+        bounds = f"above {above:g}" if below == math.inf else f"between {above:g} and {below:g}"
+        raise InputError(f"{name} must be a number {bounds}, got {value!r}")
+    return value  # type: ignore[return-value]
+
+
+def check_std(values: Sequence[float]) -> None:
+    """Refuse standard deviations of channels of which one is 0.
+
+    Raises:
+        InputError: one is.
+    """
+    if 0.0 in values:
+        raise InputError(f"std must be three numbers above 0, got {values}")
+
+
+def check_resize(input_size: int | Shape, resize_size: int | Shape, crop_mode: str | None) -> None:
+    """Refuse a resize to less than the crop that follows, but where what is lacking is filled.
+
+    Raises:
+        InputError: the crop does not fit.
+    """
+    smaller = any(own < least for own, least in zip(pair(resize_size), pair(input_size), strict=True))
+    if smaller and crop_mode not in ("border", "padded"):
+        raise InputError(
+            f"resize_size must be at least input_size: a crop of {input_size} pixels does not fit into an image "
+            f"resized to {resize_size}"
+        )
 
 
 def check_quality(value: object, most: int, expected: str) -> int:

@@ -13,6 +13,9 @@ CROP_MODES = ("center", "squash", "border", "padded")
 "border" the long side, and fills what is left with the mean colour. Then each takes the centre. "padded" is "center" of
 a picture that is resized to less than the crop, and stands in black: it has a name so that nobody gets it by a typo."""
 
+INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+"""PIL's names, always antialiased."""
+
 CUT_AS = ("torchvision", "transformers", "transformers-fast")
 """Whose resize and crop are followed: torchvision's on PIL images, which are timm's too; those of the slow image
 processors of transformers, which round the place of an odd crop down; or those of its fast ones, which resize tensors

@@ -249,6 +249,17 @@ def create_model(
     return model
 
 
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that a row of ours does not have or take; those of other libraries' networks are left to these.
+
+    Raises:
+        InputError: as `create_model`.
+    """
+    row, options = resolve(name, options)
+    for option, value in options.items() if row in MODELS else ():
+        _check_option(MODELS[row], option, value)
+
+
 def find_model(name: str) -> tuple[ModelSource, str] | None:
     """The source of a model, and its name there; None for one of ours. Nothing large is imported.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from robustbench_bi.errors import WeightsError
@@ -15,11 +16,15 @@ def is_file(weights: str | Path) -> bool:
     return isinstance(weights, Path) or weights.endswith(WEIGHTS_SUFFIXES) or Path(weights).is_file()
 
 
+_PUBLISHED = re.compile(r"[A-Z]\w*")
+_WORDS = ("pretrained", "none", "demo")
+
+
 def check_weights_file(weights: str) -> None:
-    """Refuse what ends as a file of weights does, and is not there.
+    """Refuse what is neither a file that is there nor may be the name of published weights.
 
     Raises:
-        WeightsError: it is not.
+        WeightsError: it is so.
 
     Example:
         >>> check_weights_file("absent.pth")
@@ -29,3 +34,8 @@ def check_weights_file(weights: str) -> None:
     """
     if weights.endswith(WEIGHTS_SUFFIXES) and not Path(weights).is_file():
         raise WeightsError(f"there is no weights file {weights}")
+    if not (weights in _WORDS or is_file(weights) or _PUBLISHED.fullmatch(weights)):
+        raise WeightsError(
+            f"unknown weights {weights!r}; expected a file ({', '.join(WEIGHTS_SUFFIXES)}), {', '.join(_WORDS)}, or a "
+            "torchvision weights name such as IMAGENET1K_V2"
+        )

@@ -8,16 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
+from robustbench_bi.ground import sizes
 from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS, Shape, pair
 
-INTERPOLATIONS = {
-    "nearest": Image.Resampling.NEAREST,
-    "box": Image.Resampling.BOX,
-    "bilinear": Image.Resampling.BILINEAR,
-    "hamming": Image.Resampling.HAMMING,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+INTERPOLATIONS = {name: Image.Resampling[name.upper()] for name in sizes.INTERPOLATIONS}
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
 
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.reports.content import Report
+from robustbench_bi.reports.forms import Form, form_of
 from robustbench_bi.reports.page.pictures import OpenPictures
 from robustbench_bi.reports.page.render import render_page
 from robustbench_bi.reports.tables.paper import as_latex, as_markdown
 from robustbench_bi.runs.run import Run
-
-Form = Literal["html", "markdown", "latex"]
-FORMS: tuple[Form, ...] = get_args(Form)
-_SUFFIXES: dict[str, Form] = {".html": "html", ".htm": "html", ".md": "markdown", ".tex": "latex"}
 
 
 def write_report(
@@ -56,18 +52,3 @@ def write_report(
     with replacing(out) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
     return report
-
-
-def form_of(out: Path) -> Form:
-    """The form of a report by the suffix of its file.
-
-    Raises:
-        InputError: the suffix says nothing.
-
-    Example:
-        >>> form_of(Path("report.md"))
-        'markdown'
-    """
-    if out.suffix.lower() not in _SUFFIXES:
-        raise InputError(f"a report ends in {', '.join(_SUFFIXES)}, got {out}; or say what it is with --format")
-    return _SUFFIXES[out.suffix.lower()]

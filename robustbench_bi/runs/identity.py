@@ -136,8 +136,7 @@ class EvalConfig(Settings, OfTheImages):
     @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the identity fields."""
-        text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return fingerprint_of(self.identity)
 
     @property
     def folder(self) -> str:
@@ -163,6 +162,15 @@ class EvalConfig(Settings, OfTheImages):
         }
         cells = [list(cell) for cell in self.cells]
         return {"fingerprint": self.fingerprint, **self.identity, "cells": cells, "runtime": runtime}
+
+
+def fingerprint_of(config: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of the identity fields in a configuration, which may be one that a file holds."""
+    own = {name: value for name, value in config.items() if name not in _BESIDE_IDENTITY}
+    return hashlib.sha256(json.dumps(own, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+_BESIDE_IDENTITY = ("fingerprint", "cells", "runtime")
 
 
 def pixels_of(config: Mapping[str, Any]) -> Pixels:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.errors import DataError, RunMismatchError, UnknownNameError
 from robustbench_bi.ground.cells import Cell
-from robustbench_bi.runs.identity import RECORD_SCHEMA
+from robustbench_bi.runs.identity import RECORD_SCHEMA, fingerprint_of
 from robustbench_bi.runs.images import read_images
 from robustbench_bi.runs.records import cell_file, has_images, is_whole, read_cell, write_cell, write_first_layout
 from robustbench_bi.runs.truth import read_truth
@@ -234,7 +234,7 @@ def open_run(path: str | Path) -> Run:
         path: the folder that holds `run.json`.
 
     Raises:
-        DataError: there is no run, or its `run.json` cannot be read or is of another record schema.
+        DataError: there is no run; or its `run.json` cannot be read, is of another record schema, or was changed.
 
     Example:
         >>> open_run("no/such/run")
@@ -252,4 +252,9 @@ def open_run(path: str | Path) -> Run:
         raise DataError(f"{Path(path) / 'run.json'} is not a run's configuration ({error})") from error
     if schema != RECORD_SCHEMA:
         raise DataError(f"{path} has record schema {schema}; this version reads {RECORD_SCHEMA}")
+    if run.config.get("fingerprint") != fingerprint_of(run.config):
+        raise DataError(
+            f"{Path(path) / 'run.json'} was changed after the run was begun: its settings do not fit its fingerprint. "
+            "Restore the file, or evaluate again in another folder"
+        )
     return run

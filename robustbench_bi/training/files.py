@@ -82,7 +82,12 @@ class Files:
         if begun:
             require_same(self.state, read_metadata(self.state), identity)
             kept = read_state(self.state)
-        write_log(self.log, kept[1].log if kept else [])
+        rows = kept[1].log if kept else []
+        if rows:
+            write_log(self.log, rows)
+        else:  # which columns it has is known after the first epoch
+            with self._reachable():
+                self.log.unlink(missing_ok=True)
         return kept
 
     def clear(self) -> None:

@@ -53,13 +53,13 @@ class Watchers:
 
 
 def write_log(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Write the whole log as CSV.
+    """Write the whole log as CSV; there is at least one row, whose names become the header.
 
     Raises:
         DataError: it cannot be written.
     """
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

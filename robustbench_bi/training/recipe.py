@@ -10,9 +10,10 @@ from typing import Any, Literal
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.checks import is_number
 from robustbench_bi.ground.registry import unknown_name
-from robustbench_bi.training.augment import AUGMENTATIONS
 
 CROPS = ("inception", "shift", "none")
+AUGMENTS = ("none", "augmix", "noise")
+"""No augmentation, or a name in `augment.AUGMENTATIONS`."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Recipe:
         for name in ("nesterov", "flip", "half"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}")
-        for name, known in (("crop", CROPS), ("augment", ("none", *AUGMENTATIONS))):
+        for name, known in (("crop", CROPS), ("augment", AUGMENTS)):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         if not isinstance(self.model_options, Mapping):

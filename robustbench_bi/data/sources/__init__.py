@@ -36,6 +36,7 @@ class Source:
             otherwise. None where that is no question.
         files: "module:function", path → `Files`, its images without their classes; empty where a file of labels cannot
             tell these.
+        pattern_of: the suffix of files that its path may be a pattern of; empty where it is one folder or file.
         hidden: why its pictures are not drawn, on report pages and in figures; empty where they may be.
         task: what its labels are for, a row of `robustbench_bi.tasks.TASKS`.
         images_root: whether its pictures may lie apart from its labels.
@@ -58,6 +59,7 @@ class Source:
     images_root: bool = False
     class_space: Literal["restricted", "full"] | None = None
     files: str = ""
+    pattern_of: str = ""
     hidden: str = ""
 
     def load_files(self, path: str) -> Files:
@@ -154,6 +156,7 @@ SOURCES = Table(
             training=False,
             class_file=True,
             files="robustbench_bi.data.sources.archives:tar_files",
+            pattern_of=".tar",
         ),
         Source(
             "parquet",
@@ -163,6 +166,7 @@ SOURCES = Table(
             training=False,
             class_file=True,
             files="robustbench_bi.data.sources.archives:parquet_files",
+            pattern_of=".parquet",
         ),
         _shift("imagenet-v2", "ImageNet-V2: PATH/<class number>/<image>, as published"),
         _shift("imagenet-a", "ImageNet-A: 200 classes by wnid, which alone compete", class_space="restricted"),

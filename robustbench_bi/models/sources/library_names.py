@@ -24,10 +24,15 @@ def library_names(library: str) -> frozenset[str]:
         >>> library_names("no_such_library")
         frozenset()
     """
+    return frozenset(name for text in library_texts(library) for name in _LISTED.findall(text))
+
+
+@cache
+def library_texts(library: str) -> tuple[str, ...]:
+    """The files in which an installed library defines its networks; none where it is not installed."""
     spec = find_spec(library)
     folders = [Path(folder, "models") for folder in (spec and spec.submodule_search_locations) or ()]
-    files = [file for folder in folders for file in folder.glob("*.py")]
-    return frozenset(name for file in files for name in _LISTED.findall(file.read_text(encoding="utf-8")))
+    return tuple(file.read_text(encoding="utf-8") for folder in folders for file in folder.glob("*.py"))
 
 
 def listed_elsewhere(name: str, near: bool = False) -> list[str]:

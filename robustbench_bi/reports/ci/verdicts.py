@@ -1,16 +1,20 @@
 """The verdicts of the gate for machines that build and test: JUnit XML, GitHub's annotations and step summary."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from robustbench_bi.analysis.gate import REGRESSED, UNPROVEN, Gate
+from robustbench_bi.analysis.verdicts import REGRESSED, UNPROVEN
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.atomic import replacing
-from robustbench_bi.reports.tables.display import markdown_table
-from robustbench_bi.reports.tables.gate import describe_rows, display_gate
+
+if TYPE_CHECKING:
+    from robustbench_bi.analysis.gate import Gate
 
 TITLE = "bivo-robust gate"
 TROUBLE = "trouble"
@@ -39,6 +43,8 @@ class Verdict:
 
 def verdicts_of(gate: Gate) -> list[Verdict]:
     """The rows of `gate_frame` as verdicts."""
+    from robustbench_bi.reports.tables.gate import describe_rows
+
     frame = gate.frame
     rows = zip(frame["kind"], frame["name"], frame["verdict"], describe_rows(gate), strict=True)
     return [Verdict(*row) for row in rows]
@@ -126,6 +132,9 @@ def _escaped(text: str) -> str:
 
 def markdown_summary(gate: Gate) -> str:
     """What the gate found as Markdown for a job's page."""
+    from robustbench_bi.reports.tables.display import markdown_table
+    from robustbench_bi.reports.tables.gate import display_gate
+
     return "\n\n".join(
         [gate.headline, f"{gate.header}.", markdown_table(display_gate(gate)), *gate.notes, gate.caption]
     )

@@ -7,7 +7,7 @@ They are the 19 of ImageNet-C (Hendrycks & Dietterich, ICLR 2019), and the 15 of
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -206,15 +206,16 @@ def resolve_suite(text: str | Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         UnknownNameError: a part is neither a suite nor a corruption.
-        InputError: a part is empty.
+        InputError: a part is empty, or no name.
 
     Example:
         >>> resolve_suite("fog, noise")
         ('gaussian_noise', 'shot_noise', 'impulse_noise', 'fog')
     """
     chosen: set[str] = set()
-    for part in text.split(",") if isinstance(text, str) else text:
-        if not part.strip():
+    parts = text.split(",") if isinstance(text, str) else text if isinstance(text, Iterable) else [text]
+    for part in parts:
+        if not isinstance(part, str) or not part.strip():
             raise InputError(f"a suite is a name, or names with single commas between, got {text!r}")
         row = _SUITES_AND_CORRUPTIONS[part.strip()]
         chosen.update(row.corruptions if isinstance(row, Suite) else [row.name])

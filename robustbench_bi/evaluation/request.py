@@ -27,7 +27,7 @@ from robustbench_bi.ground.cores import default_workers
 from robustbench_bi.ground.declared import Option, declaration_of, requested
 from robustbench_bi.ground.devices import check_device
 from robustbench_bi.ground.registry import nearest
-from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS, INTERPOLATIONS, pair
+from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS, INTERPOLATIONS
 from robustbench_bi.models.sources import brings_weights
 from robustbench_bi.runs.identity import BLOCK_SIZE
 from robustbench_bi.runs.settings import GENERATORS, PRECISIONS, Settings
@@ -112,7 +112,7 @@ class EvalRequest(Settings):
             "severities": () if self.suite == () else parse_severities(self.severities),
             "jpeg": _jpeg(self.jpeg),
             "workers": default_workers() if self.workers is None else check_integer("workers", self.workers, 0),
-            "out": Path(self.out),
+            "out": _folder(self.out),
             "no_resize": True if self.no_resize else None,
         }
         _check_choice("precision", self.precision, PRECISIONS)
@@ -137,13 +137,15 @@ class EvalRequest(Settings):
         """Refuse what no network can have; whether it fits this one is known once that is loaded."""
         for name in ("input_size", "resize_size", "corrupt_size"):
             size = getattr(self, name)
-            for side in () if size is None else pair(size):
+            sides = size if isinstance(size, tuple | list) and len(size) == 2 else (size,)
+            for side in () if size is None else sides:
                 check_integer(name, plain_integer(side), SMALLEST_SIDE)
         if self.input_size and self.resize_size:
             check_resize(self.input_size, self.resize_size, self.crop_mode)
         for name, known in (("interpolation", INTERPOLATIONS), ("crop_mode", CROP_MODES), ("cut_as", CUT_AS)):
             _check_choice(name, getattr(self, name), (None, *known))
-        check_std(self.std or ())
+        if isinstance(self.std, tuple | list):
+            check_std(self.std)
         if self.channels not in (None, 1, 3):
             raise InputError(f"channels must be 1 or 3, got {self.channels!r}")
 
@@ -262,6 +264,12 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def _folder(out: object) -> Path:
+    if not isinstance(out, str | Path):
+        raise InputError(f"out must be the path of a folder, got {out!r}")
+    return Path(out)
+
+
 def _check_choice(name: str, value: str | None, known: tuple[str | None, ...]) -> None:
     if value not in known:
         raise InputError(f"{name} must be one of {', '.join(filter(None, known))}, got {value!r}")
@@ -317,6 +325,8 @@ def weights_for(
         if not taken and not (functions and callable(getattr(model, "detect", model))):
             kinds = "a name, a torch module or a function" if functions else "a name or a torch module"
             raise InputError(f"a model must be {kinds}, got {type(model).__name__}")
+    if not isinstance(weights, str | Path | Sequence | None):
+        raise InputError(f"weights must be a name or file, or one for each model, got {weights!r}")
     given: list[str | None] = [weights] if weights is None or isinstance(weights, str | Path) else list(weights)
     if len(given) == 1:
         given *= len(models)

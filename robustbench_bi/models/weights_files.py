@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 from robustbench_bi.errors import WeightsError
+from robustbench_bi.ground.registry import nearest
+from robustbench_bi.models.sources.library_names import published_weights
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 """Of files of weights; what ends otherwise may be a file too, or a name of published ones."""
@@ -34,8 +36,12 @@ def check_weights_file(weights: str) -> None:
     """
     if weights.endswith(WEIGHTS_SUFFIXES) and not Path(weights).is_file():
         raise WeightsError(f"there is no weights file {weights}")
-    if not (weights in _WORDS or is_file(weights) or _PUBLISHED.fullmatch(weights)):
+    if weights in _WORDS or is_file(weights):
+        return
+    if not _PUBLISHED.fullmatch(weights):
         raise WeightsError(
             f"unknown weights {weights!r}; expected a file ({', '.join(WEIGHTS_SUFFIXES)}), {', '.join(_WORDS)}, or a "
             "torchvision weights name such as IMAGENET1K_V2"
         )
+    if (known := published_weights()) and weights not in known:
+        raise WeightsError(f"unknown weights {weights!r}. {nearest(weights, sorted(known))}")

@@ -67,3 +67,40 @@ def test_a_data_request_is_written_down_and_read_again():
     for request in (DataRequest(), DataRequest("photos", classes="c.tsv", limit=3)):
         assert DataRequest.from_json(request.as_json()) == request
     assert DataRequest("photos").as_json() == {"source": "photos"}
+
+
+WRONG = {
+    "suite": (None, 5, [3]),
+    "out": (None, 5),
+    "weights": (5,),
+    "severities": (None, 0),
+    "input_size": (1.5, 8, "x"),
+    "corrupt_size": (1.5, 0),
+    "interpolation": ("cubic",),
+    "std": ((0, 0, 0),),
+    "device": ("gpu", "cuda:", None),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_what_an_option_cannot_be_is_one_line_with_its_name(name, value):
+    with pytest.raises(InputError) as caught:
+        EvalRequest.of(["resnet50"], **{name: value})
+    assert name[:6].rstrip("_e") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_resize_below_the_crop_is_refused_but_where_a_border_fills_it():
+    with pytest.raises(InputError, match="resize_size must be at least input_size"):
+        EvalRequest.of(["resnet50"], input_size=224, resize_size=100)
+    assert EvalRequest.of(["resnet50"], input_size=224, resize_size=100, crop_mode="border").resize_size == 100
+
+
+def test_a_gpu_without_a_driver_is_refused(monkeypatch):
+    from robustbench_bi.ground import devices
+
+    monkeypatch.setattr(devices, "_lacks_driver", lambda: True)
+    with pytest.raises(InputError, match="device 'cuda:1' cannot be used here: found no NVIDIA driver"):
+        EvalRequest.of(["resnet50"], device="cuda:1")
+    monkeypatch.setattr(devices, "_lacks_driver", lambda: False)
+    assert EvalRequest.of(["resnet50"], device="cuda:1").device == "cuda:1"

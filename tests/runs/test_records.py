@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -111,3 +113,12 @@ def test_a_file_under_the_name_of_another_cell_is_refused(run):
     assert not run.has_whole(("fog", 3), 0, 3)
     with pytest.raises(DataError, match=r"fog-3-0000\.parquet is damaged \(its records are of another cell\)"):
         run.records()
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", 1), ("table", "cifar-10-c"), ("mean", [0.4, 0.5, 0.5])])
+def test_a_changed_setting_of_a_run_is_noticed(run, name, value):
+    assert open_run(run.directory).config["fingerprint"]
+    path = run.directory / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), name: value}), encoding="utf-8")
+    with pytest.raises(DataError, match="was changed after the run was begun"):
+        open_run(run.directory)

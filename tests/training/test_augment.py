@@ -7,6 +7,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from robustbench_bi.corruptions import CORRUPTIONS
 from robustbench_bi.training.augment import AUGMENTATIONS, BINS, LARGEST_NOISE, SEVERITY, _operations, augmix, noise
+from robustbench_bi.training.recipe import AUGMENTS
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +69,7 @@ def test_noise_is_gaussian_of_a_uniform_strength_on_every_other_picture():
     assert deviations.max() == pytest.approx(LARGEST_NOISE, rel=0.05)
     assert deviations[deviations > 0].mean() == pytest.approx(LARGEST_NOISE / 2, rel=0.1)
     assert np.mean(noisy) == pytest.approx(128, abs=0.1)
+
+
+def test_recipes_know_every_augmentation():
+    assert ("none", *AUGMENTATIONS) == AUGMENTS

@@ -13,6 +13,8 @@ from robustbench_bi.models.sources import MODEL_SOURCES
 # How timm and torchvision list a network that a function builds.
 _LISTED = re.compile(r"^@register_model\b[^\n]*\n(?:@[^\n]*\n)*def (\w+)\(", re.MULTILINE)
 
+_PUBLISHED = re.compile(r"^    ([A-Z]\w*) = (?:Weights\(|[A-Z])", re.MULTILINE)
+
 
 @cache
 def library_names(library: str) -> frozenset[str]:
@@ -28,11 +30,23 @@ def library_names(library: str) -> frozenset[str]:
 
 
 @cache
-def library_texts(library: str) -> tuple[str, ...]:
+def published_weights() -> frozenset[str]:
+    """The names of weights that torchvision publishes for any of its networks; none where it names them otherwise.
+
+    Example:
+        >>> "IMAGENET1K_V2" in published_weights()
+        True
+    """
+    texts = library_texts("torchvision", "models/**/*.py")
+    return frozenset(name for text in texts for name in _PUBLISHED.findall(text))
+
+
+@cache
+def library_texts(library: str, files: str = "models/*.py") -> tuple[str, ...]:
     """The files in which an installed library defines its networks; none where it is not installed."""
     spec = find_spec(library)
-    folders = [Path(folder, "models") for folder in (spec and spec.submodule_search_locations) or ()]
-    return tuple(file.read_text(encoding="utf-8") for folder in folders for file in folder.glob("*.py"))
+    folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
+    return tuple(file.read_text(encoding="utf-8") for folder in folders for file in folder.glob(files))
 
 
 def listed_elsewhere(name: str, near: bool = False) -> list[str]:

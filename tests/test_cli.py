@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -691,3 +692,34 @@ def test_fourier_prints_writes_and_continues(tmp_path):
     again = invoke("fourier", *options, "--json")
     assert again.stderr == ""
     assert [row["band"] for row in json.loads(again.stdout)["bands"]] == ["clean", "0 to 0.0625"]
+
+
+@pytest.mark.parametrize(
+    ("corruptions", "clean"),
+    [(("saturate",), False), (("blue_noise_sample", "plasma_noise"), False), (("plasma_noise",), True)],
+)
+def test_runs_without_a_bar_of_figure_3_or_a_clean_cell_are_compared(
+    tmp_path, make_config, write_run, corruptions, clean
+):
+    draws, folders = np.random.default_rng(0), []
+    for name in ("first", "second"):
+        config = make_config(
+            n=40, corruptions=corruptions, severities=(2,), clean=clean, name=name, model={"name": name}
+        )
+        ranks = {cell: draws.integers(0, 2, 40) for cell in config.cells}
+        records = {
+            cell: {
+                "image_id": np.arange(40),
+                "label": np.zeros(40, dtype=np.int64),
+                "prediction": own,
+                "rank": own,
+                "confidence": np.full(40, 0.5),
+                "loss": own + 0.5,
+            }
+            for cell, own in ranks.items()
+        }
+        folders.append(write_run(tmp_path / name, config, records).directory)
+    shown = invoke("compare", folders[1], "--baseline", folders[0], "--out", tmp_path / "comparison").stdout
+    assert all(shown.count(name) for name in corruptions)
+    assert (tmp_path / "comparison" / "fig3.png").exists()
+    invoke("report", *folders, "--out", tmp_path / "report.html")

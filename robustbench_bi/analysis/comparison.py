@@ -227,8 +227,8 @@ def _compare(
 def _describe_tests(p_values: pd.Series, pairing: Pairing) -> str:
     number = int(p_values.notna().sum())
     return (
-        f"p: {pairing.test_words}; it judges a row by itself, as its interval does. p (Holm) is corrected "
-        f"for the {number} tests of this table."
+        f"p: {pairing.test_words}, for each row by itself, like its interval. p (Holm) is corrected for the "
+        f"{number} {'test' if number == 1 else 'tests'} of this table."
     )
 
 

@@ -69,6 +69,8 @@ def summary_groups(cells: Iterable[Cell]) -> list[Group]:
 def bar_groups(cells: Iterable[Cell]) -> list[Group]:
     """Clean, the bars of Fig. 3 of the Bi-volution paper, the noise mean and the mean over ImageNet-C's corruptions.
 
+    Where the cells give none of these, as those of ImageNet-C-bar alone, each corruption is a bar.
+
     Example:
         >>> [group.name for group in bar_groups([("none", 0), ("speckle_noise", 2), ("snow", 2)])]
         ['clean', 'speckle_noise', 'weather (1 of 4)', 'mean (1 of 15)']
@@ -76,7 +78,7 @@ def bar_groups(cells: Iterable[Cell]) -> list[Group]:
     cells = list(cells)
     corruptions = corruption_groups(cells)
     noises = [group for group in corruptions if group.name in FIGURE_3_NOISES]
-    return [*_clean(cells), *noises, *_categories(corruptions), *_mean(corruptions)]
+    return [*_clean(cells), *noises, *_categories(corruptions), *_mean(corruptions)] or corruptions
 
 
 def corruption_groups(cells: Iterable[Cell]) -> list[Group]:

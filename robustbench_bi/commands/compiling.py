@@ -7,8 +7,29 @@ from collections.abc import Callable
 from robustbench_bi.data import named_source
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.ground.cells import Progress
+from robustbench_bi.models import MODELS, resolve
 
 LABEL = "compiling, once per installation"
+LOADING = "loading networks"
+LOADING_OWN = "loading networks; their kernels compile once per installation"
+
+
+def say_loading(request: EvalRequest, progress: Callable[[Progress], None], done: bool = False) -> None:
+    """Say that networks are loaded and tried out; those of our own with kernels of ours compile these then.
+
+    Args:
+        request: what will be evaluated.
+        progress: called once.
+        done: whether that is over.
+    """
+    own = [resolve(model, {})[0] for model in request.models if isinstance(model, str)]
+    compiles = any(MODELS[name].family not in _WITHOUT_KERNELS for name in own if name in MODELS)
+    total = len(request.models)
+    progress(Progress(LOADING_OWN if compiles else LOADING, "networks", total if done else 0, total, 0, 0))
+
+
+_WITHOUT_KERNELS = ("resnet", "resnext", "fcanet", "bam", "cbam", "aa", "axial")
+"""Families whose layers are all torch's."""
 
 
 def compile_kernels(request: EvalRequest, progress: Callable[[Progress], None]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from robustbench_bi.commands.compiling import compile_kernels
+from robustbench_bi.commands.compiling import compile_kernels, say_loading
 from robustbench_bi.commands.endings import OneLineError
 from robustbench_bi.commands.output import about, described, print_json, print_leaderboard, print_summary
 from robustbench_bi.commands.terminal import cell_progress
@@ -19,6 +19,7 @@ from robustbench_bi.evaluation.request import EvalRequest
 if TYPE_CHECKING:
     from robustbench_bi.analysis.leaderboard import Leaderboard
     from robustbench_bi.evaluation.sharing import Share
+    from robustbench_bi.ground.cells import Progress
     from robustbench_bi.runs.run import Run
 
 
@@ -64,13 +65,22 @@ def _evaluate_each(
             click.echo(f"Data set {number} of {len(requests)}: {name}", err=True)
         try:
             with cell_progress(quiet) as progress:
-                ready = partial(compile_kernels, request, progress) if progress is not None else None
+                ready = None
+                if progress is not None:
+                    say_loading(request, progress)
+                    ready = partial(_get_ready, request, progress)
                 found[name] = evaluate_request(request, progress=progress, share=share, ready=ready)
         except BivoRobustError as error:
             if len(requests) == 1:
                 raise
             failed[name] = " ".join(str(error).split())
     return found, failed
+
+
+def _get_ready(request: EvalRequest, progress: Callable[[Progress], None]) -> None:
+    """What is left before the first image, once the networks are there."""
+    say_loading(request, progress, done=True)
+    compile_kernels(request, progress)
 
 
 def _leaderboard(found: Mapping[str, Sequence[Run]], requests: Mapping[str, EvalRequest]) -> Leaderboard:

@@ -7,6 +7,10 @@ from typing import Any
 import numba
 import numpy as np
 
+from robustbench_bi.ground.kept_numba_kernels import keep
+
+keep()
+
 # COCO draws polygons on a grid that is five times as fine as the pixels.
 _FINE = 5
 

@@ -88,7 +88,7 @@ def _problem(module: str) -> str:
     """Why a module cannot be imported; empty where it can."""
     try:
         if module.endswith("numba_kernels"):
-            importlib.import_module("robustbench_bi.ops.kept_numba_kernels").keep()
+            importlib.import_module("robustbench_bi.ground.kept_numba_kernels").keep()
         importlib.import_module(module)
     except ImportError as error:
         return str(error)

@@ -17,6 +17,7 @@ from robustbench_bi.analysis.fourier import FourierErrors, error_frame
 from robustbench_bi.analysis.reliability import reliability_frame
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.summary import cells_frame, summaries_frame
+from robustbench_bi.errors import InputError
 from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.reports import FIGURES
 from robustbench_bi.reports.tables.display import display_comparison, markdown_table
@@ -141,7 +142,7 @@ def write_comparison(
         bars: `comparison_frame` of these with rows "bars".
         out: folder for comparison.csv (the bars), corruptions.csv (each corruption), cells.csv (every cell, with
             McNemar's test), comparison.md (bars and corruptions), and a .png and a .svg of each row of `FIGURES` that
-            is drawn from runs.
+            is drawn from runs and for which they have rows.
         across: as for `comparison_frame`.
 
     Returns:
@@ -169,7 +170,11 @@ def write_comparison(
     if bars.task.has("reliability"):
         results["reliability"] = reliability_frame(everything)
     for figure in (row for row in FIGURES if row.frame in results):
-        written += write_figure(FIGURES.load(figure.name)(results[figure.frame]), out / figure.name)
+        try:
+            made = FIGURES.load(figure.name)(results[figure.frame])
+        except InputError:  # there is nothing to draw: no clean cell and no category of ImageNet-C
+            continue
+        written += write_figure(made, out / figure.name)
     return written
 
 

@@ -7,7 +7,10 @@ from typing import Any
 import numba
 import numpy as np
 
+from robustbench_bi.ground.kept_numba_kernels import keep
 from robustbench_bi.ground.run_lengths_numba_kernels import shared
+
+keep()
 
 
 @numba.njit(nogil=True, cache=True)

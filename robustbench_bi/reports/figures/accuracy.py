@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from robustbench_bi.analysis.comparison import Comparison
 from robustbench_bi.analysis.groups import CATEGORIES, FIGURE_3_NOISES
 from robustbench_bi.analysis.measured import Measurements
+from robustbench_bi.corruptions import CORRUPTIONS
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.reports.figures.style import (
@@ -69,10 +70,10 @@ def figure_3(comparison: Comparison) -> Figure:
 
 
 def figure_3_names(frame: pd.DataFrame) -> list[str]:
-    """The names in a frame that are bars of figure 3, in its order.
+    """The names in a frame that are bars of figure 3, in its order; where there are none, its corruptions.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none either.
 
     Example:
         >>> figure_3_names(pd.DataFrame({"name": ["noise", "blur (3 of 4)", "shot_noise", "clean"]}))
@@ -80,7 +81,10 @@ def figure_3_names(frame: pd.DataFrame) -> list[str]:
     """
     names = [str(name) for name in frame["name"].unique() if _bar(name) in _FIGURE_3]
     if not names:
-        raise InputError("figure 3 needs rows of comparison_frame with rows 'bars', got none")
+        names = [str(name) for name in frame["name"].unique() if name in CORRUPTIONS]
+        if not names:
+            raise InputError("figure 3 needs rows of comparison_frame with rows 'bars', got none")
+        return names
     return sorted(names, key=lambda name: _FIGURE_3.index(_bar(name)))
 
 

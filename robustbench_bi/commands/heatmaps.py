@@ -62,7 +62,8 @@ def heatmaps(
     corrupted and the clean picture: 1 means identical maps. The correlation between different pictures is shown for
     reference.
     """
-    early.check_request(models, **{**options, "data": options["data"] or "demo"}, weights=weights or None)
+    shared = {name: value for name, value in options.items() if name not in ("images", "data")}  # pictures to draw
+    early.check_request(models, options["data"] or "demo", weights=weights or None, **shared)
     from robustbench_bi.analysis.correlations import correlation_frame
     from robustbench_bi.probes.heatmaps import heat_maps
     from robustbench_bi.reports.tables.heatmaps import display_correlations

@@ -62,7 +62,7 @@ def list_rows(what: str, gallery: Path | None, as_json: bool) -> None:
 
 def _draw_gallery(what: str, folder: Path) -> None:
     if what != "corruptions":
-        raise OneLineError(f"--gallery draws corruptions, got {what!r}; try: list corruptions --gallery {folder}")
+        raise OneLineError(f"--gallery is of corruptions, got {what!r}; try: list corruptions --gallery {folder}")
     from robustbench_bi.corruptions.gallery import gallery, sample_photograph
     from robustbench_bi.reports.figures.gallery import gallery_sheet
     from robustbench_bi.reports.write import write_png

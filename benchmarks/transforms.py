@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from machine import append, machine
@@ -42,15 +41,9 @@ def main() -> None:
                 lambda name=name, picture=picture: rb.corrupt(picture, name, SEVERITY),
                 lambda transform=transform, picture=picture: transform(picture),
             )
-            row: dict[str, Any] = {
-                "corruption": name,
-                "picture": kind,
-                "corrupt_us": round(alone, 1),
-                "transform_us": round(within, 1),
-            }
-            append(
-                "transforms.csv", row | {"ratio": round(within / alone, 3)} | machine("torch", "torchvision", "xxhash")
-            )
+            row = {"corruption": name, "picture": kind, "corrupt_us": round(alone, 1), "transform_us": round(within, 1)}
+            measured = {**row, "ratio": round(within / alone, 3)}
+            append("transforms.csv", measured | machine("torch", "torchvision", "xxhash"))
             print(f"{name:20s} {kind:7s} {alone:8.1f} µs  × {within / alone:.3f}", flush=True)
 
 

@@ -28,7 +28,7 @@ def check_across(across: Sequence[str]) -> None:
     may = [field for field, declared in MUST_AGREE.items() if declared.across]
     for field in across:
         if field not in may:
-            raise InputError(f"runs can be compared across {', '.join(may)}, got {field!r}")
+            raise InputError(f"a comparison can be across {', '.join(may)}, got {field!r}")
 
 
 def apart(config: Mapping[str, Any], other: Mapping[str, Any], across: Sequence[str] = ()) -> tuple[str, str] | None:

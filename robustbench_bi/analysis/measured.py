@@ -27,6 +27,7 @@ class Measurements:
         notes: what was left out or differs, or must be read with care, a sentence each.
         header: what was evaluated, to stand above the numbers.
         intervals: how the interval of each number was made, number → method.
+        further: the measures beyond those of the task that were chosen and that the frame has.
     """
 
     frame: pd.DataFrame
@@ -35,6 +36,7 @@ class Measurements:
     notes: tuple[str, ...] = ()
     header: str = ""
     intervals: Mapping[str, str] = field(default_factory=dict)
+    further: tuple[Measure, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import click
 
 from robustbench_bi.corruptions import resolve_suite, resolve_table
 from robustbench_bi.data.request import DataRequest
-from robustbench_bi.errors import DataError
+from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.ground.cells import parse_severities
 from robustbench_bi.models import find_model
 from robustbench_bi.models.weights_files import check_weights_file
@@ -52,6 +52,19 @@ def _check_file(path: Path) -> None:
 def _check_pictures(path: str) -> None:
     if path != "photographs":
         DataRequest(path).check_source(pictures=True)
+
+
+def metrics(context: click.Context, _: click.Parameter, text: str | None) -> tuple[str, ...] | str:
+    """Callback of --metrics: the names, none where it is not given, or "all"; a name that no table has is refused."""
+    from robustbench_bi.metrics.rows import METRICS
+    from robustbench_bi.tasks.chosen import ALL
+
+    names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    if names == (ALL,):
+        return ALL
+    if text is not None and not names:
+        raise InputError("--metrics must name at least one metric, as in --metrics flip_rate,aurc")
+    return tuple(METRICS[name].name for name in names)
 
 
 a_model = checked(find_model)

@@ -5,11 +5,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from robustbench_bi.errors import DataError, InputError
+from robustbench_bi.errors import InputError
+from robustbench_bi.metrics.scored import confidence_of
 
 BINS = 15
-# A softmax in single precision may end this far above 1.
-ROUNDING = 1e-6
 
 
 def calibration_scores(records: pd.DataFrame, bins: int = BINS) -> NDArray[np.float64]:
@@ -39,10 +38,7 @@ def calibration_scores(records: pd.DataFrame, bins: int = BINS) -> NDArray[np.fl
         raise InputError(f"bins must be at least 1, got {bins}")
     if not len(records):
         raise InputError("a calibration error needs at least one record, got none")
-    confidence = records["confidence"].to_numpy(dtype=np.float64)
-    possible = (confidence >= 0) & (confidence <= 1 + ROUNDING)
-    if not possible.all():
-        raise DataError(f"confidence must be from 0 to 1, got {confidence[~possible][0]}; make the records again")
+    confidence = confidence_of(records)
     gap = confidence - (records["rank"].to_numpy() < 1)
     bin_of_image = _bins_of(confidence, bins)
     sign = np.sign(np.bincount(bin_of_image, weights=gap, minlength=bins))
@@ -109,10 +105,10 @@ def calibration_bias(records: pd.DataFrame, bins: int = BINS) -> tuple[float, fl
     expected = (by_bin(np.sqrt(confidence * (1 - confidence))) ** 2).mean(axis=1)
     error = np.sqrt(np.maximum(gaps.var(axis=1), expected) / n)
     smaller = np.clip(gap - error, 0, None)
-    return 100.0 * _excess(smaller, error), 100.0 * _excess(gap, error)
+    return 100.0 * excess(smaller, error), 100.0 * excess(gap, error)
 
 
-def _excess(gap: NDArray[np.float64], error: NDArray[np.float64]) -> float:
+def excess(gap: NDArray[np.float64], error: NDArray[np.float64]) -> float:
     """How much the absolute values of normal variables exceed those of their means, in all."""
     ratio = np.divide(gap, error, out=np.full_like(gap, np.inf), where=error > 0)
     return float((error * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2) - 2 * gap * norm.sf(ratio)).sum())

@@ -74,15 +74,19 @@ class Run:
             InputError: the columns are not those of the task.
             DataError: the file cannot be written.
         """
-        path, types = cell_file(self.directory, cell, block), self.task.load("COLUMNS")
+        path, types, later = cell_file(self.directory, cell, block), self.task.load("COLUMNS"), self.task.later_columns
+        if self.layout < 3:
+            # As it was begun, so that all of its files are alike.
+            columns = {name: values for name, values in columns.items() if name not in later}
         if self.layout == 1:
             write_first_layout(path, columns, types)
         else:
-            write_cell(path, columns, types, cell, images)
+            write_cell(path, columns, types, cell, images, later)
 
     def has_whole(self, cell: Cell, block: int, images: int) -> bool:
         """Whether a cell-block's file is there and whole, see `is_whole`."""
-        return is_whole(cell_file(self.directory, cell, block), images, self.task.load("COLUMNS"), cell)
+        path, types = cell_file(self.directory, cell, block), self.task.load("COLUMNS")
+        return is_whole(path, images, types, cell, self.task.later_columns)
 
     def missing(self) -> list[tuple[Cell, int]]:
         """The cell-blocks that have no whole file yet; empty when the run is finished."""
@@ -138,8 +142,8 @@ class Run:
         Returns:
             A frame with `corruption` (categorical), `severity` and the columns of the task. For classification one row
             an image and cell: `rank` counts the classes scored above the label, `confidence` is the softmax of the
-            prediction, `loss` the cross-entropy in nats. For detection one row a detection: `category` is the class
-            number, `x1` to `y2` the box in pixels, `mask` the run lengths.
+            prediction, `loss` the cross-entropy in nats, `brier` (not in older runs) the Brier score. For detection one
+            row a detection: `category` is the class number, `x1` to `y2` the box in pixels, `mask` the run lengths.
 
         Raises:
             RunMismatchError: the run is not finished.
@@ -173,7 +177,10 @@ class Run:
             )
         blocks = [(cell, number) for cell in self.cell_names for number, _ in self.blocks()]
         types = self.task.load("COLUMNS")
-        tables = [read_cell(cell_file(self.directory, cell, number), types, cell) for cell, number in blocks]
+        later = self.task.later_columns
+        tables = [read_cell(cell_file(self.directory, cell, number), types, cell, later) for cell, number in blocks]
+        everywhere = [name for name in tables[0].column_names if all(name in own.column_names for own in tables)]
+        tables = [own.select(everywhere) for own in tables]
         rows = [len(table) for table in tables]
         names = list(dict.fromkeys(corruption for corruption, _ in self.cell_names))
         codes = np.repeat([names.index(corruption) for (corruption, _), _ in blocks], rows)

@@ -19,7 +19,10 @@ def display_summary(summary: Measurements) -> pd.DataFrame:
         A frame of strings.
     """
     frame = summary.frame
-    first, *others = [(measure.name, measure.heading, False, measure.decimals) for measure in summary.task.measures]
+    first, *others = [
+        (measure.name, measure.heading, False, measure.decimals)
+        for measure in (*summary.task.measures, *summary.further)
+    ]
     relative = ("relative", "of clean / rPC %", False, 1)
     columns = (first, ("delta", "Δ to clean", True, 1), relative, *others, ("corruption_error", "CE / mCE %", False, 2))
     names = [name for name in ("model", "name") if name in frame]

@@ -5,7 +5,7 @@ from typing import Any
 
 from robustbench_bi.analysis.described import data_name
 from robustbench_bi.ground.cells import SEVERITIES
-from robustbench_bi.metrics.intervals import Resampling
+from robustbench_bi.metrics.intervals import MANY, Resampling
 from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Measure, Task
 
@@ -106,13 +106,28 @@ def describe_bootstrap(resampling: Resampling) -> str:
     )
 
 
+def bootstrap_words(resampling: Resampling, n: int) -> str:
+    """How the bootstrap of a mean over n images is made.
+
+    Example:
+        >>> bootstrap_words(Resampling(), 500), bootstrap_words(Resampling(), 50_000)
+        ('percentile bootstrap (2,000 resamples)', 'percentile bootstrap (its limit for many resamples)')
+    """
+    made = f"{resampling.repeats:,} resamples" if n < MANY else "its limit for many resamples"
+    return f"percentile bootstrap ({made})"
+
+
 # `docs/metrics.md` has the bias of each.
 _LINEARISED = "t of the linearised number"
 _DEBIASED = ", corrected for bias"
 
 
 def interval_methods(
-    resampling: Resampling, task: Task, errors: bool = False, measures: Sequence[Measure] | None = None
+    resampling: Resampling,
+    task: Task,
+    errors: bool = False,
+    measures: Sequence[Measure] | None = None,
+    n: int = 0,
 ) -> dict[str, str]:
     """How the intervals of a task's summary are made: number → words. `docs/statistics.md` defines each method.
 
@@ -131,7 +146,7 @@ def interval_methods(
         elif measure.chance:
             methods[measure.short] = "t, debiased by folded normals"
         else:
-            methods[measure.short] = f"percentile bootstrap ({resampling.repeats:,} resamples)"
+            methods[measure.short] = bootstrap_words(resampling, n)
     if errors:
         methods["CE, mCE"] = methods[task.primary.short]
     if task.primary.proportion:
@@ -141,7 +156,11 @@ def interval_methods(
 
 
 def describe_intervals(
-    resampling: Resampling, task: Task, errors: bool = False, measures: Sequence[Measure] | None = None
+    resampling: Resampling,
+    task: Task,
+    errors: bool = False,
+    measures: Sequence[Measure] | None = None,
+    n: int = 0,
 ) -> str:
     """A sentence on how the intervals of a task's summary are made.
 
@@ -150,6 +169,7 @@ def describe_intervals(
         task: what the runs were asked.
         errors: whether there are corruption errors.
         measures: the numbers that there are; by default those that every summary of the task has.
+        n: images; of many, a bootstrap's limit is computed.
 
     Example:
         >>> from robustbench_bi.tasks import TASKS
@@ -157,7 +177,7 @@ def describe_intervals(
         '95 % intervals over images: t with a worst and a best image added (t'
     """
     numbers: dict[str, list[str]] = {}
-    for number, method in interval_methods(resampling, task, errors, measures).items():
+    for number, method in interval_methods(resampling, task, errors, measures, n).items():
         numbers.setdefault(method, []).append(number)
     if len(numbers) == 1:
         return f"{describe_bootstrap(resampling)}."

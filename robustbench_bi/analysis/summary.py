@@ -112,7 +112,7 @@ def summary_frame(run: Run, resampling: Resampling | None = None, metrics: Seque
     caption = (
         describe_data(run.config, found.n),
         describe_means(run.config["severities"]),
-        describe_intervals(resampling, found.task, bool(errors), shown),
+        describe_intervals(resampling, found.task, bool(errors), shown, found.n),
     )
     return Measurements(
         frame,
@@ -120,7 +120,7 @@ def summary_frame(run: Run, resampling: Resampling | None = None, metrics: Seque
         " ".join(caption),
         (*found.task.remarks(found.records), *chance_notes([run], resampling.confidence), *cannot),
         header([run], [run.name]),
-        interval_methods(resampling, found.task, bool(errors), shown),
+        interval_methods(resampling, found.task, bool(errors), shown, found.n),
         tuple(measure for measure in shown if measure not in found.task.measures),
     )
 
@@ -134,7 +134,8 @@ def _lower_by_chance(
     frame: pd.DataFrame, found: Measured, groups: Sequence[Group], measures: Sequence[Measure]
 ) -> None:
     """Lower the ends of what is biased by as much as the bias may be, and keep the number within them; in percent."""
-    numbers = found.records.drop(columns=["corruption", "severity"])
+    # In a cell each image has one record, so its id says nothing more than its place.
+    numbers = found.records.drop(columns=["corruption", "severity", "image_id"])
     for measure in (measure for measure in measures if measure.chance):
         chance, name = measure.load_chance(), measure.name
         of_cells = (found.grid.records_of(numbers, place) for place in range(len(found.grid.cells)))

@@ -15,6 +15,7 @@ from robustbench_bi.commands.options import out_option
 
 if TYPE_CHECKING:
     from robustbench_bi.commands.chosen_runs import LeftOut
+    from robustbench_bi.reports.page.pictures import OpenPictures
     from robustbench_bi.runs.run import Run
 
 
@@ -56,11 +57,10 @@ def report(runs: tuple[Path, ...], baseline: Path | None, out: Path, form: Any, 
         raise OneLineError("a report with --baseline needs at least one run beside the baseline, got none")
     groups = _groups(opened, baseline, left_out)
     left_out.say()
-    from robustbench_bi.reports.page.pictures import pictures_of
     from robustbench_bi.reports.report import write_report
 
     for group, path in zip(groups, _paths(groups, out), strict=True):
-        shown = pictures_of if pictures else None
+        shown = _pictures() if pictures else None
         made = write_report(group, path, form=form, open_pictures=shown, baseline_named=baseline is not None)
         if made.bars is not None:
             click.echo(f"Compared with {made.models[0]}: {', '.join(made.models[1:])}")
@@ -68,6 +68,12 @@ def report(runs: tuple[Path, ...], baseline: Path | None, out: Path, form: Any, 
             for note in made.bars.notes:
                 click.echo(note)
         click.echo(f"Written: {path} ({path.stat().st_size / 1000:,.0f} kB)")
+
+
+def _pictures() -> OpenPictures:
+    from robustbench_bi.reports.page.pictures import pictures_of
+
+    return pictures_of
 
 
 def _groups(opened: Sequence[Run], baseline: Path | None, left_out: LeftOut) -> list[list[Run]]:

@@ -132,7 +132,11 @@ def has_images(path: Path, images: int) -> bool:
 
 
 def read_cell(
-    path: Path, types: Mapping[str, str], cell: Cell | None = None, later: Mapping[str, str] | None = None
+    path: Path,
+    types: Mapping[str, str],
+    cell: Cell | None = None,
+    later: Mapping[str, str] | None = None,
+    images: int | None = None,
 ) -> pa.Table:
     """Read one cell-block.
 
@@ -141,15 +145,19 @@ def read_cell(
         types: the columns of the task and their dtypes.
         cell: whose records they must be, where the file says so; None to take any.
         later: columns of the task that a file may lack, and their dtypes.
+        images: how many images it must be of; None for any number.
 
     Returns:
         The columns of the task, and of the later ones those that the file has; those of the cell, which the file's name
         tells too, are left out.
 
     Raises:
-        DataError: the file is missing or damaged, has other columns, or is of another cell.
+        DataError: the file is missing or damaged, has other columns, or is of another cell or of other images.
     """
-    return _read(path, types, cell, later)[0]
+    table, found = _read(path, types, cell, later)
+    if images is not None and found != images:
+        raise DataError(f"{path} is of {found:,} images, not of {images:,}; run the same eval command again to mend it")
+    return table
 
 
 def _read(

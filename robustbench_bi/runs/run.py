@@ -8,7 +8,8 @@ Everything a report needs is derived from these, without torch and without image
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.errors import DataError, RunMismatchError, UnknownNameError
 from robustbench_bi.ground.cells import Cell
+from robustbench_bi.ground.cores import available_cores
 from robustbench_bi.runs.identity import RECORD_SCHEMA
 from robustbench_bi.runs.images import read_images
 from robustbench_bi.runs.records import cell_file, has_images, is_whole, read_cell, write_cell, write_first_layout
@@ -25,9 +27,14 @@ from robustbench_bi.tasks import Task, task_of
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from robustbench_bi.data import Dataset
+
+
+# Read by a thread before it takes the next ones: a file takes a millisecond, handing it over a part of that.
+_FILES = 16
 
 
 @dataclass(frozen=True)
@@ -90,11 +97,11 @@ class Run:
 
     def missing(self) -> list[tuple[Cell, int]]:
         """The cell-blocks that have no whole file yet; empty when the run is finished."""
-        blocks = list(self.blocks())
+        blocks = [(cell, number, images) for cell in self.cell_names for number, images in self.blocks()]
+
         return [
             (cell, number)
-            for cell in self.cell_names
-            for number, images in blocks
+            for cell, number, images in blocks
             if not has_images(cell_file(self.directory, cell, number), images)
         ]
 
@@ -149,7 +156,8 @@ class Run:
             RunMismatchError: the run is not finished.
             DataError: a file is damaged; or names are asked for, and the run is of before they were kept.
         """
-        frame = self._records.copy()
+        # pandas copies when a copy is written to.
+        frame = self._records.copy(deep=False)
         if not names:
             return frame
         images = self.images()
@@ -166,6 +174,47 @@ class Run:
         import pandas as pd
         import pyarrow as pa
 
+        blocks = [(cell, number, images) for cell in self.cell_names for number, images in self.blocks()]
+        tables = self._tables(blocks)
+        everywhere = [name for name in tables[0].column_names if all(name in own.column_names for own in tables)]
+        rows = [len(table) for table in tables]
+        names = list(dict.fromkeys(corruption for corruption, _ in self.cell_names))
+        codes = np.repeat([names.index(corruption) for (corruption, _), _, _ in blocks], rows)
+        table = pa.concat_tables([own.select(everywhere) for own in tables])
+        del tables
+        # A block a column, each freed when it is made: so there is never more than one column twice.
+        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
+        del table
+        pa.default_memory_pool().release_unused()
+        frame.insert(0, "severity", np.repeat([severity for (_, severity), _, _ in blocks], rows))
+        frame.insert(0, "corruption", pd.Series(pd.Categorical.from_codes(codes, categories=pd.Index(names))))
+        return frame
+
+    def _tables(self, blocks: Sequence[tuple[Cell, int, int]]) -> list[pa.Table]:
+        """The records of cell-blocks (cell, number, images), each read once.
+
+        Raises:
+            RunMismatchError: the run is not finished.
+            DataError: a file is damaged.
+        """
+        types, later = self.task.load("COLUMNS"), self.task.later_columns
+
+        def read(part: Sequence[tuple[Cell, int, int]]) -> list[pa.Table]:
+            return [
+                read_cell(cell_file(self.directory, cell, number), types, cell, later, images)
+                for cell, number, images in part
+            ]
+
+        parts = [blocks[start : start + _FILES] for start in range(0, len(blocks), _FILES)]
+        try:
+            # Most of the time goes into reading and decompression, where other threads can go on.
+            with ThreadPoolExecutor(available_cores()) as pool:
+                return [table for tables in pool.map(read, parts) for table in tables]
+        except DataError:
+            self._check_finished()
+            raise
+
+    def _check_finished(self) -> None:
         missing = self.missing()
         if missing:
             (corruption, severity), number = missing[0]
@@ -175,19 +224,6 @@ class Run:
                 f"{corruption} severity {severity}{self._damage((corruption, severity), number)}. Run the same eval "
                 "command again to finish it"
             )
-        blocks = [(cell, number) for cell in self.cell_names for number, _ in self.blocks()]
-        types = self.task.load("COLUMNS")
-        later = self.task.later_columns
-        tables = [read_cell(cell_file(self.directory, cell, number), types, cell, later) for cell, number in blocks]
-        everywhere = [name for name in tables[0].column_names if all(name in own.column_names for own in tables)]
-        tables = [own.select(everywhere) for own in tables]
-        rows = [len(table) for table in tables]
-        names = list(dict.fromkeys(corruption for corruption, _ in self.cell_names))
-        codes = np.repeat([names.index(corruption) for (corruption, _), _ in blocks], rows)
-        frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
-        frame.insert(0, "severity", np.repeat([severity for (_, severity), _ in blocks], rows))
-        frame.insert(0, "corruption", pd.Series(pd.Categorical.from_codes(codes, categories=pd.Index(names))))
-        return frame
 
     def open_data(self) -> Dataset:
         """Open the images that the run was evaluated on, with the options that it was evaluated with.
@@ -229,6 +265,10 @@ class Run:
         Raises:
             RunMismatchError: the run is not finished.
         """
+        return self._cells.copy()
+
+    @cached_property
+    def _cells(self) -> pd.DataFrame:
         truth = (self.truth,) if self.task.keeps_truth else ()
         cells: pd.DataFrame = self.task.load("cells")(self.records(), self.images(), self.cell_names, *truth)
         return cells

@@ -225,10 +225,19 @@ def cells(records: pd.DataFrame, images: pd.DataFrame, names: Sequence[Cell]) ->
     Returns:
         A frame with corruption, severity, n, top1 and top5 (percent) and loss (mean, nats).
     """
-    records = records.assign(top1=(records["rank"] < 1) * 100.0, top5=(records["rank"] < 5) * 100.0)
-    grouped = records.groupby(["corruption", "severity"], observed=True, sort=False)
-    numbers = grouped.agg(n=("rank", "size"), top1=("top1", "mean"), top5=("top5", "mean"), loss=("loss", "mean"))
-    return numbers.reset_index().astype({"corruption": "str"})
+    import numpy as np
+    import pandas as pd
+
+    from robustbench_bi.metrics.intervals import cells_of
+
+    cells, codes = cells_of(records)
+    rank = records["rank"].to_numpy()
+    counts = np.bincount(codes, minlength=len(cells))
+    right = {name: np.bincount(codes[rank < most], minlength=len(cells)) for name, most in (("top1", 1), ("top5", 5))}
+    shares = {name: 100.0 * number / counts for name, number in right.items()}
+    loss = np.bincount(codes, records["loss"].to_numpy(), minlength=len(cells)) / counts
+    corruptions, severities = zip(*cells, strict=True)
+    return pd.DataFrame({"corruption": corruptions, "severity": severities, "n": counts, **shares, "loss": loss})
 
 
 @dataclass(frozen=True, eq=False)

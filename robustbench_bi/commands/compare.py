@@ -57,7 +57,7 @@ def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str
 
     bars = comparison_frame(others, baseline_run, across=across)
     corruptions = comparison_frame(others, baseline_run, rows="corruptions", across=across)
-    written = write_comparison(others, baseline_run, bars, out, across)
+    written = write_comparison(others, baseline_run, bars, out, across, corruptions)
     if as_json:
         found = {"bars": bars.frame, "corruptions": corruptions.frame, "caption": bars.caption, "notes": bars.notes}
         found |= {"header": bars.header, "left_out": left_out.lines, "files": written}

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from robustbench_bi.errors import InputError
+from robustbench_bi.metrics.distributions import normal_above
 from robustbench_bi.metrics.scored import confidence_of
 
 BINS = 15
@@ -130,7 +130,7 @@ def bias_of_gaps(
 def excess(gap: NDArray[np.float64], error: NDArray[np.float64]) -> float:
     """How much the absolute values of normal variables exceed those of their means, in all."""
     ratio = np.divide(gap, error, out=np.full_like(gap, np.inf), where=error > 0)
-    return float((error * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2) - 2 * gap * norm.sf(ratio)).sum())
+    return float((error * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2) - 2 * gap * normal_above(ratio)).sum())
 
 
 def bins_of(confidence: NDArray[np.float64], bins: int) -> NDArray[np.int64]:

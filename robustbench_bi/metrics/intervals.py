@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.ground.cells import Cell
 from robustbench_bi.metrics.bounded import bounded_interval
 from robustbench_bi.metrics.bounded import wilson_interval as wilson_interval
+from robustbench_bi.metrics.distributions import normal_quantile
 from robustbench_bi.metrics.statistics import Floats as Floats
 from robustbench_bi.metrics.statistics import ImageMeans, Statistic
 
@@ -285,7 +285,7 @@ def _limit_of_bootstrap(scores: Floats, confidence: float) -> tuple[Floats, Floa
     variance = (centred**2).mean(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         skewness = np.nan_to_num((centred**3).mean(axis=0) / variance**1.5)
-    z, error = norm.isf((1 - confidence) / 2), np.sqrt(variance / len(scores))
+    z, error = normal_quantile((1 - confidence) / 2), np.sqrt(variance / len(scores))
     shift = skewness * (z**2 - 1) / (6 * np.sqrt(len(scores)))
     return mean + error * (shift - z), mean + error * (shift + z)
 

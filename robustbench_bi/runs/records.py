@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,24 +155,31 @@ def read_cell(
     Raises:
         DataError: the file is missing or damaged, has other columns, or is of another cell or of other images.
     """
-    table, found = _read(path, types, cell, later)
+    table, found = _read(path, types, cell, later, whole=False)
     if images is not None and found != images:
         raise DataError(f"{path} is of {found:,} images, not of {images:,}; run the same eval command again to mend it")
     return table
 
 
 def _read(
-    path: Path, types: Mapping[str, str], cell: Cell | None, later: Mapping[str, str] | None
+    path: Path, types: Mapping[str, str], cell: Cell | None, later: Mapping[str, str] | None, whole: bool = True
 ) -> tuple[pa.Table, int]:
-    """The columns of the task, and how many images they are of."""
+    """The columns of the task, and how many images they are of.
+
+    Args:
+        path, types, cell, later: as for `read_cell`.
+        whole: whether the columns of the cell are read too, where the file's own statistics tell what they hold.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table, images = file.read(use_threads=False), _images_of(file.metadata)
+            stated = None if whole else _stated_in(file.metadata)
+            wanted = None if stated is None else [name for name in file.schema_arrow.names if name not in _CELL_COLUMNS]
+            table, images = file.read(wanted, use_threads=False), _images_of(file.metadata)
         own = table.drop_columns([name for name in _CELL_COLUMNS if name in table.column_names])
-        if not _is_of(table, cell):
+        if not (_is_of(table, cell) if stated is None or cell is None else stated == cell):
             reason = "its records are of another cell"
         elif _has_columns(own, types, later or {}):
             return own.replace_schema_metadata(None), images
@@ -199,6 +207,19 @@ def _is_of(table: pa.Table, cell: Cell | None) -> bool:
     return all(answer is not False for answer in same)
 
 
+def _stated_in(metadata: pq.FileMetaData) -> Cell | None:
+    """The cell that all rows are of by the statistics at the end of a file; None where these do not say."""
+    if metadata.num_row_groups != 1 or metadata.num_columns < len(_CELL_COLUMNS):
+        return None
+    columns = [metadata.row_group(0).column(place) for place in range(len(_CELL_COLUMNS))]
+    if tuple(column.path_in_schema for column in columns) != _CELL_COLUMNS:
+        return None
+    ends = [column.statistics for column in columns]
+    if not all(end is not None and end.has_min_max and end.min == end.max for end in ends):
+        return None
+    return str(ends[0].min), int(ends[1].min)
+
+
 def _stated(cell: Cell) -> list[tuple[str, str, str | int]]:
     return [("corruption", "string", cell[0]), ("severity", "int64", cell[1])]
 
@@ -210,6 +231,11 @@ def _images_of(metadata: pq.FileMetaData) -> int:
 
 
 def _arrow_types(types: Mapping[str, str]) -> dict[str, Any]:
+    return dict(_arrow_types_of(tuple(types.items())))
+
+
+@cache
+def _arrow_types_of(types: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     import pyarrow as pa
 
-    return {name: str(pa.from_numpy_dtype(dtype)) if dtype != "str" else "string" for name, dtype in types.items()}
+    return {name: str(pa.from_numpy_dtype(dtype)) if dtype != "str" else "string" for name, dtype in types}

@@ -155,31 +155,24 @@ def read_cell(
     Raises:
         DataError: the file is missing or damaged, has other columns, or is of another cell or of other images.
     """
-    table, found = _read(path, types, cell, later, whole=False)
+    table, found = _read(path, types, cell, later)
     if images is not None and found != images:
         raise DataError(f"{path} is of {found:,} images, not of {images:,}; run the same eval command again to mend it")
     return table
 
 
 def _read(
-    path: Path, types: Mapping[str, str], cell: Cell | None, later: Mapping[str, str] | None, whole: bool = True
+    path: Path, types: Mapping[str, str], cell: Cell | None, later: Mapping[str, str] | None
 ) -> tuple[pa.Table, int]:
-    """The columns of the task, and how many images they are of.
-
-    Args:
-        path, types, cell, later: as for `read_cell`.
-        whole: whether the columns of the cell are read too, where the file's own statistics tell what they hold.
-    """
+    """The columns of the task, and how many images they are of."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            stated = None if whole else _stated_in(file.metadata)
-            wanted = None if stated is None else [name for name in file.schema_arrow.names if name not in _CELL_COLUMNS]
-            table, images = file.read(wanted, use_threads=False), _images_of(file.metadata)
+            table, images = file.read(use_threads=False), _images_of(file.metadata)
         own = table.drop_columns([name for name in _CELL_COLUMNS if name in table.column_names])
-        if not (_is_of(table, cell) if stated is None or cell is None else stated == cell):
+        if not _is_of(table, cell):
             reason = "its records are of another cell"
         elif _has_columns(own, types, later or {}):
             return own.replace_schema_metadata(None), images
@@ -201,27 +194,17 @@ def _is_of(table: pa.Table, cell: Cell | None) -> bool:
     """Whether all rows say that they are of a cell; those of the first layout do not say."""
     import pyarrow.compute as pc
 
-    if cell is None or "corruption" not in table.column_names:
+    if cell is None or "corruption" not in table.column_names or not len(table):
         return True
-    same = [pc.all(pc.equal(table[name].cast(kind), value)).as_py() for name, kind, value in _stated(cell)]
-    return all(answer is not False for answer in same)
+    corruption, severity = table["corruption"].combine_chunks(), pc.min_max(table["severity"]).as_py()
+    # As it is written, the column is one name and places in it; then no row need be looked at.
+    named = {corruption.dictionary[0].as_py()} if _is_one_name(corruption) else set(corruption.unique().to_pylist())
+    return named == {cell[0]} and severity == {"min": cell[1], "max": cell[1]}
 
 
-def _stated_in(metadata: pq.FileMetaData) -> Cell | None:
-    """The cell that all rows are of by the statistics at the end of a file; None where these do not say."""
-    if metadata.num_row_groups != 1 or metadata.num_columns < len(_CELL_COLUMNS):
-        return None
-    columns = [metadata.row_group(0).column(place) for place in range(len(_CELL_COLUMNS))]
-    if tuple(column.path_in_schema for column in columns) != _CELL_COLUMNS:
-        return None
-    ends = [column.statistics for column in columns]
-    if not all(end is not None and end.has_min_max and end.min == end.max for end in ends):
-        return None
-    return str(ends[0].min), int(ends[1].min)
-
-
-def _stated(cell: Cell) -> list[tuple[str, str, str | int]]:
-    return [("corruption", "string", cell[0]), ("severity", "int64", cell[1])]
+def _is_one_name(corruption: pa.Array) -> bool:
+    dictionary = getattr(corruption, "dictionary", ())
+    return len(dictionary) == 1 and not corruption.null_count
 
 
 def _images_of(metadata: pq.FileMetaData) -> int:

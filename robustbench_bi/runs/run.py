@@ -95,10 +95,18 @@ class Run:
         path, types = cell_file(self.directory, cell, block), self.task.load("COLUMNS")
         return is_whole(path, images, types, cell, self.task.later_columns)
 
+    def read_block(self, cell: Cell, block: int, images: int | None = None) -> pa.Table:
+        """The records of one cell-block: the columns of the task, and of the later ones those that the file has.
+
+        Raises:
+            DataError: the file is missing or damaged, or of another number of images than is given.
+        """
+        path, task = cell_file(self.directory, cell, block), self.task
+        return read_cell(path, task.load("COLUMNS"), cell, task.later_columns, images)
+
     def missing(self) -> list[tuple[Cell, int]]:
         """The cell-blocks that have no whole file yet; empty when the run is finished."""
         blocks = [(cell, number, images) for cell in self.cell_names for number, images in self.blocks()]
-
         return [
             (cell, number)
             for cell, number, images in blocks
@@ -197,13 +205,9 @@ class Run:
             RunMismatchError: the run is not finished.
             DataError: a file is damaged.
         """
-        types, later = self.task.load("COLUMNS"), self.task.later_columns
 
         def read(part: Sequence[tuple[Cell, int, int]]) -> list[pa.Table]:
-            return [
-                read_cell(cell_file(self.directory, cell, number), types, cell, later, images)
-                for cell, number, images in part
-            ]
+            return [self.read_block(*block) for block in part]
 
         parts = [blocks[start : start + _FILES] for start in range(0, len(blocks), _FILES)]
         try:
@@ -225,10 +229,13 @@ class Run:
                 "command again to finish it"
             )
 
-    def open_data(self) -> Dataset:
+    def open_data(self, moved_to: str | None = None) -> Dataset:
         """Open the images that the run was evaluated on, with the options that it was evaluated with.
 
         Relative paths are looked for from here, and then from the folder that the run was started in.
+
+        Args:
+            moved_to: where they are now, a path or a source; None: where they were.
 
         Raises:
             DataError: the source is not there any more, or holds other images now; or it would have to be fetched.
@@ -240,6 +247,8 @@ class Run:
         runtime = self.config["runtime"]
         # Older runs kept the source alone.
         request = DataRequest.from_json(runtime.get("data_request") or {"source": runtime["source"]})
+        if moved_to is not None:
+            request = request.moved_to(moved_to)
         try:
             dataset = request.found_from(runtime.get("started_in", "")).open(fetch=False)
         except (DataError, UnknownNameError) as error:

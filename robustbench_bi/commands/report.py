@@ -11,7 +11,7 @@ import click
 
 from robustbench_bi.commands import completion
 from robustbench_bi.commands.endings import OneLineError
-from robustbench_bi.commands.options import out_option
+from robustbench_bi.commands.options import METRICS, out_option
 
 if TYPE_CHECKING:
     from robustbench_bi.commands.chosen_runs import LeftOut
@@ -42,7 +42,15 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Add example pictures and power spectra. Regenerates corruptions; takes seconds and 1 GB.",
 )
-def report(runs: tuple[Path, ...], baseline: Path | None, out: Path, form: Any, pictures: bool) -> None:
+@METRICS
+def report(
+    runs: tuple[Path, ...],
+    baseline: Path | None,
+    out: Path,
+    form: Any,
+    pictures: bool,
+    metrics: tuple[str, ...] | str,
+) -> None:
     """Write a report on finished runs: one self-contained page, or tables for a paper.
 
     The page shows accuracies with intervals, Fig. 3, severity curves, a table of models and corruptions, the worst
@@ -61,7 +69,8 @@ def report(runs: tuple[Path, ...], baseline: Path | None, out: Path, form: Any, 
 
     for group, path in zip(groups, _paths(groups, out), strict=True):
         shown = _pictures() if pictures else None
-        made = write_report(group, path, form=form, open_pictures=shown, baseline_named=baseline is not None)
+        named = baseline is not None
+        made = write_report(group, path, form=form, open_pictures=shown, baseline_named=named, metrics=metrics)
         if made.bars is not None:
             click.echo(f"Compared with {made.models[0]}: {', '.join(made.models[1:])}")
             click.echo(f"The baseline is {made.models[0]}, {made.baseline_words}.")

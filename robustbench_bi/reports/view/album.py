@@ -115,7 +115,7 @@ def open_album(runs: Sequence[Run], moved_to: str | None = None) -> Album:
         class_names=dataset.class_names,
         cells=tuple(shared),
         columns=[RunColumns(run, dataset.image_ids) for run in runs],
-        pictures=PictureMaker(dataset, [run.config for run in runs]),
+        pictures=PictureMaker(dataset, [run.config for run in runs], _checksums(runs[0])),
     )
 
 
@@ -139,6 +139,13 @@ def _opened(run: Run, moved_to: str | None) -> Dataset:
         return run.open_data(moved_to)
     except DataError as error:
         raise DataError(f"{error}. {_looked(run, moved_to)}; say where they are with --data PATH") from error
+
+
+def _checksums(run: Run) -> NDArray[np.uint32] | None:
+    """Of the files that a run was evaluated on, uint32 (n,); None where it does not keep them."""
+    images = run.images()
+    known = "crc32" in images and images["crc32"].notna().all()
+    return images["crc32"].to_numpy(dtype=np.uint32) if known else None
 
 
 def _looked(run: Run, moved_to: str | None) -> str:

@@ -77,8 +77,8 @@ def difference(images: pd.DataFrame, dataset: Dataset) -> str:
     before, now = images["name"].tolist(), {as_text(name) for name in dataset.names()}
     missing = [name for name in before if name not in now]
     if missing:
-        return f"{len(missing):,} of {len(before):,} are missing, the first is {missing[0]}"
-    return "all names are there, so that files have other sizes or labels, or there are more of them"
+        return f": {len(missing):,} of {len(before):,} are not among them, the first is {missing[0]}"
+    return ": all names are there, so that files have other sizes or labels, or there are more of them"
 
 
 def _with_gaps(table: object) -> bool:

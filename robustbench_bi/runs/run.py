@@ -217,10 +217,7 @@ class Run:
         images = self.images()
         kept = dataset.without(np.setdiff1d(dataset.image_ids, images["image_id"].to_numpy()))
         if kept.listing_hash != self.config["listing_hash"]:
-            found = difference(images, dataset)
-            raise DataError(
-                f"{request.source} does not hold the same images any more" + (f": {found}" if found else "")
-            )
+            raise DataError(f"{request.source} does not hold the same images any more{difference(images, dataset)}")
         return kept
 
     def _damage(self, cell: Cell, number: int) -> str:

@@ -64,7 +64,7 @@ class Dataset:
         unshared: where stored cells do not hold the same images: how the first one differs, in words. Such images are
             in no cell of this dataset.
         stored_side: `() -> the side of stored corrupted images`, from the first of them; None where there are none.
-        checksums: `(image_ids) -> uint32 (B,), the CRC-32 of each image's file`, which tells it from one of its size; None
+        checksums: `(image_ids) -> uint32 (B,), the CRC-32 of each file`, which tells it from another of its size; None
             where images are no files of their own, or several.
         clean_hash: of the listing of the clean images that were paired with stored ones; empty where none were.
     """

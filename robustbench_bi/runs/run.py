@@ -19,7 +19,7 @@ from robustbench_bi.errors import DataError, RunMismatchError, UnknownNameError
 from robustbench_bi.ground.cells import Cell
 from robustbench_bi.ground.cores import available_cores
 from robustbench_bi.runs.identity import RECORD_SCHEMA, fingerprint_of
-from robustbench_bi.runs.images import read_images
+from robustbench_bi.runs.images import difference, read_images
 from robustbench_bi.runs.records import cell_file, has_images, is_whole, read_cell, write_cell, write_first_layout
 from robustbench_bi.runs.truth import read_truth
 from robustbench_bi.tasks import Task, task_of
@@ -253,10 +253,11 @@ class Run:
             dataset = request.found_from(runtime.get("started_in", "")).open(fetch=False)
         except (DataError, UnknownNameError) as error:
             raise DataError(f"the images of {self.directory.name} were {request.source}, and now: {error}") from error
-        dataset = dataset.without(np.setdiff1d(dataset.image_ids, self.images()["image_id"].to_numpy()))
-        if dataset.listing_hash != self.config["listing_hash"]:
-            raise DataError(f"{request.source} does not hold the same images any more")
-        return dataset
+        images = self.images()
+        kept = dataset.without(np.setdiff1d(dataset.image_ids, images["image_id"].to_numpy()))
+        if kept.listing_hash != self.config["listing_hash"]:
+            raise DataError(f"{request.source} does not hold the same images any more{difference(images, dataset)}")
+        return kept
 
     def _damage(self, cell: Cell, number: int) -> str:
         """In words that the file of a missing cell-block is there, but cannot be used."""

@@ -20,7 +20,7 @@ from robustbench_bi.cli import cli
 from robustbench_bi.errors import DataError
 
 ROOT = Path(__file__).parent.parent
-RUN = ("docs/sweeps.md", "docs/your_own_network.md")
+RUN = ("docs/adaptation.md", "docs/sweeps.md", "docs/your_own_network.md")
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))]
 WRITTEN_DOWN = ("bivo-robust", "torchrun", "srun", "scontrol", "pip", "pytest", "make", "python", "python3")
 SLURM = {"SLURM_JOB_NODELIST": "node", "SLURM_NNODES": "1", "SLURM_JOB_ID": "1", "i": "0"}

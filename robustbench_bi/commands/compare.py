@@ -32,7 +32,7 @@ from robustbench_bi.commands.terminal import print_table
     "--across",
     multiple=True,
     metavar="SETTING",
-    help="Allow generator, seed, table or jpeg to differ between runs. Repeatable.",
+    help="Allow generator, seed, table, jpeg or adapt to differ between runs. Repeatable.",
 )
 @JSON
 def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str, ...], as_json: bool) -> None:

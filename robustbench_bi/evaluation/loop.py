@@ -17,6 +17,7 @@ import numpy as np
 from robustbench_bi.data.broken import without_broken
 from robustbench_bi.data.containers.tar import index_folder
 from robustbench_bi.errors import DataError, InputError
+from robustbench_bi.evaluation.adapting import Plan
 from robustbench_bi.evaluation.cell_blocks import Candidate, CellBlock, cell_blocks_of, there_already
 from robustbench_bi.evaluation.folders import close_folder, note, open_folder
 from robustbench_bi.evaluation.networks import load_networks
@@ -92,6 +93,7 @@ def evaluate_models(
             device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", …
             batch_size: images a forward pass, or "auto" for what fits.
             compile: run the networks compiled by torch.compile; one that does not compile runs without.
+            adapt: "bn:N", to let batch norms adapt to each batch; see docs/adaptation.md.
             workers: decoding threads; None for one a core, up to eight.
             precision: of the forward pass, "fp32", "bf16" or "fp16" (autocast).
             out: folder of runs; each run is a folder in it.
@@ -230,6 +232,8 @@ class _Loop:
         self.cell_blocks = [one.lacking() for one, owner in owned if owner == share.rank]
         self.others = [one for one, owner in owned if owner != share.rank] if share.leads else []
         self.others_before = there_already(self.others)
+        size = candidates[0].subject.batch_size
+        self.plan = Plan(dataset, request.block_size, size, adapting=request.adapt is not None)
         self.unit = "cells" if len({one.block for one in planned}) == 1 else "cell-blocks"
         self.images = 0
         self.share = share
@@ -287,15 +291,15 @@ class _Loop:
     def _records(self, cell_block: CellBlock) -> list[dict[str, NDArray[Any]]]:
         """The record columns of a cell-block, for each candidate; they are asked about the same batches."""
         cell, preprocessing = cell_block.cell, cell_block.preprocessing
-        rows = np.arange(cell_block.rows) + cell_block.block * self.request.block_size
+        rows = self.plan.rows(cell_block.block, cell_block.rows)
         images = self.reader.read(cell_block.block, rows, preprocessing, cell)
         parts: list[list[dict[str, NDArray[Any]]]] = [[] for _ in cell_block.candidates]
-        size, place = cell_block.candidates[0].subject.batch_size, f"on {cell[0]} severity {cell[1]}"
-        for start in range(0, len(images), size):
-            chosen = slice(start, start + size)
+        place = f"on {cell[0]} severity {cell[1]}"
+        for chosen, known in self.plan.batches(cell_block.block, cell_block.rows):
             image_ids, labels = self.dataset.image_ids[rows[chosen]], self.dataset.labels[rows[chosen]]
             batch = self.reader.batch(images[chosen], cell, image_ids, cell_block.candidates[0].subject.config)
             for part, candidate in zip(parts, cell_block.candidates, strict=True):
                 work = partial(self.ask, candidate.subject, batch, image_ids, labels, place)
-                part.append(self.threads[candidate.subject.label].run(work))
+                columns = self.threads[candidate.subject.label].run(work)
+                part.append({name: column[known:] for name, column in columns.items()} if known else columns)
         return [{name: np.concatenate([p[name] for p in part]) for name in part[0]} for part in parts]

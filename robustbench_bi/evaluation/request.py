@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from robustbench_bi.corruptions import PIXEL_VERSION, resolve_suite, resolve_table
 from robustbench_bi.data.request import DataRequest
 from robustbench_bi.errors import InputError
+from robustbench_bi.evaluation.adapting import check_adapting
 from robustbench_bi.ground.cells import parse_severities
 from robustbench_bi.ground.checks import SMALLEST_SIDE, check_integer, check_quality, check_seed, is_integer
 from robustbench_bi.ground.cores import default_workers
@@ -108,6 +109,8 @@ class EvalRequest(Settings):
         if self.pixel_version != PIXEL_VERSION:
             raise InputError(f"this version makes pixels of version {PIXEL_VERSION}, got {self.pixel_version!r}")
         settled["batch_size"] = _batch_size(self.batch_size)
+        object.__setattr__(self, "batch_size", settled["batch_size"])
+        settled["adapt"] = check_adapting(self)
         if self.corrupt_size is not None:
             check_integer("corrupt_size", self.corrupt_size, SMALLEST_SIDE)
         if self.channels not in (None, 1, 3):

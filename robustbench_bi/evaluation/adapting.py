@@ -113,10 +113,10 @@ class Plan:
     def batches(self, block: int, count: int) -> Iterator[tuple[slice, int]]:
         """The places of each batch in `rows`, and how many of its first images are answered elsewhere."""
         before = self._before(block, count)
-        end = before + count
-        for start in range(before, end, self.size):
-            first = min(start, end - self.size) if self.adapting else start
-            yield slice(first, min(first + self.size, end)), start - first
+        end, size = before + count, self.size
+        for start in range(before, end, size):
+            first = min(start, end - size) if self.adapting else start
+            yield slice(first, min(first + size, end)), start - first
 
     def _before(self, block: int, count: int) -> int:
         """How many images of the block before are needed to fill a batch."""

@@ -7,7 +7,7 @@ processes can share a run: each fills its own part of the cell-blocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from robustbench_bi.data.broken import without_broken
 from robustbench_bi.data.containers.tar import index_folder
-from robustbench_bi.errors import DataError, InputError
+from robustbench_bi.errors import DataError, InputError, ModelOutputError
 from robustbench_bi.evaluation.adapting import Plan
 from robustbench_bi.evaluation.cell_blocks import Candidate, CellBlock, cell_blocks_of, there_already
 from robustbench_bi.evaluation.folders import close_folder, note, open_folder
@@ -26,6 +26,7 @@ from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.evaluation.sharing import ALONE, Share, owners, wait_until
 from robustbench_bi.evaluation.threads import Threads
 from robustbench_bi.ground.cells import Cell, Progress, cell_label
+from robustbench_bi.models.batch_size import out_of_memory
 from robustbench_bi.models.detectors.adapters import LIMITS
 from robustbench_bi.models.inference import unchanged
 from robustbench_bi.tasks import task_of
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from robustbench_bi.data import Dataset
     from robustbench_bi.data.request import DataRequest
+    from robustbench_bi.evaluation.pixels import Images
     from robustbench_bi.runs.run import Run
 
 
@@ -238,14 +240,17 @@ class _Loop:
         self.images = 0
         self.share = share
         most = None if candidates[0].subject.config.device == "cpu" else 1
-        self.threads = {candidate.subject.label: Threads(most) for candidate in candidates}
+        self.threads = {
+            one.subject.label: Threads(most, settled=one.subject.config.forward == "compiled") for one in candidates
+        }
 
     def run(self) -> None:
         """Fill what is missing of the own part, then wait for the others where this process is to."""
         self._fill()
         if self.share.rank == 0:
             for candidate in self.candidates:
-                note(candidate.run, threads=self.threads[candidate.subject.label].chosen)
+                smaller = self.plan.size if self.plan.size < candidate.subject.batch_size else None
+                note(candidate.run, threads=self.threads[candidate.subject.label].chosen, batch_size=smaller)
         if self.others:
             self._wait()
 
@@ -294,12 +299,40 @@ class _Loop:
         rows = self.plan.rows(cell_block.block, cell_block.rows)
         images = self.reader.read(cell_block.block, rows, preprocessing, cell)
         parts: list[list[dict[str, NDArray[Any]]]] = [[] for _ in cell_block.candidates]
-        place = f"on {cell[0]} severity {cell[1]}"
         for chosen, known in self.plan.batches(cell_block.block, cell_block.rows):
-            image_ids, labels = self.dataset.image_ids[rows[chosen]], self.dataset.labels[rows[chosen]]
-            batch = self.reader.batch(images[chosen], cell, image_ids, cell_block.candidates[0].subject.config)
-            for part, candidate in zip(parts, cell_block.candidates, strict=True):
-                work = partial(self.ask, candidate.subject, batch, image_ids, labels, place)
-                columns = self.threads[candidate.subject.label].run(work)
+            for part, columns in zip(parts, self._answers(cell_block, images[chosen], rows[chosen]), strict=True):
                 part.append({name: column[known:] for name, column in columns.items()} if known else columns)
         return [{name: np.concatenate([p[name] for p in part]) for name in part[0]} for part in parts]
+
+    def _answers(self, cell_block: CellBlock, images: Images, rows: NDArray[np.int64]) -> list[dict[str, NDArray[Any]]]:
+        """The record columns of a batch, for each candidate.
+
+        Where the batch size was left open and memory runs out, it is halved, for this batch and all that follow.
+        """
+        parts: list[list[dict[str, NDArray[Any]]]] = []
+        done = 0
+        while done < len(rows):
+            some = slice(done, done + self.plan.size)
+            try:
+                parts.append(list(self._asked(cell_block, images[some], rows[some])))
+                done += len(rows[some])
+            except (RuntimeError, MemoryError, ModelOutputError) as error:
+                tried = len(rows[some])
+                if self.request.batch_size != "auto" or tried == 1 or not out_of_memory(error):
+                    raise
+                self.plan.size = tried // 2
+        return [
+            {name: np.concatenate([p[name] for p in part]) for name in part[0]} for part in zip(*parts, strict=True)
+        ]
+
+    def _asked(
+        self, cell_block: CellBlock, images: Images, rows: NDArray[np.int64]
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Ask each candidate about the same pictures."""
+        cell, candidates = cell_block.cell, cell_block.candidates
+        image_ids, labels = self.dataset.image_ids[rows], self.dataset.labels[rows]
+        batch = self.reader.batch(images, cell, image_ids, candidates[0].subject.config)
+        place = f"on {cell[0]} severity {cell[1]}"
+        for candidate in candidates:
+            work = partial(self.ask, candidate.subject, batch, image_ids, labels, place)
+            yield self.threads[candidate.subject.label].run(work)

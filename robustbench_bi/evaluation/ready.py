@@ -65,7 +65,8 @@ def made_ready(
         return tuple(ForwardPass(network, about=about) for network in made), size
     compiled_for = size if request.compile else None
     asked = zip(networks, images, names, strict=True)
-    return tuple(forward_pass(network, image, name, compiled_for) for network, image, name in asked), size
+    made_for = compiled_for, request.precision
+    return tuple(forward_pass(network, image, name, *made_for) for network, image, name in asked), size
 
 
 def as_begun(

@@ -81,7 +81,7 @@ def fold(network: nn.Module, images: Tensor) -> Folded:
             folded = copy.deepcopy(network)
             for layer, norm in pairs:
                 _merge(folded, layer, norm)
-            difference = _difference(before, folded(images))
+            difference = spread_difference(before, folded(images))
     except Exception as error:  # a network may refuse to be watched or copied in any way; it is left as it is
         reason = next(iter(str(error).splitlines()), "")[:200]
         return Folded(network, 0, norms, f"{type(error).__name__}: {reason}")
@@ -178,8 +178,16 @@ def _merge(network: nn.Module, layer_name: str, norm_name: str) -> None:
     setattr(network.get_submodule(parent), own, NORMS[kind_of(norm)](norm).eval())
 
 
-def _difference(before: Any, after: Any) -> float:
-    """The largest difference over the spread of the outputs."""
+def spread_difference(before: Any, after: Any) -> float:
+    """The largest difference over the spread of the outputs.
+
+    Raises:
+        TypeError: one of them is no tensor.
+
+    Example:
+        >>> spread_difference(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([0.0, 1.0, 2.5]))
+        0.5
+    """
     if not isinstance(before, Tensor) or not isinstance(after, Tensor):
         raise TypeError(f"it puts out {type(before).__name__}, not a tensor")
     spread = before.float().std().clamp_min(torch.finfo(torch.float32).tiny)

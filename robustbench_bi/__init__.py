@@ -12,7 +12,9 @@ from robustbench_bi.ground.exports import exported
 from robustbench_bi.models.timm_hook import register_when_imported
 
 if TYPE_CHECKING:
+    from robustbench_bi import imagecorruptions as imagecorruptions
     from robustbench_bi import ops as ops
+    from robustbench_bi import transforms as transforms
     from robustbench_bi.corrupted_files import write_corrupted as write_corrupted
     from robustbench_bi.corruptions.apply import corrupt as corrupt
     from robustbench_bi.data.request import DataRequest as DataRequest
@@ -43,6 +45,7 @@ _HOME = {
     "open_run": "robustbench_bi.runs.run",
     "write_corrupted": "robustbench_bi.corrupted_files",
 }
+_ROOMS = ("imagecorruptions", "ops", "transforms")
 
 __all__ = [
     "DataRequest",
@@ -54,15 +57,17 @@ __all__ = [
     "detect",
     "evaluate",
     "evaluate_models",
+    "imagecorruptions",
     "open_run",
     "ops",
+    "transforms",
     "write_corrupted",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ops":
-        return importlib.import_module("robustbench_bi.ops")
+    if name in _ROOMS:
+        return importlib.import_module(f"robustbench_bi.{name}")
     return exported(__name__, _HOME, name)
 
 

@@ -16,7 +16,7 @@ FLOORS = {
     "probes": 7, "reports": 7,
     "evaluation": 6, "corrupted_files": 6, "training": 6, "analysis": 6,
     "runs": 5,
-    "tasks": 4,
+    "tasks": 4, "transforms": 4, "imagecorruptions": 4,
     "models": 3, "data": 3, "metrics": 3, "corruptions": 3,
     "ops": 2,
     "ground": 1,

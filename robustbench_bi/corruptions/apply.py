@@ -6,7 +6,7 @@ import functools
 import itertools
 import tomllib
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ _JPEG = {
 }
 
 
+@overload
 def corrupt(
     images: Images,
     name: str,
@@ -46,7 +47,32 @@ def corrupt(
     ids: Sequence[int] | NDArray[np.integer[Any]] | Tensor | None = None,
     table: str = "imagenet-c",
     backend: str | None = None,
-) -> Images:
+) -> Images: ...
+
+
+@overload
+def corrupt(
+    images: Sequence[Images],
+    name: str,
+    severity: int,
+    *,
+    seed: int = 0,
+    ids: Sequence[int] | NDArray[np.integer[Any]] | Tensor | None = None,
+    table: str = "imagenet-c",
+    backend: str | None = None,
+) -> list[Images]: ...
+
+
+def corrupt(
+    images: Any,
+    name: str,
+    severity: int,
+    *,
+    seed: int = 0,
+    ids: Sequence[int] | NDArray[np.integer[Any]] | Tensor | None = None,
+    table: str = "imagenet-c",
+    backend: str | None = None,
+) -> Any:
     """Apply a corruption of ImageNet-C (Hendrycks & Dietterich, ICLR 2019) or C-bar (Mintun et al., 2021) to images.
 
     An image's result depends on its pixels, the corruption, the severity, the table, the seed and its id, and on
@@ -57,7 +83,8 @@ def corrupt(
 
     Args:
         images: uint8 RGB with sides of at least 32 pixels: a Pillow image, or a numpy array or a torch tensor on any
-            device, of the shape (H, W, 3), (3, H, W), (B, H, W, 3) or (B, 3, H, W). Never modified.
+            device, of the shape (H, W, 3), (3, H, W), (B, H, W, 3) or (B, 3, H, W). Or a list of such pictures, each
+            of its own size. Never modified.
         name: a row of `robustbench_bi.corruptions.CORRUPTIONS`.
         severity: 1 (weakest) to 5.
         seed: 0 to 2**64 - 1.
@@ -70,7 +97,7 @@ def corrupt(
             torch. A backend that is named runs or raises. "reference", plain torch on any device, is the definition.
 
     Returns:
-        The corrupted images, a new object of the same kind, shape, dtype and device.
+        The corrupted images, a new object of the same kind, shape, dtype and device; a list of them for a list.
 
     Raises:
         UnknownNameError: no such corruption, table or backend.
@@ -81,6 +108,8 @@ def corrupt(
         >>> image = np.full((64, 64, 3), 128, dtype=np.uint8)
         >>> corrupt(image, "contrast", 3).shape
         (64, 64, 3)
+        >>> [picture.shape for picture in corrupt([image, image[:40]], "contrast", 3)]
+        [(64, 64, 3), (40, 64, 3)]
         >>> corrupt(image, "fog", 6)
         Traceback (most recent call last):
         ...
@@ -88,21 +117,64 @@ def corrupt(
     """
     row = CORRUPTIONS[name]
     severity = check_severity(severity)
-    batch = as_batch(images)
-    table = resolve_table(table, min(batch.shape[2:]))
-    constants = severity_constants(row.name, severity, table)
-    identifiers = as_ids(ids, len(batch)).to(batch.device)
     seed = check_seed(seed)
-    modules = modules_of(row.name, table)
-    function = load(modules, choose_backend(backend, batch.device, modules), row.name)
+
+    def applied(batch: Tensor, identifiers: Tensor) -> Tensor:
+        constants = resolve_table(table, min(batch.shape[2:]))
+        return corrupt_batch(batch, row.name, severity, identifiers.to(batch.device), seed, constants, backend)
+
+    if isinstance(images, list | tuple):
+        return _applied_to_each(applied, images, as_ids(ids, len(images)))
+    batch = as_batch(images)
+    return as_given(applied(batch, as_ids(ids, len(batch))), images)
+
+
+def corrupt_batch(
+    batch: Tensor, name: str, severity: int, ids: Tensor, seed: int, table: str, backend: str | None = None
+) -> Tensor:
+    """As `corrupt`, for what is checked already.
+
+    Args:
+        batch: uint8 (B, 3, H, W), contiguous, as `as_batch` gives it.
+        name: a row of `CORRUPTIONS`, no alias.
+        severity: 1 to 5.
+        ids: int64 (B,), each at least 0, on the device of the batch.
+        seed: 0 to 2**64 - 1.
+        table: a row of `TABLES`.
+        backend: as for `corrupt`.
+
+    Returns:
+        uint8 (B, 3, H, W), a new tensor.
+
+    Raises:
+        UnknownNameError, BackendUnavailableError: as `corrupt`.
+    """
+    constants = severity_constants(name, severity, table)
+    modules = modules_of(name, table)
+    function = load(modules, choose_backend(backend, batch.device, modules), name)
+    stream = CORRUPTIONS[name].stream
     corrupted = torch.empty_like(batch)
 
     def corrupt_part(rows: slice) -> None:
-        draws = Draws(identifiers[rows], seed=seed, stream=row.stream, severity=severity, backend=backend)
+        draws = Draws(ids[rows], seed=seed, stream=stream, severity=severity, backend=backend)
         corrupted[rows] = function(batch[rows], draws, **constants)
 
     for_each_part(corrupt_part, batch)
-    return as_given(corrupted, images)
+    return corrupted
+
+
+def _applied_to_each(applied: Callable[[Tensor, Tensor], Tensor], pictures: Sequence[Any], ids: Tensor) -> list[Any]:
+    """Each picture of a list by itself, shared out over threads where all are on the CPU."""
+    batches = [as_batch(picture) for picture in pictures]
+    for picture in pictures:
+        if getattr(picture, "ndim", 3) != 3:
+            raise InputError(
+                "a list must hold single pictures, (H, W, 3) or (3, H, W), got one of the shape "
+                f"{tuple(picture.shape)}; give a batch without the list"
+            )
+    threads = torch.get_num_threads() if all(batch.device.type == "cpu" for batch in batches) else 1
+    each = map if threads == 1 else pool(threads).map
+    return [as_given(*pair) for pair in zip(each(applied, batches, ids[:, None]), pictures, strict=True)]
 
 
 def jpeg_round_trip(images: Images, *, quality: int = 85, backend: str | None = None) -> Images:

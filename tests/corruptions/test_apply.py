@@ -175,7 +175,8 @@ REFUSED_IMAGES = [
     (np.zeros((1, 2, 3, 40, 40), np.uint8), r"shape \(3, H, W\) or \(B, 3, H, W\), or with channels last"),
     (Image.new("L", (40, 40)), r'must be RGB, got mode L; give image.convert\("RGB"\)'),
     (Image.new("RGBA", (40, 40)), "must be RGB, got mode RGBA"),
-    ([Image.new("RGB", (40, 40))], r"got list; several Pillow images of one size go in as np.stack\(images\)"),
+    ([np.zeros((2, 40, 40, 3), np.uint8)], r"a list must hold single pictures.* got one of the shape \(2, 40, 40, 3\)"),
+    ([np.zeros((40, 40, 3), np.uint8), np.zeros((40, 31, 3), np.uint8)], "at least 32 pixels high and wide, got 40×31"),
     (np.zeros((32, 32), np.uint8), r"shape \(H, W, 3\) or \(B, H, W, 3\), got \(32, 32\)"),
     (np.zeros((32, 32, 4), np.uint8), r"shape \(H, W, 3\) or \(B, H, W, 3\), got \(32, 32, 4\)"),
     (torch.zeros(1, 3, 31, 64, dtype=BYTES), "images must be at least 32 pixels high and wide, got 31×64"),
@@ -190,6 +191,36 @@ REFUSED_IMAGES = [
 def test_images_are_refused(images: Any, text: str) -> None:
     with pytest.raises(InputError, match=text):
         corrupt(images, "contrast", 1)
+
+
+def test_a_list_is_refused_where_only_a_batch_is_taken() -> None:
+    for change in (original_corrupt, lambda images, *_: jpeg_round_trip(images)):
+        with pytest.raises(
+            InputError, match=r"got list; several Pillow images of one size go in as np.stack\(images\)"
+        ):
+            change([Image.new("RGB", (40, 40))], "contrast", 1)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", ["fog", "contrast"])
+def test_a_list_holds_pictures_of_different_sizes_and_kinds(name: str, threads: int, photographs: Photographs) -> None:
+    tensor, array, wide = photographs(1, 40, 56)[0], photographs(2, 64)[1].permute(1, 2, 0).numpy(), photographs(1, 33)
+    pictures = [tensor, array, Image.fromarray(wide[0].permute(1, 2, 0).numpy())]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        corrupted = corrupt(pictures, name, 3, seed=4, table="auto")
+        keyed = corrupt(tuple(pictures), name, 3, seed=4, ids=[7, 8, 9], table="auto")
+    finally:
+        torch.set_num_threads(before)
+    assert [type(one) for one in corrupted] == [Tensor, np.ndarray, Image.Image]
+    for results, ids in ((corrupted, (0, 1, 2)), (keyed, (7, 8, 9))):
+        for picture, result, key in zip(pictures, results, ids, strict=True):
+            alone = corrupt(picture, name, 3, seed=4, ids=[key], table="auto")
+            assert np.array_equal(np.asarray(result), np.asarray(alone))
+    assert corrupt([], name, 3) == []
+    with pytest.raises(InputError, match="one integer for each image, here 3 in all"):
+        corrupt(pictures, name, 3, ids=[0])
 
 
 REFUSED_IDS = [

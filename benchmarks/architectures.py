@@ -20,7 +20,8 @@ SMALL_SIDE = 64
 CLASSES = 10
 TORCHVISION = (
     "alexnet convnext_tiny densenet121 efficientnet_b0 googlenet mnasnet1_0 mobilenet_v2 mobilenet_v3_small "
-    "regnet_y_400mf resnet18 resnet50 resnext50_32x4d shufflenet_v2_x1_0 squeezenet1_1 swin_t vgg11_bn vit_b_16 wide_resnet50_2"
+    "regnet_y_400mf resnet18 resnet50 resnext50_32x4d shufflenet_v2_x1_0 squeezenet1_1 swin_t "
+    "vgg11_bn vit_b_16 wide_resnet50_2"
 )
 TIMM = (
     "convmixer_768_32 deit_tiny_patch16_224 edgenext_small efficientnet_lite0 ghostnet_100 inception_next_tiny "

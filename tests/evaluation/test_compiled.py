@@ -38,12 +38,12 @@ def test_networks_compile_once_and_stay_the_same_functions(networks, tmp_path, c
 
     torch._dynamo.reset()
     counters.clear()
-    runs = evaluate_models(networks, compile=True, out=tmp_path / "compiled", input_size=64, **ASKED)
+    runs = evaluate_models(networks, compile=True, out=tmp_path / "compiled", **ASKED)
     assert [run.config["runtime"]["forward_pass"].get("not_compiled") for run in runs] == [None] * 3
     assert [run.config["forward"] for run in runs] == ["compiled"] * 3
     assert counters["stats"]["unique_graphs"] == 3 and not counters["graph_break"]
     assert not [record for record in caplog.records if record.name.startswith("robustbench_bi")]
-    plain = evaluate_models(networks, out=tmp_path / "plain", input_size=64, **ASKED)
+    plain = evaluate_models(networks, out=tmp_path / "plain", **ASKED)
     for compiled, other in zip(runs, plain, strict=True):
         assert compiled.config["fingerprint"] != other.config["fingerprint"]
         np.testing.assert_allclose(compiled.records()["loss"], other.records()["loss"], rtol=1e-4, atol=1e-5)

@@ -1,6 +1,7 @@
-"""What corrupting costs an evaluation: `python benchmarks/end_to_end.py` appends to results/end_to_end.csv.
+"""What an evaluation costs beside eager forward passes: `python benchmarks/end_to_end.py [NETWORK …]`.
 
-A ResNet-50 (torchvision's layout, random weights) is evaluated on photographs of 224×224 with the 19 corruptions at
+It appends to results/end_to_end_networks.csv (end_to_end.csv is of before networks were folded). A network of random
+weights, uncompiled and compiled, is evaluated on photographs of 224×224 with the 19 corruptions at
 severity 3 and the JPEG round trip, as `bivo-robust eval` does it; and the same number of batches only runs through the
 network. Both alternate. The parts are timed inside the evaluation; "other" is reading, writing and the rest.
 """
@@ -93,25 +94,39 @@ def forward_passes(network: torch.nn.Module, images: torch.Tensor) -> float:
     return time.perf_counter() - started
 
 
+NETWORKS = ("torchvision:resnet50", "binet50")
+
+
 def main() -> None:
-    """Alternate both, and write the medians."""
-    network = create_model("torchvision:resnet50", weights="none").eval()
+    """Alternate both for each network, uncompiled and compiled, and write the medians."""
     images = photographs(IMAGES)
     with tempfile.TemporaryDirectory() as folder:
         write_photographs(images, Path(folder))
-        evaluation(network, Path(folder))
-        pairs = [(evaluation(network, Path(folder)), forward_passes(network, images)) for _ in range(REPEATS)]
+        for name in sys.argv[1:] or NETWORKS:
+            for compiled in (False, True):
+                row = measured(name, compiled, images, Path(folder))
+                for key, value in row.items():
+                    print(f"{key}: {value}")
+                append("end_to_end_networks.csv", {**row, **machine("torch", "torchvision", "numba")})
+
+
+def measured(name: str, compiled: bool, images: torch.Tensor, folder: Path) -> dict[str, Any]:
+    """A network's medians, in milliseconds a forward pass. The forward passes alone are eager in both cases."""
+    network = create_model(name, weights="none").eval()
+    evaluation(network, folder, compile=compiled)
+    pairs = [(evaluation(network, folder, compile=compiled), forward_passes(network, images)) for _ in range(REPEATS)]
     passes = IMAGES * (1 + len(SUITES["all"].corruptions))
-    row: dict[str, Any] = {"threads": torch.get_num_threads(), "forward_passes": passes}
-    row["forward_alone_ms"] = round(statistics.median(alone for _, alone in pairs) / passes * 1e3, 3)
-    for part in ("eval", *PARTS):
-        row[f"{part}_ms"] = round(statistics.median(own[part] for own, _ in pairs) / passes * 1e3, 3)
-    other = [own["eval"] - sum(own[part] for part in PARTS) for own, _ in pairs]
-    row["other_ms"] = round(statistics.median(other) / passes * 1e3, 3)
+    row: dict[str, Any] = {"network": name, "compiled": compiled, "threads": torch.get_num_threads()}
+    row |= {"forward_passes": passes, "forward_alone_ms": per_pass([alone for _, alone in pairs], passes)}
+    row |= {f"{part}_ms": per_pass([own[part] for own, _ in pairs], passes) for part in ("eval", *PARTS)}
+    row["other_ms"] = per_pass([own["eval"] - sum(own[part] for part in PARTS) for own, _ in pairs], passes)
     row["ratio"] = round(statistics.median(own["eval"] / alone for own, alone in pairs), 3)
-    for name, value in row.items():
-        print(f"{name}: {value}")
-    append("end_to_end.csv", {**row, **machine("torch", "torchvision", "numba")})
+    return row
+
+
+def per_pass(seconds: list[float], passes: int) -> float:
+    """The median in milliseconds a pass."""
+    return round(statistics.median(seconds) / passes * 1e3, 3)
 
 
 if __name__ == "__main__":

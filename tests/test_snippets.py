@@ -5,6 +5,8 @@ machines that are not here, so bash runs their blocks with programs that only wr
 asked of `bivo-robust` is then read by its own parser.
 """
 
+import ast
+import importlib.util
 import json
 import os
 import re
@@ -20,7 +22,9 @@ from robustbench_bi.cli import cli
 from robustbench_bi.errors import DataError
 
 ROOT = Path(__file__).parent.parent
-RUN = ("docs/sweeps.md", "docs/your_own_network.md")
+RUN = ("docs/quantisation.md", "docs/sweeps.md", "docs/your_own_network.md")
+RECIPES = {"An ensemble": "", "A network behind": "", "open_clip": "open_clip", "Keras 3": "keras"}
+"""Sections of docs/models.md by how their headings begin, each run apart, and the package that it needs."""
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))]
 WRITTEN_DOWN = ("bivo-robust", "torchrun", "srun", "scontrol", "pip", "pytest", "make", "python", "python3")
 SLURM = {"SLURM_JOB_NODELIST": "node", "SLURM_NNODES": "1", "SLURM_JOB_ID": "1", "i": "0"}
@@ -39,7 +43,10 @@ main()
 
 def blocks_of(page):
     """The blocks of a page as (language, text)."""
-    text = (ROOT / page).read_text(encoding="utf-8")
+    return blocks_in((ROOT / page).read_text(encoding="utf-8"))
+
+
+def blocks_in(text):
     return re.findall(r"^```(\w+)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
@@ -75,6 +82,23 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path):
             (folder / name[1]).write_text(text, encoding="utf-8")
 
 
+@pytest.mark.parametrize(("heading", "package"), RECIPES.items())
+def test_a_recipe_is_a_short_function_and_runs(heading, package, tmp_path):
+    if package and importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    _, *sections = re.split(r"^## ", (ROOT / "docs/models.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert len(sections) == len(RECIPES)
+    (section,) = (section for section in sections if section.startswith(heading))
+    path = programs_in(tmp_path / "bin", PROGRAM, ["bivo-robust"])
+    for language, text in blocks_in(section):
+        if language == "bash":
+            run_bash(text, tmp_path, PATH=path)
+        else:
+            (tmp_path / re.match(r"# (\S+\.py)", text)[1]).write_text(text, encoding="utf-8")
+            functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+            assert max(node.end_lineno - node.lineno + 1 for node in functions) < 15
+
+
 def commands_in(calls):
     """Arguments of what was asked of our program, also by way of a launcher."""
     for call in calls:
@@ -86,7 +110,7 @@ def commands_in(calls):
             yield call[call.index("bivo-robust") + 1 :]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in RUN])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in (*RUN, "docs/models.md")])
 def test_what_a_page_says_to_type_can_be_typed(page, tmp_path, monkeypatch):
     (tmp_path / "sweep.toml").write_text('model = "resnet50"\n', encoding="utf-8")
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
@@ -118,7 +142,7 @@ def test_a_mistyped_command_on_a_page_is_found(tmp_path, monkeypatch):
         test_what_a_page_says_to_type_can_be_typed("README.md", tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in RUN])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in (*RUN, "docs/models.md")])
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     from robustbench_bi import evaluate
 
@@ -137,4 +161,4 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
 
 def test_there_is_something_to_run():
     assert {language for page in PAGES for language, _ in blocks_of(page)} >= {"bash", "python", "toml"}
-    assert set(RUN) < set(PAGES)
+    assert {*RUN, "docs/models.md"} < set(PAGES)

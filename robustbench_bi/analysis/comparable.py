@@ -52,7 +52,7 @@ def apart(config: Mapping[str, Any], other: Mapping[str, Any], across: Sequence[
     for field in sorted(MUST_AGREE, key=lambda name: name != IMAGES):
         declared = MUST_AGREE[field]
         own, others = value_of(config, field), value_of(other, field)
-        if own == others or field in across or (files and declared.of_made_pictures):
+        if own == others or {field, declared.part_of} & {*across} or (files and declared.of_made_pictures):
             continue
         if field == IMAGES:
             return _images_apart(config, other)

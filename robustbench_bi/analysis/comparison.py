@@ -73,7 +73,8 @@ def comparison_frame(
             cell.
         resampling: of the intervals.
         across: settings that make other pictures of the same images, and may differ all the same: "generator", "seed",
-            "table" or "jpeg". The pairing by image holds; the corruptions are other ones.
+            "table" or "jpeg". The pairing by image holds; the corruptions are other ones. And "adapt", which makes
+            other answers.
 
     Returns:
         A row for each run and group of cells that the run shares with the baseline: model, baseline, kind, name, n,

@@ -56,6 +56,8 @@ def describe_model(run: Run) -> str:
             parts.append(f"{option} {value}")
     if runtime.get("parameters"):
         parts.append(f"{runtime['parameters'] / 1e6:.3g} M parameters")
+    if run.config.get("adapt"):
+        parts.append(f"adapted {run.config['adapt']} to batches of {run.config['adapt_batch']}")
     side = run.config["input_size"]
     return ", ".join([*parts, "native size" if side is None else f"{side} px"])
 

@@ -67,6 +67,7 @@ def gate_frame(
     max_drop: float = 1.0,
     confidence: float = 0.95,
     skip_new_cells: bool = False,
+    across: Sequence[str] = (),
 ) -> Gate:
     """Compare a run with a baseline, row by row.
 
@@ -76,6 +77,7 @@ def gate_frame(
         max_drop: points of top-1 that a row may lose, 0 to 100.
         confidence: of all intervals together, between 0 and 1.
         skip_new_cells: whether cells that the baseline lacks are left out; otherwise they are an error.
+        across: settings of how networks are asked that may differ all the same: "adapt".
 
     Returns:
         A row each for clean, the mean over ImageNet-C's corruptions, every category and every corruption, as far as the
@@ -104,7 +106,7 @@ def gate_frame(
         raise InputError(f"max-drop must be points of {task.primary.short} from 0 to 100, got {max_drop:g}")
     if not 0 < confidence < 1:
         raise InputError(f"confidence must be between 0 and 1, got {confidence:g}")
-    notes = _check_comparable(run, baseline, skip_new_cells)
+    notes = _check_comparable(run, baseline, skip_new_cells, across)
     n, cells = len(baseline.image_ids), baseline.cells
     if n < 2:
         raise InputError(f"a gate needs at least two images, got {n}")
@@ -141,11 +143,14 @@ def gate_frame(
     return Gate(frame, task, _headline(frame, max_drop), caption, tuple(notes), _header(run, baseline))
 
 
-def _check_comparable(run: Outcomes, baseline: Outcomes, skip_new_cells: bool) -> list[str]:
+def _check_comparable(run: Outcomes, baseline: Outcomes, skip_new_cells: bool, across: Sequence[str]) -> list[str]:
     """Check that both are of the same pictures in the same cells; returns what may differ and does."""
     own, other = ({**one.settings, "n": len(one.image_ids)} for one in (run, baseline))
-    differ = check_settings(own, other, "the run", "the baseline")
-    if differ:
+    may = [name for name, declared in fields_compared("must agree").items() if declared.of_network]
+    if unknown := [name for name in across if name not in may]:
+        raise InputError(f"a gate can be across {', '.join(may)}, got {unknown[0]!r}")
+    notes = differences(own, other, "the run", "the baseline", across)
+    if differ := [one for one in check_settings(own, other, "the run", "the baseline", across) if one not in notes]:
         # Two networks may be compared across these; a gate that passes must mean that nothing but the network changed.
         raise RunMismatchError(f"the run and the baseline cannot be compared: {'; '.join(differ)}")
     check_paired(run.grid, baseline.grid)
@@ -157,7 +162,7 @@ def _check_comparable(run: Outcomes, baseline: Outcomes, skip_new_cells: bool) -
         )
     # These belong to the network, which is what is compared.
     normalisation = fields_compared("normalisation")
-    notes = differences(run.settings, baseline.settings, "the run", "the baseline", normalisation)
+    notes += differences(run.settings, baseline.settings, "the run", "the baseline", normalisation)
     new = [cell for cell in run.cells if cell not in baseline.cells]
     if new and not skip_new_cells:
         raise RunMismatchError(

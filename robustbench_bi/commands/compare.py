@@ -41,7 +41,7 @@ def _check_across(_: click.Context, __: click.Parameter, value: tuple[str, ...])
     multiple=True,
     metavar="SETTING",
     callback=_check_across,
-    help="Allow generator, seed, table or jpeg to differ between runs. Repeatable.",
+    help="Allow generator, seed, table, jpeg or adapt to differ between runs. Repeatable.",
 )
 @METRICS
 @JSON

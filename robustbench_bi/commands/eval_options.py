@@ -94,7 +94,7 @@ FOR_DETECTION = ("images_root",)
 
 FOR_CLASSIFICATION = frozenset(
     {
-        *("models", "weights", "data", "fit", "corrupt_size", "no_resize", "compile"),
+        *("models", "weights", "data", "fit", "corrupt_size", "no_resize", "compile", "adapt"),
         *PREPROCESSING,
         *(field.name for field in dataclasses.fields(DataRequest)),
     }

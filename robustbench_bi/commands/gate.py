@@ -39,6 +39,7 @@ from robustbench_bi.errors import BivoRobustError
 )
 @click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="Also write the verdicts as JUnit XML.")
 @click.option("--skip-new-cells", is_flag=True, help="Ignore cells that the baseline lacks, and report them.")
+@click.option("--across", multiple=True, metavar="SETTING", help="Allow adapt to differ from the baseline's.")
 def gate(run: Path, baseline: Path | None, save: Path | None, junit: Path | None, **options: Any) -> None:
     """Check a finished run against a saved baseline and fail on a regression.
 

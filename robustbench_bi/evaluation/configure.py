@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.corruptions import resolve_table
 from robustbench_bi.errors import DataError, InputError
+from robustbench_bi.evaluation import adapting
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS
@@ -59,6 +60,7 @@ def configure_run(
     """
     settings = {field.name: getattr(request, field.name) for field in dataclasses.fields(Settings)}
     settled = {**_pixels(request, view, dataset), **_truth(dataset), **(stated or {}), "device": str(device)}
+    settled |= adapting.settled(request, dataset)
     return EvalConfig(
         **{**settings, **settled},
         model={**getattr(network, "identity", {"name": name}), "source": source_hash(network)},

@@ -7,7 +7,7 @@ processes can share a run: each fills its own part of the cell-blocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ import numpy as np
 
 from robustbench_bi.data.broken import without_broken
 from robustbench_bi.data.containers.tar import index_folder
-from robustbench_bi.errors import DataError, InputError
+from robustbench_bi.errors import DataError, InputError, ModelOutputError
+from robustbench_bi.evaluation.adapting import Plan
 from robustbench_bi.evaluation.cell_blocks import Candidate, CellBlock, cell_blocks_of, there_already
 from robustbench_bi.evaluation.folders import close_folder, note, open_folder
 from robustbench_bi.evaluation.networks import load_networks
@@ -25,6 +26,7 @@ from robustbench_bi.evaluation.request import EvalRequest, other_labels
 from robustbench_bi.evaluation.sharing import ALONE, Share, owners, wait_until
 from robustbench_bi.evaluation.threads import Threads
 from robustbench_bi.ground.cells import Cell, Progress, cell_label
+from robustbench_bi.models.batch_size import out_of_memory
 from robustbench_bi.models.detectors.adapters import LIMITS
 from robustbench_bi.models.inference import unchanged
 from robustbench_bi.tasks import task_of
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from robustbench_bi.data import Dataset
     from robustbench_bi.data.request import DataRequest
+    from robustbench_bi.evaluation.pixels import Images
     from robustbench_bi.runs.run import Run
 
 
@@ -92,6 +95,7 @@ def evaluate_models(
             device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", …
             batch_size: images a forward pass, or "auto" for what fits.
             compile: run the networks compiled by torch.compile; one that does not compile runs without.
+            adapt: "bn:N", to let batch norms adapt to each batch; see docs/adaptation.md.
             workers: decoding threads; None for one a core, up to eight.
             precision: of the forward pass, "fp32", "bf16" or "fp16" (autocast).
             out: folder of runs; each run is a folder in it.
@@ -226,18 +230,23 @@ class _Loop:
         self.cell_blocks = [one.lacking() for one, owner in owned if owner == share.rank]
         self.others = [one for one, owner in owned if owner != share.rank] if share.leads else []
         self.others_before = there_already(self.others)
+        size = candidates[0].subject.batch_size
+        self.plan = Plan(dataset, request.block_size, size, adapting=request.adapt is not None)
         self.unit = "cells" if len({one.block for one in planned}) == 1 else "cell-blocks"
         self.images = 0
         self.share = share
         most = None if candidates[0].subject.config.device == "cpu" else 1
-        self.threads = {candidate.subject.label: Threads(most) for candidate in candidates}
+        self.threads = {
+            one.subject.label: Threads(most, settled=one.subject.config.forward == "compiled") for one in candidates
+        }
 
     def run(self) -> None:
         """Fill what is missing of the own part, then wait for the others where this process is to."""
         self._fill()
         if self.share.rank == 0:
             for candidate in self.candidates:
-                note(candidate.run, threads=self.threads[candidate.subject.label].chosen)
+                smaller = self.plan.size if self.plan.size < candidate.subject.batch_size else None
+                note(candidate.run, threads=self.threads[candidate.subject.label].chosen, batch_size=smaller)
         if self.others:
             self._wait()
 
@@ -283,15 +292,43 @@ class _Loop:
     def _records(self, cell_block: CellBlock) -> list[dict[str, NDArray[Any]]]:
         """The record columns of a cell-block, for each candidate; they are asked about the same batches."""
         cell, preprocessing = cell_block.cell, cell_block.preprocessing
-        rows = np.arange(cell_block.rows) + cell_block.block * self.request.block_size
+        rows = self.plan.rows(cell_block.block, cell_block.rows)
         images = self.reader.read(cell_block.block, rows, preprocessing, cell)
         parts: list[list[dict[str, NDArray[Any]]]] = [[] for _ in cell_block.candidates]
-        size, place = cell_block.candidates[0].subject.batch_size, f"on {cell[0]} severity {cell[1]}"
-        for start in range(0, len(images), size):
-            chosen = slice(start, start + size)
-            image_ids, labels = self.dataset.image_ids[rows[chosen]], self.dataset.labels[rows[chosen]]
-            batch = self.reader.batch(images[chosen], cell, image_ids, cell_block.candidates[0].subject.config)
-            for part, candidate in zip(parts, cell_block.candidates, strict=True):
-                work = partial(self.ask, candidate.subject, batch, image_ids, labels, place)
-                part.append(self.threads[candidate.subject.label].run(work))
+        for chosen, known in self.plan.batches(cell_block.block, cell_block.rows):
+            for part, columns in zip(parts, self._answers(cell_block, images[chosen], rows[chosen]), strict=True):
+                part.append({name: column[known:] for name, column in columns.items()} if known else columns)
         return [{name: np.concatenate([p[name] for p in part]) for name in part[0]} for part in parts]
+
+    def _answers(self, cell_block: CellBlock, images: Images, rows: NDArray[np.int64]) -> list[dict[str, NDArray[Any]]]:
+        """The record columns of a batch, for each candidate.
+
+        Where the batch size was left open and memory runs out, it is halved, for this batch and all that follow.
+        """
+        parts: list[list[dict[str, NDArray[Any]]]] = []
+        done = 0
+        while done < len(rows):
+            some = slice(done, done + self.plan.size)
+            try:
+                parts.append(list(self._asked(cell_block, images[some], rows[some])))
+                done += len(rows[some])
+            except (RuntimeError, MemoryError, ModelOutputError) as error:
+                tried = len(rows[some])
+                if self.request.batch_size != "auto" or tried == 1 or not out_of_memory(error):
+                    raise
+                self.plan.size = tried // 2
+        return [
+            {name: np.concatenate([p[name] for p in part]) for name in part[0]} for part in zip(*parts, strict=True)
+        ]
+
+    def _asked(
+        self, cell_block: CellBlock, images: Images, rows: NDArray[np.int64]
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Ask each candidate about the same pictures."""
+        cell, candidates = cell_block.cell, cell_block.candidates
+        image_ids, labels = self.dataset.image_ids[rows], self.dataset.labels[rows]
+        batch = self.reader.batch(images, cell, image_ids, candidates[0].subject.config)
+        place = f"on {cell[0]} severity {cell[1]}"
+        for candidate in candidates:
+            work = partial(self.ask, candidate.subject, batch, image_ids, labels, place)
+            yield self.threads[candidate.subject.label].run(work)

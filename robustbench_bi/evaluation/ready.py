@@ -12,7 +12,9 @@ import torch
 
 from robustbench_bi.data.preprocess import normalise
 from robustbench_bi.errors import InputError
+from robustbench_bi.evaluation.adapting import source_count_of
 from robustbench_bi.ground.sizes import pair
+from robustbench_bi.models.adapting import adapted
 from robustbench_bi.models.batch_size import batch_size_that_fits
 from robustbench_bi.models.forward_pass import ForwardPass, forward_pass
 from robustbench_bi.models.inference import memory_format
@@ -57,9 +59,14 @@ def made_ready(
         if request.compile:
             logging.getLogger(__name__).warning("Layers of a compiled network cannot be seen, so it runs without.")
         return tuple(ForwardPass(network) for network in networks), size
+    if request.adapt is not None:
+        count, about = source_count_of(request.adapt), {"folded": 0, "reason": "batch norms adapt to each batch"}
+        made = [adapted(network, count, size, name) for network, name in zip(networks, names, strict=True)]
+        return tuple(ForwardPass(network, about=about) for network in made), size
     compiled_for = size if request.compile else None
     asked = zip(networks, images, names, strict=True)
-    return tuple(forward_pass(network, image, name, compiled_for) for network, image, name in asked), size
+    made_for = compiled_for, request.precision
+    return tuple(forward_pass(network, image, name, *made_for) for network, image, name in asked), size
 
 
 def as_begun(

@@ -12,6 +12,7 @@ from robustbench_bi.corruptions import PIXEL_VERSION, resolve_suite, resolve_tab
 from robustbench_bi.data import find_source
 from robustbench_bi.data.request import DataRequest
 from robustbench_bi.errors import InputError
+from robustbench_bi.evaluation.adapting import check_adapting
 from robustbench_bi.ground.cells import parse_severities
 from robustbench_bi.ground.checks import (
     SMALLEST_SIDE,
@@ -121,6 +122,8 @@ class EvalRequest(Settings):
         if self.pixel_version != PIXEL_VERSION:
             raise InputError(f"this version makes pixels of version {PIXEL_VERSION}, got {self.pixel_version!r}")
         settled["batch_size"] = _batch_size(self.batch_size)
+        object.__setattr__(self, "batch_size", settled["batch_size"])
+        settled["adapt"] = check_adapting(self)
         check_device(self.device)
         self._check_preprocessing()
         check_integer("block_size", self.block_size, 1)

@@ -25,6 +25,7 @@ class Threads:
 
     Args:
         most: the number of threads that torch would use.
+        settled: whether it stays with all of them, as for compiled code, which is made for a number of threads.
         clock: seconds.
 
     Example:
@@ -32,16 +33,19 @@ class Threads:
         True
     """
 
-    def __init__(self, most: int | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, most: int | None = None, clock: Callable[[], float] = time.perf_counter, settled: bool = False
+    ) -> None:
         self.most = torch.get_num_threads() if most is None else most
         self.clock = clock
-        self.chosen: int | None = 1 if self.most == 1 else None
+        self.fixed = settled or self.most == 1
+        self.chosen: int | None = self.most if self.fixed else None
         self._seconds: dict[int, list[float]] = {}
         self._settled_at = clock()
 
     def run(self, work: Callable[[], Result]) -> Result:
         """Do work that takes about as long each time; torch's number of threads is put back."""
-        if self.chosen is not None and self.most > 1 and self.clock() - self._settled_at > SETTLED_FOR:
+        if self.chosen is not None and not self.fixed and self.clock() - self._settled_at > SETTLED_FOR:
             self.chosen, self._seconds = None, {}
         threads = self._next() if self.chosen is None else self.chosen
         before = torch.get_num_threads()

@@ -53,10 +53,13 @@ class Declaration:
         role: "identity" changes what is measured and enters the fingerprint; "recorded" is only written down;
             "request" says what to do and is not part of a run.
         compared: where two runs differ in it, a comparison is refused ("must agree"), says so ("noted"), or has nothing
-            to say, because it is what is compared ("own"). "normalisation" is noted by the gate alone.
+            to say, because it is what is compared ("own"). "normalisation" goes with
+            the network, and is noted by the gate alone.
         words: what messages say of a run that has a value, with {} for the value, where it must agree: "with seed {}".
         without: the same of a run that has none.
-        across: whether a user may ask to compare across it: other pictures, but of the same images.
+        across: whether a user may ask to compare across it: other pictures, or answers, but of the same images.
+        of_network: whether it says how networks are asked and changes no picture; then a gate may be across it too.
+        part_of: the setting that it belongs to, and is across with.
         of_made_pictures: whether published files do not depend on it.
         added: whether it is younger than the first runs. Then its default enters neither fingerprint nor comparison,
             and where it is absent it has its default.
@@ -68,6 +71,8 @@ class Declaration:
     words: str = ""
     without: str = ""
     across: bool = False
+    of_network: bool = False
+    part_of: str = ""
     of_made_pictures: bool = False
     added: bool = False
     option: Option | None = None

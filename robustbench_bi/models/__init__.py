@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from robustbench_bi.models.forward_pass import forward_pass as prepare_forward_pass
     from robustbench_bi.models.inference import choose_device, logits_of
     from robustbench_bi.models.inference import score as score_logits
     from robustbench_bi.models.profile import profile as profile_model
@@ -364,6 +365,7 @@ _HOMES = {
     "choose_device": "robustbench_bi.models.inference",
     "load_weights": "robustbench_bi.models.weights",
     "logits_of": "robustbench_bi.models.inference",
+    "prepare_forward_pass": "robustbench_bi.models.forward_pass:forward_pass",
     "profile_model": "robustbench_bi.models.profile:profile",
     "read_checkpoint": "robustbench_bi.models.weights",
     "save_checkpoint": "robustbench_bi.models.weights",
@@ -383,6 +385,7 @@ __all__ = [
     "create_model",
     "load_weights",
     "logits_of",
+    "prepare_forward_pass",
     "profile_model",
     "read_checkpoint",
     "save_checkpoint",

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 LARGEST = {"cpu": 64, "cuda": 512}
 """More gains nothing: on a CPU a batch leaves the caches."""
+IN_OTHER_WORDS = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""How libraries say that memory ran out, where the class of their error does not."""
 PART_OF_MEMORY = 0.25
 """Of the memory that is free, since other processes and the corrupted images need some too."""
 
@@ -30,6 +32,19 @@ def batch_size_that_fits(network: nn.Module, image: Tensor) -> int:
     needed = image.nbytes + _bytes_of_outputs(network, image)
     fitting = int(PART_OF_MEMORY * _free_memory(image.device) // needed)
     return min(LARGEST.get(image.device.type, LARGEST["cpu"]), 1 << max(0, fitting.bit_length() - 1))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or what caused it, is that memory ran out.
+
+    Example:
+        >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("[enforce fail] can't allocate memory"))
+        (True, True)
+    """
+    cause = error.__cause__ or error
+    if isinstance(cause, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(cause, RuntimeError) and any(words in str(cause) for words in IN_OTHER_WORDS)
 
 
 def _bytes_of_outputs(network: nn.Module, image: Tensor) -> int:

@@ -70,7 +70,7 @@ def fold(network: nn.Module, images: Tensor) -> Folded:
         >>> folded.count, folded.network[1]
         (1, Identity())
     """
-    norms = sum(_kind(module) in NORMS for module in network.modules())
+    norms = sum(kind_of(module) in NORMS for module in network.modules())
     if not norms:
         return Folded(network)
     try:
@@ -81,7 +81,7 @@ def fold(network: nn.Module, images: Tensor) -> Folded:
             folded = copy.deepcopy(network)
             for layer, norm in pairs:
                 _merge(folded, layer, norm)
-            difference = _difference(before, folded(images))
+            difference = spread_difference(before, folded(images))
     except Exception as error:  # a network may refuse to be watched or copied in any way; it is left as it is
         reason = next(iter(str(error).splitlines()), "")[:200]
         return Folded(network, 0, norms, f"{type(error).__name__}: {reason}")
@@ -150,9 +150,9 @@ def _hooked(network: nn.Module, seen: _Seen) -> Iterator[None]:
     handles = []
     for name, module in network.named_modules(remove_duplicate=False):
         plain = not module._forward_hooks and not module._forward_pre_hooks
-        if plain and _kind(module) in LAYERS:
+        if plain and kind_of(module) in LAYERS:
             handles.append(module.register_forward_hook(after(name)))
-        elif plain and _kind(module) in NORMS and _has_statistics(module):
+        elif plain and kind_of(module) in NORMS and _has_statistics(module):
             handles.append(module.register_forward_pre_hook(before(name)))
     try:
         yield
@@ -175,11 +175,19 @@ def _merge(network: nn.Module, layer_name: str, norm_name: str) -> None:
     layer.weight = nn.Parameter(weight.to(layer.weight.dtype), requires_grad=False)
     layer.bias = nn.Parameter(bias.to(layer.weight.dtype), requires_grad=False)
     parent, _, own = norm_name.rpartition(".")
-    setattr(network.get_submodule(parent), own, NORMS[_kind(norm)](norm).eval())
+    setattr(network.get_submodule(parent), own, NORMS[kind_of(norm)](norm).eval())
 
 
-def _difference(before: Any, after: Any) -> float:
-    """The largest difference over the spread of the outputs."""
+def spread_difference(before: Any, after: Any) -> float:
+    """The largest difference over the spread of the outputs.
+
+    Raises:
+        TypeError: one of them is no tensor.
+
+    Example:
+        >>> spread_difference(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([0.0, 1.0, 2.5]))
+        0.5
+    """
     if not isinstance(before, Tensor) or not isinstance(after, Tensor):
         raise TypeError(f"it puts out {type(before).__name__}, not a tensor")
     spread = before.float().std().clamp_min(torch.finfo(torch.float32).tiny)
@@ -190,7 +198,13 @@ def _has_statistics(norm: Any) -> bool:
     return getattr(norm, "running_var", None) is not None and not norm.training
 
 
-def _kind(module: nn.Module) -> str:
+def kind_of(module: nn.Module) -> str:
+    """The class of a module with where it stands.
+
+    Example:
+        >>> kind_of(nn.BatchNorm2d(3))
+        'torch.nn.modules.batchnorm.BatchNorm2d'
+    """
     return f"{type(module).__module__}.{type(module).__qualname__}"
 
 

@@ -88,6 +88,7 @@ class EvalConfig(Settings, OfTheImages):
         clean: whether the clean cell is part of the run (a folder of published files may lack it).
         block_size: images a record file.
         record_schema: version of the record columns.
+        adapt_batch, adapt_order: where networks adapt to batches: images a batch, and the order that they are taken in.
         forward: what was done to the network that changes last bits of its logits: "folded" (batch norms into the
             layers before them) or "compiled"; None for the network as it came, as in all runs from before this was.
         forward_pass: what was done in detail.
@@ -110,7 +111,13 @@ class EvalConfig(Settings, OfTheImages):
     clean: bool = identity()
     block_size: int = identity(default=BLOCK_SIZE)
     record_schema: int = identity(default=RECORD_SCHEMA)
-    forward: str | None = identity(default=None, compared="noted", added=True)
+    adapt_batch: int | None = identity(
+        default=None, compared="must agree", words="with {} images a batch to adapt to", part_of="adapt", added=True
+    )
+    adapt_order: str | None = identity(
+        default=None, compared="must agree", words="in the order {}", part_of="adapt", added=True
+    )
+    forward: str | None = identity(default=None, compared="normalisation", added=True)
     name: str = recorded(default="")
     parameters: int = recorded(default=0)
     source: str = recorded(default="")
@@ -207,7 +214,7 @@ def fields_compared(compared: str) -> Mapping[str, Declaration]:
 
     Example:
         >>> list(fields_compared("normalisation"))
-        ['mean', 'std']
+        ['mean', 'std', 'forward']
     """
     declarations = {name: declaration_of(field) for name, field in declared().items()}
     return {name: own for name, own in declarations.items() if own.compared == compared}

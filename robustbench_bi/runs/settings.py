@@ -36,6 +36,8 @@ class Settings:
         no_resize: clean files are cropped at most. None in a run where that is no question, and in older runs,
             where files of the network's side were taken as they are and all others resized.
         channels: 1 where the network sees grey pictures. None: as the network says; in a run, three.
+        adapt: "bn:N" where batch norms take N/(N+n) of their statistics from the source and n/(N+n) from each batch of
+            n; "bn" is "bn:0". None: they keep their own.
         task: a row of `robustbench_bi.tasks.TASKS`.
         score_threshold, max_detections: of a detector: the least score that it gives, and how many a picture.
         min_size, max_size: to which a detector enlarges or shrinks a picture's sides, pixels.
@@ -140,6 +142,20 @@ class Settings:
         compared="noted",
         added=True,
         option=Option("1 for grey pictures, made so after the corruption.  [default: the network's]", "integer", "1|3"),
+    )
+    adapt: str | None = identity(
+        default=None,
+        compared="must agree",
+        words="with batch norms adapted to each batch by {}",
+        without="without adapting",
+        across=True,
+        of_network=True,
+        added=True,
+        option=Option(
+            "Adapt batch norms to each batch: N/(N+n) of the statistics from the network, n/(N+n) from the batch of n "
+            "images. bn is bn:0. Batch size and order are then part of the run.",
+            metavar="bn[:N]",
+        ),
     )
     score_threshold: float | None = identity(default=None, compared="noted", added=True)
     max_detections: int | None = identity(default=None, compared="noted", added=True)

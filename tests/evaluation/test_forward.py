@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import robustbench_bi as rb
-from robustbench_bi.errors import InputError
+from robustbench_bi.errors import InputError, ModelOutputError
 from robustbench_bi.models import create_model
 from robustbench_bi.models.forward_pass import ForwardPass
 
@@ -94,3 +94,47 @@ def test_a_users_network_is_left_as_it_was(tmp_path):
     rb.evaluate(network, out=tmp_path, **SMALL)
     assert isinstance(network.bn1, torch.nn.BatchNorm2d) and network.training
     assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+class Hungry(torch.nn.Module):
+    """Says that memory ran out where a batch is larger than some."""
+
+    def __init__(self, most, error):
+        super().__init__()
+        self.most, self.error = most, error
+        self.sizes = []
+        torch.manual_seed(0)
+        self.fc = torch.nn.Linear(3 * 64 * 64, 10)
+
+    def forward(self, images):
+        self.sizes.append(len(images))
+        if len(images) > self.most:
+            raise self.error
+        return self.fc(images.flatten(1))
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_a_batch_size_that_was_found_is_halved_where_memory_runs_out(error, tmp_path):
+    network = Hungry(9, error)
+    asked = {**SMALL, "limit": 100}
+    run = rb.evaluate(network, out=tmp_path / "a", batch_size="auto", **asked)
+    assert run.config["runtime"]["batch_size"] == 8
+    # Once it is known, no batch is tried in vain.
+    assert [size for size in network.sizes if size > 8] == [64, 32, 16]
+    network.most = 64
+    whole = rb.evaluate(network, out=tmp_path / "b", batch_size=64, **asked)
+    assert whole.records()["prediction"].equals(run.records()["prediction"])
+
+
+def test_a_batch_size_that_was_typed_is_kept(tmp_path):
+    with pytest.raises(ModelOutputError, match="can't allocate memory"):
+        rb.evaluate(Hungry(9, RuntimeError("can't allocate memory")), out=tmp_path, batch_size=40, **SMALL)
+
+
+def test_other_failures_are_not_tried_again(tmp_path):
+    network = Hungry(9, RuntimeError("sizes do not match"))
+    with pytest.raises(ModelOutputError, match="sizes do not match"):
+        rb.evaluate(network, out=tmp_path, batch_size="auto", **SMALL)
+    assert network.sizes.count(40) == 1 and not network.sizes.count(20)

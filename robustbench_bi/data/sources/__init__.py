@@ -40,6 +40,7 @@ class Source:
         hidden: why its pictures are not drawn, on report pages and in figures; empty where they may be.
         task: what its labels are for, a row of `robustbench_bi.tasks.TASKS`.
         images_root: whether its pictures may lie apart from its labels.
+        may_adapt: whether networks may adapt to it.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Source:
     files: str = ""
     pattern_of: str = ""
     hidden: str = ""
+    may_adapt: bool = True
 
     def load_files(self, path: str) -> Files:
         """List the images of a container, whatever their classes."""
@@ -177,6 +179,7 @@ SOURCES = Table(
             "ObjectNet: 113 of its folders, which are 125 of ImageNet's classes; its border is cut off",
             class_space="restricted",
             hidden="its licence allows single pictures on the web only with their red border, which is cut off here",
+            may_adapt=False,
         ),
         Source(
             "tiny-imagenet",

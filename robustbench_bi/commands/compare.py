@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from robustbench_bi.commands import completion
 from robustbench_bi.commands.endings import OneLineError
-from robustbench_bi.commands.options import JSON, out_option
+from robustbench_bi.commands.options import JSON, out_option, sheet_options
 from robustbench_bi.commands.output import about, print_json, print_written
 from robustbench_bi.commands.terminal import print_table
 
@@ -26,7 +27,7 @@ from robustbench_bi.commands.terminal import print_table
     shell_complete=completion.runs,
 )
 @out_option(
-    "comparison", "Folder for the figures of `list figures` as PNG and SVG, and the tables as CSV and Markdown."
+    "comparison", "Folder for the figures of `list figures` as PNG, SVG and PDF, and the tables as CSV and Markdown."
 )
 @click.option(
     "--across",
@@ -35,7 +36,10 @@ from robustbench_bi.commands.terminal import print_table
     help="Allow generator, seed, table or jpeg to differ between runs. Repeatable.",
 )
 @JSON
-def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str, ...], as_json: bool) -> None:
+@sheet_options
+def compare(
+    runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str, ...], as_json: bool, sheet: Any
+) -> None:
     """Compare finished runs with a baseline run, image by image.
 
     Prints Δ top-1 as in the paper's Fig. 3 and for each corruption, with paired intervals and tests, and writes figures
@@ -57,7 +61,7 @@ def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str
 
     bars = comparison_frame(others, baseline_run, across=across)
     corruptions = comparison_frame(others, baseline_run, rows="corruptions", across=across)
-    written = write_comparison(others, baseline_run, bars, out, across)
+    written = write_comparison(others, baseline_run, bars, out, across, sheet)
     if as_json:
         found = {"bars": bars.frame, "corruptions": corruptions.frame, "caption": bars.caption, "notes": bars.notes}
         found |= {"header": bars.header, "left_out": left_out.lines, "files": written}

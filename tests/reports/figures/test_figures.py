@@ -10,7 +10,7 @@ import pytest
 from robustbench_bi.analysis.comparison import comparison_frame
 from robustbench_bi.analysis.reliability import reliability_frame
 from robustbench_bi.analysis.summary import cells_frame, summaries_frame
-from robustbench_bi.corruptions import SUITES
+from robustbench_bi.corruptions import CORRUPTIONS, SUITES
 from robustbench_bi.errors import InputError
 from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.reports import FIGURES
@@ -40,7 +40,7 @@ def frames(make_run):
 
 
 def labels(axes):
-    return [label.get_text().replace("\n", " ").replace("_ ", "_") for label in axes.get_xticklabels()]
+    return [label.get_text().replace("\n", " ") for label in axes.get_xticklabels()]
 
 
 def overlapping(boxes):
@@ -88,7 +88,7 @@ def test_figure_3_has_the_bars_of_the_paper_in_its_order(frames):
     frame = found.frame
     (axes,) = figure_3(found).axes
     assert labels(axes) == [
-        "clean", "gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise", "blur", "weather", "digital", "mean",
+        "clean", "Gaussian noise", "shot noise", "impulse noise", "speckle noise", "blur", "weather", "digital", "mean",
     ]  # fmt: skip
     assert "model_0" in axes.get_ylabel()
     shown = frame[frame["name"] != "noise"].groupby("model", sort=False)
@@ -118,7 +118,7 @@ def test_figure_3_leaves_a_gap_where_a_model_lacks_a_bar(make_run):
     runs = [make_run("b", corruptions=PAPER, luck=1), make_run("c", corruptions=PAPER[:-1], luck=2)]
     (axes,) = figure_3(comparison_frame(runs, baseline, resampling=QUICK)).axes
     assert [len(container) for container in _bars(axes)] == [9, 8]
-    assert labels(axes).count("speckle_noise") == 1
+    assert labels(axes).count("speckle noise") == 1
 
 
 def test_a_partial_category_is_labelled_as_such(frames):
@@ -129,7 +129,9 @@ def test_a_partial_category_is_labelled_as_such(frames):
 @pytest.mark.parametrize(("suite", "panels"), [("imagenet-c", 15), ("all", 19), ("noise", 3)])
 def test_a_panel_for_each_corruption(frames, suite, panels):
     figure = severity_curves(frames(1, SUITES[suite].corruptions)["cells"])
-    assert [axes.get_title(loc="left") for axes in figure.axes] == list(SUITES[suite].corruptions)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        CORRUPTIONS[name].label for name in SUITES[suite].corruptions
+    ]
     assert len(figure.axes) == panels
 
 
@@ -157,7 +159,7 @@ def test_the_heat_table_holds_every_number_and_is_darkest_at_the_worst(frames):
     frame = found.frame.query("kind == 'corruption'")
     (axes,) = heat_table(replace(found, frame=frame)).axes
     shown = {text.get_position(): text.get_text() for text in axes.texts}
-    assert [label.get_text() for label in axes.get_yticklabels()] == list(PAPER)
+    assert [label.get_text() for label in axes.get_yticklabels()] == [CORRUPTIONS[name].label for name in PAPER]
     for row in frame.itertuples():
         place = int(row.model[-1]), PAPER.index(row.name)
         assert shown[place] == f"{row.top1:.1f} [{row.top1_low:.1f}, {row.top1_high:.1f}]"

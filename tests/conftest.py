@@ -40,13 +40,13 @@ SMALL = EvalConfig(
 )  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_config() -> Callable[..., EvalConfig]:
     """make_config(field=value, …) -> the configuration of a small run on images of the demo, but for these fields."""
     return partial(replace, SMALL)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_run() -> Callable[..., Run]:
     """write_run(directory, configuration, records) -> a run on disk, as `eval` writes it.
 

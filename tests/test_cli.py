@@ -439,6 +439,9 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
         (["compare", "absent", "--baseline", "absent"], "no run in absent"),
         (["report", "absent"], "no run in absent"),
         (["report", "absent", "--format", "pdf"], "'pdf' is not one of"),
+        (["view", "absent"], "no run in absent"),
+        (["view", "absent", "--port", "0"], "'--port': 0 is not in the range"),
+        (["view"], "Missing argument 'RUN...'"),
         (["score", "absent.csv"], "absent.csv"),
         (["gate", "absent", "--save", "b.json"], "no run in absent"),
         (["gate", "absent"], "gate needs either --baseline FILE, to compare with, or --save FILE, to make a baseline"),
@@ -549,6 +552,7 @@ EARLY = [
     ["train", "--model", "resnet50", "--option", "width"],
     ["compare", "absent", "--baseline", "absent"],
     ["report", "absent"],
+    ["view", "absent"],
     ["gate", "absent", "--save", "b.json"],
     ["score", "absent.csv"],
 ]

@@ -61,6 +61,13 @@ COMMANDS = Table(
             "Write a report on finished runs: one self-contained page, or tables for a paper.",
         ),
         Command(
+            "view",
+            "robustbench_bi.commands.view:view",
+            "Evaluate",
+            "Browse the pictures of finished runs: a local page, or a folder of files.",
+            "Run the same command to open the page again, or to write all of it.",
+        ),
+        Command(
             "gate",
             "robustbench_bi.commands.gate:gate",
             "Evaluate",

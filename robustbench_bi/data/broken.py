@@ -24,18 +24,23 @@ def without_broken(
     if not broken:
         return dataset, ()
     if not skip:
-        shown = "; ".join(f"{_printable(image.path)} ({image.reason})" for image in broken[:LISTED])
+        shown = "; ".join(f"{as_text(image.path)} ({image.reason})" for image in broken[:LISTED])
         more = f" and {len(broken) - LISTED} more" if len(broken) > LISTED else ""
         raise DataError(
             f"{len(broken)} of {len(dataset)} images cannot be decoded: {shown}{more}. "
             "Mend them, or leave them out with --skip-broken"
         )
     listed = tuple(
-        {"image_id": int(image.image_id), "path": _printable(image.path), "reason": image.reason} for image in broken
+        {"image_id": int(image.image_id), "path": as_text(image.path), "reason": image.reason} for image in broken
     )
     return dataset.without([image.image_id for image in broken]), listed
 
 
-def _printable(path: str) -> str:
-    """A path whose name may hold bytes that are no text, as text."""
+def as_text(path: str) -> str:
+    """A path or name that may hold bytes that are no text, as text.
+
+    Example:
+        >>> as_text("caf\\udce9.png")
+        'caf\\\\xe9.png'
+    """
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

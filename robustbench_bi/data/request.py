@@ -128,6 +128,19 @@ class DataRequest:
         clean = None if self.clean is None else _source_from(folder, self.clean)
         return replace(self, source=_source_from(folder, self.source), clean=clean, **found)
 
+    def moved_to(self, place: str) -> DataRequest:
+        """The same images in another place: a path, which keeps the kind of source, or a source with its path.
+
+        Example:
+            >>> DataRequest("imagenet-c:/old", limit=5).moved_to("/new").source
+            'imagenet-c:/new'
+            >>> DataRequest("photos").moved_to("/new").source, DataRequest("photos").moved_to("parquet:/new").source
+            ('/new', 'parquet:/new')
+        """
+        kind, named = self.source.partition(":")[0], place.partition(":")[0]
+        keeps_kind = kind in SOURCES and named not in SOURCES
+        return replace(self, source=f"{kind}:{place}" if keeps_kind else place)
+
     def as_json(self) -> dict[str, Any]:
         """The fields that differ from their defaults, and the source."""
         stated = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robustbench_bi.data.broken import as_text
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.atomic import replacing
 
@@ -33,7 +34,7 @@ def write_images(directory: Path, dataset: Dataset) -> None:
         return
     n, sizes = len(dataset), dataset.sizes()
     sides = [pa.nulls(n, pa.int32())] * 2 if sizes is None else [pa.array(sizes[:, axis]) for axis in (0, 1)]
-    names = [name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for name in dataset.names()]
+    names = [as_text(name) for name in dataset.names()]
     columns = {
         "image_id": pa.array(dataset.image_ids),
         "name": pa.array(names, pa.string()),

@@ -25,6 +25,7 @@ from robustbench_bi.tasks import Task, task_of
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from robustbench_bi.data import Dataset
@@ -83,6 +84,14 @@ class Run:
     def has_whole(self, cell: Cell, block: int, images: int) -> bool:
         """Whether a cell-block's file is there and whole, see `is_whole`."""
         return is_whole(cell_file(self.directory, cell, block), images, self.task.load("COLUMNS"), cell)
+
+    def read_block(self, cell: Cell, block: int) -> pa.Table:
+        """The records of one cell-block: the columns of the task.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        return read_cell(cell_file(self.directory, cell, block), self.task.load("COLUMNS"), cell)
 
     def missing(self) -> list[tuple[Cell, int]]:
         """The cell-blocks that have no whole file yet; empty when the run is finished."""
@@ -172,8 +181,7 @@ class Run:
                 "command again to finish it"
             )
         blocks = [(cell, number) for cell in self.cell_names for number, _ in self.blocks()]
-        types = self.task.load("COLUMNS")
-        tables = [read_cell(cell_file(self.directory, cell, number), types, cell) for cell, number in blocks]
+        tables = [self.read_block(cell, number) for cell, number in blocks]
         rows = [len(table) for table in tables]
         names = list(dict.fromkeys(corruption for corruption, _ in self.cell_names))
         codes = np.repeat([names.index(corruption) for (corruption, _), _ in blocks], rows)
@@ -182,10 +190,13 @@ class Run:
         frame.insert(0, "corruption", pd.Series(pd.Categorical.from_codes(codes, categories=pd.Index(names))))
         return frame
 
-    def open_data(self) -> Dataset:
+    def open_data(self, moved_to: str | None = None) -> Dataset:
         """Open the images that the run was evaluated on, with the options that it was evaluated with.
 
         Relative paths are looked for from here, and then from the folder that the run was started in.
+
+        Args:
+            moved_to: where they are now, a path or a source; None: where they were.
 
         Raises:
             DataError: the source is not there any more, or holds other images now; or it would have to be fetched.
@@ -197,6 +208,8 @@ class Run:
         runtime = self.config["runtime"]
         # Older runs kept the source alone.
         request = DataRequest.from_json(runtime.get("data_request") or {"source": runtime["source"]})
+        if moved_to is not None:
+            request = request.moved_to(moved_to)
         try:
             dataset = request.found_from(runtime.get("started_in", "")).open(fetch=False)
         except (DataError, UnknownNameError) as error:

@@ -199,6 +199,12 @@ def data_url(picture: NDArray[np.uint8]) -> str:
         >>> data_url(np.zeros((2, 2, 3), np.uint8))[:22]
         'data:image/png;base64,'
     """
+    kind, content = picture_file(picture)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def picture_file(picture: NDArray[np.uint8]) -> tuple[str, bytes]:
+    """A picture (H, W, 3) as a small file, "png" or "jpeg", and its content; see `data_url`."""
     image = Image.fromarray(picture)
     exact = max(image.size) <= _EXACT
     image.thumbnail((_SHOWN, _SHOWN))
@@ -207,4 +213,4 @@ def data_url(picture: NDArray[np.uint8]) -> str:
         image.save(buffer, format="PNG", optimize=True)
     else:
         image.save(buffer, format="JPEG", quality=_QUALITY)
-    return f"data:image/{'png' if exact else 'jpeg'};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return ("png" if exact else "jpeg"), buffer.getvalue()

@@ -1,0 +1,55 @@
+"use strict";
+// Which class is mistaken for which: a table of the classes that are most often in a mistake, and the commonest pairs.
+
+function mistakeTable(state, model, found) {
+  const most = Math.max(1, ...found.counts.flat()), names = found.classes.map(number => about.classes[number]);
+  const one = state.severity !== 0 || state.corruption === "none";
+  const count = (value, row, column) => {
+    if (!value) return make("td", {}, seen("·"), spoken("0"));
+    const [label, answer] = [found.classes[row], found.classes[column]];
+    const link = make("a", { href: hashOf(state, { view: "pictures", model, beside: null, show: "wrong", label, answer, start: 0 }) },
+      value.toLocaleString("en"));
+    const cell = make("td", {}, one ? link : value.toLocaleString("en"));
+    cell.style.setProperty("--at", (value / most).toFixed(3));
+    return cell;
+  };
+  const rows = found.classes.map((_, row) => make("tr", {},
+    make("th", { scope: "row" }, names[row]),
+    found.counts[row].map((value, column) => count(value, row, column)),
+    make("td", {}, found.others[row].toLocaleString("en")),
+    make("td", {}, found.right[row].toLocaleString("en"))));
+  const heads = [...names.map(name => make("th", { scope: "col" }, make("span", {}, name))),
+    make("th", { scope: "col" }, make("span", {}, "other answers")), make("th", { scope: "col" }, make("span", {}, "right"))];
+  const words = `Wrong answers of ${about.models[model].name} by class (rows) and answer (columns)`;
+  return scrolling(words, make("table", { className: "mistakes" },
+    make("caption", {}, words + (names.length < about.classes.length
+      ? `. The ${names.length} classes of ${about.classes.length.toLocaleString("en")} that are most often in a mistake.` : ".")),
+    make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "class"), heads)),
+    make("tbody", {}, rows)));
+}
+
+function pairList(found) {
+  return make("ol", { className: "pairs" }, found.pairs.map(([label, answer, count]) => make("li", {},
+    make("strong", {}, about.classes[label]), " taken for ", make("strong", {}, about.classes[answer]),
+    `, ${counted(count, "time", "times")}`)));
+}
+
+async function showMistakes(state) {
+  const found = await Promise.all(models(state).map(model => source.mistakes(model, state.corruption, state.severity)));
+  const cell = state.severity === 0 && state.corruption !== "none"
+    ? `${inWords(state.corruption)}, all severities` : cellInWords(state.corruption, state.severity);
+  const sentences = models(state).map((model, at) =>
+    `${about.models[model].name}: ${counted(found[at].wrong, "wrong answer", "wrong answers")} of ${found[at].answers.toLocaleString("en")}`);
+  return {
+    title: "What is mistaken for what",
+    status: `${cell}. ${sentences.join(". ")}.`,
+    content: models(state).map((model, at) => make("section", {},
+      make("h2", {}, about.models[model].name),
+      found[at].wrong === 0 ? make("p", { className: "none" }, "No answer is wrong.") : [
+        mistakeTable(state, model, found[at]),
+        make("h3", {}, "Commonest mistakes"),
+        pairList(found[at]),
+      ])),
+    images: [],
+  };
+}

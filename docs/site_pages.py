@@ -41,7 +41,7 @@ def start() -> str:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     text = text.replace("](reports/demo/comparison/fig3.png)", f"]({FOLDER}/{flat('demo/comparison/fig3.png')})")
     text = re.sub(r"\]\(docs/(\w+\.md)\)", r"](\1)", text)
-    return re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|\w+\.md)[^)]*\)", r"\1", text)
+    return re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|[a-z]\w*\.md)[^)]*\)", r"\1", text)
 
 
 def gallery() -> str:

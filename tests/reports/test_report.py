@@ -175,7 +175,7 @@ def test_every_cell_is_in_a_table(several, page):
     rows = rows_of(page, "Top-1 in percent of each corruption and severity")
     assert len(rows) == 81
     for row in several.cells.frame.itertuples():
-        name = "clean" if row.corruption == "none" else f"{row.corruption} severity {row.severity}"
+        name = "clean" if row.corruption == "none" else in_words(f"{row.corruption} severity {row.severity}")
         shown = f"{row.top1:.1f} [{row.top1_low:.1f}, {row.top1_high:.1f}]"
         assert rows[name][several.models.index(row.model)] == shown
 
@@ -194,7 +194,8 @@ def test_the_heat_table_is_strongest_where_top1_is_lowest(several, page):
 
 def test_worst_drops_and_losses(several, page):
     rows = rows_of(page, "Change from clean")
-    assert list(rows) == [f"{row.corruption} severity {row.severity}" for row in several.drops.frame[::3].itertuples()]
+    cells = several.drops.frame[::3].itertuples()
+    assert list(rows) == [in_words(f"{row.corruption} severity {row.severity}") for row in cells]
     first = several.drops.frame.iloc[0]
     assert next(iter(rows.values()))[several.models.index(first["model"])].startswith(f"{first['delta']:+.1f} to ")
     worst = several.compared_cells.frame.nsmallest(1, "delta").iloc[0]

@@ -1,4 +1,5 @@
 import io
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ from robustbench_bi.errors import InputError
 from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.reports import FIGURES
 from robustbench_bi.reports.figures.accuracy import category_bars, figure_3, severity_curves
-from robustbench_bi.reports.figures.style import LOOKS, look, name_in_lines, wrapped
+from robustbench_bi.reports.figures.style import LOOKS, Sheet, look, name_in_lines, read_style, wrapped
 from robustbench_bi.reports.figures.summaries import heat_table, reliability_diagram
 
 QUICK = Resampling(repeats=100)
@@ -81,6 +82,34 @@ def test_every_figure_draws_from_its_frame_and_holds_all_its_text(frames, name, 
     )
     areas = [*(legend.get_window_extent() for legend in figure.legends), figure.texts[0].get_window_extent()]
     assert overlapping([*areas, *(axes.get_tightbbox() for axes in figure.axes)]) == []
+
+
+@pytest.mark.parametrize("name", OF_RUNS)
+@pytest.mark.parametrize("width", [3.3, 7.2])
+def test_no_letter_is_too_small_or_beyond_the_edge_at_either_width(frames, name, width):
+    figure = FIGURES.load(name)(frames(3)[FIGURES[name].frame], Sheet(width))
+    figure.canvas.draw()
+    assert figure.get_figwidth() == width
+    texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text() and text.get_visible()]
+    assert min(text.get_fontsize() for text in texts) >= 6
+    outer = figure.bbox.padded(1)
+    boxes = [axes.get_tightbbox() for axes in figure.axes]
+    assert all(outer.x0 <= box.x0 and box.x1 <= outer.x1 for box in boxes)
+    assert not [text for text in texts if re.search(r"[a-z]_[a-z]+_?(noise|blur|compression)", text.get_text())]
+
+
+def test_a_style_of_the_reader_wins_over_ours(frames, tmp_path):
+    style = tmp_path / "own.mplstyle"
+    style.write_text("ytick.labelsize: 9.5\naxes.spines.top: True\n", encoding="utf-8")
+    (axes,) = category_bars(frames(1)["summaries"], Sheet(style=style)).axes
+    assert axes.get_yticklabels()[0].get_fontsize() == 9.5 and axes.spines["top"].get_visible()
+    assert not category_bars(frames(1)["summaries"]).axes[0].spines["top"].get_visible()
+    for text, said in (("no.such.setting: 1\n", "no.such.setting"), ("", "sets nothing")):
+        style.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match=said):
+            read_style(style)
+    with pytest.raises(InputError, match="no file"):
+        read_style(tmp_path / "missing")
 
 
 def test_figure_3_has_the_bars_of_the_paper_in_its_order(frames):

@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from robustbench_bi.errors import InputError
+from robustbench_bi.ground.registry import unknown_name
 
 WIDTH = 7.2
 """Of a figure, in inches: both columns of a paper."""
@@ -126,12 +127,18 @@ def read_style(path: Path | None) -> dict[Any, Any]:
 
     Raises:
         InputError: it is missing, or no such file.
+        UnknownNameError: a setting that matplotlib does not have.
     """
     if path is None:
         return {}
     if not path.is_file():
         raise InputError(f"a style must be a file of matplotlib's, as axes.grid: True in a line, got {path}, no file")
     try:
+        # matplotlib itself passes over settings that it does not know.
+        lines = [line.partition("#")[0] for line in path.read_text(encoding="utf-8").splitlines()]
+        for key in (line.partition(":")[0].strip() for line in lines if line.strip()):
+            if key not in matplotlib.rcParams:
+                raise unknown_name("setting of matplotlib", key, list(matplotlib.rcParams))
         found = matplotlib.rc_params_from_file(path, fail_on_error=True, use_default_template=False)
     except (KeyError, ValueError, UnicodeDecodeError) as error:
         raise InputError(f"a style must be a file of matplotlib's: {path}: {' '.join(str(error).split())}") from error

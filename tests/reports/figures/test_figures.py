@@ -12,7 +12,7 @@ from robustbench_bi.analysis.comparison import comparison_frame
 from robustbench_bi.analysis.reliability import reliability_frame
 from robustbench_bi.analysis.summary import cells_frame, summaries_frame
 from robustbench_bi.corruptions import CORRUPTIONS, SUITES
-from robustbench_bi.errors import InputError
+from robustbench_bi.errors import BivoRobustError, InputError
 from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.reports import FIGURES
 from robustbench_bi.reports.figures.accuracy import category_bars, figure_3, severity_curves
@@ -104,9 +104,13 @@ def test_a_style_of_the_reader_wins_over_ours(frames, tmp_path):
     (axes,) = category_bars(frames(1)["summaries"], Sheet(style=style)).axes
     assert axes.get_yticklabels()[0].get_fontsize() == 9.5 and axes.spines["top"].get_visible()
     assert not category_bars(frames(1)["summaries"]).axes[0].spines["top"].get_visible()
-    for text, said in (("no.such.setting: 1\n", "no.such.setting"), ("", "sets nothing")):
+    for text, said in (
+        ("font.sise: 9\n", r"unknown setting of matplotlib 'font.sise'\. Did you mean 'font.size'"),
+        ("font.size: large and wide\n", "must be a file of matplotlib's"),
+        ("# nothing\n", "sets nothing"),
+    ):
         style.write_text(text, encoding="utf-8")
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(BivoRobustError, match=said):
             read_style(style)
     with pytest.raises(InputError, match="no file"):
         read_style(tmp_path / "missing")

@@ -20,6 +20,7 @@ GALLERY = (
     ("demo/comparison/reliability_diagram.png", "Accuracy against confidence", "compare"),
     ("fig4/spectra.png", "Power spectra of corrupted pictures, as Fig. 4, right", "spectra"),
     ("fig4/heatmaps.png", "What features keep of a picture, as Fig. 4, left", "heatmaps"),
+    ("real-check/heatmaps.png", "The same on photographs, of a network trained on ImageNet", "heatmaps"),
     ("fourier/fourier.png", "Errors by the frequency that is added", "fourier"),
 )
 PAGES = (("demo/report.html", "The page of a report", "report"),)

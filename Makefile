@@ -1,5 +1,5 @@
 # `make` lists what there is to make.
-.PHONY: list test quick oldest style types docs golden reports hooks
+.PHONY: list test quick oldest style types docs site golden reports hooks
 
 list:
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 10
@@ -35,6 +35,10 @@ hooks: ## let git check style and types before each commit
 
 docs: ## write docs/cli.md anew, from the commands
 	python docs/generate.py
+
+site: ## build the documentation site in build/site; pip install -e ".[docs]" first
+	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
+	! grep -rElq '(src|href)="https?://[^"]*[.](js|css|woff2?)"|fonts[.]googleapis' build/site --include='*.html'
 
 golden: ## write down the pixels of every corruption anew; raise PIXEL_VERSION first
 	python tests/corruptions/test_golden.py

@@ -11,7 +11,7 @@ import robustbench_bi as rb
 from robustbench_bi.corruptions import SUITES, sample_photograph
 from robustbench_bi.transforms import Corrupt
 
-ROUNDS = 200
+ROUNDS = 400
 SEVERITY = 3
 
 

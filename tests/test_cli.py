@@ -294,7 +294,7 @@ def test_spectra_prints_and_writes(tmp_path):
     assert "n = 10 images of photographs, 64 px, constants of tiny-imagenet-c, no JPEG." in result.stdout
     assert re.search(r"^5/5 cells, \d+ images/s, 0 s left$", result.stderr, flags=re.MULTILINE)
     assert {path.name for path in out.iterdir()} == {
-        "spectra.csv", "spectra_bands.csv", "spectra.png", "spectra.svg",
+        "spectra.csv", "spectra_bands.csv", "spectra.png", "spectra.svg", "spectra.pdf",
     }  # fmt: skip
 
 
@@ -678,7 +678,7 @@ def test_heatmaps_prints_and_writes(tmp_path):
     assert re.search(r"resnext50 +fog +8 +-?0\.\d+ \[.*\] +[+-]\d\.\d+ \[.*\]", result.stdout)
     assert "another image" in result.stdout
     assert "n = 8 images of demo, 64 px, constants of tiny-imagenet-c, no JPEG. Severity 3. Mean" in result.stdout
-    names = ["heatmaps.csv", "heatmaps.png", "heatmaps.svg", "heatmaps_images.csv"]
+    names = ["heatmaps.csv", "heatmaps.pdf", "heatmaps.png", "heatmaps.svg", "heatmaps_images.csv"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     (row,) = json.loads(invoke("heatmaps", "--model", "resnet50", "--reduce", "pca", *options, "--json").stdout)[
         "correlations"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from robustbench_bi.commands import completion
 from robustbench_bi.commands.endings import OneLineError
-from robustbench_bi.commands.options import JSON, METRICS, out_option
+from robustbench_bi.commands.options import JSON, METRICS, out_option, sheet_options
 from robustbench_bi.commands.output import about, print_json, print_written
 from robustbench_bi.commands.terminal import print_table
 from robustbench_bi.tasks.chosen import ALL, chosen_measures
@@ -34,7 +35,7 @@ def _check_across(_: click.Context, __: click.Parameter, value: tuple[str, ...])
     shell_complete=completion.runs,
 )
 @out_option(
-    "comparison", "Folder for the figures of `list figures` as PNG and SVG, and the tables as CSV and Markdown."
+    "comparison", "Folder for the figures of `list figures` as PNG, SVG and PDF, and the tables as CSV and Markdown."
 )
 @click.option(
     "--across",
@@ -45,6 +46,7 @@ def _check_across(_: click.Context, __: click.Parameter, value: tuple[str, ...])
 )
 @METRICS
 @JSON
+@sheet_options
 def compare(
     runs: tuple[Path, ...],
     baseline: Path,
@@ -52,6 +54,7 @@ def compare(
     across: tuple[str, ...],
     metrics: tuple[str, ...] | str,
     as_json: bool,
+    sheet: Any,
 ) -> None:
     """Compare finished runs with a baseline run, image by image.
 
@@ -77,7 +80,7 @@ def compare(
     chosen_measures(baseline_run.task, metrics, paired=True)
     bars = comparison_frame(others, baseline_run, across=across)
     corruptions = comparison_frame(others, baseline_run, rows="corruptions", across=across)
-    written = write_comparison(others, baseline_run, bars, out, across, corruptions)
+    written = write_comparison(others, baseline_run, bars, out, across, corruptions, sheet)
     if as_json:
         found = {"bars": bars.frame, "corruptions": corruptions.frame, "caption": bars.caption, "notes": bars.notes}
         chosen = chosen_comparison(others, baseline_run, metrics or ALL)

@@ -9,7 +9,7 @@ import click
 
 from robustbench_bi.commands import early
 from robustbench_bi.commands.eval_options import RUNNING, eval_options
-from robustbench_bi.commands.options import out_option
+from robustbench_bi.commands.options import out_option, sheet_options
 from robustbench_bi.commands.output import print_json, print_written
 from robustbench_bi.commands.terminal import cell_progress, print_table
 from robustbench_bi.evaluation.request import PREPROCESSING
@@ -40,9 +40,10 @@ from robustbench_bi.evaluation.request import PREPROCESSING
 )
 @out_option(
     "fourier",
-    "Folder for fourier.png and .svg, fourier.csv, fourier_bands.csv, the table that is printed, and a file a "
+    "Folder for fourier.png, .svg and .pdf, fourier.csv, fourier_bands.csv, the table that is printed, and a file a "
     "model from which the same command continues.",
 )
+@sheet_options
 @eval_options([*RUNNING, *PREPROCESSING, "quiet", "as_json"])
 def fourier(
     models: tuple[str, ...],
@@ -50,6 +51,7 @@ def fourier(
     out: Path,
     quiet: bool,
     as_json: bool,
+    sheet: Any,
     **options: Any,
 ) -> None:
     """Show which frequencies cause errors: the Fourier heat map of Yin et al. (2019).
@@ -66,7 +68,7 @@ def fourier(
     with cell_progress(quiet) as progress:
         found = fourier_errors(models, weights=weights or None, out=out, progress=progress, **options)
     bands = band_frame(found)
-    written = write_fourier(found, bands, out)
+    written = write_fourier(found, bands, out, sheet)
     if as_json:
         print_json({"bands": bands.frame, "caption": bands.caption, "files": written})
         return

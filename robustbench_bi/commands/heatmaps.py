@@ -9,7 +9,7 @@ import click
 
 from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.eval_options import RUNNING, eval_options
-from robustbench_bi.commands.options import CORRUPTIONS, out_option
+from robustbench_bi.commands.options import CORRUPTIONS, out_option, sheet_options
 from robustbench_bi.commands.output import print_json, print_written
 from robustbench_bi.commands.terminal import cell_progress, print_table
 from robustbench_bi.evaluation.request import PREPROCESSING
@@ -45,8 +45,10 @@ from robustbench_bi.evaluation.request import PREPROCESSING
     help="How to reduce channels to one map: mean, max or norm, or the first principal component (pca).",
 )
 @out_option(
-    "heatmaps", "Folder for heatmaps.png and .svg, heatmaps.csv, the table that is printed, and heatmaps_images.csv."
+    "heatmaps",
+    "Folder for heatmaps.png, .svg and .pdf, heatmaps.csv, the table that is printed, and heatmaps_images.csv.",
 )
+@sheet_options
 @eval_options(["table", "jpeg", *RUNNING, *PREPROCESSING, "quiet", "as_json"])
 def heatmaps(
     models: tuple[str, ...],
@@ -54,6 +56,7 @@ def heatmaps(
     out: Path,
     quiet: bool,
     as_json: bool,
+    sheet: Any,
     **options: Any,
 ) -> None:
     """Show how well features survive corruption.
@@ -72,7 +75,7 @@ def heatmaps(
     with cell_progress(quiet) as progress:
         found = heat_maps(models, weights=weights or None, progress=progress, **options)
     summary = correlation_frame(found)
-    written = write_heat_maps(found, summary, out)
+    written = write_heat_maps(found, summary, out, sheet)
     if as_json:
         print_json({"correlations": summary.frame, "caption": summary.caption, "files": written})
         return

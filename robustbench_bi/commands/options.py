@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,37 @@ METRICS = click.option(
     help="Comma-separated metrics to show; see `list metrics`. `all` shows all.",
     shell_complete=completion.metrics,
 )
+
+
+def sheet_options(command: Any) -> Any:
+    """--width and --style of a command that draws figures, as its argument `sheet`."""
+
+    @functools.wraps(command)
+    def with_sheet(*arguments: Any, width: float, style: Path | None, **options: Any) -> Any:
+        # Whether it is a style is known before networks run.
+        from robustbench_bi.reports.figures.style import Sheet, read_style
+
+        read_style(style)
+        return command(*arguments, sheet=Sheet(width, style), **options)
+
+    for option in (
+        click.option(
+            "--style",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="A matplotlib style file for the figures, whose settings win over ours.",
+        ),
+        click.option(
+            "--width",
+            type=click.FloatRange(2.5, 20),
+            default=7.2,
+            show_default=True,
+            metavar="INCHES",
+            help="Width of the figures: 7.2 is both columns of a paper, 3.3 is one.",
+        ),
+    ):
+        with_sheet = option(with_sheet)
+    return with_sheet
 
 
 def numbers(_: click.Context, option: click.Parameter, text: str | None) -> tuple[float, ...] | None:

@@ -9,7 +9,7 @@ import click
 
 from robustbench_bi.commands import early
 from robustbench_bi.commands.eval_options import eval_options
-from robustbench_bi.commands.options import CORRUPTIONS, JSON, QUIET, out_option
+from robustbench_bi.commands.options import CORRUPTIONS, JSON, QUIET, out_option, sheet_options
 from robustbench_bi.commands.output import print_json, print_written
 from robustbench_bi.commands.terminal import cell_progress, print_table
 
@@ -41,11 +41,12 @@ from robustbench_bi.commands.terminal import cell_progress, print_table
 )
 @eval_options(["seed"])
 @out_option(
-    "spectra", "Folder for spectra.png and .svg, spectra.csv, and spectra_bands.csv, the table that is printed."
+    "spectra", "Folder for spectra.png, .svg and .pdf, spectra.csv, and spectra_bands.csv, the table that is printed."
 )
+@sheet_options
 @QUIET
 @JSON
-def spectra(images: str, out: Path, quiet: bool, as_json: bool, **options: Any) -> None:
+def spectra(images: str, out: Path, quiet: bool, as_json: bool, sheet: Any, **options: Any) -> None:
     """Show which frequencies a corruption changes: power spectra and their ratio to clean.
 
     Reproduces the right half of the paper's Fig. 4. Prints the ratio in three bands: low (periods longer than 16
@@ -59,7 +60,7 @@ def spectra(images: str, out: Path, quiet: bool, as_json: bool, **options: Any) 
     with cell_progress(quiet) as progress:
         measured = picture_spectra(images, progress=progress, **options)
     bands = bands_frame(measured)
-    written = write_spectra(spectra_frame(measured), bands, out)
+    written = write_spectra(spectra_frame(measured), bands, out, sheet)
     if as_json:
         print_json({"bands": bands.frame, "caption": bands.caption, "files": written})
         return

@@ -7,6 +7,7 @@ They are the 19 of ImageNet-C (Hendrycks & Dietterich, ICLR 2019), and the 15 of
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ class Corruption:
     """One corruption.
 
     Attributes:
-        name: its function, its record files, its value on the command line and its label in figures.
+        name: its function, its record files and its value on the command line.
         category: "noise", "blur", "weather" or "digital" for the 15 of the benchmark, "extra" for the other four of
             ImageNet-C, "c-bar" for those of ImageNet-C-bar and CIFAR-10-C-bar. Only the 15 enter mCE.
         code: where its function is: (images, draws, *, named constants) -> images.
@@ -46,6 +47,11 @@ class Corruption:
     random: bool
     summary: str
     kernels: tuple[str, ...] = ("numba",)
+
+    @property
+    def label(self) -> str:
+        """Its name in words, as figures, pages and tables for papers show it: "Gaussian noise"."""
+        return " ".join(_CAPITALS.get(word, word) for word in self.name.split("_"))
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ class ConstantTable:
     variants: tuple[str, ...] = ()
     code: str = ""
 
+
+_CAPITALS = {"gaussian": "Gaussian", "jpeg": "JPEG", "perlin": "Perlin"}
 
 PIXEL_VERSION = 2
 """Raised whenever a change to any corruption changes a pixel; it is part of a run's identity."""
@@ -142,6 +150,8 @@ CORRUPTIONS = Table(
     ],
     aliases=PUBLISHED_SPELLINGS,
 )
+
+_NAMES = re.compile(r"(?<!\w)(?:" + "|".join(CORRUPTIONS.names) + r")(?!\w)")
 
 
 def _category(name: str) -> tuple[str, ...]:
@@ -222,6 +232,16 @@ def resolve_suite(text: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in CORRUPTIONS.names if name in chosen)
 
 
+def in_words(text: str) -> str:
+    """Return a text with the names of corruptions in words, for those who read it and need not type it.
+
+    Example:
+        >>> in_words("gaussian_noise severity 3"), in_words("jpeg_compression"), in_words("blur (3 of 4)")
+        ('Gaussian noise severity 3', 'JPEG compression', 'blur (3 of 4)')
+    """
+    return _NAMES.sub(lambda found: CORRUPTIONS[found[0]].label, text)
+
+
 def resolve_table(name: str, side: int) -> str:
     """Return the name of a table of constants, where "auto" is the one whose side is nearest in ratio.
 
@@ -282,6 +302,7 @@ __all__ = [
     "Suite",
     "corrupt",
     "corruption_gallery",
+    "in_words",
     "jpeg_round_trip",
     "original_corrupt",
     "resolve_suite",

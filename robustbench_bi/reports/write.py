@@ -20,6 +20,7 @@ from robustbench_bi.analysis.summary import cells_frame, summaries_frame
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.reports import FIGURES
+from robustbench_bi.reports.figures.style import PAGE, Sheet
 from robustbench_bi.reports.tables.display import display_comparison, markdown_table
 from robustbench_bi.runs.run import Run
 
@@ -85,24 +86,29 @@ def dumped(value: Any) -> str:
     return json.dumps(as_json(value), indent=1, ensure_ascii=False, allow_nan=False, default=str)
 
 
-def write_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
-    """Write a figure as PNG and SVG; the same figure gives the same bytes.
+def write_figure(figure: Figure, path: Path) -> tuple[Path, Path, Path]:
+    """Write a figure as PNG, SVG and PDF; the same figure gives the same bytes.
+
+    The PDF embeds its fonts as TrueType (Type 42), as publishers ask for.
 
     Args:
         figure: from a row of `FIGURES`.
         path: of the files, without suffix; its folder is made.
 
     Returns:
-        The paths of the PNG and the SVG.
+        The paths of the PNG, the SVG and the PDF.
 
     Raises:
         DataError: they cannot be written.
     """
-    png, svg = (path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "svg"))
+    png, svg, pdf = (path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "svg", "pdf"))
     write_png(figure, png)
     with replacing(svg) as partial, matplotlib.rc_context({"svg.hashsalt": _SALT}):
         figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
-    return png, svg
+    undated = {"CreationDate": None, "Creator": None, "Producer": None}
+    with replacing(pdf) as partial, matplotlib.rc_context({"pdf.fonttype": 42}):
+        figure.savefig(partial, format="pdf", metadata=undated)
+    return png, svg, pdf
 
 
 def write_png(figure: Figure, path: Path, *, dpi: int = 200) -> None:
@@ -138,6 +144,7 @@ def write_comparison(
     out: Path,
     across: Sequence[str] = (),
     corruptions: Comparison | None = None,
+    sheet: Sheet = PAGE,
 ) -> list[Path]:
     """Write the tables and all figures of a comparison.
 
@@ -146,10 +153,11 @@ def write_comparison(
         baseline: the run that they were compared with.
         bars: `comparison_frame` of these with rows "bars".
         out: folder for comparison.csv (the bars), corruptions.csv (each corruption), cells.csv (every cell, with
-            McNemar's test), comparison.md (bars and corruptions), and a .png and a .svg of each row of `FIGURES` that
-            is drawn from runs and for which they have rows.
+            McNemar's test), comparison.md (bars and corruptions), and a .png, a .svg and a .pdf of each row of
+            `FIGURES` that is drawn from runs and for which they have rows.
         across: as for `comparison_frame`.
         corruptions: `comparison_frame` with rows "corruptions", where it is at hand.
+        sheet: what the figures are drawn for.
 
     Returns:
         The paths that were written.
@@ -177,20 +185,21 @@ def write_comparison(
         results["reliability"] = reliability_frame(everything)
     for figure in (row for row in FIGURES if row.frame in results):
         try:
-            made = FIGURES.load(figure.name)(results[figure.frame])
+            made = FIGURES.load(figure.name)(results[figure.frame], sheet)
         except InputError:  # there is nothing to draw: no clean cell and no category of ImageNet-C
             continue
         written += write_figure(made, out / figure.name)
     return written
 
 
-def write_spectra(curves: Result, bands: Result, out: Path) -> list[Path]:
-    """Write spectra.csv, spectra_bands.csv, and the figure as spectra.png and spectra.svg.
+def write_spectra(curves: Result, bands: Result, out: Path, sheet: Sheet = PAGE) -> list[Path]:
+    """Write spectra.csv, spectra_bands.csv, and the figure as spectra.png, .svg and .pdf.
 
     Args:
         curves: from `spectra_frame`.
         bands: from `bands_frame`.
         out: the folder.
+        sheet: what the figure is drawn for.
 
     Returns:
         The paths that were written.
@@ -199,16 +208,18 @@ def write_spectra(curves: Result, bands: Result, out: Path) -> list[Path]:
         InputError: there is no corruption.
         DataError: a file cannot be written.
     """
-    return _write_all({"spectra": curves.frame, "spectra_bands": bands.frame}, "spectra", curves, out)
+    return _write_all({"spectra": curves.frame, "spectra_bands": bands.frame}, "spectra", curves, out, sheet)
 
 
-def write_heat_maps(found: HeatMaps, summary: Result, out: Path) -> list[Path]:
+def write_heat_maps(found: HeatMaps, summary: Result, out: Path, sheet: Sheet = PAGE) -> list[Path]:
     """Write the tables and the figure of heat maps.
 
     Args:
         found: from `heat_maps`.
         summary: its `correlation_frame`.
-        out: folder for heatmaps.csv (means over the set), heatmaps_images.csv (each image), heatmaps.png and .svg.
+        out: folder for heatmaps.csv (means over the set), heatmaps_images.csv (each image), and heatmaps.png, .svg and
+            .pdf.
+        sheet: what the figure is drawn for.
 
     Returns:
         The paths that were written.
@@ -218,16 +229,17 @@ def write_heat_maps(found: HeatMaps, summary: Result, out: Path) -> list[Path]:
         DataError: a file cannot be written.
     """
     tables = {"heatmaps": summary.frame, "heatmaps_images": found.correlations}
-    return _write_all(tables, "heatmaps", heat_map_frame(found, summary), out)
+    return _write_all(tables, "heatmaps", heat_map_frame(found, summary), out, sheet)
 
 
-def write_fourier(found: FourierErrors, bands: Result, out: Path) -> list[Path]:
+def write_fourier(found: FourierErrors, bands: Result, out: Path, sheet: Sheet = PAGE) -> list[Path]:
     """Write the tables and the figure of Fourier heat maps.
 
     Args:
         found: from `fourier_errors`.
         bands: its `band_frame`.
-        out: folder for fourier.csv (each frequency), fourier_bands.csv (octaves), fourier.png and .svg.
+        out: folder for fourier.csv (each frequency), fourier_bands.csv (octaves), fourier.png, .svg and .pdf.
+        sheet: what the figure is drawn for.
 
     Returns:
         The paths that were written.
@@ -237,12 +249,12 @@ def write_fourier(found: FourierErrors, bands: Result, out: Path) -> list[Path]:
         DataError: a file cannot be written.
     """
     tables = {"fourier": error_frame(found).frame, "fourier_bands": bands.frame}
-    return _write_all(tables, "fourier", found, out)
+    return _write_all(tables, "fourier", found, out, sheet)
 
 
-def _write_all(tables: Mapping[str, pd.DataFrame], figure: str, drawn: Any, out: Path) -> list[Path]:
+def _write_all(tables: Mapping[str, pd.DataFrame], figure: str, drawn: Any, out: Path, sheet: Sheet) -> list[Path]:
     """Draw a row of `FIGURES`, and when that has gone well write the tables and the figure."""
-    made = FIGURES.load(figure)(drawn)
+    made = FIGURES.load(figure)(drawn, sheet)
     paths = {name: out / f"{name}.csv" for name in tables}
     for name, path in paths.items():
         write_csv(tables[name], path)

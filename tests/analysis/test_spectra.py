@@ -310,7 +310,9 @@ def test_files_hold_the_frames_and_are_the_same_each_time(tmp_path):
     measured = simulated({CLEAN: 0.0, ("fog", 2): 1.0}, n=4)
     curves, bands = spectra_frame(measured), bands_frame(measured)
     first, second = (write_spectra(curves, bands, tmp_path / name) for name in ("a", "b"))
-    assert [path.name for path in first] == ["spectra.csv", "spectra_bands.csv", "spectra.png", "spectra.svg"]
+    assert [path.name for path in first] == [
+        "spectra.csv", "spectra_bands.csv", "spectra.png", "spectra.svg", "spectra.pdf",
+    ]  # fmt: skip
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
     pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(first[0].read_bytes())), curves.frame, check_dtype=False)

@@ -65,10 +65,14 @@ def test_json_has_no_nan_and_no_numpy():
 
 def test_figures_are_the_same_bytes_each_time(tmp_path):
     for name in ("a", "b"):
-        png, svg = write_figure(figure(), tmp_path / name)
-        assert (png.name, svg.name) == (f"{name}.png", f"{name}.svg")
+        png, svg, pdf = write_figure(figure(), tmp_path / name)
+        assert (png.name, svg.name, pdf.name) == (f"{name}.png", f"{name}.svg", f"{name}.pdf")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
+    # TrueType outlines are embedded (Type 42); matplotlib's own choice would be Type 3, which publishers refuse.
+    fonts = (tmp_path / "a.pdf").read_bytes()
+    assert b"/FontFile2" in fonts and b"/Subtype /Type3" not in fonts and b"/CreationDate" not in fonts
     assert b"<dc:date>" not in (tmp_path / "a.svg").read_bytes()
     write_figure(figure(2.0), tmp_path / "c")
     assert (tmp_path / "a.svg").read_bytes() != (tmp_path / "c.svg").read_bytes()

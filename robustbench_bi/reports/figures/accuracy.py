@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from robustbench_bi.analysis.comparison import Comparison
 from robustbench_bi.analysis.groups import CATEGORIES, FIGURE_3_NOISES
 from robustbench_bi.analysis.measured import Measurements
-from robustbench_bi.corruptions import CORRUPTIONS
+from robustbench_bi.corruptions import CORRUPTIONS, in_words
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.reports.figures.style import (
     INK,
-    WIDTH,
+    PAGE,
+    Sheet,
     add_caption,
     add_grid,
     caption_height,
@@ -33,7 +34,7 @@ _FIGURE_3 = ("clean", *FIGURE_3_NOISES, *(name for name in CATEGORIES if name !=
 _SIGN, _LETTER = 0.55, 0.062
 
 
-def figure_3(comparison: Comparison) -> Figure:
+def figure_3(comparison: Comparison, sheet: Sheet = PAGE) -> Figure:
     """Δ top-1 (or Δ of the task's number) of models over a baseline, as Fig. 3 of the Bi-volution paper.
 
     The paper's seven bars are the four noises one by one and the means of blur, weather and digital. We add clean and
@@ -42,9 +43,10 @@ def figure_3(comparison: Comparison) -> Figure:
     Args:
         comparison: from `comparison_frame` with rows "bars"; its caption is printed below. A model looks as in the
             other figures of the comparison, where the baseline comes first.
+        sheet: what it is drawn for.
 
     Returns:
-        A figure 7.2 inches wide, with a bar for each model in every group.
+        A figure as wide as the sheet, with a bar for each model in every group.
 
     Raises:
         InputError: the frame holds none of the bars.
@@ -54,8 +56,8 @@ def figure_3(comparison: Comparison) -> Figure:
     bars = frame[frame["name"].isin(names)]
     models = list(bars["model"].unique())
     width = 0.8 / len(models)
-    with styled():
-        figure = new_figure(WIDTH, 3.4)
+    with styled(sheet):
+        figure = new_figure(sheet.width, 2.6 if sheet.narrow else 3.4)
         axes = figure.add_subplot()
         add_grid(axes)
         for number, model in enumerate(models):
@@ -63,7 +65,7 @@ def figure_3(comparison: Comparison) -> Figure:
             places = [names.index(name) + (number - (len(models) - 1) / 2) * width for name in own.index]
             _draw_bars(axes, np.array(places), own, "delta", width, number + 1, model)
         axes.axhline(0, color=INK, linewidth=0.9, zorder=3)
-        _name_bars(axes, names)
+        _name_bars(axes, names, sheet)
         axes.set_ylabel(f"Δ {comparison.task.primary.short} over {frame['baseline'].iloc[0]} (points)")
         finish(figure, axes, comparison.caption, comparison.header)
     return figure
@@ -107,9 +109,12 @@ def _draw_bars(
         axes.errorbar(places, values, whiskers, fmt="none", ecolor=colour, elinewidth=thickness, zorder=order)
 
 
-def _name_bars(axes: Axes, names: Sequence[str]) -> None:
+def _name_bars(axes: Axes, names: Sequence[str], sheet: Sheet) -> None:
     """Names below the bars, and thin lines that set clean and the mean apart."""
-    axes.set_xticks(range(len(names)), [name.replace("_", "_\n").replace(" (", "\n(") for name in names])
+    if sheet.narrow:
+        axes.set_xticks(range(len(names)), map(in_words, names), rotation=40, ha="right", rotation_mode="anchor")
+    else:
+        axes.set_xticks(range(len(names)), [in_words(name).replace(" ", "\n", 1) for name in names])
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.6, len(names) - 0.4)
     if names[0] == "clean" and len(names) > 1:
@@ -118,14 +123,15 @@ def _name_bars(axes: Axes, names: Sequence[str]) -> None:
         axes.axvline(len(names) - 1.5, color=INK, linewidth=0.5, linestyle=(0, (2, 2)))
 
 
-def category_bars(summaries: Measurements) -> Figure:
+def category_bars(summaries: Measurements, sheet: Sheet = PAGE) -> Figure:
     """Top-1 of models on clean images, by category and on average, with the intervals of the frame.
 
     Args:
         summaries: from `summaries_frame`; its caption is printed below.
+        sheet: what it is drawn for.
 
     Returns:
-        A figure 7.2 inches wide, with a bar for each model in every group.
+        A figure as wide as the sheet, with a bar for each model in every group.
 
     Raises:
         InputError: the frame holds none of these rows.
@@ -137,31 +143,32 @@ def category_bars(summaries: Measurements) -> Figure:
         raise InputError("category bars need the rows clean, mean or category of summaries_frame, got none")
     names, models = list(bars["name"].unique()), list(frame["model"].unique())
     width = 0.8 / len(models)
-    with styled():
-        figure = new_figure(WIDTH, 3.0)
+    with styled(sheet):
+        figure = new_figure(sheet.width, 2.3 if sheet.narrow else 3.0)
         axes = figure.add_subplot()
         add_grid(axes)
         for number, model in enumerate(models):
             own = bars[bars["model"] == model].set_index("name")
             places = [names.index(name) + (number - (len(models) - 1) / 2) * width for name in own.index]
             _draw_bars(axes, np.array(places), own, measure.name, width, number, model)
-        _name_bars(axes, names)
+        _name_bars(axes, names, sheet)
         axes.set_ylim(0, top_of_axis(bars[f"{measure.name}_high"].max()))
         axes.set_ylabel(f"{measure.short} (%)")
         finish(figure, axes, summaries.caption, summaries.header)
     return figure
 
 
-def severity_curves(cells: Measurements) -> Figure:
+def severity_curves(cells: Measurements, sheet: Sheet = PAGE) -> Figure:
     """Top-1 against severity, one panel a corruption, one curve a model; severity 0 is clean.
 
     Accuracy need not fall with severity: snow is harder at 2 than at 3 by its published constants.
 
     Args:
         cells: from `cells_frame`; its caption is printed below.
+        sheet: what it is drawn for.
 
     Returns:
-        A figure 7.2 inches wide, four or five panels across.
+        A figure as wide as the sheet, four or five panels across.
 
     Raises:
         InputError: the frame holds no corrupted cell.
@@ -171,25 +178,25 @@ def severity_curves(cells: Measurements) -> Figure:
     if not corruptions:
         raise InputError("severity curves need at least one corruption, got only clean")
     models = list(frame["model"].unique())
-    across = panels_across(len(corruptions))
+    across = min(3, len(corruptions)) if sheet.narrow else panels_across(len(corruptions))
     down = -(-len(corruptions) // across)
-    with styled():
-        figure = new_figure(WIDTH, 0.5 + 1.35 * down)
+    with styled(sheet):
+        figure = new_figure(sheet.width, 0.5 + (1.05 if sheet.narrow else 1.35) * down)
         panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         for axes, corruption in zip(panels.flat, corruptions, strict=False):
             add_grid(axes)
-            axes.set_title(corruption, loc="left", pad=3)
+            axes.set_title(in_words(str(corruption)), loc="left", pad=3)
             shown = frame[frame["corruption"].isin([corruption, CLEAN[0]])]
             for number, model in enumerate(models):
                 own = shown[shown["model"] == model].sort_values("severity")
                 draw_curve(axes, own, "severity", measure.name, number, model)
-        panels[0, 0].set_xticks(range(6), ["clean", *"12345"])
+        panels[0, 0].set_xticks(range(6), ["0" if sheet.narrow else "clean", *"12345"])
         panels[0, 0].set_ylim(0, top_of_axis(frame[f"{measure.name}_high"].max()))
         for axes in panels[:, 0]:
             axes.set_ylabel(f"{measure.short} (%)")
-        for axes in panels[-1]:
-            axes.set_xlabel("severity", labelpad=1)
-            axes.tick_params(axis="x", labelsize=6.5)
+        for axes in panels.flat[len(corruptions) - across : len(corruptions)]:
+            axes.set_xlabel("severity, 0 clean" if sheet.narrow else "severity", labelpad=1)
+            axes.tick_params(axis="x", labelsize=6.0 if sheet.narrow else 6.5, labelbottom=True)
         for axes in panels.flat[len(corruptions) :]:
             axes.remove()
         finish(figure, panels[0, 0], cells.caption, cells.header)
@@ -210,7 +217,7 @@ def finish(figure: Figure, axes: Axes, words: str, header: str = "", room: float
     """Put the header and the legend of a panel above, the caption below, and the panels in the room between them.
 
     Args:
-        figure: 7.2 inches wide; it is made higher by what is added.
+        figure: it is made higher by what is added.
         axes: the panel whose lines the legend names.
         words: the caption.
         header: what was evaluated.
@@ -220,14 +227,14 @@ def finish(figure: Figure, axes: Axes, words: str, header: str = "", room: float
         How far below the upper edge that room begins, in inches.
     """
     handles, labels = axes.get_legend_handles_labels()
-    caption, heading = wrapped(words, WIDTH - 0.2), wrapped(header, WIDTH - 0.2)
-    across = max(1, int((WIDTH - 0.2) / (_SIGN + _LETTER * max(map(len, labels), default=1))))
+    width, height = figure.get_size_inches()
+    caption, heading = wrapped(words, width - 0.2), wrapped(header, width - 0.2)
+    across = max(1, int((width - 0.2) / (_SIGN + _LETTER * max(map(len, labels), default=1))))
     legend_rows = -(-len(labels) // across)
-    _, height = figure.get_size_inches()
     above = 0.08 + caption_height(heading) if heading else 0.0
     legend_height = 0.06 + 0.17 * legend_rows
     top, bottom = above + legend_height + room, 0.05 + (caption_height(caption) if caption else 0)
-    figure.set_size_inches(WIDTH, height + top + bottom)
+    figure.set_size_inches(width, height + top + bottom)
     height += top + bottom
     if labels:
         columns = -(-len(labels) // legend_rows)

@@ -12,7 +12,9 @@ from robustbench_bi.analysis.fourier import RINGS, FourierErrors, band_frame, er
 from robustbench_bi.errors import InputError
 from robustbench_bi.reports.figures.style import (
     INK,
+    PAGE,
     WIDTH,
+    Sheet,
     add_caption,
     add_grid,
     caption_height,
@@ -20,6 +22,7 @@ from robustbench_bi.reports.figures.style import (
     name_in_lines,
     new_figure,
     styled,
+    width_of,
     wrapped,
 )
 
@@ -29,7 +32,7 @@ _TICKS = (-0.5, 0, 0.5)
 _COLOURS = "magma_r"
 
 
-def fourier_figure(found: FourierErrors) -> Figure:
+def fourier_figure(found: FourierErrors, sheet: Sheet = PAGE) -> Figure:
     """Fourier heat maps (Yin et al. 2019, Figs. 3 and 4), and the error against the length of the frequency.
 
     In a map, low frequencies are in the centre, and the axes are vertical and horizontal frequency in cycles per pixel;
@@ -37,10 +40,11 @@ def fourier_figure(found: FourierErrors) -> Figure:
 
     Args:
         found: from `fourier_errors`.
+        sheet: what it is drawn for.
 
     Returns:
-        A figure 7.2 inches wide, with a map for each model, up to four in a row, and the curves below; those of a
-        single model stand beside its map.
+        A figure as wide as the sheet, with a map for each model, up to four in a row, and the curves below; those of a
+        single model stand beside its map. In one column of a paper two are in a row, and all curves are below.
 
     Raises:
         InputError: no frequency was added.
@@ -51,15 +55,15 @@ def fourier_figure(found: FourierErrors) -> Figure:
     models = list(errors["model"].unique())
     # One scale for all, up to the next ten.
     top = 10 * np.ceil(max(errors["error"].max(), curves.frame["error_high"].max(), 10) / 10)
-    across = min(4, max(2, len(models)))
+    across = min(2 if sheet.narrow else 4, max(2, len(models)))
     down = -(-len(models) // across)
-    caption = wrapped(curves.caption, WIDTH - 0.2)
+    caption = wrapped(curves.caption, sheet.width - 0.2)
     bottom = 0.12 + caption_height(caption)
-    map_heights = down * ((WIDTH - 0.9) / across + 0.3)
-    alone = len(models) == 1
+    map_heights = down * ((sheet.width - 0.9) / across + 0.3)
+    alone = len(models) == 1 and not sheet.narrow
     height = map_heights + (0 if alone else _CURVES) + bottom
-    with styled():
-        figure = new_figure(WIDTH, height)
+    with styled(sheet):
+        figure = new_figure(sheet.width, height)
         if alone:
             grid = figure.add_gridspec(1, 2)
         else:
@@ -76,7 +80,7 @@ def _draw_maps(figure: Figure, panels: Sequence[Axes], across: int, errors: pd.D
     """A map for each model, `across` in a row, and the scale that all share, up to `top`."""
     for axes, (model, own) in zip(panels, errors[errors["norm"] > 0].groupby("model", sort=False), strict=True):
         image = _draw_map(axes, own, top)
-        axes.set_title(name_in_lines(str(model), 0.85 * WIDTH / across, 8), pad=3)
+        axes.set_title(name_in_lines(str(model), 0.85 * width_of(axes) / across, 8), pad=3)
     for axes in panels[::across]:
         axes.set_ylabel("vertical", labelpad=0)
         axes.tick_params(labelleft=True)
@@ -124,7 +128,8 @@ def _draw_curves(axes: Axes, rings: pd.DataFrame, models: Sequence[str], top: fl
         beside = own[clean].assign(frequency=_CLEAN_PLACE + 0.004 * number)
         draw_curve(axes, beside, "frequency", "error", number)
     axes.axvline(_CLEAN_PLACE / 2, color=INK, linewidth=0.5, linestyle=(0, (2, 2)))
-    ticks = np.arange(0, rings["frequency"].max() + 0.01, 0.125)
+    step = 0.125 if width_of(axes) > WIDTH / 2 else 0.25
+    ticks = np.arange(0, rings["frequency"].max() + 0.01, step)
     axes.set_xticks([_CLEAN_PLACE, *ticks], ["clean", *(f"{tick:g}" for tick in ticks)])
     axes.set(xlabel="frequency (cycles per pixel)", ylabel="error (%)", ylim=(0, top))
     axes.legend(ncols=2, loc="best")

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from robustbench_bi.corruptions import in_words
 from robustbench_bi.reports.figures.style import CAPTION_SIZE, WIDTH, new_figure, styled
 
 SEVERITIES = tuple(f"severity {severity}" for severity in range(1, 6))
@@ -38,9 +39,8 @@ def gallery_sheet(
         figure = new_figure(WIDTH, total)
         for row, (name, own) in enumerate(pictures.items()):
             bottom = total - _LABEL - (row + 1) * cell_height
-            figure.text(
-                _LABEL / 2 / WIDTH, (bottom + cell_height / 2) / total, name, rotation=90, ha="center", va="center"
-            )
+            middle = (bottom + cell_height / 2) / total
+            figure.text(_LABEL / 2 / WIDTH, middle, in_words(name), rotation=90, ha="center", va="center")
             for column, picture in enumerate(own):
                 left = _LABEL + column * cell_width
                 place = (left / WIDTH, bottom / total, 0.98 * cell_width / WIDTH, 0.98 * cell_height / total)

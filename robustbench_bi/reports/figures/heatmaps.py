@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.text import format_interval
+from robustbench_bi.corruptions import in_words
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import CLEAN, Cell
 from robustbench_bi.metrics.spectra import LUMINANCE
-from robustbench_bi.reports.figures.style import WIDTH, add_caption, caption_height, new_figure, styled, wrapped
+from robustbench_bi.reports.figures.style import PAGE, Sheet, add_caption, caption_height, new_figure, styled, wrapped
 
 _SIDES = (0.95, 1.38)  # inches; bounds of a picture's side
 _LABEL = 0.2  # inches, for a line of text beside or above a picture
@@ -29,7 +30,7 @@ _READING = (
 )
 
 
-def heat_maps_figure(shown: Result) -> Figure:
+def heat_maps_figure(shown: Result, sheet: Sheet = PAGE) -> Figure:
     """Heat maps laid over their pictures, as Fig. 4 (left) of the Bi-volution paper, with their correlations.
 
     A block of rows a picture: the picture, then a row for each model; a column for each cell, clean first. Every map
@@ -37,9 +38,11 @@ def heat_maps_figure(shown: Result) -> Figure:
 
     Args:
         shown: from `heat_map_frame`; the caption is printed below.
+        sheet: what it is drawn for.
 
     Returns:
-        A figure, 7.2 inches wide for up to six cells.
+        A figure as wide as the sheet for up to six cells, and wider for more. In one column of a paper, cells stand in
+        several lines.
 
     Raises:
         InputError: there is no heat map.
@@ -50,27 +53,36 @@ def heat_maps_figure(shown: Result) -> Figure:
     cells = list(dict.fromkeys(zip(frame["corruption"], frame["severity"], strict=True)))
     models = list(frame["model"].unique())
     blocks = [block for _, block in frame.groupby("picture", sort=False)]
-    side = float(np.clip((WIDTH - _LABEL) / len(cells), *_SIDES))
-    width = max(_LABEL + side * len(cells), WIDTH)
+    across = min(len(cells), int((sheet.width - _LABEL) / _SIDES[0])) if sheet.narrow else len(cells)
+    lines = -(-len(cells) // across)
+    side = float(np.clip((sheet.width - _LABEL) / across, *_SIDES))
+    width = max(_LABEL + side * across, sheet.width)
     caption = wrapped(f"{shown.caption} {_READING}".strip(), width - 0.2)
     bottom = 0.12 + caption_height(caption)
-    height = bottom + len(blocks) * (_LABEL + side + (side + _NUMBERS) * len(models))
-    with styled():
+    height = bottom + len(blocks) * lines * (_LABEL + side + (side + _NUMBERS) * len(models))
+    with styled(sheet):
         figure = new_figure(width, height)
-        panels = figure.subplots(len(blocks) * (1 + len(models)), len(cells), squeeze=False)
+        panels = figure.subplots(len(blocks) * lines * (1 + len(models)), across, squeeze=False)
         for axes in panels.flat:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-        for (corruption, _), axes in zip(cells, panels[0], strict=True):
-            axes.set_title("clean" if corruption == CLEAN[0] else corruption, pad=2)
-        for block, rows in zip(blocks, np.split(panels, len(blocks)), strict=True):
-            _draw_block(block, cells, models, rows)
+        parts = [cells[start : start + across] for start in range(0, len(cells), across)]
+        for number, rows in enumerate(np.split(panels, len(blocks) * lines)):
+            block, part = blocks[number // lines], parts[number % lines]
+            _draw_block(block, part, models, rows[:, : len(part)])
+            if number == 0 or lines > 1:
+                _name_cells(part, rows[0])
         add_caption(figure, caption, bottom=0.06)
         above = (height - bottom - 0.03) / height
         figure.set_layout_engine(
             "compressed", rect=(0, bottom / height, 1, above), w_pad=0.02, h_pad=0.01, wspace=0, hspace=0
         )
     return figure
+
+
+def _name_cells(cells: Sequence[Cell], row: NDArray[Any]) -> None:
+    for (corruption, _), axes in zip(cells, row, strict=False):
+        axes.set_title("clean" if corruption == CLEAN[0] else in_words(corruption), pad=2)
 
 
 def _draw_block(block: pd.DataFrame, cells: Sequence[Cell], models: list[str], rows: NDArray[Any]) -> None:

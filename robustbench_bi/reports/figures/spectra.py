@@ -11,16 +11,19 @@ from matplotlib.ticker import LogLocator
 
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.spectra import BANDS
+from robustbench_bi.corruptions import in_words
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.reports.figures.style import (
     INK,
-    WIDTH,
+    PAGE,
+    Sheet,
     add_caption,
     add_grid,
     caption_height,
     new_figure,
     styled,
+    width_of,
     wrapped,
 )
 
@@ -39,7 +42,7 @@ _CLEAN = (0, (4, 1.2))
 _SEVERITY_COLOURS = ("#e0a93b", "#d9822b", "#c2503a", "#93305a", "#541f66")
 
 
-def spectra(curves: Result) -> Figure:
+def spectra(curves: Result, sheet: Sheet = PAGE) -> Figure:
     """Power against frequency, clean against each corruption, and below each the ratio to clean.
 
     Both axes are logarithmic. Dotted lines part low, middle and high frequencies as `BANDS` does. The bands around the
@@ -48,9 +51,11 @@ def spectra(curves: Result) -> Figure:
 
     Args:
         curves: from `spectra_frame`; the caption is printed below.
+        sheet: what it is drawn for.
 
     Returns:
-        A figure 7.2 inches wide, two panels a corruption, at most five corruptions across.
+        A figure as wide as the sheet, two panels a corruption, at most five corruptions across, or two in one column
+        of a paper.
 
     Raises:
         InputError: the frame holds no corruption.
@@ -61,13 +66,14 @@ def spectra(curves: Result) -> Figure:
     if not count:
         raise InputError("spectra need at least one corruption, got only clean")
     # As few gaps in the last row as four or five across leave.
-    across = min(count, min((4, 5), key=lambda number: -count % number))
-    caption = wrapped(curves.caption, WIDTH - 0.2)
+    across = min(count, 2 if sheet.narrow else min((4, 5), key=lambda number: -count % number))
+    caption = wrapped(curves.caption, sheet.width - 0.2)
     bottom = 0.2 + caption_height(caption)
-    height = _LEGEND + _PAIR * -(-count // across) + bottom
-    with styled():
-        figure = new_figure(WIDTH, height)
-        pairs = [_add_pair(figure, *divmod(number, across), across) for number in range(count)]
+    legend_rows = 2 if sheet.narrow else 1
+    height = _LEGEND * legend_rows + _PAIR * -(-count // across) + bottom
+    with styled(sheet):
+        figure = new_figure(sheet.width, height)
+        pairs = [_add_pair(figure, *divmod(number, across), across, _LEGEND * legend_rows) for number in range(count)]
         for pair, corruption in zip(pairs, corruptions, strict=True):
             _draw_pair(*pair, shown, corruption)
         for panels, label in zip(zip(*pairs, strict=True), ("power", "ratio to clean"), strict=True):
@@ -75,23 +81,23 @@ def spectra(curves: Result) -> Figure:
         for _, ratio in pairs[-across:]:
             ratio.set_xlabel("cycles per pixel", labelpad=1)
         legend = pairs[0][0].get_legend_handles_labels()
-        figure.legend(*legend, loc="upper center", ncols=6, bbox_to_anchor=(0.5, 1))
+        figure.legend(*legend, loc="upper center", ncols=3 if sheet.narrow else 6, bbox_to_anchor=(0.5, 1))
         add_caption(figure, caption, bottom=0.05)
     return figure
 
 
-def _add_pair(figure: Figure, row: int, column: int, across: int) -> tuple[Axes, Axes]:
-    """Two panels, one below the other, in a grid of such pairs.
+def _add_pair(figure: Figure, row: int, column: int, across: int, above: float) -> tuple[Axes, Axes]:
+    """Two panels, one below the other, in a grid of such pairs, so many inches below the upper edge.
 
     They are placed by hand: matplotlib's layout engines take seconds for many panels, and differ in the last bit from
     one time to the next.
     """
-    _, height = figure.get_size_inches()
-    width = (WIDTH - _LEFT - _RIGHT - _GAP * (across - 1)) / across
+    whole, height = figure.get_size_inches()
+    width = (whole - _LEFT - _RIGHT - _GAP * (across - 1)) / across
     left = _LEFT + column * (width + _GAP)
-    top = height - _LEGEND - row * _PAIR - _TITLE
+    top = height - above - row * _PAIR - _TITLE
     power, ratio = (
-        figure.add_axes((left / WIDTH, (top - below) / height, width / WIDTH, _PANEL / height))
+        figure.add_axes((left / whole, (top - below) / height, width / whole, _PANEL / height))
         for below in (_PANEL, 2 * _PANEL + _GAP)
     )
     return power, ratio
@@ -99,7 +105,7 @@ def _add_pair(figure: Figure, row: int, column: int, across: int) -> tuple[Axes,
 
 def _draw_pair(power: Axes, ratio: Axes, frame: pd.DataFrame, corruption: str) -> None:
     """The curves of clean and of each severity, and below them the ratios."""
-    power.set_title(corruption, loc="left", pad=3)
+    power.set_title(in_words(corruption), loc="left", pad=3)
     own = frame[frame["corruption"] == corruption]
     clean = frame[frame["corruption"] == CLEAN[0]]
     _draw_curve(power, clean, ("power", "low", "high"), INK, label="clean", linestyle=_CLEAN)
@@ -138,4 +144,4 @@ def _share_scale(panels: Sequence[Axes], across: int, label: str) -> None:
         else:
             place = axes.get_position()
             axes.set_ylabel(label)
-            axes.yaxis.set_label_coords((0.17 / WIDTH - place.x0) / place.width, 0.5)
+            axes.yaxis.set_label_coords((0.17 / width_of(axes) - place.x0) / place.width, 0.5)

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -14,8 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from robustbench_bi.errors import InputError
+from robustbench_bi.ground.registry import unknown_name
+
 WIDTH = 7.2
 """Of a figure, in inches: both columns of a paper."""
+_NARROW = 5.0
 
 INK = "#222222"
 GRID = "#d9d9d9"
@@ -38,6 +43,33 @@ _SETTINGS: dict[Any, Any] = {
     "legend.frameon": False,
     "hatch.linewidth": 0.6,
 }
+
+
+# What becomes smaller in one column of a paper. No letter of any figure is below 6 points.
+_NARROW_SIZES = dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 7.0) | dict.fromkeys(
+    ("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 6.5
+)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a figure is drawn for.
+
+    Attributes:
+        width: of the figure, in inches; 7.2 are both columns of a paper, 3.3 are one.
+        style: a matplotlib style file, whose settings win over ours.
+    """
+
+    width: float = WIDTH
+    style: Path | None = None
+
+    @property
+    def narrow(self) -> bool:
+        """Whether it is one column of a paper."""
+        return self.width < _NARROW
+
+
+PAGE = Sheet()
 
 
 @dataclass(frozen=True)
@@ -79,10 +111,40 @@ def top_of_axis(highest: float) -> float:
 
 
 @contextmanager
-def styled() -> Iterator[None]:
-    """Apply the style to what is drawn inside, and leave matplotlib's settings as they were."""
-    with matplotlib.rc_context(_SETTINGS):
+def styled(sheet: Sheet = PAGE) -> Iterator[None]:
+    """Apply the style to what is drawn inside, and leave matplotlib's settings as they were.
+
+    Raises:
+        InputError: the sheet's style is no style file of matplotlib's.
+    """
+    settings = _SETTINGS | (_NARROW_SIZES if sheet.narrow else {}) | read_style(sheet.style)
+    with matplotlib.rc_context(settings):
         yield
+
+
+def read_style(path: Path | None) -> dict[Any, Any]:
+    """The settings of a matplotlib style file; none without one.
+
+    Raises:
+        InputError: it is missing, or no such file.
+        UnknownNameError: a setting that matplotlib does not have.
+    """
+    if path is None:
+        return {}
+    if not path.is_file():
+        raise InputError(f"a style must be a file of matplotlib's, as axes.grid: True in a line, got {path}, no file")
+    try:
+        # matplotlib itself passes over settings that it does not know.
+        lines = [line.partition("#")[0] for line in path.read_text(encoding="utf-8").splitlines()]
+        for key in (line.partition(":")[0].strip() for line in lines if line.strip()):
+            if key not in matplotlib.rcParams:
+                raise unknown_name("setting of matplotlib", key, list(matplotlib.rcParams))
+        found = matplotlib.rc_params_from_file(path, fail_on_error=True, use_default_template=False)
+    except (KeyError, ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"a style must be a file of matplotlib's: {path}: {' '.join(str(error).split())}") from error
+    if not found:
+        raise InputError(f"a style must be a file of matplotlib's, as axes.grid: True in a line; {path} sets nothing")
+    return dict(found)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -90,6 +152,12 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
+
+
+def width_of(axes: Axes) -> float:
+    """The width of the figure that axes are in, in inches."""
+    figure = axes.get_figure(root=True)
+    return float(figure.get_figwidth()) if figure is not None else WIDTH
 
 
 def add_grid(axes: Axes) -> None:

@@ -11,21 +11,23 @@ from numpy.typing import NDArray
 from robustbench_bi.analysis.measured import Measurements
 from robustbench_bi.analysis.reliability import ece_name
 from robustbench_bi.analysis.result import Result
-from robustbench_bi.corruptions import CORRUPTIONS
+from robustbench_bi.corruptions import CORRUPTIONS, in_words
 from robustbench_bi.errors import InputError
 from robustbench_bi.reports.figures.accuracy import finish
-from robustbench_bi.reports.figures.style import GRID, INK, WIDTH, look, name_in_column, new_figure, styled
+from robustbench_bi.reports.figures.style import GRID, INK, PAGE, Sheet, look, name_in_column, new_figure, styled
 
 # From white for the best to a red on which dark letters are still legible, in grey print too.
 _HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#f6d7ca", "#e3937a"])
 _LEAST_SPAN = 20.0  # points between the lightest and the darkest colour
 _KEY, _STRIP = 0.2, 1.2  # inches: the key of the colours high, its strip wide
 _WIDEST = 1.25  # inches, of a cell of the heat table
+_NAMES = 1.35  # inches, for the names beside the heat table
+_INTERVAL = 0.58  # inches, the least width of a cell that holds an interval
 _ACROSS = 4
 _TITLE = 6.5  # points, of the titles of the reliability diagram
 
 
-def heat_table(summaries: Measurements) -> Figure:
+def heat_table(summaries: Measurements, sheet: Sheet = PAGE) -> Figure:
     """Top-1 of each model under each corruption, mean over severities, with intervals; the darker, the lower.
 
     The colours span at least 20 points, so that weak networks that differ by little look alike, and a key above says
@@ -33,9 +35,11 @@ def heat_table(summaries: Measurements) -> Figure:
 
     Args:
         summaries: from `summaries_frame`; its caption is printed below.
+        sheet: what it is drawn for.
 
     Returns:
-        A figure 7.2 inches wide: a row for each corruption, a column for each model.
+        A figure as wide as the sheet: a row for each corruption, a column for each model. Where a column is too narrow
+        for it, the interval is left to the table of the corruptions.
 
     Raises:
         InputError: the frame holds no corruption.
@@ -48,18 +52,19 @@ def heat_table(summaries: Measurements) -> Figure:
     table = cells.pivot(index="name", columns="model", values=[name, f"{name}_low", f"{name}_high"]).loc[names]
     values = table[name][models].to_numpy()
     worst, best = _colour_scale(values)
-    with styled():
-        figure = new_figure(WIDTH, 0.3 + 0.27 * len(names))
+    with styled(sheet):
+        figure = new_figure(sheet.width, 0.3 + 0.27 * len(names))
         axes = figure.add_subplot()
-        width = min(_WIDEST, 5.4 / len(models))
+        width = min(_WIDEST, (sheet.width - _NAMES) / len(models))
         aspect = 0.27 / width
         axes.imshow(-values, cmap=_HEAT, aspect=aspect, vmin=-best, vmax=-worst)
-        small = len(models) > _ACROSS
+        small = width < _WIDEST
         for (row, column), value in np.ndenumerate(values):
             if not np.isnan(value):
                 low, high = (table[end][models].to_numpy()[row, column] for end in (f"{name}_low", f"{name}_high"))
-                text = f"{value:.1f}" + ("\n" if small else " ") + f"[{low:.1f}, {high:.1f}]"
-                axes.text(column, row, text, ha="center", va="center", fontsize=4.6 if small else 6.5)
+                interval = ("\n" if small else " ") + f"[{low:.1f}, {high:.1f}]"
+                text = f"{value:.1f}" + (interval if width >= _INTERVAL else "")
+                axes.text(column, row, text, ha="center", va="center", fontsize=6 if small else 6.5, linespacing=0.95)
         size = 6 if small else 7.5
         axes.set_xticks(range(len(models)), [name_in_column(model, width, size) for model in models], fontsize=size)
         _frame_table(axes, names)
@@ -93,7 +98,7 @@ def _draw_key(figure: Figure, below: float, worst: float, best: float, short: st
 
 def _frame_table(axes: Axes, names: list[str]) -> None:
     """Corruptions beside a table, and lines between their categories."""
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [in_words(name) for name in names])
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -103,7 +108,7 @@ def _frame_table(axes: Axes, names: list[str]) -> None:
             axes.axhline(row - 0.5, color=INK, linewidth=0.6)
 
 
-def reliability_diagram(reliability: Result) -> Figure:
+def reliability_diagram(reliability: Result, sheet: Sheet = PAGE) -> Figure:
     """Accuracy against confidence of each model, on clean and on corrupted images, with n of each bin.
 
     On the dashed line a network is calibrated; below it, it is too sure of itself. The bars at the foot are the numbers
@@ -111,23 +116,25 @@ def reliability_diagram(reliability: Result) -> Figure:
 
     Args:
         reliability: from `reliability_frame`; its caption is printed below.
+        sheet: what it is drawn for.
 
     Returns:
-        A figure 7.2 inches wide, up to four panels across.
+        A figure as wide as the sheet, up to four panels across, or two in one column of a paper.
     """
     frame = reliability.frame
     models = list(frame["model"].unique())
     parts = list(frame.groupby(["model", "part"], sort=False))
-    across = min(_ACROSS, len(parts))
+    across = min(2 if sheet.narrow else _ACROSS, len(parts))
     down = -(-len(parts) // across)
-    with styled():
-        figure = new_figure(WIDTH, 0.4 + (0.4 + 6.4 / across) * down)
+    with styled(sheet):
+        figure = new_figure(sheet.width, 0.4 + (0.4 + 0.89 * sheet.width / across) * down)
         panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         for axes, ((model, part), bins) in zip(panels.flat, parts, strict=False):
             _draw_reliability(axes, bins[bins["n"] > 0], models.index(model))
             first = bins.iloc[0]
-            ece = f"{ece_name(str(part))} {first['ece']:.1f} [{first['ece_low']:.1f}, {first['ece_high']:.1f}] %"
-            title = name_in_column(f"{model}, {part}", 0.85 * WIDTH / across, _TITLE)
+            gap = "\n" if sheet.narrow else " "
+            ece = f"{ece_name(str(part))} {first['ece']:.1f}{gap}[{first['ece_low']:.1f}, {first['ece_high']:.1f}] %"
+            title = name_in_column(f"{model}, {part}", 0.85 * sheet.width / across, _TITLE)
             axes.set_title(f"{title}\n{ece}", loc="left", pad=3, fontsize=_TITLE)
         for axes in panels.flat[len(parts) :]:
             axes.remove()
@@ -149,7 +156,7 @@ def _draw_reliability(axes: Axes, bins: pd.DataFrame, number: int) -> None:
     middles = (bins["bin_low"] + bins["bin_high"]) / 2
     axes.bar(middles, heights, 6, bottom=-42, color=style.fill, alpha=0.35, edgecolor=INK, linewidth=0.4)
     for middle, n in zip(middles, bins["n"], strict=True):
-        axes.text(middle, -40.5, f"{n:,}", rotation=90, ha="center", va="bottom", fontsize=4.2)
+        axes.text(middle, -40.5, f"{n:,}", rotation=90, ha="center", va="bottom", fontsize=6)
     accuracy = bins["accuracy"].to_numpy()
     axes.errorbar(
         bins["confidence"],

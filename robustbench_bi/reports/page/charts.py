@@ -19,6 +19,7 @@ import pandas as pd
 from robustbench_bi.analysis.measured import Measurements
 from robustbench_bi.analysis.reliability import ece_name
 from robustbench_bi.analysis.text import format_interval, format_p_value
+from robustbench_bi.corruptions import in_words
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.reports.figures.style import LOOKS, top_of_axis
 from robustbench_bi.tasks import Measure
@@ -97,7 +98,7 @@ def bar_chart(
     _write(svg, 358, height - 4, unit, "end")
     for number, name in enumerate(names):
         start = top + number * (len(shown) * bar + gap)
-        _write(svg, gutter - 12, start + len(shown) * bar / 2 + 3.5, name, "end")
+        _write(svg, gutter - 12, start + len(shown) * bar / 2 + 3.5, in_words(name), "end")
         for row in rows:
             if row["name"] == name:
                 place = start + shown.index(row["model"]) * bar
@@ -113,7 +114,7 @@ def _draw_bar(
     tested = f", p (Holm) {format_p_value(row['p_holm'])}" if "p_holm" in row else ""
     if "p_value" in row:
         tested = f", p {format_p_value(row['p_value'])}{tested}"
-    mark = _mark(svg, model, f"{row['model']}, {row['name']}: {numbers} {unit}{tested}, n = {row['n']:,}")
+    mark = _mark(svg, model, f"{row['model']}, {in_words(row['name'])}: {numbers} {unit}{tested}, n = {row['n']:,}")
     left, right = sorted((x(0), x(value)))
     ElementTree.SubElement(mark, "rect", _places(x=left, y=top, width=right - left, height=bar))
     middle = top + bar / 2
@@ -133,13 +134,13 @@ def curve_panels(cells: Measurements, models: Sequence[str]) -> list[tuple[str, 
         models: see `bar_chart`.
 
     Returns:
-        Names of corruptions with their SVG elements.
+        Names of corruptions, in words, with their SVG elements.
     """
     frame, measure = cells.frame, cells.task.primary
     names = [str(name) for name in frame["corruption"].unique() if name != CLEAN[0]]
     top = top_of_axis(frame[f"{measure.name}_high"].max())
     return [
-        (name, _curve_panel(frame[frame["corruption"].isin([name, CLEAN[0]])], measure, name, models, top))
+        (in_words(name), _curve_panel(frame[frame["corruption"].isin([name, CLEAN[0]])], measure, name, models, top))
         for name in names
     ]
 
@@ -148,7 +149,8 @@ def _curve_panel(frame: pd.DataFrame, measure: Measure, name: str, models: Seque
     x, y = Scale(0, 5, 32, 188), Scale(0, top, 142, 6)
     ends = frame.sort_values("severity").groupby("model", sort=False)[measure.name].agg(["first", "last"])
     words = ", ".join(f"{model} {first:.1f} to {last:.1f}" for model, first, last in ends.itertuples())
-    svg = _svg(200, 162, f"{measure.title} in percent under {name}, from the weakest setting to the strongest: {words}")
+    what = f"{measure.title} in percent under {in_words(name)}"
+    svg = _svg(200, 162, f"{what}, from the weakest setting to the strongest: {words}")
     for quarter in range(5):
         tick = top * quarter / 4
         _line(svg, "grid" if tick else "zero", 24, y(tick), 196, y(tick))
@@ -168,7 +170,7 @@ def _curve_panel(frame: pd.DataFrame, measure: Measure, name: str, models: Seque
             where = f"severity {row['severity']}" if row["severity"] else "clean"
             value, low, high = (row[f"{measure.name}{end}"] for end in ("", "_low", "_high"))
             numbers = format_interval(value, low, high)
-            point = _titled(series, f"{model}, {name}, {where}: {numbers} %, n = {row['n']:,}")
+            point = _titled(series, f"{model}, {in_words(name)}, {where}: {numbers} %, n = {row['n']:,}")
             _line(point, "whisker", across, y(low), across, y(high))
             _marker(point, models.index(model), across, down)
     return _as_text(svg)
@@ -234,7 +236,7 @@ def spectrum_panels(frame: pd.DataFrame) -> list[tuple[str, str]]:
         frame: that of `spectra_frame`.
 
     Returns:
-        Names of corruptions with their SVG elements; all have the same axes.
+        Names of corruptions, in words, with their SVG elements; all have the same axes.
     """
     frame = frame[frame["frequency"] <= LAST_FREQUENCY]
     corrupted = frame[frame["corruption"] != CLEAN[0]]
@@ -243,7 +245,8 @@ def spectrum_panels(frame: pd.DataFrame) -> list[tuple[str, str]]:
     y = Scale(low, max(high, low + 1), 112, 6)
     x = Scale(math.log10(frame["frequency"].min()), math.log10(frame["frequency"].max()), 34, 194)
     return [
-        (str(name), _spectrum_panel(own, str(name), x, y)) for name, own in corrupted.groupby("corruption", sort=False)
+        (name, _spectrum_panel(own, name, x, y))
+        for name, own in ((in_words(str(name)), own) for name, own in corrupted.groupby("corruption", sort=False))
     ]
 
 

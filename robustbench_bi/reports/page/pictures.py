@@ -14,7 +14,7 @@ from PIL import Image
 from robustbench_bi.analysis.measured import measured
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.spectra import spectra_frame
-from robustbench_bi.corruptions import PIXEL_VERSION
+from robustbench_bi.corruptions import PIXEL_VERSION, in_words
 from robustbench_bi.data.sources import named_source
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import CLEAN, Cell, cells_by_corruption
@@ -165,7 +165,7 @@ def example_pictures(report: Report, open_pictures: OpenPictures) -> Examples:
         answers = tuple(
             _answer(number, own[cell], pictures.class_names) for number, own in enumerate(records) if cell in own
         )
-        name = "clean" if cell == CLEAN else cell[0]
+        name = "clean" if cell == CLEAN else in_words(cell[0])
         examples.append(Example(name, data_url(pictures.cells[cell][0]), answers))
     label = next(iter(records[0].values()))["label"]
     return Examples(image_id, pictures.class_names[label], cells[-1][1], tuple(examples))

@@ -20,7 +20,7 @@ from robustbench_bi.analysis.comparison import Comparison
 from robustbench_bi.analysis.groups import SCORES
 from robustbench_bi.analysis.reliability import ece_name
 from robustbench_bi.analysis.text import format_interval, format_p_value
-from robustbench_bi.corruptions import CORRUPTIONS
+from robustbench_bi.corruptions import CORRUPTIONS, in_words
 from robustbench_bi.errors import BivoRobustError, DataError
 from robustbench_bi.ground.cells import cell_label
 from robustbench_bi.reports.content import Report
@@ -67,6 +67,7 @@ def render_page(report: Report, open_pictures: OpenPictures | None = None) -> st
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["in_words"] = in_words
     bars, models, measure = report.bars, report.models, report.task.primary
     context = {
         "measure": measure,

@@ -9,6 +9,7 @@ import pandas as pd
 
 from robustbench_bi.analysis.comparison import Comparison
 from robustbench_bi.analysis.text import NO_VALUE, format_interval
+from robustbench_bi.corruptions import in_words
 from robustbench_bi.reports.content import Report
 from robustbench_bi.reports.tables.display import markdown_table
 
@@ -88,7 +89,7 @@ def _summary_table(report: Report, cell: Callable[[str, str], str]) -> PaperTabl
         normalised = bool((named["kind"] == "mce").all())
         if normalised:
             add("mean error", rows[rows["kind"] == "mce"], "mean_error")
-        add(name, named, "corruption_error" if normalised else measure.name)
+        add(in_words(name), named, "corruption_error" if normalised else measure.name)
     words = measure.words[:1].upper() + measure.words[1:]
     notes = "".join(f" Note: {note}" for note in report.summaries.notes)
     caption = f"{report.summaries.header}. {words} in percent{_mce_words(names)}. {report.summaries.caption}{notes}"
@@ -115,6 +116,7 @@ def _delta_table(report: Report, bars: Comparison, cell: Callable[[str, str], st
             else NO_VALUE
             for name in texts["corruption"]
         ]
+    texts["corruption"] = [in_words(name) for name in texts["corruption"]]
     baseline = f"The baseline is {report.models[0]}, {report.baseline_words}."
     caption = " ".join([baseline, bars.caption, bars.tests, MARKS, *(f"Note: {note}." for note in bars.notes)])
     return PaperTable(

@@ -1,4 +1,5 @@
 import io
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,12 +11,12 @@ import pytest
 from robustbench_bi.analysis.comparison import comparison_frame
 from robustbench_bi.analysis.reliability import reliability_frame
 from robustbench_bi.analysis.summary import cells_frame, summaries_frame
-from robustbench_bi.corruptions import SUITES
-from robustbench_bi.errors import InputError
+from robustbench_bi.corruptions import CORRUPTIONS, SUITES
+from robustbench_bi.errors import BivoRobustError, InputError
 from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.reports import FIGURES
 from robustbench_bi.reports.figures.accuracy import category_bars, figure_3, severity_curves
-from robustbench_bi.reports.figures.style import LOOKS, look, name_in_lines, wrapped
+from robustbench_bi.reports.figures.style import LOOKS, Sheet, look, name_in_lines, read_style, wrapped
 from robustbench_bi.reports.figures.summaries import heat_table, reliability_diagram
 
 QUICK = Resampling(repeats=100)
@@ -40,7 +41,7 @@ def frames(make_run):
 
 
 def labels(axes):
-    return [label.get_text().replace("\n", " ").replace("_ ", "_") for label in axes.get_xticklabels()]
+    return [label.get_text().replace("\n", " ") for label in axes.get_xticklabels()]
 
 
 def overlapping(boxes):
@@ -83,12 +84,44 @@ def test_every_figure_draws_from_its_frame_and_holds_all_its_text(frames, name, 
     assert overlapping([*areas, *(axes.get_tightbbox() for axes in figure.axes)]) == []
 
 
+@pytest.mark.parametrize("name", OF_RUNS)
+@pytest.mark.parametrize("width", [3.3, 7.2])
+def test_no_letter_is_too_small_or_beyond_the_edge_at_either_width(frames, name, width):
+    figure = FIGURES.load(name)(frames(3)[FIGURES[name].frame], Sheet(width))
+    figure.canvas.draw()
+    assert figure.get_figwidth() == width
+    texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text() and text.get_visible()]
+    assert min(text.get_fontsize() for text in texts) >= 6
+    outer = figure.bbox.padded(1)
+    boxes = [axes.get_tightbbox() for axes in figure.axes]
+    assert all(outer.x0 <= box.x0 and box.x1 <= outer.x1 for box in boxes)
+    assert not [text for text in texts if re.search(r"[a-z]_[a-z]+_?(noise|blur|compression)", text.get_text())]
+
+
+def test_a_style_of_the_reader_wins_over_ours(frames, tmp_path):
+    style = tmp_path / "own.mplstyle"
+    style.write_text("ytick.labelsize: 9.5\naxes.spines.top: True\n", encoding="utf-8")
+    (axes,) = category_bars(frames(1)["summaries"], Sheet(style=style)).axes
+    assert axes.get_yticklabels()[0].get_fontsize() == 9.5 and axes.spines["top"].get_visible()
+    assert not category_bars(frames(1)["summaries"]).axes[0].spines["top"].get_visible()
+    for text, said in (
+        ("font.sise: 9\n", r"unknown setting of matplotlib 'font.sise'\. Did you mean 'font.size'"),
+        ("font.size: large and wide\n", "must be a file of matplotlib's"),
+        ("# nothing\n", "sets nothing"),
+    ):
+        style.write_text(text, encoding="utf-8")
+        with pytest.raises(BivoRobustError, match=said):
+            read_style(style)
+    with pytest.raises(InputError, match="no file"):
+        read_style(tmp_path / "missing")
+
+
 def test_figure_3_has_the_bars_of_the_paper_in_its_order(frames):
     found = frames()["comparison"]
     frame = found.frame
     (axes,) = figure_3(found).axes
     assert labels(axes) == [
-        "clean", "gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise", "blur", "weather", "digital", "mean",
+        "clean", "Gaussian noise", "shot noise", "impulse noise", "speckle noise", "blur", "weather", "digital", "mean",
     ]  # fmt: skip
     assert "model_0" in axes.get_ylabel()
     shown = frame[frame["name"] != "noise"].groupby("model", sort=False)
@@ -118,7 +151,7 @@ def test_figure_3_leaves_a_gap_where_a_model_lacks_a_bar(make_run):
     runs = [make_run("b", corruptions=PAPER, luck=1), make_run("c", corruptions=PAPER[:-1], luck=2)]
     (axes,) = figure_3(comparison_frame(runs, baseline, resampling=QUICK)).axes
     assert [len(container) for container in _bars(axes)] == [9, 8]
-    assert labels(axes).count("speckle_noise") == 1
+    assert labels(axes).count("speckle noise") == 1
 
 
 def test_a_partial_category_is_labelled_as_such(frames):
@@ -129,7 +162,9 @@ def test_a_partial_category_is_labelled_as_such(frames):
 @pytest.mark.parametrize(("suite", "panels"), [("imagenet-c", 15), ("all", 19), ("noise", 3)])
 def test_a_panel_for_each_corruption(frames, suite, panels):
     figure = severity_curves(frames(1, SUITES[suite].corruptions)["cells"])
-    assert [axes.get_title(loc="left") for axes in figure.axes] == list(SUITES[suite].corruptions)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        CORRUPTIONS[name].label for name in SUITES[suite].corruptions
+    ]
     assert len(figure.axes) == panels
 
 
@@ -157,7 +192,7 @@ def test_the_heat_table_holds_every_number_and_is_darkest_at_the_worst(frames):
     frame = found.frame.query("kind == 'corruption'")
     (axes,) = heat_table(replace(found, frame=frame)).axes
     shown = {text.get_position(): text.get_text() for text in axes.texts}
-    assert [label.get_text() for label in axes.get_yticklabels()] == list(PAPER)
+    assert [label.get_text() for label in axes.get_yticklabels()] == [CORRUPTIONS[name].label for name in PAPER]
     for row in frame.itertuples():
         place = int(row.model[-1]), PAPER.index(row.name)
         assert shown[place] == f"{row.top1:.1f} [{row.top1_low:.1f}, {row.top1_high:.1f}]"

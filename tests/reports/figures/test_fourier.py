@@ -152,7 +152,9 @@ def test_files_are_written(tmp_path):
     errors = found(simulated())
     written = write_fourier(errors, band_frame(errors), tmp_path / "new")
     bands = band_frame(errors).frame
-    assert [path.name for path in written] == ["fourier.csv", "fourier_bands.csv", "fourier.png", "fourier.svg"]
+    assert [path.name for path in written] == [
+        "fourier.csv", "fourier_bands.csv", "fourier.png", "fourier.svg", "fourier.pdf",
+    ]  # fmt: skip
     assert pd.read_csv(written[1])["error"].tolist() == pytest.approx(bands["error"].tolist())
     assert "wrong" not in pd.read_csv(written[0])
     shown = display_bands(bands)

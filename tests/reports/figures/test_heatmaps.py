@@ -154,7 +154,9 @@ def test_files_are_written(tmp_path):
     maps = found(correlations(), grid())
     result = correlation_frame(maps)
     written, summary = write_heat_maps(maps, result, tmp_path / "new"), result.frame
-    assert [path.name for path in written] == ["heatmaps.csv", "heatmaps_images.csv", "heatmaps.png", "heatmaps.svg"]
+    assert [path.name for path in written] == [
+        "heatmaps.csv", "heatmaps_images.csv", "heatmaps.png", "heatmaps.svg", "heatmaps.pdf",
+    ]  # fmt: skip
     assert pd.read_csv(written[0])["correlation"].tolist() == pytest.approx(summary["correlation"].tolist())
     assert len(pd.read_csv(written[1])) == 2 * 3 * 60
     shown = display_correlations(summary)

@@ -1,0 +1,73 @@
+"""Pages of the site that are made from what stands elsewhere: the start, the gallery and the reference.
+
+MkDocs calls `on_files` (`hooks` in mkdocs.yml).
+"""
+
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parent.parent
+# Figures and pages of reports/, in the order of the gallery, each with what it is and how it is made.
+GALLERY = (
+    ("demo/comparison/fig3.png", "Change of top-1 over a baseline, as Fig. 3 of the paper", "compare"),
+    ("demo/comparison/severity_curves.png", "Top-1 against severity", "compare"),
+    ("demo/comparison/category_bars.png", "Top-1 by category", "compare"),
+    ("demo/comparison/heat_table.png", "Networks and corruptions", "compare"),
+    ("demo/comparison/reliability_diagram.png", "Accuracy against confidence", "compare"),
+    ("fig4/spectra.png", "Power spectra of corrupted pictures, as Fig. 4, right", "spectra"),
+    ("fig4/heatmaps.png", "What features keep of a picture, as Fig. 4, left", "heatmaps"),
+    ("real-check/heatmaps.png", "The same on photographs, of a network trained on ImageNet", "heatmaps"),
+    ("fourier/fourier.png", "Errors by the frequency that is added", "fourier"),
+)
+PAGES = (("demo/report.html", "The page of a report", "report"),)
+FOLDER = "figures"
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add what is made, and the pictures that it shows."""
+    made = {"index.md": start(), "gallery.md": gallery(), "reference.md": reference()}
+    for name, text in made.items():
+        files.append(File.generated(config, name, content=text))
+    for path, *_ in (*GALLERY, *PAGES):
+        files.append(File.generated(config, f"{FOLDER}/{flat(path)}", abs_src_path=str(ROOT / "reports" / path)))
+    return files
+
+
+def start() -> str:
+    """The README, with its links as they are on the site; what the site lacks is named and not linked."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = text.replace("](reports/demo/comparison/fig3.png)", f"]({FOLDER}/{flat('demo/comparison/fig3.png')})")
+    text = re.sub(r"\]\(docs/(\w+\.md)\)", r"](\1)", text)
+    return re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|[a-z]\w*\.md)[^)]*\)", r"\1", text)
+
+
+def gallery() -> str:
+    """Every figure that a command draws, with the command."""
+    parts = ["# Gallery", "What the commands draw, as it is committed under `reports/`."]
+    for path, title, command in GALLERY:
+        parts += [f"## {title}", f"`bivo-robust {command}`", f"![{title}]({FOLDER}/{flat(path)})"]
+    for path, title, command in PAGES:
+        parts += [f"## {title}", f"`bivo-robust {command}`", f"[Open it]({FOLDER}/{flat(path)})"]
+    return "\n\n".join(parts) + "\n"
+
+
+def reference() -> str:
+    """Every name that docs/api.md promises and that is a function or a class, from its docstring."""
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    parts = ["# Functions and classes", "From the docstrings. [What may be imported](api.md) lists all names."]
+    for room in re.findall(r"^## `(\S+)`", text, flags=re.MULTILINE):
+        module = importlib.import_module(room)
+        found = {name: getattr(module, name) for name in module.__all__}
+        own = [name for name, item in found.items() if callable(item)]
+        parts.append(f"## {room}")
+        parts += [f"::: {found[name].__module__}.{found[name].__qualname__}" for name in own]
+    return "\n\n".join(parts) + "\n"
+
+
+def flat(path: str) -> str:
+    """A path below reports/ as one name."""
+    return path.replace("/", "-")

@@ -150,7 +150,7 @@ def _read(path: Path, types: Mapping[str, str], cell: Cell | None) -> tuple[pa.T
             reason = f"its columns are {', '.join(table.column_names)}"
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
-    raise DataError(f"{path} is damaged ({reason}); run the same eval command again to mend it")
+    raise DataError(f"{path} is damaged ({reason}); run the same eval command again to repair it")
 
 
 def _is_of(table: pa.Table, cell: Cell | None) -> bool:

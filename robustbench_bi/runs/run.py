@@ -216,7 +216,7 @@ class Run:
             raise DataError(f"the images of {self.directory.name} were {request.source}, and now: {error}") from error
         dataset = dataset.without(np.setdiff1d(dataset.image_ids, self.images()["image_id"].to_numpy()))
         if dataset.listing_hash != self.config["listing_hash"]:
-            raise DataError(f"{request.source} does not hold the same images any more")
+            raise DataError(f"{request.source} no longer holds the same images")
         return dataset
 
     def _damage(self, cell: Cell, number: int) -> str:
@@ -267,7 +267,8 @@ def open_run(path: str | Path) -> Run:
         raise DataError(f"{path} has record schema {schema}; this version reads {RECORD_SCHEMA}")
     if run.config.get("fingerprint") != fingerprint_of(run.config):
         raise DataError(
-            f"{Path(path) / 'run.json'} was changed after the run was begun: its settings do not fit its fingerprint. "
+            f"{Path(path) / 'run.json'} was changed after the run was begun: its settings do not match its "
+            "fingerprint. "
             "Restore the file, or evaluate again in another folder"
         )
     return run

@@ -193,7 +193,7 @@ def test_imagenet_o_has_no_labels(tmp_path):
 
 def test_one_class_cannot_be_evaluated(tmp_path):
     write(tmp_path / "data" / "images" / "0.png", 0)
-    with pytest.raises(DataError, match="has one class alone, 'images', and every answer would be right"):
+    with pytest.raises(DataError, match="has only one class, 'images', and every answer would be right"):
         rb.evaluate(Reader(1), str(tmp_path / "data"), out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 

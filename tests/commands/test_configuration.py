@@ -148,7 +148,7 @@ def test_a_run_that_does_not_know_its_options_is_refused(folder, make_config, wr
     result = invoke("eval", "--config", run.directory, code=2)
     assert "its command was: bivo-robust eval --model resnet50" in result.stderr
     run = write_run(folder / "module", make_config(requested={"data": ["demo"]}), {})
-    assert "a module that Python handed over" in invoke("eval", "--config", run.directory, code=2).stderr
+    assert "was made from a module object" in invoke("eval", "--config", run.directory, code=2).stderr
 
 
 @pytest.mark.parametrize(

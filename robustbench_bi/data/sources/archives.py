@@ -226,7 +226,7 @@ def _check_folders(path: str, names: Sequence[str], folders: Sequence[str]) -> N
         part = "" if len(flat) == len(names) else f", and the other {len(names) - len(flat)} do"
         raise DataError(
             f"{len(flat)} of the images in {path} lie in no class folder, such as {flat[0]}{part}; give their labels "
-            "by --labels FILE"
+            "with --labels FILE"
         )
     places = sorted({name.rpartition("/")[0].rpartition("/")[0] for name in names})
     if len(places) > 1:

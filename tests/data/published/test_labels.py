@@ -125,7 +125,7 @@ def test_words_and_numbers_without_imagenet(tmp_path):
             "lists 5 labels .*, but there are 6",
         ),
         ("", "is empty; expected lines of a name and a label"),
-        ("a.png,caf\xe9\n".encode("latin-1"), "must be text in UTF-8, but byte 10 is none"),
+        ("a.png,caf\xe9\n".encode("latin-1"), "is not valid UTF-8 \\(byte 10\\)"),
         (table(f"{file},n99999999" for file in FILES), "has only one class|n99999999"),
     ],
 )

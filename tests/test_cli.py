@@ -201,7 +201,7 @@ def test_train_goes_on_refuses_and_does_not_repeat(tmp_path):
     assert again.stderr == f"{tmp_path}/resnet29.safetensors is already trained; nothing to do.\n"
     line = one_line(*TRAINED, *options, "--label-smoothing", 0.1, "--learning-rate", 0.05, "--out", tmp_path)
     assert (
-        "belongs to another training run: learning_rate was 0.2, now 0.05; label_smoothing was 0.0, now 0.1. Give"
+        "belongs to another training run: learning_rate was 0.2, now 0.05; label_smoothing was 0.0, now 0.1. Choose"
         in line
     )
 

@@ -167,7 +167,7 @@ def _fitting(images: int) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        advice = "use more micro-batches (--accumulate), more processes, or a smaller batch"
+        advice = "take more micro-batches (--accumulate), more processes, or a smaller batch"
         raise InputError(f"{images} images at once do not fit into the device's memory; {advice}") from error
 
 

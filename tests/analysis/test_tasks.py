@@ -263,7 +263,7 @@ def test_a_page_shows_spectra_where_there_are_no_answers_to_show(simulated):
 
     text = render_page(Report([simulated("a", corruptions=("fog",))], QUICK), noise)
     assert "Effect of corruptions on the power spectrum" in text
-    assert '<ul class="pictures">' not in text and "Not drawn" not in text
+    assert '<ul class="pictures">' not in text and "Not shown" not in text
 
 
 @pytest.mark.parametrize("task", [*TASKS, counting_task.TASK], ids=lambda task: task.name)

@@ -292,7 +292,7 @@ def test_a_page_without_the_pictures_that_were_asked_for_is_not_made(several):
     def gone(run, image_ids, cells):
         raise DataError("photos no longer holds the same images")
 
-    with pytest.raises(DataError, match=r"cannot show pictures: photos does not .* any more; leave out --pictures"):
+    with pytest.raises(DataError, match=r"cannot show pictures: photos no longer .*; leave out --pictures"):
         render_page(several, gone)
 
 

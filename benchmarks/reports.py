@@ -98,6 +98,7 @@ def main() -> None:
             "report of four runs, 500 images x 96 cells": ["report", *small],
             "report of one run, 50,000 images x 76 cells": ["report", large[0]],
             "report of two runs, 50,000 images x 76 cells": ["report", *large],
+            "compare of two runs, 50,000 images x 76 cells": ["compare", large[1], "--baseline", large[0]],
             "compare three runs with a fourth, 500 images x 96 cells": ["compare", *small, "--baseline", small[0]],
             "gate, 500 images x 76 cells": ["gate", gated, "--baseline", "baseline.json"],
         }

@@ -5,9 +5,9 @@ from typing import Any
 
 from robustbench_bi.analysis.described import data_name
 from robustbench_bi.ground.cells import SEVERITIES
-from robustbench_bi.metrics.intervals import Resampling
+from robustbench_bi.metrics.intervals import MANY, Resampling
 from robustbench_bi.runs.run import Run
-from robustbench_bi.tasks import Task
+from robustbench_bi.tasks import Measure, Task
 
 # Settings that make other pictures of the same images; runs of one network mostly differ in one of them.
 _TELLING = ("generator", "table", "jpeg", "seed")
@@ -106,7 +106,29 @@ def describe_bootstrap(resampling: Resampling) -> str:
     )
 
 
-def interval_methods(resampling: Resampling, task: Task, errors: bool = False) -> dict[str, str]:
+def bootstrap_words(resampling: Resampling, n: int) -> str:
+    """How the bootstrap of a mean over n images is made.
+
+    Example:
+        >>> bootstrap_words(Resampling(), 500), bootstrap_words(Resampling(), 50_000)
+        ('percentile bootstrap (2,000 resamples)', 'percentile bootstrap (its limit for many resamples)')
+    """
+    made = f"{resampling.repeats:,} resamples" if n < MANY else "its limit for many resamples"
+    return f"percentile bootstrap ({made})"
+
+
+# `docs/metrics.md` has the bias of each.
+_LINEARISED = "t of the linearised number"
+_DEBIASED = ", corrected for bias"
+
+
+def interval_methods(
+    resampling: Resampling,
+    task: Task,
+    errors: bool = False,
+    measures: Sequence[Measure] | None = None,
+    n: int = 0,
+) -> dict[str, str]:
     """How the intervals of a task's summary are made: number → words. `docs/statistics.md` defines each method.
 
     Example:
@@ -116,13 +138,15 @@ def interval_methods(resampling: Resampling, task: Task, errors: bool = False) -
         ('Wilson', 't, debiased by folded normals')
     """
     methods: dict[str, str] = {}
-    for measure in task.measures:
-        if measure.proportion:
+    for measure in task.measures if measures is None else measures:
+        if measure in task.further and not measure.proportion:
+            methods[measure.short] = _LINEARISED + (_DEBIASED if measure.chance else "")
+        elif measure.proportion:
             methods[measure.short] = "t with a worst and a best image added"
         elif measure.chance:
             methods[measure.short] = "t, debiased by folded normals"
         else:
-            methods[measure.short] = f"percentile bootstrap ({resampling.repeats:,} resamples)"
+            methods[measure.short] = bootstrap_words(resampling, n)
     if errors:
         methods["CE, mCE"] = methods[task.primary.short]
     if task.primary.proportion:
@@ -131,8 +155,21 @@ def interval_methods(resampling: Resampling, task: Task, errors: bool = False) -
     return methods
 
 
-def describe_intervals(resampling: Resampling, task: Task, errors: bool = False) -> str:
-    """A sentence on how the intervals of a task's summary are made; `errors` says whether there are corruption errors.
+def describe_intervals(
+    resampling: Resampling,
+    task: Task,
+    errors: bool = False,
+    measures: Sequence[Measure] | None = None,
+    n: int = 0,
+) -> str:
+    """A sentence on how the intervals of a task's summary are made.
+
+    Args:
+        resampling: of the intervals.
+        task: what the runs were asked.
+        errors: whether there are corruption errors.
+        measures: the numbers that there are; by default those that every summary of the task has.
+        n: images; of many, a bootstrap's limit is computed.
 
     Example:
         >>> from robustbench_bi.tasks import TASKS
@@ -140,7 +177,7 @@ def describe_intervals(resampling: Resampling, task: Task, errors: bool = False)
         '95 % intervals over images: t with a worst and a best image added (t'
     """
     numbers: dict[str, list[str]] = {}
-    for number, method in interval_methods(resampling, task, errors).items():
+    for number, method in interval_methods(resampling, task, errors, measures, n).items():
         numbers.setdefault(method, []).append(number)
     if len(numbers) == 1:
         return f"{describe_bootstrap(resampling)}."

@@ -18,9 +18,11 @@ FIGURE_3_NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noi
 # No errors are published to divide theirs by, so they have no mCE.
 PLAIN_SUITES = ("imagenet-c-bar", "cifar-10-c-bar")
 
-Kind = Literal["clean", "mean", "category", "corruption", "cell", "mce", "relative_mce", "mean_error"]
+Kind = Literal["clean", "mean", "category", "corruption", "cell", "mce", "relative_mce", "mean_error", "severity"]
 # Rows that are one number of corruption errors, and have no accuracy.
 SCORES: tuple[Kind, ...] = ("mce", "relative_mce", "mean_error")
+# Nor have those of all cells of a severity together.
+APART: tuple[Kind, ...] = (*SCORES, "severity")
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,24 @@ def corruption_groups(cells: Iterable[Cell]) -> list[Group]:
         for name in [*CORRUPTIONS.names, *(name for name in grouped if name not in CORRUPTIONS)]
         if name in grouped
     ]
+
+
+def severity_groups(cells: Iterable[Cell]) -> list[Group]:
+    """Each severity over ImageNet-C's corruptions, or over all where none of these is there; the name says how many.
+
+    Example:
+        >>> [group.name for group in severity_groups([("none", 0), ("fog", 1), ("snow", 1), ("fog", 5)])]
+        ['severity 1 (2 corruptions)', 'severity 5 (1 corruption)']
+    """
+    grouped = cells_by_corruption(cells)
+    own = {name: found for name, found in grouped.items() if name in benchmark_corruptions()} or grouped
+    severities = sorted({severity for found in own.values() for _, severity in found})
+    groups = []
+    for severity in severities:
+        members = [(name, severity) for name, found in own.items() if (name, severity) in found]
+        words = f"severity {severity} ({len(members)} corruption{'' if len(members) == 1 else 's'})"
+        groups.append(Group("severity", words, {cell: 1 / len(members) for cell in members}))
+    return groups
 
 
 def cell_groups(cells: Iterable[Cell]) -> list[Group]:

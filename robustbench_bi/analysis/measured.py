@@ -27,6 +27,7 @@ class Measurements:
         notes: what was left out or differs, or must be read with care, a sentence each.
         header: what was evaluated, to stand above the numbers.
         intervals: how the interval of each number was made, number → method.
+        further: the measures beyond those of the task that were chosen and that the frame has.
     """
 
     frame: pd.DataFrame
@@ -35,6 +36,7 @@ class Measurements:
     notes: tuple[str, ...] = ()
     header: str = ""
     intervals: Mapping[str, str] = field(default_factory=dict)
+    further: tuple[Measure, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,9 @@ class Measured:
         return statistic
 
 
+_KEPT = "_measured"
+
+
 def _chosen(records: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
     """The records of these cells."""
     pairs = zip(records["corruption"].astype(str), records["severity"], strict=True)
@@ -91,10 +96,15 @@ def measured(run: Run) -> Measured:
         RunMismatchError: the run is not finished.
         DataError: the records do not hold what the task wants of every image in every cell.
     """
-    task, records = run.task, run.records()
-    truth = (run.truth,) if task.keeps_truth else ()
-    grid = task.load("arrange")(records, run.images, run.cell_names, *truth)
-    return Measured(task, records, grid)
+    # Kept with the run, as its records are: every table of a report starts from it.
+    kept = vars(run)
+    if _KEPT not in kept:
+        task, records = run.task, run.records()
+        truth = (run.truth,) if task.keeps_truth else ()
+        grid = task.load("arrange")(records, run.images, run.cell_names, *truth)
+        kept[_KEPT] = Measured(task, records, grid)
+    found: Measured = kept[_KEPT]
+    return found
 
 
 def common_task(runs: Sequence[Run]) -> Task:

@@ -12,11 +12,14 @@ from robustbench_bi.analysis.described import header
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.metrics.bounded import bounded_interval, wilson_interval
-from robustbench_bi.metrics.calibration import BINS, calibration_bias, calibration_scores
+from robustbench_bi.metrics.calibration import BINS, bias_of_gaps, bins_of
 from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.metrics.robustness import benchmark_corruptions
+from robustbench_bi.metrics.scored import confidence_of
 from robustbench_bi.metrics.statistics import Bounds, ImageMeans
 from robustbench_bi.runs.run import Run
+
+_AT_ONCE = 2**19
 
 
 def ece_name(part: str) -> str:
@@ -52,7 +55,7 @@ def reliability_frame(runs: Sequence[Run], resampling: Resampling | None = None)
     frames = []
     captions: dict[str, list[str]] = {}
     for label, run in zip(run_labels(runs), runs, strict=True):
-        records = run.records()
+        records = run.records()[["corruption", "image_id", "confidence", "rank"]]
         benchmark = records["corruption"].isin(benchmark_corruptions())
         clean = records["corruption"] == CLEAN[0]
         parts = {"clean": clean, "corrupted": benchmark if benchmark.any() else ~clean}
@@ -75,31 +78,24 @@ def reliability_frame(runs: Sequence[Run], resampling: Resampling | None = None)
 
 def _reliability(records: pd.DataFrame, resampling: Resampling) -> pd.DataFrame:
     """The bins of one part of a run's records."""
-    scores = calibration_scores(records)
-    confidence = records["confidence"].to_numpy(dtype=np.float64).clip(0, 1)
-    correct = records["rank"].to_numpy() < 1
     image, image_ids = pd.factorize(records["image_id"])
-    place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1) * len(image_ids) + image
-
-    def by_bin(weights: NDArray[np.float64] | NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-        """Sums (bins, images)."""
-        sums = np.bincount(place, weights, minlength=BINS * len(image_ids)).reshape(BINS, len(image_ids))
-        return sums.astype(np.float64)
-
-    counts = by_bin()
-    n = counts.sum(axis=1)
+    counts, correct, confidence, spread = _by_bin(records, image, len(image_ids))
+    n, scale = counts.sum(axis=1), len(image_ids) / len(records)
     with np.errstate(invalid="ignore"):
         effective = n**2 / (counts**2).sum(axis=1)
-        accuracy, mean = 100 * by_bin(correct).sum(axis=1) / n, 100 * by_bin(confidence).sum(axis=1) / n
+        accuracy, mean = 100 * correct.sum(axis=1) / n, 100 * confidence.sum(axis=1) / n
     ends = [
         wilson_interval(value, max(1, round(number)), resampling.confidence) if number > 0 else (np.nan, np.nan)
         for value, number in zip(accuracy, effective, strict=True)
     ]
+    gaps = confidence - correct
     # Each image has the same number of records, so the mean of the images' means is the mean.
-    of_images = np.bincount(image, scores) * len(image_ids) / len(records)
-    scale = Bounds(np.full(1, -100.0), np.full(1, 100.0), np.ones(1, dtype=bool))
-    low, high = bounded_interval(ImageMeans(of_images[:, None], scale), resampling.confidence)
-    most, least = calibration_bias(records)
+    of_images = 100 * scale * (np.sign(gaps.sum(axis=1)) @ gaps)
+    bounds = Bounds(np.full(1, -100.0), np.full(1, 100.0), np.ones(1, dtype=bool))
+    low, high = bounded_interval(ImageMeans(of_images[:, None], bounds), resampling.confidence)
+    error = of_images.mean()
+    squares, expected = (scale**2 * (sums**2).mean(axis=1) for sums in (gaps, spread))
+    most, least = bias_of_gaps(scale * gaps.mean(axis=1), squares, expected, len(image_ids))
     return pd.DataFrame(
         {
             "cells": len(records) // len(image_ids),
@@ -111,8 +107,24 @@ def _reliability(records: pd.DataFrame, resampling: Resampling) -> pd.DataFrame:
             "accuracy_low": [float(low_end) for low_end, _ in ends],
             "accuracy_high": [float(high_end) for _, high_end in ends],
             "n": n.astype(np.int64),
-            "ece": scores.mean(),
+            "ece": error,
             "ece_low": max(low[0] - most, 0.0),
-            "ece_high": max(high[0] - least, scores.mean()),
+            "ece_high": max(high[0] - least, error),
         }
     )
+
+
+def _by_bin(records: pd.DataFrame, image: NDArray[np.integer], images: int) -> list[NDArray[np.float64]]:
+    """Sums by bin and image, each (bins, images): records, right answers, confidence, and its spread if calibrated.
+
+    They are made of a part of the records after the other, since those of all cells together are many.
+    """
+    totals = [np.zeros(BINS * images) for _ in range(4)]
+    for start in range(0, len(records), _AT_ONCE):
+        part = records.iloc[start : start + _AT_ONCE]
+        confidence = confidence_of(part).clip(0, 1)
+        place = bins_of(confidence, BINS) * images + image[start : start + _AT_ONCE]
+        sure = np.sqrt(confidence * (1 - confidence))
+        for number, values in enumerate((None, part["rank"].to_numpy() < 1, confidence, sure)):
+            totals[number] += np.bincount(place, values, minlength=BINS * images)
+    return [total.reshape(BINS, images) for total in totals]

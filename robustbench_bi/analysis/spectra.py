@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.ground.cells import CLEAN
+from robustbench_bi.metrics.distributions import student_quantile
 from robustbench_bi.metrics.intervals import Floats
 from robustbench_bi.metrics.spectra import LUMINANCE, Spectra
 
@@ -116,5 +116,5 @@ def _geometric_mean(logarithms: Floats) -> tuple[Floats, Floats, Floats]:
     mean = logarithms.mean(axis=0)
     half = np.full_like(mean, np.nan)
     if n > 1:
-        half = student.ppf(0.5 + CONFIDENCE / 2, n - 1) * logarithms.std(axis=0, ddof=1) / np.sqrt(n)
+        half = student_quantile((1 - CONFIDENCE) / 2, n - 1) * logarithms.std(axis=0, ddof=1) / np.sqrt(n)
     return np.exp(mean), np.exp(mean - half), np.exp(mean + half)

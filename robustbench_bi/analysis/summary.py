@@ -21,6 +21,7 @@ from robustbench_bi.analysis.captions import (
 )
 from robustbench_bi.analysis.chance import chance_notes
 from robustbench_bi.analysis.described import header
+from robustbench_bi.analysis.further import further_columns
 from robustbench_bi.analysis.groups import (
     SCORES,
     Group,
@@ -38,11 +39,13 @@ from robustbench_bi.metrics.bounded import wilson_interval
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, image_interval
 from robustbench_bi.metrics.naming import mce_name, mpc_name
 from robustbench_bi.metrics.robustness import corruption_error_weights
-from robustbench_bi.metrics.statistics import SharesOfFirst, Statistic, changes_from_first, joined
+from robustbench_bi.metrics.statistics import ImageMeans, SharesOfFirst, Statistic, changes_from_first, joined
 from robustbench_bi.runs.run import Run
+from robustbench_bi.tasks import Measure
+from robustbench_bi.tasks.chosen import chosen_measures
 
 
-def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurements:
+def summary_frame(run: Run, resampling: Resampling | None = None, metrics: Sequence[str] | str = ()) -> Measurements:
     """The summary of a run with intervals.
 
     A mean weighs severities equally within a corruption, and corruptions equally within a category. Intervals have the
@@ -51,6 +54,7 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurement
     Args:
         run: a finished run.
         resampling: of the intervals.
+        metrics: names of further metrics, or "all": those of the task that are shown where they are chosen.
 
     Returns:
         One row each for clean, the mean over ImageNet-C's corruptions, every category and corruption, mCE and relative
@@ -65,17 +69,21 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurement
           has no clean cell
         - relative, of detection: the primary number as a share of its clean value, in percent; rPC in the row of mPC
         - corruption_error: CE of a corruption, or the row's mCE or mean error, in percent; NaN where there is none
+        - a column for each further metric. right_under_all has rows of its own, kind "severity"; what is undefined is
+          NaN, as the confidence of wrong answers is where a cell has none
         - mean_error, where there is an mCE: in its row, the plain mean of the errors that it normalises, in percent
         - each of these with _low and _high, the ends of its interval; those of a calibration error are lowered by what
           the number overstates the truth, since it is biased upwards
 
-        Its notes warn of a network that is no better than chance.
+        Its notes warn of a network that is no better than chance, and say which further metrics the run cannot give.
 
     Raises:
+        UnknownNameError, InputError: a metric cannot be chosen.
         DataError: the records do not hold every image once in every cell, or hold values that are not finite.
     """
     resampling = resampling or Resampling()
     found = measured(run)
+    further = [own for own in chosen_measures(found.task, metrics) if own not in found.task.measures]
     groups = summary_groups(found.grid.cells)
     if found.task.has("mean_performance"):
         groups = [_named_for_detection(group, run.config, found) for group in groups]
@@ -92,23 +100,28 @@ def summary_frame(run: Run, resampling: Resampling | None = None) -> Measurement
     if beside := mean_errors_beside(errors, found.grid.cells):
         columns["mean_error"] = beside, found.errors(beside)
 
+    more, cannot = further_columns(further, groups, found, run.name)
+    columns |= more
+
     frame = _estimates(columns, resampling)
-    sizes = {(group.kind, group.name): group.size for group in [*groups, *errors]}
+    sizes = {(group.kind, group.name): group.size for own, _ in columns.values() for group in own}
     frame.insert(2, "n", found.n)
     frame.insert(3, "cells", [sizes[kind, name] for kind, name in zip(frame["kind"], frame["name"], strict=True)])
-    _lower_by_chance(frame, found, groups)
+    shown = [*found.task.measures, *(measure for measure in further if measure.name in more)]
+    _lower_by_chance(frame, found, groups, shown)
     caption = (
         describe_data(run.config, found.n),
         describe_means(run.config["severities"]),
-        describe_intervals(resampling, found.task, bool(errors)),
+        describe_intervals(resampling, found.task, bool(errors), shown, found.n),
     )
     return Measurements(
         frame,
         found.task,
         " ".join(caption),
-        (*found.task.remarks(found.records), *chance_notes([run], resampling.confidence)),
+        (*found.task.remarks(found.records), *chance_notes([run], resampling.confidence), *cannot),
         header([run], [run.name]),
-        interval_methods(resampling, found.task, bool(errors)),
+        interval_methods(resampling, found.task, bool(errors), shown, found.n),
+        tuple(measure for measure in shown if measure not in found.task.measures),
     )
 
 
@@ -117,18 +130,22 @@ def _named_for_detection(group: Group, config: Mapping[str, Any], found: Measure
     return replace(group, name=mpc_name(config, found.grid.cells)) if group.kind == "mean" else group
 
 
-def _lower_by_chance(frame: pd.DataFrame, found: Measured, groups: Sequence[Group]) -> None:
-    """Lower the ends of what is biased upwards by as much as the bias may be, and keep the number within them."""
-    numbers = found.records.drop(columns=["corruption", "severity"])
-    for measure in (measure for measure in found.task.measures if measure.chance):
+def _lower_by_chance(
+    frame: pd.DataFrame, found: Measured, groups: Sequence[Group], measures: Sequence[Measure]
+) -> None:
+    """Lower the ends of what is biased by as much as the bias may be, and keep the number within them; in percent."""
+    # In a cell each image has one record, so its id says nothing more than its place.
+    numbers = found.records.drop(columns=["corruption", "severity", "image_id"])
+    for measure in (measure for measure in measures if measure.chance):
         chance, name = measure.load_chance(), measure.name
-        biases = {cell: chance(numbers.take(found.grid.rows[:, place])) for place, cell in enumerate(found.grid.cells)}
+        of_cells = (found.grid.records_of(numbers, place) for place in range(len(found.grid.cells)))
+        biases = {cell: chance(own) for cell, own in zip(found.grid.cells, of_cells, strict=True)}
         for place, end in enumerate(("low", "high")):
             bias = {(group.kind, group.name): weighted(group, _parts(biases, place)) for group in groups}
             lowered = [bias.get(key, np.nan) for key in zip(frame["kind"], frame["name"], strict=True)]
             frame[f"{name}_{end}"] -= lowered
         frame[f"{name}_low"] = frame[f"{name}_low"].clip(lower=0)
-        frame[f"{name}_high"] = frame[f"{name}_high"].clip(lower=frame[name])
+        frame[f"{name}_high"] = frame[f"{name}_high"].clip(lower=frame[name], upper=100)
 
 
 def _parts(pairs: Mapping[Cell, tuple[float, float]], place: int) -> dict[Cell, float]:
@@ -155,16 +172,21 @@ def _error_groups(config: Mapping[str, Any], found: Measured) -> list[Group]:
 
 
 def _estimates(columns: Mapping[str, tuple[list[Group], Statistic]], resampling: Resampling) -> pd.DataFrame:
-    """A frame of kind, name, and of each column with its interval; all are resampled together."""
-    low, high = image_interval(joined([statistic for _, statistic in columns.values()]), resampling)
+    """A frame of kind, name, and of each column with its interval; what is resampled is resampled together."""
+    means = {column: own for column, (_, own) in columns.items() if isinstance(own, ImageMeans)}
+    others = [own for column, (_, own) in columns.items() if column not in means]
+    of_others = image_interval(joined(others), resampling) if others else (np.empty(0), np.empty(0))
     frames = []
     start = 0
     for column, (groups, statistic) in columns.items():
-        end = start + len(groups)
-        values = {column: statistic.value(), f"{column}_low": low[start:end], f"{column}_high": high[start:end]}
+        if column in means:
+            low, high = image_interval(means[column], resampling)
+        else:
+            low, high = (ends[start : start + len(groups)] for ends in of_others)
+            start += len(groups)
+        values = {column: statistic.value(), f"{column}_low": low, f"{column}_high": high}
         index = pd.MultiIndex.from_tuples([(group.kind, group.name) for group in groups], names=["kind", "name"])
         frames.append(pd.DataFrame(values, index=index))
-        start = end
     return pd.concat(frames, axis=1, sort=False).reset_index()
 
 
@@ -210,12 +232,15 @@ def cells_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> Me
     )
 
 
-def summaries_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> Measurements:
+def summaries_frame(
+    runs: Sequence[Run], resampling: Resampling | None = None, metrics: Sequence[str] | str = ()
+) -> Measurements:
     """The summaries of several runs, one below the other.
 
     Args:
         runs: finished runs of one task, at least one.
         resampling: of the intervals.
+        metrics: as for `summary_frame`.
 
     Returns:
         `summary_frame` of each, with the column model in front. Its caption names the runs where they differ in data.
@@ -224,10 +249,14 @@ def summaries_frame(runs: Sequence[Run], resampling: Resampling | None = None) -
         RunMismatchError: a run is not finished, or they are of several tasks.
     """
     task = common_task(runs)
-    frames = []
+    frames: list[pd.DataFrame] = []
     captions: dict[str, list[str]] = {}
+    cannot: list[str] = []
+    further: tuple[Measure, ...] = ()
     for label, run in zip(run_labels(runs), runs, strict=True):
-        summary = summary_frame(run, resampling)
+        summary = summary_frame(run, resampling, metrics)
+        further = max(further, summary.further, key=len)
+        cannot += [note for note in summary.notes if note.startswith(f"{run.name} has no ")]
         frames.append(summary.frame)
         summary.frame.insert(0, "model", label)
         captions.setdefault(summary.caption, []).append(label)
@@ -236,7 +265,8 @@ def summaries_frame(runs: Sequence[Run], resampling: Resampling | None = None) -
         pd.concat(frames, ignore_index=True),
         task,
         joined_captions(captions),
-        chance_notes(runs, resampling.confidence),
+        (*chance_notes(runs, resampling.confidence), *cannot),
         header(runs, run_labels(runs)),
         interval_methods(resampling, task, any(own["kind"].isin(SCORES).any() for own in frames)),
+        further,
     )

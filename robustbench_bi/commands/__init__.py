@@ -75,6 +75,18 @@ COMMANDS = Table(
             "There is no verdict, and nothing was saved; run the same command again.",
         ),
         Command(
+            "runs",
+            "robustbench_bi.commands.runs:runs",
+            "Evaluate",
+            "List the runs in FOLDER and below it, `runs` by default.",
+        ),
+        Command(
+            "export",
+            "robustbench_bi.commands.export:export",
+            "Evaluate",
+            "Write finished runs as a file for another program.",
+        ),
+        Command(
             "score",
             "robustbench_bi.commands.score:score",
             "Evaluate",

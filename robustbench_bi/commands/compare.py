@@ -8,9 +8,10 @@ import click
 
 from robustbench_bi.commands import completion
 from robustbench_bi.commands.endings import OneLineError
-from robustbench_bi.commands.options import JSON, out_option
+from robustbench_bi.commands.options import JSON, METRICS, out_option
 from robustbench_bi.commands.output import about, print_json, print_written
 from robustbench_bi.commands.terminal import print_table
+from robustbench_bi.tasks.chosen import ALL, chosen_measures
 
 
 def _check_across(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -42,12 +43,21 @@ def _check_across(_: click.Context, __: click.Parameter, value: tuple[str, ...])
     callback=_check_across,
     help="Allow generator, seed, table or jpeg to differ between runs. Repeatable.",
 )
+@METRICS
 @JSON
-def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str, ...], as_json: bool) -> None:
+def compare(
+    runs: tuple[Path, ...],
+    baseline: Path,
+    out: Path,
+    across: tuple[str, ...],
+    metrics: tuple[str, ...] | str,
+    as_json: bool,
+) -> None:
     """Compare finished runs with a baseline run, image by image.
 
     Prints Δ top-1 as in the paper's Fig. 3 and for each corruption, with paired intervals and tests, and writes figures
-    and tables.
+    and tables. --json has the differences of every metric, and how alike two networks err; --metrics prints those that
+    it names.
     """
     from robustbench_bi.commands.chosen_runs import LeftOut, comparable_with, open_runs
     from robustbench_bi.runs.run import open_run
@@ -59,15 +69,19 @@ def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str
     left_out.say()
     if opened and not others:
         raise OneLineError(f"none of these runs can be compared with {baseline_run.directory.name}")
+    from robustbench_bi.analysis.chosen_comparison import chosen_comparison
     from robustbench_bi.analysis.comparison import comparison_frame
-    from robustbench_bi.reports.tables.display import display_comparison
+    from robustbench_bi.reports.tables.display import display_chosen, display_comparison
     from robustbench_bi.reports.write import write_comparison
 
+    chosen_measures(baseline_run.task, metrics, paired=True)
     bars = comparison_frame(others, baseline_run, across=across)
     corruptions = comparison_frame(others, baseline_run, rows="corruptions", across=across)
-    written = write_comparison(others, baseline_run, bars, out, across)
+    written = write_comparison(others, baseline_run, bars, out, across, corruptions)
     if as_json:
         found = {"bars": bars.frame, "corruptions": corruptions.frame, "caption": bars.caption, "notes": bars.notes}
+        chosen = chosen_comparison(others, baseline_run, metrics or ALL)
+        found |= {"metrics": chosen.frame, "notes": [*bars.notes, *chosen.notes]}
         found |= {"header": bars.header, "left_out": left_out.lines, "files": written}
         print_json({"baseline": about(baseline_run), **found})
         return
@@ -77,4 +91,9 @@ def compare(runs: tuple[Path, ...], baseline: Path, out: Path, across: tuple[str
         click.echo(table.tests)
     for note in [bars.caption, *bars.notes]:
         click.echo(note)
+    if metrics:
+        chosen = chosen_comparison(others, baseline_run, metrics)
+        print_table(display_chosen(chosen, bars.task), title="Chosen metrics")
+        for note in chosen.notes:
+            click.echo(note)
     print_written(out, written)

@@ -29,10 +29,21 @@ def suites(context: click.Context, parameter: click.Parameter, incomplete: str) 
     """Names of suites, categories and corruptions; after a comma the next one."""
     from robustbench_bi.corruptions import CORRUPTIONS, SUITES
 
+    return _next_of([*SUITES.names, *CORRUPTIONS.names], incomplete)
+
+
+def metrics(context: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
+    """Names of metrics of single cells; after a comma the next one."""
+    from robustbench_bi.metrics import METRICS
+
+    return _next_of([metric.name for metric in METRICS if metric.of not in ("cells", "pairs")], incomplete)
+
+
+def _next_of(names: Iterable[str], incomplete: str) -> Items:
+    """What may follow the last comma: the names that do not stand before it."""
     before, comma, _ = incomplete.rpartition(",")
     given = before.split(",")
-    names = [name for name in (*SUITES.names, *CORRUPTIONS.names) if name not in given]
-    return _beginning([f"{before}{comma}{name}" for name in names], incomplete)
+    return _beginning([f"{before}{comma}{name}" for name in names if name not in given], incomplete)
 
 
 def tables(context: click.Context, parameter: click.Parameter, incomplete: str) -> Items:

@@ -12,7 +12,7 @@ import click
 from robustbench_bi.corruptions import resolve_suite, resolve_table
 from robustbench_bi.data import check_takes, find_source
 from robustbench_bi.data.request import DataRequest
-from robustbench_bi.errors import DataError
+from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.evaluation.request import EvalRequest, option_names
 from robustbench_bi.ground.cells import parse_severities
 from robustbench_bi.ground.checks import check_number, check_quality
@@ -86,6 +86,19 @@ def a_number(above: float = 0, below: float = math.inf) -> Callback:
         return value if value is None else check_number(str(option.name), value, above=above, below=below)
 
     return callback
+
+
+def metrics(context: click.Context, _: click.Parameter, text: str | None) -> tuple[str, ...] | str:
+    """Callback of --metrics: the names, none where it is not given, or "all"; a name that no table has is refused."""
+    from robustbench_bi.metrics.rows import METRICS
+    from robustbench_bi.tasks.chosen import ALL
+
+    names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    if names == (ALL,):
+        return ALL
+    if text is not None and not names:
+        raise InputError("--metrics must name at least one metric, as in --metrics flip_rate,aurc")
+    return tuple(METRICS[name].name for name in names)
 
 
 a_model = checked(check_model_name)

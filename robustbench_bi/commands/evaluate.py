@@ -10,18 +10,23 @@ import click
 from robustbench_bi.commands.configuration import CONFIG, PRINT_CONFIG, as_config
 from robustbench_bi.commands.endings import OneLineError
 from robustbench_bi.commands.eval_options import EVAL_OPTIONS, FOR_DETECTION, eval_options
+from robustbench_bi.commands.options import METRICS
 from robustbench_bi.commands.running import run_requests
 from robustbench_bi.evaluation.request import EvalRequest
+from robustbench_bi.tasks import task_of
+from robustbench_bi.tasks.chosen import chosen_measures
 
 
 @click.command("eval")
 @eval_options([name for name in EVAL_OPTIONS if name not in FOR_DETECTION], several=True)
+@METRICS
 @CONFIG
 @PRINT_CONFIG
 def evaluate(
     models: tuple[str, ...],
     data: tuple[str, ...],
     weights: tuple[str, ...],
+    metrics: tuple[str, ...] | str,
     config: Path | None,
     print_config: bool,
     quiet: bool,
@@ -31,14 +36,17 @@ def evaluate(
     """Evaluate networks on clean and corrupted images.
 
     Saves every prediction under --out, one folder per run. Run the same command to resume a run that was stopped.
+    --json prints every metric, the table those of --metrics.
     Several data sets, or --config, end with a leaderboard: one row per model, one column per data set. Processes
     started by torchrun, srun or a SLURM job array share the work; see docs/scale.md.
     """
     requests = _requests(models, data, weights=weights or None, **options)
+    chosen_measures(task_of({}), metrics)
     if print_config:
         click.echo(as_config(click.get_current_context()), nl=False)
         return
-    run_requests(requests, Path(options["out"]), quiet, as_json, board=config is not None or len(requests) > 1)
+    board = config is not None or len(requests) > 1
+    run_requests(requests, Path(options["out"]), quiet, as_json, board, metrics)
 
 
 def _requests(models: tuple[str, ...], data: tuple[str, ...], **options: Any) -> dict[str, EvalRequest]:

@@ -42,6 +42,14 @@ NETWORK_OPTION = click.option(
 QUIET = click.option("--quiet", is_flag=True, help="Hide progress.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print machine-readable results on stdout.")
 
+METRICS = click.option(
+    "--metrics",
+    metavar="NAMES",
+    callback=early.metrics,
+    help="Comma-separated metrics to show; see `list metrics`. `all` shows all.",
+    shell_complete=completion.metrics,
+)
+
 
 def numbers(_: click.Context, option: click.Parameter, text: str | None) -> tuple[float, ...] | None:
     """Callback of an option whose value is three numbers from 0 to 1 with commas between them."""

@@ -40,20 +40,32 @@ def described(summary: Measurements) -> dict[str, Any]:
     }
 
 
-def print_summary(run: Run, summary: Measurements) -> None:
-    """The table of one run, and below it what it is of and where its records lie."""
-    from robustbench_bi.analysis.groups import SCORES
+def print_summary(run: Run, summary: Measurements, metrics: Sequence[str] | str = ()) -> None:
+    """The table of one run, and below it what it is of and where its records lie.
+
+    Args:
+        run: the run.
+        summary: its `summary_frame`.
+        metrics: names of those that the table shows beside the primary number; by default the usual columns.
+    """
+    from robustbench_bi.analysis.groups import APART
     from robustbench_bi.analysis.text import format_interval
     from robustbench_bi.reports.tables.display import display_summary
+    from robustbench_bi.tasks.chosen import chosen_measures
 
     frame, (primary, *others) = summary.frame, summary.task.measures
-    scores = frame["kind"].isin(SCORES)
-    shown = display_summary(replace(summary, frame=frame[~scores]))
-    headings = ("corruption", "n", primary.heading, "Δ to clean", "of clean / rPC %", "CE / mCE %")
+    shown = display_summary(replace(summary, frame=frame[~frame["kind"].isin(APART)]))
+    usual = ("Δ to clean", "of clean / rPC %", "CE / mCE %")
+    chosen = [measure.heading for measure in chosen_measures(summary.task, metrics)] or usual
+    headings = dict.fromkeys(["corruption", "n", primary.heading, *chosen])
     wanted = [column for column in headings if column in shown]
     click.echo(summary.header)
     print_table(shown[wanted], rule_after=last_category(frame))
     print_scores(frame)
+    for measure in (own for own in summary.further if own.rows == "severities"):
+        for _, row in frame[frame["kind"] == "severity"].iterrows():
+            ends = (row[f"{measure.name}{end}"] for end in ("", "_low", "_high"))
+            click.echo(f"{measure.title}, {row['name']}: {format_interval(*ends)} {measure.unit}")
     for _, row in frame[frame["kind"].isin(["clean", "mean"])].iterrows():
         parts = [
             f"{measure.heading} {format_interval(*row[[measure.name, f'{measure.name}_low', f'{measure.name}_high']])}"
@@ -122,9 +134,9 @@ def print_leaderboard(board: Leaderboard, written: Sequence[Path]) -> None:
 
 def last_category(frame: pd.DataFrame) -> int:
     """Number of the last row above the single corruptions."""
-    from robustbench_bi.analysis.groups import SCORES
+    from robustbench_bi.analysis.groups import APART
 
-    return int((~frame["kind"].isin(["corruption", *SCORES])).sum()) - 1
+    return int((~frame["kind"].isin(["corruption", *APART])).sum()) - 1
 
 
 def print_json(value: Any) -> None:

@@ -11,10 +11,11 @@ import click
 
 from robustbench_bi.commands import completion
 from robustbench_bi.commands.endings import OneLineError
-from robustbench_bi.commands.options import out_option
+from robustbench_bi.commands.options import METRICS, out_option
 
 if TYPE_CHECKING:
     from robustbench_bi.commands.chosen_runs import LeftOut
+    from robustbench_bi.reports.page.pictures import OpenPictures
     from robustbench_bi.runs.run import Run
 
 
@@ -41,7 +42,15 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Add example pictures and power spectra. Regenerates corruptions; takes seconds and 1 GB.",
 )
-def report(runs: tuple[Path, ...], baseline: Path | None, out: Path, form: Any, pictures: bool) -> None:
+@METRICS
+def report(
+    runs: tuple[Path, ...],
+    baseline: Path | None,
+    out: Path,
+    form: Any,
+    pictures: bool,
+    metrics: tuple[str, ...] | str,
+) -> None:
     """Write a report on finished runs: one self-contained page, or tables for a paper.
 
     The page shows accuracies with intervals, Fig. 3, severity curves, a table of models and corruptions, the worst
@@ -60,18 +69,24 @@ def report(runs: tuple[Path, ...], baseline: Path | None, out: Path, form: Any, 
         raise OneLineError("a report with --baseline needs at least one run beside the baseline, got none")
     groups = _groups(opened, baseline, left_out)
     left_out.say()
-    from robustbench_bi.reports.page.pictures import pictures_of
     from robustbench_bi.reports.report import write_report
 
     for group, path in zip(groups, _paths(groups, out), strict=True):
-        shown = pictures_of if pictures else None
-        made = write_report(group, path, form=form, open_pictures=shown, baseline_named=baseline is not None)
+        shown = _pictures() if pictures else None
+        named = baseline is not None
+        made = write_report(group, path, form=form, open_pictures=shown, baseline_named=named, metrics=metrics)
         if made.bars is not None:
             click.echo(f"Compared with {made.models[0]}: {', '.join(made.models[1:])}")
             click.echo(f"The baseline is {made.models[0]}, {made.baseline_words}.")
             for note in made.bars.notes:
                 click.echo(note)
         click.echo(f"Written: {path} ({path.stat().st_size / 1000:,.0f} kB)")
+
+
+def _pictures() -> OpenPictures:
+    from robustbench_bi.reports.page.pictures import pictures_of
+
+    return pictures_of
 
 
 def _groups(opened: Sequence[Run], baseline: Path | None, left_out: LeftOut) -> list[list[Run]]:

@@ -15,6 +15,7 @@ from robustbench_bi.commands.output import about, described, print_json, print_l
 from robustbench_bi.commands.terminal import cell_progress
 from robustbench_bi.errors import BivoRobustError
 from robustbench_bi.evaluation.request import EvalRequest
+from robustbench_bi.tasks.chosen import ALL
 
 if TYPE_CHECKING:
     from robustbench_bi.analysis.leaderboard import Leaderboard
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
     from robustbench_bi.runs.run import Run
 
 
-def run_requests(requests: Mapping[str, EvalRequest], out: Path, quiet: bool, as_json: bool, board: bool) -> None:
+def run_requests(
+    requests: Mapping[str, EvalRequest],
+    out: Path,
+    quiet: bool,
+    as_json: bool,
+    board: bool,
+    metrics: Sequence[str] | str = (),
+) -> None:
     """Evaluate, alone or with other processes, and print what was found: what `eval` and `detect` do.
 
     Args:
@@ -32,6 +40,7 @@ def run_requests(requests: Mapping[str, EvalRequest], out: Path, quiet: bool, as
         quiet: no progress.
         as_json: print JSON.
         board: end with a leaderboard.
+        metrics: names of those that the tables show, and that JSON has beside the usual ones; by default JSON has all.
 
     Raises:
         OneLineError: one of several data sets failed.
@@ -46,7 +55,13 @@ def run_requests(requests: Mapping[str, EvalRequest], out: Path, quiet: bool, as
     everything = [run for runs in found.values() for run in runs]
     if not (share.follows or (not share.leads and _left_to_others(everything, share))):
         shown = _leaderboard(found, requests) if found and board else None
-        _print_found(everything, shown, as_json, single=len(requests) == 1, out=out)
+        written = [] if shown is None else _write_board(shown, out)
+        if as_json:
+            _print_json(everything, shown, written, metrics or ALL)
+        else:
+            _print_tables(everything if len(requests) == 1 else [], shown, written, metrics)
+            if shown is not None:
+                _warn_of_chance(everything)
     if failed:
         first, reason = next(iter(failed.items()))
         raise OneLineError(f"{len(failed)} of {len(requests)} data sets failed, first {first}: {reason}")
@@ -96,26 +111,43 @@ def _leaderboard(found: Mapping[str, Sequence[Run]], requests: Mapping[str, Eval
     return leaderboard_frame(found, labels, list(requests))
 
 
-def _print_found(runs: Sequence[Run], board: Leaderboard | None, as_json: bool, *, single: bool, out: Path) -> None:
-    """The table of each run, where there is a single data set, and the leaderboard, which is written too."""
-    from robustbench_bi.analysis.chance import chance_notes
-    from robustbench_bi.analysis.summary import summary_frame
-    from robustbench_bi.reports.tables.leaderboard import leaderboard_as_json, write_leaderboard
+def _write_board(board: Leaderboard, out: Path) -> list[Path]:
+    from robustbench_bi.reports.tables.leaderboard import write_leaderboard
 
-    written = [] if board is None else write_leaderboard(board, out)
-    if as_json:
-        summaries = [{**about(run), **described(summary_frame(run)), "cells": run.cells()} for run in runs]
-        of_board = {} if board is None else leaderboard_as_json(board)
-        print_json(summaries if board is None else {"runs": summaries, "leaderboard": of_board, "files": written})
-        return
-    for number, run in enumerate(runs if single else []):
+    return write_leaderboard(board, out)
+
+
+def _print_json(
+    runs: Sequence[Run], board: Leaderboard | None, written: Sequence[Path], metrics: Sequence[str] | str
+) -> None:
+    """Everything of each run, and the leaderboard."""
+    from robustbench_bi.analysis.summary import summary_frame
+    from robustbench_bi.reports.tables.leaderboard import leaderboard_as_json
+
+    summaries = [{**about(run), **described(summary_frame(run, metrics=metrics)), "cells": run.cells()} for run in runs]
+    of_board = {} if board is None else leaderboard_as_json(board)
+    print_json(summaries if board is None else {"runs": summaries, "leaderboard": of_board, "files": written})
+
+
+def _print_tables(
+    runs: Sequence[Run], board: Leaderboard | None, written: Sequence[Path], metrics: Sequence[str] | str
+) -> None:
+    """The table of each run, and the leaderboard."""
+    from robustbench_bi.analysis.summary import summary_frame
+
+    for number, run in enumerate(runs):
         if number:
             click.echo()
-        print_summary(run, summary_frame(run))
+        print_summary(run, summary_frame(run, metrics=metrics), metrics)
     if board is not None:
         print_leaderboard(board, written)
-        for note in chance_notes(runs):
-            click.echo(f"Warning: {note}")
+
+
+def _warn_of_chance(runs: Sequence[Run]) -> None:
+    from robustbench_bi.analysis.chance import chance_notes
+
+    for note in chance_notes(runs):
+        click.echo(f"Warning: {note}")
 
 
 def _say_shared(share: Share) -> None:

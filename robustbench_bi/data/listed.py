@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustbench_bi.data.containers.files import Files
-from robustbench_bi.data.containers.image_files import broken_files, decode, open_rgb
+from robustbench_bi.data.containers.files import SIZING_THREADS, Files
+from robustbench_bi.data.containers.image_files import broken_files, checksum, decode, open_rgb
 from robustbench_bi.data.dataset import Broken, Dataset
 from robustbench_bi.data.preprocess import Preprocessing, crop_image, cut_image
 from robustbench_bi.errors import DataError
@@ -94,12 +94,16 @@ def clean_dataset(
 
         return files.visit(np.array([image_id]), opened, 0)[0]
 
+    def checksums(image_ids: NDArray[np.int64]) -> NDArray[np.uint32]:
+        return np.array(files.visit(image_ids, lambda _, file: checksum(file), SIZING_THREADS), dtype=np.uint32)
+
     return Dataset(
         name=name,
         image_ids=np.arange(len(images.names), dtype=np.int64),
         labels=images.labels,
         class_names=images.class_names,
         load=load,
+        checksums=checksums,
         describe=partial(_describe, files, images),
         check=lambda image_ids, _, workers: broken_files([files], image_ids, workers),
         open_image=open_image,

@@ -1,7 +1,7 @@
 """From a decoded picture to the uint8 square that a model sees, and from there to its normalised tensor.
 
 Resize and crop give the same bytes as torchvision's `Resize` and `CenterCrop` on PIL images, which the published
-ImageNet-C files and nearly all published accuracies were made with; `ops/cut.py` has the other ways.
+ImageNet-C files and nearly all published accuracies were made with; `ground/cut.py` has the other ways.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from robustbench_bi.ground.checks import (
     is_integer,
     plain_integer,
 )
+from robustbench_bi.ground.cut import INTERPOLATIONS as INTERPOLATIONS
+from robustbench_bi.ground.cut import CutRule
+from robustbench_bi.ground.cut import centre_crop as centre_crop
+from robustbench_bi.ground.cut import cut_image as cut_by_rule
 from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS, Shape, pair, proportional
-from robustbench_bi.ops.cut import INTERPOLATIONS as INTERPOLATIONS
-from robustbench_bi.ops.cut import CutRule
-from robustbench_bi.ops.cut import centre_crop as centre_crop
-from robustbench_bi.ops.cut import cut_image as cut_by_rule
 
 if TYPE_CHECKING:
     import torch

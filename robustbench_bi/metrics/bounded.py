@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
 
+from robustbench_bi.metrics.distributions import normal_quantile, student_quantile
 from robustbench_bi.metrics.statistics import Floats, ImageMeans
 
 # The cap of `_capped` is placed within 2^-60 of the scale: as far as a double can tell.
@@ -35,7 +35,7 @@ def wilson_interval(top1: Floats, n: int, confidence: float = 0.95) -> tuple[Flo
         ([99.24], [100.0])
     """
     share = np.asarray(top1, dtype=np.float64) / 100
-    z = float(norm.ppf(0.5 + confidence / 2))
+    z = float(normal_quantile((1 - confidence) / 2))
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return 100 * np.clip(centre - half, 0, 1), 100 * np.clip(centre + half, 0, 1)
@@ -70,7 +70,7 @@ def bounded_interval(means: ImageMeans, confidence: float) -> tuple[Floats, Floa
     other = np.flatnonzero(known & ~cell)
     if n > 1 and len(other):
         of_others = bounds.at(other)
-        quantile = float(t.isf((1 - confidence) / 2, n - 1))
+        quantile = student_quantile((1 - confidence) / 2, n - 1)
         low[other] = _lower_end(scores[:, other], of_others.least, of_others.most, quantile)
         # The upper end is the lower one of the scale turned round.
         high[other] = -_lower_end(-scores[:, other], -of_others.most, -of_others.least, quantile)

@@ -3,13 +3,12 @@
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm
 
-from robustbench_bi.errors import DataError, InputError
+from robustbench_bi.errors import InputError
+from robustbench_bi.metrics.distributions import normal_above
+from robustbench_bi.metrics.scored import confidence_of
 
 BINS = 15
-# A softmax in single precision may end this far above 1.
-ROUNDING = 1e-6
 
 
 def calibration_scores(records: pd.DataFrame, bins: int = BINS) -> NDArray[np.float64]:
@@ -39,12 +38,9 @@ def calibration_scores(records: pd.DataFrame, bins: int = BINS) -> NDArray[np.fl
         raise InputError(f"bins must be at least 1, got {bins}")
     if not len(records):
         raise InputError("a calibration error needs at least one record, got none")
-    confidence = records["confidence"].to_numpy(dtype=np.float64)
-    possible = (confidence >= 0) & (confidence <= 1 + ROUNDING)
-    if not possible.all():
-        raise DataError(f"confidence must be from 0 to 1, got {confidence[~possible][0]}; make the records again")
+    confidence = confidence_of(records)
     gap = confidence - (records["rank"].to_numpy() < 1)
-    bin_of_image = _bins_of(confidence, bins)
+    bin_of_image = bins_of(confidence, bins)
     sign = np.sign(np.bincount(bin_of_image, weights=gap, minlength=bins))
     scores: NDArray[np.float64] = 100.0 * sign[bin_of_image] * gap
     return scores
@@ -68,7 +64,7 @@ def calibrated_level(records: pd.DataFrame, bins: int = BINS) -> float:
         4.0
     """
     confidence = records["confidence"].to_numpy(dtype=np.float64).clip(0, 1)
-    variance = np.bincount(_bins_of(confidence, bins), weights=confidence * (1 - confidence), minlength=bins)
+    variance = np.bincount(bins_of(confidence, bins), weights=confidence * (1 - confidence), minlength=bins)
     return float(100.0 * np.sqrt(2 / np.pi * variance).sum() / len(confidence))
 
 
@@ -95,30 +91,50 @@ def calibration_bias(records: pd.DataFrame, bins: int = BINS) -> tuple[float, fl
     """
     confidence = records["confidence"].to_numpy(dtype=np.float64).clip(0, 1)
     image = pd.factorize(records["image_id"])[0] if "image_id" in records else np.arange(len(records))
-    n = int(image.max()) + 1
-    place = _bins_of(confidence, bins) * n + image
+    n, place = int(image.max()) + 1, bins_of(confidence, bins)
+    # Each image counts as one record.
+    scale = n / len(records)
 
-    def by_bin(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sums (bins, images), an image counted as one record."""
-        sums = np.bincount(place, values, minlength=bins * n).reshape(bins, n) * (n / len(records))
-        return sums.astype(np.float64)
+    def of_bins(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean over images of an image's sum in each bin, and that of the sum's square."""
+        if n == len(records):
+            sums, squares = np.bincount(place, values, minlength=bins), np.bincount(place, values**2, minlength=bins)
+        else:
+            of_images = np.bincount(place * n + image, values, minlength=bins * n).reshape(bins, n)
+            sums, squares = of_images.sum(axis=1), (of_images**2).sum(axis=1)
+        return sums * scale / n, squares * scale**2 / n
 
-    gaps = by_bin(confidence - (records["rank"].to_numpy() < 1))
-    gap = np.abs(gaps.mean(axis=1))
+    means, squares = of_bins(confidence - (records["rank"].to_numpy() < 1))
+    _, expected = of_bins(np.sqrt(confidence * (1 - confidence)))
+    return bias_of_gaps(means, squares, expected, n)
+
+
+def bias_of_gaps(
+    means: NDArray[np.float64], squares: NDArray[np.float64], expected: NDArray[np.float64], n: int
+) -> tuple[float, float]:
+    """`calibration_bias` from what it needs of each bin.
+
+    Args:
+        means: over images, of an image's gap in the bin (bins,).
+        squares: of its square.
+        expected: of the square that a calibrated network with these confidences would show.
+        n: images.
+    """
+    gap = np.abs(means)
     # Where no image errs the observed spread is none; then that of a calibrated network, whose answers are all alike.
-    expected = (by_bin(np.sqrt(confidence * (1 - confidence))) ** 2).mean(axis=1)
-    error = np.sqrt(np.maximum(gaps.var(axis=1), expected) / n)
+    error = np.sqrt(np.maximum(squares - means**2, expected) / n)
     smaller = np.clip(gap - error, 0, None)
-    return 100.0 * _excess(smaller, error), 100.0 * _excess(gap, error)
+    return 100.0 * excess(smaller, error), 100.0 * excess(gap, error)
 
 
-def _excess(gap: NDArray[np.float64], error: NDArray[np.float64]) -> float:
+def excess(gap: NDArray[np.float64], error: NDArray[np.float64]) -> float:
     """How much the absolute values of normal variables exceed those of their means, in all."""
     ratio = np.divide(gap, error, out=np.full_like(gap, np.inf), where=error > 0)
-    return float((error * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2) - 2 * gap * norm.sf(ratio)).sum())
+    return float((error * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2) - 2 * gap * normal_above(ratio)).sum())
 
 
-def _bins_of(confidence: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
+def bins_of(confidence: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
+    """The bin of equal width that each confidence is in, from 0."""
     return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
 
 

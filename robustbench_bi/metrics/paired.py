@@ -6,9 +6,9 @@ is the image: its score is its mean correctness over the cells, and the test is 
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom, t
 
 from robustbench_bi.errors import InputError, RunMismatchError
+from robustbench_bi.metrics.distributions import at_most, student_above, student_quantile
 from robustbench_bi.metrics.intervals import Floats, Grid
 
 
@@ -54,9 +54,8 @@ def mcnemar(losses: ArrayLike, wins: ArrayLike, *, mid_p: bool = True) -> Floats
     """
     losses, wins = np.broadcast_arrays(np.asarray(losses, dtype=np.int64), np.asarray(wins, dtype=np.int64))
     fewer, both = np.minimum(losses, wins), losses + wins
-    p = 2 * binom.cdf(fewer, both, 0.5)
-    if mid_p:
-        p = p - binom.pmf(fewer, both, 0.5)
+    # Half of the outcome itself is left out: P(X ≤ k) + P(X ≤ k − 1) is 2 P(X ≤ k) − P(X = k).
+    p = at_most(fewer, both) + at_most(fewer - 1 if mid_p else fewer, both)
     return np.where(losses == wins, 1.0, np.minimum(p, 1.0))
 
 
@@ -75,7 +74,7 @@ def paired_t_test(differences: Floats) -> Floats:
     mean, error = differences.mean(axis=0), differences.std(axis=0, ddof=1) / np.sqrt(n)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.abs(mean) / error
-    p: Floats = np.where(mean == 0, 1.0, 2 * t.sf(statistic, n - 1))
+    p: Floats = np.where(mean == 0, 1.0, 2 * student_above(statistic, n - 1))
     # Where every image differs by the same amount there is no spread to judge the mean by.
     p[(error == 0) & (mean != 0)] = np.nan
     return p
@@ -98,7 +97,7 @@ def paired_t_interval(differences: Floats, confidence: float) -> tuple[Floats, F
     """
     n = len(differences)
     mean = differences.mean(axis=0)
-    half = t.isf((1 - confidence) / 2, n - 1) * differences.std(axis=0, ddof=1) / np.sqrt(n)
+    half = student_quantile((1 - confidence) / 2, n - 1) * differences.std(axis=0, ddof=1) / np.sqrt(n)
     return mean - half, mean + half
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from robustbench_bi.metrics.bounded import bounded_interval
+from robustbench_bi.metrics.distributions import normal_above, normal_quantile
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_values
 from robustbench_bi.metrics.paired import mcnemar, paired_t_interval, paired_t_test
 from robustbench_bi.metrics.statistics import Floats, ImageMeans, Statistic
@@ -84,7 +84,7 @@ def _test_by_bootstrap(
 ) -> tuple[Floats, NDArray[np.str_]]:
     value, error = difference.value(), standard_errors(difference, resampling)
     with np.errstate(divide="ignore", invalid="ignore"):
-        p: Floats = np.where((value == 0) & ~np.isnan(error), 1.0, 2 * norm.sf(np.abs(value) / error))
+        p: Floats = np.where((value == 0) & ~np.isnan(error), 1.0, 2 * normal_above(np.abs(value) / error))
     # As for a t-test, no spread says nothing of a difference.
     p[(error == 0) & (value != 0)] = np.nan
     return p, np.full(len(p), "paired bootstrap")
@@ -92,7 +92,7 @@ def _test_by_bootstrap(
 
 def _interval_by_bootstrap(difference: Statistic, confidence: float) -> tuple[Floats, Floats]:
     value = difference.value()
-    half = norm.isf((1 - confidence) / 2) * standard_errors(difference, Resampling())
+    half = normal_quantile((1 - confidence) / 2) * standard_errors(difference, Resampling())
     return value - half, value + half
 
 
@@ -122,8 +122,8 @@ def agreeing(ends: tuple[Floats, Floats], value: Floats, p_values: Floats, confi
     rejected = p_values < 1 - confidence
     apart = ~np.isnan(p_values) & (value != 0) & (rejected != ((low > 0) | (high < 0)))
     # A p-value that underflows to zero, or is one, has no finite quantile.
-    quantile = norm.isf(np.clip(p_values, 1e-300, 0.999999) / 2)
-    facing = value * (1 - norm.isf((1 - confidence) / 2) / quantile)
+    quantile = normal_quantile(np.clip(p_values, 1e-300, 0.999999) / 2)
+    facing = value * (1 - normal_quantile((1 - confidence) / 2) / quantile)
     return np.where(apart & (value > 0), facing, low), np.where(apart & (value < 0), facing, high)
 
 

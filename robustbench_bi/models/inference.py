@@ -172,7 +172,7 @@ def checked_logits(logits: object, images: Tensor, name: str, num_classes: int) 
 def score(
     logits: Tensor, labels: Tensor, accepted: Tensor | None = None, competing: Tensor | None = None
 ) -> dict[str, NDArray[Any]]:
-    """The record columns of a batch, from label to loss; see `records`.
+    """The record columns of a batch, from label to Brier score; see `records`.
 
     A tie counts against the class of the higher number, as in argmax, so that rank 0 is exactly a right prediction.
     Where several classes count for an image, its rank is that of the best of them, and its loss that of all of them
@@ -213,8 +213,22 @@ def score(
         "rank": ahead.sum(dim=1),
         "confidence": confidence.exp(),
         "loss": -of_accepted.logsumexp(dim=1),
+        "brier": _brier(log_probabilities, of_accepted),
     }
     return {name: column.cpu().numpy() for name, column in columns.items()}
+
+
+def _brier(log_probabilities: Tensor, of_accepted: Tensor) -> Tensor:
+    """Σ over classes of (probability − 1 for the label, 0 for the others)² (B,); the classes that count are one class.
+
+    Args:
+        log_probabilities: (B, K).
+        of_accepted: (B, k), those of the classes that count, −∞ where there are fewer.
+    """
+    accepted = of_accepted.exp()
+    others = log_probabilities.exp().square().sum(dim=1) - accepted.square().sum(dim=1)
+    # What is left of rounding may lie below zero.
+    return others.clamp(min=0) + (1 - accepted.sum(dim=1)).square()
 
 
 @contextmanager

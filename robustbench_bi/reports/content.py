@@ -25,6 +25,7 @@ class Report:
     Attributes:
         runs: finished runs, at least one; the baseline is the first.
         resampling: of the intervals.
+        metrics: names of further metrics that the summaries have.
         baseline_named: whether the user chose the baseline; else it is said that it is the first run.
 
     Raises:
@@ -34,6 +35,7 @@ class Report:
     runs: Sequence[Run]
     resampling: Resampling
     baseline_named: bool = False
+    metrics: Sequence[str] | str = ()
 
     @property
     def baseline_words(self) -> str:
@@ -68,7 +70,7 @@ class Report:
     @cached_property
     def summaries(self) -> Measurements:
         """`summaries_frame` of the runs."""
-        return summaries_frame(self.runs, self.resampling)
+        return summaries_frame(self.runs, self.resampling, self.metrics)
 
     @cached_property
     def cells(self) -> Measurements:

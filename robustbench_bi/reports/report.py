@@ -22,6 +22,7 @@ def write_report(
     open_pictures: OpenPictures | None = None,
     resampling: Resampling | None = None,
     baseline_named: bool = False,
+    metrics: Sequence[str] | str = (),
 ) -> Report:
     """Write a report of finished runs; the same runs give the same bytes.
 
@@ -32,6 +33,7 @@ def write_report(
         open_pictures: how a page gets its pictures, such as `report_pictures.pictures_of`; None for none.
         resampling: of the intervals.
         baseline_named: whether the first run was chosen as the baseline; else the report says that it is the first.
+        metrics: names of further metrics to show, or "all".
 
     Returns:
         What the file was made from.
@@ -46,7 +48,7 @@ def write_report(
     form = form or form_of(out)
     if open_pictures is not None and form != "html":
         raise InputError(f"only HTML reports hold pictures, got {form}; leave them out")
-    report = Report(tuple(runs), resampling or Resampling(), baseline_named)
+    report = Report(tuple(runs), resampling or Resampling(), baseline_named, metrics)
     makers = {"html": lambda: render_page(report, open_pictures), "markdown": lambda: as_markdown(report)}
     text = makers.get(form, lambda: as_latex(report))()
     with replacing(out) as partial:

@@ -132,7 +132,12 @@ def _lay_out(figure: Figure) -> None:
 
 
 def write_comparison(
-    runs: Sequence[Run], baseline: Run, bars: Comparison, out: Path, across: Sequence[str] = ()
+    runs: Sequence[Run],
+    baseline: Run,
+    bars: Comparison,
+    out: Path,
+    across: Sequence[str] = (),
+    corruptions: Comparison | None = None,
 ) -> list[Path]:
     """Write the tables and all figures of a comparison.
 
@@ -144,6 +149,7 @@ def write_comparison(
             McNemar's test), comparison.md (bars and corruptions), and a .png and a .svg of each row of `FIGURES` that
             is drawn from runs and for which they have rows.
         across: as for `comparison_frame`.
+        corruptions: `comparison_frame` with rows "corruptions", where it is at hand.
 
     Returns:
         The paths that were written.
@@ -151,7 +157,7 @@ def write_comparison(
     Raises:
         DataError: a file cannot be written.
     """
-    corruptions = comparison_frame(runs, baseline, rows="corruptions", across=across)
+    corruptions = corruptions or comparison_frame(runs, baseline, rows="corruptions", across=across)
     cells = comparison_frame(runs, baseline, rows="cells", across=across)
     tables = {"comparison.csv": bars.frame, "corruptions.csv": corruptions.frame, "cells.csv": cells.frame}
     for name, table in tables.items():

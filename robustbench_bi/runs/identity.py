@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 BLOCK_SIZE = 2048
 RECORD_SCHEMA = 1
 """Part of every fingerprint, so it stays; how record files are laid out is `LAYOUT`."""
-LAYOUT = 2
-"""Of record files: 1 has the columns of the task alone; 2 has corruption and severity in front, and counts images."""
+LAYOUT = 3
+"""Of record files: 1 has the columns of the task alone; 2 has corruption and severity in front, and counts images; 3
+has the later columns of the task too, `robustbench_bi.tasks.classification.LATER_COLUMNS`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,8 @@ def write_images(directory: Path, dataset: Dataset) -> None:
     """Write `images.parquet` of a run: one row an image, in the order of image ids; unless it is there.
 
     Columns: image_id (int64), name (the path inside its source, as listed; bytes that are no text are escaped), label
-    (int32, the class number), width and height (int32, pixels; null where they are not known without decoding).
+    (int32, the class number), width and height (int32, pixels; null where they are not known without decoding), crc32
+    (uint32, of the file's bytes; null where an image is no file of its own).
 
     Raises:
         DataError: it cannot be written.
@@ -41,6 +42,7 @@ def write_images(directory: Path, dataset: Dataset) -> None:
         "label": pa.array(dataset.labels),
         "width": sides[0],
         "height": sides[1],
+        "crc32": pa.nulls(n, pa.uint32()) if dataset.checksums is None else dataset.checksums(dataset.image_ids),
     }
     with replacing(path) as partial:
         pq.write_table(pa.table(columns), partial, compression="zstd", write_page_checksum=True)
@@ -66,6 +68,17 @@ def read_images(directory: Path) -> pd.DataFrame | None:
         raise DataError(f"{path} is damaged ({reason}); remove it and run the same eval command again") from error
     frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get if _with_gaps(table) else None)
     return frame.astype({"label": "int32"})
+
+
+def difference(images: pd.DataFrame, dataset: Dataset) -> str:
+    """In what the images that a source holds now differ from those of a run, in words; empty where it is not known."""
+    if "name" not in images:
+        return ""
+    before, now = images["name"].tolist(), {as_text(name) for name in dataset.names()}
+    missing = [name for name in before if name not in now]
+    if missing:
+        return f": {len(missing):,} of {len(before):,} are not among them, the first is {missing[0]}"
+    return ": all names are there, so that files have other sizes or labels, or there are more of them"
 
 
 def _with_gaps(table: object) -> bool:

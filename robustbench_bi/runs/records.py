@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,12 @@ def cell_file(directory: Path, cell: Cell, block: int) -> Path:
 
 
 def write_cell(
-    path: Path, columns: Mapping[str, NDArray[np.generic]], types: Mapping[str, str], cell: Cell, images: int
+    path: Path,
+    columns: Mapping[str, NDArray[np.generic]],
+    types: Mapping[str, str],
+    cell: Cell,
+    images: int,
+    later: Mapping[str, str] | None = None,
 ) -> None:
     """Write one cell-block; the file appears whole or not at all.
 
@@ -47,6 +53,7 @@ def write_cell(
         types: the columns of the task and their dtypes.
         cell: whose records they are.
         images: how many images were asked about, also where some have no row.
+        later: columns of the task that older runs lack, and their dtypes; written where `columns` has them.
 
     Raises:
         InputError: the columns are not those of the task.
@@ -55,7 +62,7 @@ def write_cell(
     import numpy as np
     import pyarrow as pa
 
-    table = _table(columns, types)
+    table = _table(columns, types, later)
     corruption, severity = cell
     rows = len(table)
     names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([corruption]))
@@ -73,9 +80,12 @@ def write_first_layout(path: Path, columns: Mapping[str, NDArray[np.generic]], t
     _write(path, _table(columns, types))
 
 
-def _table(columns: Mapping[str, NDArray[np.generic]], types: Mapping[str, str]) -> pa.Table:
+def _table(
+    columns: Mapping[str, NDArray[np.generic]], types: Mapping[str, str], later: Mapping[str, str] | None = None
+) -> pa.Table:
     import pyarrow as pa
 
+    types = {**types, **{name: dtype for name, dtype in (later or {}).items() if name in columns}}
     if set(columns) != set(types):
         raise InputError(f"records must have the columns {', '.join(types)}, got {', '.join(columns)}")
     # As text straight from objects: NumPy would give each the length of the longest.
@@ -94,13 +104,19 @@ def _write(path: Path, table: pa.Table) -> None:
         pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
 
 
-def is_whole(path: Path, images: int, types: Mapping[str, str], cell: Cell | None = None) -> bool:
+def is_whole(
+    path: Path,
+    images: int,
+    types: Mapping[str, str],
+    cell: Cell | None = None,
+    later: Mapping[str, str] | None = None,
+) -> bool:
     """Whether a cell-block file is there, readable from end to end, with the task's columns and of so many images.
 
     What is not whole is made again when the evaluation is started again.
     """
     try:
-        return _read(path, types, cell)[1] == images
+        return _read(path, types, cell, later)[1] == images
     except DataError:
         return False
 
@@ -116,24 +132,38 @@ def has_images(path: Path, images: int) -> bool:
         return False
 
 
-def read_cell(path: Path, types: Mapping[str, str], cell: Cell | None = None) -> pa.Table:
+def read_cell(
+    path: Path,
+    types: Mapping[str, str],
+    cell: Cell | None = None,
+    later: Mapping[str, str] | None = None,
+    images: int | None = None,
+) -> pa.Table:
     """Read one cell-block.
 
     Args:
         path: from `cell_file`.
         types: the columns of the task and their dtypes.
         cell: whose records they must be, where the file says so; None to take any.
+        later: columns of the task that a file may lack, and their dtypes.
+        images: how many images it must be of; None for any number.
 
     Returns:
-        The columns of the task; those of the cell, which the file's name tells too, are left out.
+        The columns of the task, and of the later ones those that the file has; those of the cell, which the file's name
+        tells too, are left out.
 
     Raises:
-        DataError: the file is missing or damaged, has other columns, or is of another cell.
+        DataError: the file is missing or damaged, has other columns, or is of another cell or of other images.
     """
-    return _read(path, types, cell)[0]
+    table, found = _read(path, types, cell, later)
+    if images is not None and found != images:
+        raise DataError(f"{path} is of {found:,} images, not of {images:,}; run the same eval command again to mend it")
+    return table
 
 
-def _read(path: Path, types: Mapping[str, str], cell: Cell | None) -> tuple[pa.Table, int]:
+def _read(
+    path: Path, types: Mapping[str, str], cell: Cell | None, later: Mapping[str, str] | None
+) -> tuple[pa.Table, int]:
     """The columns of the task, and how many images they are of."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -144,7 +174,7 @@ def _read(path: Path, types: Mapping[str, str], cell: Cell | None) -> tuple[pa.T
         own = table.drop_columns([name for name in _CELL_COLUMNS if name in table.column_names])
         if not _is_of(table, cell):
             reason = "its records are of another cell"
-        elif {field.name: str(field.type) for field in own.schema} == _arrow_types(types):
+        elif _has_columns(own, types, later or {}):
             return own.replace_schema_metadata(None), images
         else:
             reason = f"its columns are {', '.join(table.column_names)}"
@@ -153,18 +183,28 @@ def _read(path: Path, types: Mapping[str, str], cell: Cell | None) -> tuple[pa.T
     raise DataError(f"{path} is damaged ({reason}); run the same eval command again to repair it")
 
 
+def _has_columns(table: pa.Table, types: Mapping[str, str], later: Mapping[str, str]) -> bool:
+    """Whether a table has the columns of the task, and beside them none but later ones."""
+    found = {field.name: str(field.type) for field in table.schema}
+    there = {name: dtype for name, dtype in later.items() if name in found}
+    return found == _arrow_types({**types, **there})
+
+
 def _is_of(table: pa.Table, cell: Cell | None) -> bool:
     """Whether all rows say that they are of a cell; those of the first layout do not say."""
     import pyarrow.compute as pc
 
-    if cell is None or "corruption" not in table.column_names:
+    if cell is None or "corruption" not in table.column_names or not len(table):
         return True
-    same = [pc.all(pc.equal(table[name].cast(kind), value)).as_py() for name, kind, value in _stated(cell)]
-    return all(answer is not False for answer in same)
+    corruption, severity = table["corruption"].combine_chunks(), pc.min_max(table["severity"]).as_py()
+    # As it is written, the column is one name and places in it; then no row need be looked at.
+    named = {corruption.dictionary[0].as_py()} if _is_one_name(corruption) else set(corruption.unique().to_pylist())
+    return named == {cell[0]} and severity == {"min": cell[1], "max": cell[1]}
 
 
-def _stated(cell: Cell) -> list[tuple[str, str, str | int]]:
-    return [("corruption", "string", cell[0]), ("severity", "int64", cell[1])]
+def _is_one_name(corruption: pa.Array) -> bool:
+    dictionary = getattr(corruption, "dictionary", ())
+    return len(dictionary) == 1 and not corruption.null_count
 
 
 def _images_of(metadata: pq.FileMetaData) -> int:
@@ -174,6 +214,11 @@ def _images_of(metadata: pq.FileMetaData) -> int:
 
 
 def _arrow_types(types: Mapping[str, str]) -> dict[str, Any]:
+    return dict(_arrow_types_of(tuple(types.items())))
+
+
+@cache
+def _arrow_types_of(types: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     import pyarrow as pa
 
-    return {name: str(pa.from_numpy_dtype(dtype)) if dtype != "str" else "string" for name, dtype in types.items()}
+    return {name: str(pa.from_numpy_dtype(dtype)) if dtype != "str" else "string" for name, dtype in types}

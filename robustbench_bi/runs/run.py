@@ -8,7 +8,8 @@ Everything a report needs is derived from these, without torch and without image
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.errors import DataError, RunMismatchError, UnknownNameError
 from robustbench_bi.ground.cells import Cell
+from robustbench_bi.ground.cores import available_cores
 from robustbench_bi.runs.identity import RECORD_SCHEMA, fingerprint_of
-from robustbench_bi.runs.images import read_images
+from robustbench_bi.runs.images import difference, read_images
 from robustbench_bi.runs.records import cell_file, has_images, is_whole, read_cell, write_cell, write_first_layout
 from robustbench_bi.runs.truth import read_truth
 from robustbench_bi.tasks import Task, task_of
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robustbench_bi.data import Dataset
+
+
+# Read by a thread before it takes the next ones: a file takes a millisecond, handing it over a part of that.
+_FILES = 16
 
 
 @dataclass(frozen=True)
@@ -75,31 +81,35 @@ class Run:
             InputError: the columns are not those of the task.
             DataError: the file cannot be written.
         """
-        path, types = cell_file(self.directory, cell, block), self.task.load("COLUMNS")
+        path, types, later = cell_file(self.directory, cell, block), self.task.load("COLUMNS"), self.task.later_columns
+        if self.layout < 3:
+            # As it was begun, so that all of its files are alike.
+            columns = {name: values for name, values in columns.items() if name not in later}
         if self.layout == 1:
             write_first_layout(path, columns, types)
         else:
-            write_cell(path, columns, types, cell, images)
+            write_cell(path, columns, types, cell, images, later)
 
     def has_whole(self, cell: Cell, block: int, images: int) -> bool:
         """Whether a cell-block's file is there and whole, see `is_whole`."""
-        return is_whole(cell_file(self.directory, cell, block), images, self.task.load("COLUMNS"), cell)
+        path, types = cell_file(self.directory, cell, block), self.task.load("COLUMNS")
+        return is_whole(path, images, types, cell, self.task.later_columns)
 
-    def read_block(self, cell: Cell, block: int) -> pa.Table:
-        """The records of one cell-block: the columns of the task.
+    def read_block(self, cell: Cell, block: int, images: int | None = None) -> pa.Table:
+        """The records of one cell-block: the columns of the task, and of the later ones those that the file has.
 
         Raises:
-            DataError: the file is missing or damaged.
+            DataError: the file is missing or damaged, or of another number of images than is given.
         """
-        return read_cell(cell_file(self.directory, cell, block), self.task.load("COLUMNS"), cell)
+        path, task = cell_file(self.directory, cell, block), self.task
+        return read_cell(path, task.load("COLUMNS"), cell, task.later_columns, images)
 
     def missing(self) -> list[tuple[Cell, int]]:
         """The cell-blocks that have no whole file yet; empty when the run is finished."""
-        blocks = list(self.blocks())
+        blocks = [(cell, number, images) for cell in self.cell_names for number, images in self.blocks()]
         return [
             (cell, number)
-            for cell in self.cell_names
-            for number, images in blocks
+            for cell, number, images in blocks
             if not has_images(cell_file(self.directory, cell, number), images)
         ]
 
@@ -147,14 +157,15 @@ class Run:
         Returns:
             A frame with `corruption` (categorical), `severity` and the columns of the task. For classification one row
             an image and cell: `rank` counts the classes scored above the label, `confidence` is the softmax of the
-            prediction, `loss` the cross-entropy in nats. For detection one row a detection: `category` is the class
-            number, `x1` to `y2` the box in pixels, `mask` the run lengths.
+            prediction, `loss` the cross-entropy in nats, `brier` (not in older runs) the Brier score. For detection one
+            row a detection: `category` is the class number, `x1` to `y2` the box in pixels, `mask` the run lengths.
 
         Raises:
             RunMismatchError: the run is not finished.
             DataError: a file is damaged; or names are asked for, and the run is of before they were kept.
         """
-        frame = self._records.copy()
+        # pandas copies when a copy is written to.
+        frame = self._records.copy(deep=False)
         if not names:
             return frame
         images = self.images()
@@ -171,6 +182,43 @@ class Run:
         import pandas as pd
         import pyarrow as pa
 
+        blocks = [(cell, number, images) for cell in self.cell_names for number, images in self.blocks()]
+        tables = self._tables(blocks)
+        everywhere = [name for name in tables[0].column_names if all(name in own.column_names for own in tables)]
+        rows = [len(table) for table in tables]
+        names = list(dict.fromkeys(corruption for corruption, _ in self.cell_names))
+        codes = np.repeat([names.index(corruption) for (corruption, _), _, _ in blocks], rows)
+        table = pa.concat_tables([own.select(everywhere) for own in tables])
+        del tables
+        # A block a column, each freed when it is made: so there is never more than one column twice.
+        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
+        del table
+        pa.default_memory_pool().release_unused()
+        frame.insert(0, "severity", np.repeat([severity for (_, severity), _, _ in blocks], rows))
+        frame.insert(0, "corruption", pd.Series(pd.Categorical.from_codes(codes, categories=pd.Index(names))))
+        return frame
+
+    def _tables(self, blocks: Sequence[tuple[Cell, int, int]]) -> list[pa.Table]:
+        """The records of cell-blocks (cell, number, images), each read once.
+
+        Raises:
+            RunMismatchError: the run is not finished.
+            DataError: a file is damaged.
+        """
+
+        def read(part: Sequence[tuple[Cell, int, int]]) -> list[pa.Table]:
+            return [self.read_block(*block) for block in part]
+
+        parts = [blocks[start : start + _FILES] for start in range(0, len(blocks), _FILES)]
+        try:
+            # Most of the time goes into reading and decompression, where other threads can go on.
+            with ThreadPoolExecutor(available_cores()) as pool:
+                return [table for tables in pool.map(read, parts) for table in tables]
+        except DataError:
+            self._check_finished()
+            raise
+
+    def _check_finished(self) -> None:
         missing = self.missing()
         if missing:
             (corruption, severity), number = missing[0]
@@ -180,15 +228,6 @@ class Run:
                 f"{corruption} severity {severity}{self._damage((corruption, severity), number)}. Run the same eval "
                 "command again to finish it"
             )
-        blocks = [(cell, number) for cell in self.cell_names for number, _ in self.blocks()]
-        tables = [self.read_block(cell, number) for cell, number in blocks]
-        rows = [len(table) for table in tables]
-        names = list(dict.fromkeys(corruption for corruption, _ in self.cell_names))
-        codes = np.repeat([names.index(corruption) for (corruption, _), _ in blocks], rows)
-        frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
-        frame.insert(0, "severity", np.repeat([severity for (_, severity), _ in blocks], rows))
-        frame.insert(0, "corruption", pd.Series(pd.Categorical.from_codes(codes, categories=pd.Index(names))))
-        return frame
 
     def open_data(self, moved_to: str | None = None) -> Dataset:
         """Open the images that the run was evaluated on, with the options that it was evaluated with.
@@ -214,10 +253,11 @@ class Run:
             dataset = request.found_from(runtime.get("started_in", "")).open(fetch=False)
         except (DataError, UnknownNameError) as error:
             raise DataError(f"the images of {self.directory.name} were {request.source}, and now: {error}") from error
-        dataset = dataset.without(np.setdiff1d(dataset.image_ids, self.images()["image_id"].to_numpy()))
-        if dataset.listing_hash != self.config["listing_hash"]:
-            raise DataError(f"{request.source} no longer holds the same images")
-        return dataset
+        images = self.images()
+        kept = dataset.without(np.setdiff1d(dataset.image_ids, images["image_id"].to_numpy()))
+        if kept.listing_hash != self.config["listing_hash"]:
+            raise DataError(f"{request.source} no longer holds the same images{difference(images, dataset)}")
+        return kept
 
     def _damage(self, cell: Cell, number: int) -> str:
         """In words that the file of a missing cell-block is there, but cannot be used."""
@@ -235,6 +275,10 @@ class Run:
         Raises:
             RunMismatchError: the run is not finished.
         """
+        return self._cells.copy()
+
+    @cached_property
+    def _cells(self) -> pd.DataFrame:
         truth = (self.truth,) if self.task.keeps_truth else ()
         cells: pd.DataFrame = self.task.load("cells")(self.records(), self.images(), self.cell_names, *truth)
         return cells

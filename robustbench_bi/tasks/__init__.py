@@ -9,6 +9,10 @@ row, and its functions in `metrics`; `robustbench_bi.tasks.classification` is an
   these columns.
 - `MEASURES`: the numbers that the records give, `Measure`s. The first is the primary one, which comparisons, the gate
   and figures are about. It is in percent, from 0 to 100, and the higher the better.
+- `FURTHER`, where there are such: measures that are shown where they are chosen. A record column that older runs may
+  lack stands in `LATER_COLUMNS`.
+- `PAIRED`, where there are such: measures of two runs, with `paired_statistic(measure, own, other, weights)` of two
+  pairs of records and grid.
 - `PAIRING`: how two runs are told apart, a key of `metrics.pairing.PAIRINGS`: "scores" where the primary number is a
   mean of per-image scores, else "bootstrap".
 - `EXTRAS`: which parts of a report the task has beyond those that its measures give; see `Task.has`.
@@ -65,6 +69,9 @@ class Measure:
             alone, at most and at least. The lower end of its interval is lowered by the first, the upper one by the
             second. Empty where a number has no such part.
         first: whether it stands among the first numbers of a report page, below the primary one.
+        rows: the groups of cells that have it: "all", "corrupted" where it is a change from clean, or "severities"
+            where it is of all cells of a severity together.
+        column: the record column that it needs, where older runs lack that.
 
     Example:
         >>> Measure("top1", "top-1", "top-1 accuracy", "%").heading
@@ -80,6 +87,8 @@ class Measure:
     proportion: bool = False
     chance: str = ""
     first: bool = False
+    rows: Literal["all", "corrupted", "severities"] = "all"
+    column: str = ""
 
     @property
     def heading(self) -> str:
@@ -139,13 +148,31 @@ class Task:
         return self.measures[0]
 
     @property
+    def further(self) -> tuple[Measure, ...]:
+        """Numbers that are shown where they are chosen."""
+        return tuple(self._found("FURTHER", ()))
+
+    @property
+    def paired(self) -> tuple[Measure, ...]:
+        """Numbers of two runs."""
+        return tuple(self._found("PAIRED", ()))
+
+    @property
+    def later_columns(self) -> Mapping[str, str]:
+        """Columns of records that older runs lack, and their dtypes."""
+        return dict(self._found("LATER_COLUMNS", {}))
+
+    def _found(self, name: str, otherwise: Any) -> Any:
+        return getattr(importlib.import_module(self.code), name, otherwise)
+
+    @property
     def keeps_truth(self) -> bool:
         """Whether its runs keep the truth once, in a file of its own."""
-        return bool(getattr(importlib.import_module(self.code), "KEEPS_TRUTH", False))
+        return bool(self._found("KEEPS_TRUTH", False))
 
     def remarks(self, records: pd.DataFrame) -> list[str]:
         """Sentences on the records of a run that its summary must not leave out."""
-        found = getattr(importlib.import_module(self.code), "remarks", None)
+        found = self._found("remarks", None)
         return [] if found is None else list(found(records))
 
     def has(self, extra: str) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from robustbench_bi.metrics import METRICS, load_scores
 from robustbench_bi.tasks import Measure
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from robustbench_bi.ground.cells import Cell
     from robustbench_bi.metrics.intervals import Grid
+    from robustbench_bi.metrics.rows import Metric
     from robustbench_bi.metrics.statistics import Floats, Statistic
     from robustbench_bi.models.inference import Asked
 
@@ -34,30 +35,41 @@ COLUMNS = {
 cross-entropy in nats.
 """
 
-_SHOWN: Mapping[str, Mapping[str, Any]] = {
-    "top1": {"short": "top-1", "words": "top-1 accuracy", "proportion": True},
-    "top5": {"short": "top-5", "words": "top-5 accuracy", "proportion": True},
-    "expected_calibration_error": {
-        "short": "ECE",
-        "words": "calibration error (ECE)",
-        "chance": "robustbench_bi.metrics.calibration:calibration_bias",
-        "first": True,
-    },
-    "negative_log_likelihood": {"short": "NLL", "words": "negative log-likelihood", "decimals": 2, "first": True},
-}
-_UNITS = {"percent": "%"}
+LATER_COLUMNS = {"brier": "float32"}
+"""Columns that runs from before they were kept do not have.
 
-# Every metric of images: a new row of METRICS is a new column, under its own name where nothing is said of it above.
-MEASURES = tuple(
-    Measure(
-        metric.name,
-        unit=_UNITS.get(metric.unit, metric.unit),
-        better=metric.better,
-        **({"short": metric.name, "words": metric.name} | dict(_SHOWN.get(metric.name, {}))),
+`brier` is the sum over classes of (probability − 1 for the label, 0 for the others)².
+"""
+
+
+def _measures(*kinds: str) -> tuple[Measure, ...]:
+    """The metrics of these kinds, as reports show them."""
+    return tuple(
+        Measure(
+            metric.name,
+            short=metric.short or metric.name,
+            words=metric.words or metric.short or metric.name,
+            unit=_UNITS.get(metric.unit, metric.unit),
+            decimals=metric.decimals,
+            better=metric.better,
+            proportion=metric.proportion,
+            chance=metric.bias,
+            first=metric.first,
+            rows=_ROWS.get(metric.of, "all"),
+            column=metric.column,
+        )
+        for metric in METRICS
+        if metric.of in kinds
     )
-    for metric in METRICS
-    if metric.of == "images"
-)
+
+
+_UNITS = {"percent": "%"}
+_ROWS: Mapping[str, Literal["corrupted", "severities"]] = {"changes": "corrupted", "severities": "severities"}
+
+# A new row of METRICS is a new column: of images in every summary, the others where they are chosen.
+MEASURES = _measures("images")
+FURTHER = _measures("answers", "changes", "severities")
+PAIRED = _measures("networks")
 PAIRING = "scores"
 EXTRAS = ("corruption_error", "reliability", "answers")
 
@@ -118,16 +130,79 @@ def arrange(records: pd.DataFrame, images: Callable[[], pd.DataFrame], cells: Se
 
 
 def statistic(measure: str, records: pd.DataFrame, grid: Grid, weights: Floats) -> Statistic:
-    """A metric of images as weighted sums over cells.
+    """A metric of images, or a further one, as weighted sums over cells.
+
+    Where it is a change from clean, the sums are over the other cells; where it is of all cells of a severity, each is
+    of all the cells that have a weight.
 
     Raises:
         DataError: a score is not finite.
     """
-    from robustbench_bi.metrics.intervals import image_scores
+    import numpy as np
+
+    from robustbench_bi.ground.cells import CLEAN
+    from robustbench_bi.metrics.intervals import image_scores, weighted_scores
+
+    metric = METRICS[measure]
+    if metric.of == "images":
+        return _means(metric, image_scores(records, grid, load_scores(measure), weights), weights)
+    scores: Callable[..., Floats] = METRICS.load(measure).scores  # type: ignore[attr-defined]
+    if metric.of == "severities":
+        return _means(metric, _of_several_cells(records, grid, scores, weights), np.eye(weights.shape[1]))
+    beside = [grid.records_of(records, grid.cells.index(CLEAN))] if metric.of == "changes" else []
+
+    def of_cell(place: int) -> Floats:
+        return scores(grid.records_of(records, place), *beside)
+
+    return _means(metric, weighted_scores(grid, of_cell, weights, may_be_undefined=True), weights)
+
+
+def _of_several_cells(
+    records: pd.DataFrame, grid: Grid, scores: Callable[[pd.DataFrame], Floats], weights: Floats
+) -> Floats:
+    """Scores (n, S), each of all the cells that have a weight."""
+    import numpy as np
+    import pandas as pd
+
+    columns = [
+        scores(pd.concat([grid.records_of(records, int(place)) for place in np.flatnonzero(of_number)]))
+        for of_number in weights.T
+    ]
+    return np.stack(columns, axis=1) if columns else np.empty((len(grid.image_ids), 0))
+
+
+def paired_statistic(
+    measure: str, own: tuple[pd.DataFrame, Grid], other: tuple[pd.DataFrame, Grid], weights: Floats
+) -> Statistic:
+    """A metric of two networks as weighted sums over cells.
+
+    Args:
+        measure: its name.
+        own: the records of a run and their grid.
+        other: those of another one, of the same images and cells.
+        weights: (C, S), by the cells of `own`.
+    """
+    from robustbench_bi.metrics.intervals import weighted_scores
+
+    (records, grid), (others, of_other) = own, other
+    scores: Callable[..., Floats] = METRICS.load(measure).scores  # type: ignore[attr-defined]
+
+    def of_cell(place: int) -> Floats:
+        paired = of_other.records_of(others, of_other.cells.index(grid.cells[place]))
+        return scores(grid.records_of(records, place), paired)
+
+    return _means(METRICS[measure], weighted_scores(grid, of_cell, weights, may_be_undefined=True), weights)
+
+
+def _means(metric: Metric, scores: Floats, weights: Floats) -> Statistic:
+    """The means of per-image scores of a metric, within its bounds."""
+    import numpy as np
+
     from robustbench_bi.metrics.statistics import ImageMeans, bounds_of
 
-    scores, metric = image_scores(records, grid, load_scores(measure), weights), METRICS[measure]
-    return ImageMeans(scores, bounds_of(weights, metric.least, metric.most))
+    bounds = bounds_of(weights, metric.least, metric.most)
+    # Only of a share of all images is the interval of a single cell Wilson's.
+    return ImageMeans(scores, bounds if metric.proportion else replace(bounds, single=np.zeros_like(bounds.single)))
 
 
 def error(records: pd.DataFrame, grid: Grid, weights: Floats) -> Statistic:
@@ -150,10 +225,19 @@ def cells(records: pd.DataFrame, images: pd.DataFrame, names: Sequence[Cell]) ->
     Returns:
         A frame with corruption, severity, n, top1 and top5 (percent) and loss (mean, nats).
     """
-    records = records.assign(top1=(records["rank"] < 1) * 100.0, top5=(records["rank"] < 5) * 100.0)
-    grouped = records.groupby(["corruption", "severity"], observed=True, sort=False)
-    numbers = grouped.agg(n=("rank", "size"), top1=("top1", "mean"), top5=("top5", "mean"), loss=("loss", "mean"))
-    return numbers.reset_index().astype({"corruption": "str"})
+    import numpy as np
+    import pandas as pd
+
+    from robustbench_bi.metrics.intervals import cells_of
+
+    cells, codes = cells_of(records)
+    rank = records["rank"].to_numpy()
+    counts = np.bincount(codes, minlength=len(cells))
+    right = {name: np.bincount(codes[rank < most], minlength=len(cells)) for name, most in (("top1", 1), ("top5", 5))}
+    shares = {name: 100.0 * number / counts for name, number in right.items()}
+    loss = np.bincount(codes, records["loss"].to_numpy(), minlength=len(cells)) / counts
+    corruptions, severities = zip(*cells, strict=True)
+    return pd.DataFrame({"corruption": corruptions, "severity": severities, "n": counts, **shares, "loss": loss})
 
 
 @dataclass(frozen=True, eq=False)

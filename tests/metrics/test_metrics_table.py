@@ -18,6 +18,10 @@ def records(n=200, seed=0):
             "rank": generator.integers(0, 9, n).astype("int32"),
             "confidence": generator.uniform(0.1, 1, n).astype("float32"),
             "loss": generator.exponential(1, n).astype("float32"),
+            "prediction": generator.integers(0, 9, n).astype("int32"),
+            "label": generator.integers(0, 9, n).astype("int32"),
+            "brier": generator.uniform(0, 2, n).astype("float32"),
+            "image_id": np.arange(n),
         }
     )
 
@@ -30,10 +34,23 @@ def cells(top1=50.0):
     )
 
 
+def arguments_of(metric):
+    """Frames of the kinds that a metric takes."""
+    two_cells = pd.concat([records(), records(seed=1)])
+    return {
+        "images": (records(),),
+        "answers": (records(),),
+        "changes": (records(), records(seed=1)),
+        "severities": (two_cells,),
+        "networks": (records(), records(seed=1)),
+        "cells": (cells(),),
+        "pairs": (cells(), cells(40.0)),
+    }[metric.of]
+
+
 @pytest.mark.parametrize("name", METRICS.names)
 def test_every_metric_gives_a_finite_python_float(name):
-    arguments = {"images": (records(),), "cells": (cells(),), "pairs": (cells(), cells(40.0))}[METRICS[name].of]
-    value = METRICS.load(name)(*arguments)
+    value = METRICS.load(name)(*arguments_of(METRICS[name]))
     assert type(value) is float
     assert np.isfinite(value)
 
@@ -62,15 +79,61 @@ def test_only_metrics_of_images_have_scores():
         load_scores("mce")
 
 
+SCORED = [metric for metric in METRICS if metric.of in ("answers", "changes", "severities", "networks")]
+
+
+@pytest.mark.parametrize("metric", SCORED, ids=lambda metric: metric.name)
+def test_a_further_metric_is_the_mean_of_scores_one_an_image(metric):
+    function, frames = METRICS.load(metric.name), arguments_of(metric)
+    scores = function.scores(*frames)
+    assert scores.shape == (200,)
+    assert scores.dtype == np.float64
+    assert function(*frames) == scores.mean()
+    order = np.random.default_rng(3).permutation(len(frames[0]))
+    assert function(*(frame.iloc[order] for frame in frames)) == pytest.approx(scores.mean(), rel=1e-9)
+    with pytest.raises(InputError, match="at least one record, got none"):
+        function(*(frame.iloc[:0] for frame in frames))
+
+
+RATIOS = {"accuracy_kept", "confidence_of_wrong_answers", "rms_calibration_error", "area_under_risk_coverage"}
+RATIOS |= {"risk_at_80_coverage", "error_consistency"}
+
+
+@pytest.mark.parametrize("name", sorted(RATIOS))
+def test_scores_tell_how_the_metric_would_change_with_an_image_twice(name):
+    """What linearised scores must be: the spread over images is that of the metric to first order."""
+    function, frames = METRICS.load(name), arguments_of(METRICS[name])
+    n = len(frames[0])
+    scores = function.scores(*frames)
+    weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=300)
+    again = [function(*(frame.iloc[np.repeat(np.arange(n), own)] for frame in frames)) for own in weights]
+    foretold = weights @ scores / n
+    assert np.std(again) == pytest.approx(np.std(foretold), rel=0.25), name
+    assert np.corrcoef(again, foretold)[0, 1] > 0.85
+
+
 def test_better_is_right():
     """A model that is right more often, or surer when right, must come out better on each metric."""
     worse, better = records(), records()
     better.loc[worse["rank"] > 0, ["rank", "loss"]] = 0
     better["confidence"] = 1.0
+    # Half of the wrong answers are right; the other half less sure.
+    less_wrong, wronger = records(), records()
+    wrong = np.flatnonzero(worse["rank"] > 0)
+    less_wrong.loc[wrong[::2], ["rank", "brier"]] = 0
+    less_wrong["confidence"] = np.where(less_wrong["rank"] > 0, 0.2, 0.9)
+    wronger["rank"], wronger["prediction"] = 1, wronger["prediction"] + 1
+    better["prediction"] = worse["prediction"] + (worse["rank"] > 0)
     for metric in METRICS:
         function = METRICS.load(metric.name)
         if metric.of == "images":
             gain = function(better) - function(worse)
+        elif metric.of in ("answers", "severities"):
+            gain = function(less_wrong) - function(worse)
+        elif metric.of == "changes":
+            gain = function(better, worse) - function(wronger, worse)
+        elif metric.of == "networks":
+            gain = function(worse, worse) - function(worse, records(seed=1))
         elif metric.of == "pairs":
             gain = function(cells(60.0), cells(50.0))
         else:

@@ -122,3 +122,25 @@ def test_a_changed_setting_of_a_run_is_noticed(run, name, value):
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), name: value}), encoding="utf-8")
     with pytest.raises(DataError, match="was changed after the run was begun"):
         open_run(run.directory)
+
+
+def test_later_columns_are_kept_by_new_runs_and_left_out_by_older_ones(make_config, tmp_path):
+    """A run begun before Brier scores were kept goes on without them, so that its files are alike."""
+    columns = {name: np.zeros(3, dtype=dtype) for name, dtype in COLUMNS.items()} | {"brier": np.full(3, 0.25)}
+    for layout, wanted in ((1, False), (2, False), (3, True)):
+        run = Run(tmp_path / str(layout))
+        run.directory.mkdir()
+        config = make_config(n=3, corruptions=("fog",), severities=(1,), layout=layout)
+        (run.directory / "run.json").write_text(json.dumps(config.as_json()))
+        for cell in run.cell_names:
+            run.write_block(cell, 0, columns, 3)
+            assert run.has_whole(cell, 0, 3)
+        assert ("brier" in run.records()) is wanted
+        assert set(COLUMNS) <= set(run.records())
+
+
+def test_a_later_column_that_some_files_lack_is_not_read(make_config, write_run, tmp_path):
+    columns = {name: np.zeros(3, dtype=dtype) for name, dtype in COLUMNS.items()}
+    config = make_config(n=3, corruptions=("fog",), severities=(1,))
+    run = write_run(tmp_path, config, {("none", 0): columns, ("fog", 1): columns | {"brier": np.ones(3)}})
+    assert "brier" not in run.records()

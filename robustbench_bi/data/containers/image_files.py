@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -142,6 +143,18 @@ def why_broken(file: File) -> str | None:
 
 def _size_of(file: File) -> int:
     return file.getbuffer().nbytes if isinstance(file, BytesIO) else Path(file).stat().st_size
+
+
+def checksum(file: File) -> int:
+    """The CRC-32 of a file's bytes.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return zlib.crc32(file.getbuffer() if isinstance(file, BytesIO) else Path(file).read_bytes())
+    except OSError as error:
+        raise DataError(f"cannot read image {file}: {error.strerror or error}") from error
 
 
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> list[Result]:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustbench_bi.errors import InputError
+from robustbench_bi.ground.cut import CutRule, cut_image
 from robustbench_bi.ground.sizes import pair, size_of
-from robustbench_bi.ops.cut import CutRule, cut_image
 
 RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """PIL's numbers, which processors keep."""

@@ -87,6 +87,7 @@ def render_page(report: Report, open_pictures: OpenPictures | None = None) -> st
         "cells_caption": report.cells.caption,
         "heat": _heat(report),
         "drops": _table(_named_cells(report.drops.frame), models, lambda row: _drop(row, measure)),
+        "further": _further(report),
         "reliability": [] if report.reliability is None else _reliability(report, report.reliability.frame),
         "reliability_caption": "" if report.reliability is None else report.reliability.caption,
         "provenance": _provenance(report),
@@ -140,6 +141,19 @@ def _card(report: Report, model: str) -> Row:
             numbers.append(("mean error", f"{_ends(row, 'mean_error', decimals=2)} %"))
     of = first["name"] if first["kind"] == "clean" else f"{first['name']}, {first['cells']} cells"
     return {"value": _ends(first, primary.name), "of": of, "n": first["n"], "numbers": numbers}
+
+
+def _further(report: Report) -> list[Row]:
+    """A row for each chosen metric and group of cells that has it: clean, the mean, and each severity."""
+    frame = report.summaries.frame
+    rows = []
+    for measure in report.summaries.further:
+        own = frame[frame["kind"].isin(["clean", "mean", "severity"]) & frame[measure.name].notna()]
+        for name, of_name in own.groupby("name", sort=False):
+            texts = {row["model"]: _ends(row, measure.name, decimals=measure.decimals) for row in _records(of_name)}
+            cells = [texts.get(model) for model in report.models]
+            rows.append({"measure": f"{measure.words}, {measure.unit}".rstrip(", "), "name": name, "cells": cells})
+    return rows
 
 
 def _over_baseline(report: Report, model: str, name: str) -> list[tuple[str, str]]:

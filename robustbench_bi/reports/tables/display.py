@@ -1,12 +1,16 @@
 """Frames as text: the tables that the terminal and Markdown files show."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
 from robustbench_bi.analysis.comparison import Comparison
 from robustbench_bi.analysis.measured import Measurements
+from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.text import NO_VALUE, format_interval, format_p_value
+from robustbench_bi.tasks import Task
 
 
 def display_summary(summary: Measurements) -> pd.DataFrame:
@@ -19,7 +23,10 @@ def display_summary(summary: Measurements) -> pd.DataFrame:
         A frame of strings.
     """
     frame = summary.frame
-    first, *others = [(measure.name, measure.heading, False, measure.decimals) for measure in summary.task.measures]
+    first, *others = [
+        (measure.name, measure.heading, False, measure.decimals)
+        for measure in (*summary.task.measures, *summary.further)
+    ]
     relative = ("relative", "of clean / rPC %", False, 1)
     columns = (first, ("delta", "Δ to clean", True, 1), relative, *others, ("corruption_error", "CE / mCE %", False, 2))
     names = [name for name in ("model", "name") if name in frame]
@@ -49,6 +56,37 @@ def display_comparison(comparison: Comparison) -> pd.DataFrame:
     shown["p"] = [format_p_value(p) for p in frame["p_value"]]
     shown["p (Holm)"] = [format_p_value(p) for p in frame["p_holm"]]
     return shown
+
+
+def display_chosen(chosen: Result, task: Task) -> pd.DataFrame:
+    """`chosen_comparison` as text.
+
+    Args:
+        chosen: one row a model, metric and group of cells.
+        task: what the runs were asked.
+
+    Returns:
+        A frame of strings.
+    """
+    measures = {measure.name: measure for measure in (*task.measures, *task.further, *task.paired)}
+
+    def text(row: Mapping[Any, Any], column: str, signed: bool = False) -> str:
+        ends = (row.get(f"{column}{end}", math.nan) for end in ("", "_low", "_high"))
+        return format_interval(*ends, signed=signed, decimals=measures[row["metric"]].decimals)
+
+    rows = [
+        {
+            "model": row["model"],
+            "metric": measures[row["metric"]].heading,
+            "corruption": row["name"],
+            "baseline": text(row, "baseline_value"),
+            "value": text(row, "value"),
+            "Δ": text(row, "delta", signed=True),
+            "p": format_p_value(row.get("p_value", math.nan)),
+        }
+        for row in chosen.frame.to_dict("records")
+    ]
+    return pd.DataFrame(rows)
 
 
 def display_detection_scores(frame: pd.DataFrame) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from robustbench_bi.errors import DataError, InputError, RunMismatchError
 from robustbench_bi.ground.cells import CLEAN, Cell, cell_label
 from robustbench_bi.reports.view.columns import RunColumns
 from robustbench_bi.reports.view.pictures import PictureMaker
+from robustbench_bi.runs.records import cell_file
 
 if TYPE_CHECKING:
     from robustbench_bi.data import Dataset
@@ -115,7 +116,7 @@ def open_album(runs: Sequence[Run], moved_to: str | None = None) -> Album:
         class_names=dataset.class_names,
         cells=tuple(shared),
         columns=[RunColumns(run, dataset.image_ids) for run in runs],
-        pictures=PictureMaker(dataset, [run.config for run in runs]),
+        pictures=PictureMaker(dataset, [run.config for run in runs], _checksums(runs[0])),
     )
 
 
@@ -123,7 +124,10 @@ def _check(run: Run, first: Run) -> None:
     name = run.directory.name
     if run.task.name != TASK:
         raise InputError(f"view shows the answers of classifiers, and {name} is a run of {run.task.name}; use report")
-    if missing := len(run.missing()):
+    # By their names alone: each file is checked when it is read, and a look into all of them takes a second.
+    present = {path.name for path in (run.directory / "records").glob("*")}
+    wanted = [cell_file(run.directory, cell, number).name for cell in run.cell_names for number, _ in run.blocks()]
+    if missing := sum(name not in present for name in wanted):
         raise RunMismatchError(
             f"{name} is not finished: {missing:,} cell-blocks are missing. Run the same eval command again to finish it"
         )
@@ -139,6 +143,13 @@ def _opened(run: Run, moved_to: str | None) -> Dataset:
         return run.open_data(moved_to)
     except DataError as error:
         raise DataError(f"{error}. {_looked(run, moved_to)}; say where they are with --data PATH") from error
+
+
+def _checksums(run: Run) -> NDArray[np.uint32] | None:
+    """Of the files that a run was evaluated on, uint32 (n,); None where it does not keep them."""
+    images = run.images()
+    known = "crc32" in images and images["crc32"].notna().all()
+    return images["crc32"].to_numpy(dtype=np.uint32) if known else None
 
 
 def _looked(run: Run, moved_to: str | None) -> str:

@@ -17,8 +17,8 @@ from robustbench_bi.runs.records import cell_file
 if TYPE_CHECKING:
     from robustbench_bi.runs.run import Run
 
-KEPT_BYTES = 64 * 2**20
-"""Columns of a run that stay in memory: 80 cells of 50,000 images."""
+KEPT_BYTES = 24 * 2**20
+"""Columns of a run that stay in memory: 30 cells of 50,000 images."""
 
 
 @dataclass(frozen=True, eq=False)

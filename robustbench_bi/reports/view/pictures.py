@@ -32,10 +32,14 @@ class PictureMaker:
     Args:
         dataset: the images.
         configs: of the runs.
+        checksums: uint32 (n,), of the files that the runs were evaluated on; None where these are not known.
     """
 
-    def __init__(self, dataset: Dataset, configs: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, dataset: Dataset, configs: Sequence[Mapping[str, Any]], checksums: NDArray[np.uint32] | None = None
+    ) -> None:
         self.dataset = dataset
+        self.checksums = checksums
         self.configs = configs
         made = [(cut_of(config).cut, pixels_of(config)) for config in configs]
         self.views = [made.index(own) for own in made]
@@ -85,8 +89,20 @@ class PictureMaker:
         return np.ascontiguousarray(made[0].transpose(1, 2, 0))
 
     def _read_clean(self, view: int, place: int) -> NDArray[np.uint8]:
+        self._check_unchanged(place)
         read: NDArray[np.uint8] = self.dataset.read([place], cut_of(self.configs[view]), CLEAN)
         return read
+
+    def _check_unchanged(self, place: int) -> None:
+        """Refuse a file that is another one now; one of another size was found when the images were opened."""
+        if self.checksums is None or self.dataset.checksums is None:
+            return
+        image_ids = self.dataset.image_ids[[place]]
+        if self.dataset.checksums(image_ids)[0] != self.checksums[place]:
+            (name,) = self.dataset.taken([place]).names()
+            raise DataError(
+                f"{name} has changed since the run: its bytes differ, and its answers are of another picture"
+            )
 
     def _png(self, view: int, place: int, cell: Cell) -> bytes:
         """The same as a file without loss."""

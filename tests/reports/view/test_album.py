@@ -148,3 +148,27 @@ def test_pixels_of_another_version_are_not_shown_as_if_they_were_these(write_dem
 def test_pictures_that_a_gpu_corrupted_are_said_to_be_made_anew(write_demo_run):
     notes = open_album([write_demo_run(device="cuda")]).notes
     assert any("corrupted on cuda" in note for note in notes)
+
+
+def test_a_picture_of_another_size_is_found_when_the_images_are_opened(evaluated, photos):
+    Image.new("RGB", (64, 70)).save(photos / "cat" / "<b>0.png")
+    same = r"photos no longer holds the same images: all names are there, so that files have other sizes.*--data"
+    with pytest.raises(DataError, match=same):
+        open_album([evaluated[0]])
+    (photos / "cat" / "<b>0.png").unlink()
+    with pytest.raises(DataError, match=r"any more: 1 of 6 are not among them, the first is cat/<b>0\.png"):
+        open_album([evaluated[0]])
+
+
+def test_a_picture_whose_bytes_differ_is_not_shown(evaluated, photos):
+    """Of the same name and size: pixels of another picture beside the answers to this one."""
+    path = photos / "cat" / "<b>1.png"
+    changed, size = bytearray(path.read_bytes()), path.stat().st_size
+    changed[-20] ^= 1
+    path.write_bytes(changed)
+    assert path.stat().st_size == size
+    album = open_album([evaluated[0]])
+    place = list(album.names).index("cat/<b>1.png")
+    with pytest.raises(DataError, match=r"cat/<b>1\.png has changed since the run: its bytes differ"):
+        album.pictures.png(0, place, FOG)
+    assert album.pictures.png(0, list(album.names).index("cat/<b>0.png"), FOG)

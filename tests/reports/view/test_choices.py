@@ -72,6 +72,13 @@ def test_models_disagree_more_the_more_answers_they_give(write_demo_run):
     assert ids(album, sort="disagreement") == sorted(range(30), key=lambda image: (-answers[image], -apart[image]))
 
 
+def test_right_is_what_counts_as_right(album):
+    """Where several classes are accepted, an answer other than the label may be right, and its rank says so."""
+    columns = album.columns[0].cell(("fog", 3))
+    other = dataclasses.replace(columns, prediction=columns.prediction + 1, rank=np.zeros(30, np.int32))
+    assert other.right.all()
+
+
 def test_equal_keys_keep_the_order_of_the_data(album, monkeypatch):
     same = dataclasses.replace(album.columns[0].cell(("fog", 3)), loss=np.ones(30, np.float32))
     monkeypatch.setattr(album.columns[0], "cell", lambda cell: same)

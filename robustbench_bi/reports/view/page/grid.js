@@ -41,8 +41,8 @@ async function showGrid(state) {
   const found = await source.grid(state);
   return {
     title: "",
-    status: `${counted(found.total, "picture", "pictures")} of ${about.images.toLocaleString("en")}`
-      + (data.live ? "" : ` (${data.held} are in this folder)`),
+    status: `${counted(found.total, "picture", "pictures")} of ${(data.live ? about.images : data.held).toLocaleString("en")}`
+      + (data.live ? "" : ` in this folder (of ${about.images.toLocaleString("en")} in the runs)`),
     content: [
       found.total === 0 ? make("p", { className: "none" }, "No picture fits these choices.") : null,
       make("ol", { className: "grid", start: found.start + 1 }, found.rows.map(row => card(state, row))),

@@ -1,0 +1,37 @@
+"""`export`: finished runs in a form that another program reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from robustbench_bi.commands import completion
+from robustbench_bi.commands.endings import OneLineError, remember_out
+
+FORMATS = ("csv", "timm", "model-card", "robustbench", "imagenet-x", "json")
+
+
+@click.command()
+@click.argument(
+    "runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path), shell_complete=completion.runs
+)
+@click.option("--format", "form", required=True, type=click.Choice(FORMATS), help="What the file is for.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), callback=remember_out, help="File to write.")
+def export(runs: tuple[Path, ...], form: str, out: Path) -> None:
+    """Write finished runs as a file for another program.
+
+    csv is one table of all cells; json one flat set of names and numbers, as MLflow and W&B take them; timm has rows as
+    in timm's tables of results; model-card is the metadata of a Hugging Face model card; robustbench an entry of
+    RobustBench, of a run on its 5,000 pictures; imagenet-x the predictions on clean pictures of ImageNet.
+    """
+    from robustbench_bi.reports.exports import EXPORTS, export_runs
+    from robustbench_bi.runs.run import open_run
+
+    if out.is_dir():
+        raise OneLineError(f"--out must be a file, got the folder {out}")
+    opened = [open_run(path) for path in dict.fromkeys(path.resolve() for path in runs)]
+    export_runs(opened, form, out)
+    click.echo(f"Written: {out} ({out.stat().st_size / 1000:,.1f} kB)")
+    if EXPORTS[form].to_do:
+        click.echo(EXPORTS[form].to_do)

@@ -45,4 +45,4 @@ class ModelOutputError(BivoRobustError, ArithmeticError):
 
 
 class RunMismatchError(BivoRobustError, ValueError):
-    """A run folder holds another configuration, or two runs cannot be compared."""
+    """A run folder holds a different configuration, or two runs cannot be compared."""

@@ -198,9 +198,12 @@ def test_train_goes_on_refuses_and_does_not_repeat(tmp_path):
     assert re.findall(r"^epoch (\d)/2, step 2/2, loss \d\.\d{3}, \d+ images/s$", first.stderr, re.M) == ["1", "2"]
     assert first.stdout == f"Written: {tmp_path}/resnet29.safetensors\n"
     again = invoke(*TRAINED, *options, "--out", tmp_path, "--quiet")
-    assert again.stderr == f"{tmp_path}/resnet29.safetensors was finished before; nothing is left to train.\n"
+    assert again.stderr == f"{tmp_path}/resnet29.safetensors is already trained; nothing to do.\n"
     line = one_line(*TRAINED, *options, "--label-smoothing", 0.1, "--learning-rate", 0.05, "--out", tmp_path)
-    assert "is of another training: learning_rate was 0.2, now 0.05; label_smoothing was 0.0, now 0.1. Give" in line
+    assert (
+        "belongs to another training run: learning_rate was 0.2, now 0.05; label_smoothing was 0.0, now 0.1. Choose"
+        in line
+    )
 
 
 def test_train_that_is_asked_to_stop_says_how_to_go_on(tmp_path, monkeypatch):
@@ -219,10 +222,10 @@ def test_corrupt_then_eval_of_its_files(tmp_path):
     assert f"Written to {out}: 48 files." in result.stdout
     assert re.search(r"^3/3 cells, \d+ images/s, 0 s left$", result.stderr, flags=re.MULTILINE)
     result = invoke("corrupt", *options, "--quiet")
-    assert f"Nothing to do: all 48 files are there, in {out}." in result.stdout
+    assert f"Nothing to do: all 48 files already exist in {out}." in result.stdout
     assert result.stderr == ""
     next(out.glob("contrast/5/*/*.JPEG")).unlink()
-    assert "1 of 48 files; the others were there." in invoke("corrupt", *options, "--quiet").stdout
+    assert "1 of 48 files; the others already existed." in invoke("corrupt", *options, "--quiet").stdout
     command = result.stdout.strip().splitlines()[-1].removeprefix("Evaluate them with: bivo-robust ").split()
     command[command.index("NAME")] = "resnet50"
     small = ["--suite", "contrast", "--severities", "1,5", "--quiet", "--json", "--out", tmp_path / "runs"]
@@ -242,7 +245,7 @@ def test_corrupt_says_what_it_left_out(tmp_path):
     options = [tmp_path / "photos", tmp_path / "c", "--suite", "contrast", "--size", 32, "--workers", 1, "--quiet"]
     assert "1 of 2 images cannot be decoded" in one_line("corrupt", *options)
     result = invoke("corrupt", *options, "--skip-broken", "--jpeg", "none")
-    assert "Left out, because they cannot be decoded: 1 images" in result.stdout
+    assert "Skipped because they cannot be decoded: 1 images" in result.stdout
     assert [path.name for path in tmp_path.glob("c/contrast/3/cat/*")] == ["a.png"]
 
 
@@ -278,7 +281,7 @@ def test_convert_then_eval_without_further_options(tmp_path):
     stated = {key: read_metadata(new)[key] for key in ("interpolation", "resize_size", "num_classes", "converted_from")}
     assert stated == {"interpolation": "bicubic", "resize_size": 240, "num_classes": 10, "converted_from": "old.pth"}
     before = new.read_bytes()
-    assert "is there already; give another --out, or --force" in one_line(*command)
+    assert "already exists; choose another --out, or --force" in one_line(*command)
     assert new.read_bytes() == before
     invoke(*command, "--force")
     assert read_metadata(new)["interpolation"] == "bilinear"
@@ -434,7 +437,7 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
         (["eval", "--model", "resnet50", "--data", "/no/such/folder"], "/no/such/folder"),
         (["eval", "--model", "resnet50", "--severities", "0-5"], "severity must be an integer from 1 to 5, got 0"),
         (["eval", "--model", "resnet50", "--weights", "absent.pth"], "absent.pth"),
-        (["eval", "--model", "resnet50", "--mean", "a,b,c"], "--mean must be numbers with commas"),
+        (["eval", "--model", "resnet50", "--mean", "a,b,c"], "--mean must be comma-separated numbers"),
         (["eval", "--model", "resnet50", "--mean", "100,100,100"], "mean must be three numbers from 0 to 1"),
         (["eval", "--model", "no_such_package.models:build"], "no_such_package"),
         (["compare", "absent", "--baseline", "absent"], "no run in absent"),
@@ -457,7 +460,7 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
         (["train", "--model", "resnet50", "--recipe", "weight_decy=1"], "Did you mean 'weight_decay'?"),
         (["train", "--model", "resnet50", "--ema", "1"], "ema must be from 0 to below 1, got 1.0"),
         (["train", "--model", "resnet50", "--augment", "mixup"], "'mixup' is not one of 'none', 'augmix', 'noise'"),
-        (["train", "--model", "resnet50", "--accumulate", "3"], "cannot be shared out evenly over 1 processes × 3"),
+        (["train", "--model", "resnet50", "--accumulate", "3"], "cannot be split evenly over 1 processes × 3"),
         (["profile", "resnet5O"], "Did you mean 'resnet50'?"),
         (["profile", "binet50_dc_sakg"], "Did you mean 'binet50_dc_sakg"),
         (["profile", "--table", "3"], "'3' is not one of '1', '2', '4'"),

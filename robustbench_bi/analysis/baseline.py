@@ -132,13 +132,13 @@ def read_baseline(path: Path) -> Outcomes:
             "Save it again with gate --save"
         )
     if contents.pop("checksum", None) != _checksum(contents):
-        raise DataError(f"{path} was changed after it was saved: its checksum does not fit. Save it again")
+        raise DataError(f"{path} was changed after it was saved: its checksum does not match. Save it again")
     try:
         return _parse(contents)
     except BivoRobustError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError, zlib.error) as error:
-        raise DataError(f"{path} is not a sound baseline ({error!r}); save it again with gate --save") from error
+        raise DataError(f"{path} is not a valid baseline ({error!r}); save it again with gate --save") from error
 
 
 def _parse(contents: Mapping[str, Any]) -> Outcomes:

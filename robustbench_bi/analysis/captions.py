@@ -65,7 +65,7 @@ def _side(config: Mapping[str, Any]) -> str:
     fitted, seen = config.get("corrupt_size"), f"{config['input_size']} px"
     side = seen if fitted is None else f"{fitted} px fitted to {seen}"
     side += ", never resized" if config.get("no_resize") else ""
-    side += f", without a border of {config['border']} px" if config.get("border") else ""
+    side += f", {config['border']}-px border cut off" if config.get("border") else ""
     return side + (", grey" if config.get("channels") == 1 else "")
 
 
@@ -74,7 +74,7 @@ def _answers(config: Mapping[str, Any]) -> list[str]:
     answers = config.get("answers") or {}
     competing = answers.get("competing", "all" if config.get("class_space") else None)
     parts = [] if competing is None else [f"{competing} of {config['num_classes']:,} classes compete"]
-    return [*parts, "any of an image's labels counts"] if "accepted" in answers else parts
+    return [*parts, "any of an image's labels counts as correct"] if "accepted" in answers else parts
 
 
 def describe_means(severities: Sequence[int]) -> str:

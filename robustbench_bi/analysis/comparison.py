@@ -228,7 +228,7 @@ def _compare(
 def _describe_tests(p_values: pd.Series, pairing: Pairing) -> str:
     number = int(p_values.notna().sum())
     return (
-        f"p: {pairing.test_words}, for each row by itself, like its interval. p (Holm) is corrected for the "
+        f"p: {pairing.test_words}, pointwise like the intervals. p (Holm) is corrected for the "
         f"{number} {'test' if number == 1 else 'tests'} of this table."
     )
 
@@ -248,7 +248,6 @@ def _describe_comparison(
         intervals = f"{resampling.confidence * 100:g} % intervals over images: t with a worst and a best image added"
     return (
         f"Δ {measure.short} in points over {frame['baseline'].iloc[0]}, paired by image. "
-        f"{describe_data(config, int(frame['n'].iloc[0]))} {means} {intervals}; each by itself, excluding 0 "
-        f"exactly where p < {1 - resampling.confidence:.3g}. Those of the gate hold for all of its rows together, so "
-        "they are wider."
+        f"{describe_data(config, int(frame['n'].iloc[0]))} {means} {intervals}; pointwise: each excludes 0 "
+        f"exactly where p < {1 - resampling.confidence:.3g}. The gate's intervals are simultaneous, so they are wider."
     )

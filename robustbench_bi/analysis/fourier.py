@@ -133,6 +133,6 @@ def _describe(errors: FourierErrors) -> str:
     added = frame[frame["norm"] > 0].drop_duplicates(["side", "norm"])
     norms = [f"{norm:.3g} at {side} px" for norm, side in zip(added["norm"], added["side"], strict=True)]
     return (
-        f"n = {frame['n'].iloc[0]:,} images of {errors.data} To each channel a Fourier basis vector is added with a "
-        f"random sign, of norm {' and '.join(norms)} for pixels in [0, 1], then clipped."
+        f"n = {frame['n'].iloc[0]:,} images of {errors.data} Each channel gets a Fourier basis vector with a "
+        f"random sign, of norm {' and '.join(norms)} for pixels in [0, 1], then is clipped."
     )

@@ -186,7 +186,7 @@ def _headline(frame: pd.DataFrame, max_drop: float) -> str:
         text = f"Regression: {len(regressed)} of {rows} dropped by more than {limit}: {', '.join(regressed)}."
     if unproven:
         text += (
-            f" {_count(len(unproven), 'row')} dropped by more than {limit}, which these images are too few to prove."
+            f" {_count(len(unproven), 'row')} dropped by more than {limit}, but the sample is too small to confirm it."
         )
     return text
 
@@ -217,11 +217,11 @@ def _caption(
         f"{names[0]} against the baseline {names[1]}, paired by image. "
         f"{data} {describe_means(severities)} Intervals: "
         f"{intervals}, together at {confidence * 100:g} % (Bonferroni: each of {len(frame)} at {each:.6g} %), so wider "
-        "than those of compare, which are for each row by itself. A row regresses where it drops by more than "
-        f"{_count(max_drop, 'point')} and its interval lies below zero."
+        "than those of compare, which are pointwise. A row regresses if it drops by more than "
+        f"{_count(max_drop, 'point')} and its interval lies entirely below zero."
     )
     half = ((frame["delta_high"] - frame["delta_low"]) / 2).to_numpy()
     if frame["delta"].any():
         widest = frame["name"].iloc[half.argmax()]
-        text += f" The widest is ±{half.max():.1f} points ({widest}): there, a smaller drop cannot be told from chance."
+        text += f" The widest is ±{half.max():.1f} points ({widest}): there, smaller drops may be chance."
     return text

@@ -115,5 +115,5 @@ def common_task(runs: Sequence[Run]) -> Task:
     """
     names = list(dict.fromkeys(task_of(run.config).name for run in runs))
     if len(names) != 1:
-        raise RunMismatchError(f"runs that are shown together must be of one task, got {', '.join(names)}")
+        raise RunMismatchError(f"runs shown together must have the same task, got {', '.join(names)}")
     return task_of(runs[0].config)

@@ -139,7 +139,7 @@ def check_cells(label: str, own: pd.DataFrame) -> None:
     for corruption, severity in zip(own["corruption"], own["severity"], strict=True):
         cell = (str(corruption), int(severity))
         if cell in cells:
-            raise DataError(f"{label}: {cell_label(cell)} stands twice; each cell must have one row")
+            raise DataError(f"{label}: {cell_label(cell)} appears twice; each cell must have one row")
         cells.append(cell)
     for corruption, group in cells_by_corruption(cells).items():
         if (corruption, MEAN) in group and len(group) > 1:

@@ -77,7 +77,8 @@ def _of_run(path: Path) -> dict[str, Any]:
         raise OneLineError(f"{path} was written before runs kept their options; its command was: {command}")
     if "model" not in options:
         raise OneLineError(
-            f"{path} is of a module that Python handed over; evaluate a function that returns it: package.module:name"
+            f"{path} was made from a module object; to repeat it, evaluate a function that returns the module: "
+            "package.module:name"
         )
     given = {name: options[name] for name in PATHS if name in options}
     found = DataRequest(options["data"][0], **given).found_from(folder)

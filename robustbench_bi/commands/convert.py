@@ -51,7 +51,7 @@ def convert(
     from robustbench_bi.models.weights_files import check_weights_file
 
     if out.exists() and not force:
-        raise OneLineError(f"{out} is there already; give another --out, or --force to replace it")
+        raise OneLineError(f"{out} already exists; choose another --out, or --force to replace it")
     if ":" in resolve(model, {})[0]:
         raise OneLineError(f"convert is for rows of `list models`, got {model!r}; eval takes its checkpoint as it is")
     check_weights_file(weights)

@@ -71,13 +71,13 @@ def corrupt(source: str, destination: Path, jpeg: str | None, quiet: bool, **opt
         summary = write_corrupted(source, destination, jpeg=jpeg or "auto", progress=progress, **options)
     total = f"{summary.written + summary.whole:,} files"
     if not summary.written:
-        click.echo(f"Nothing to do: all {total} are there, in {destination}.")
+        click.echo(f"Nothing to do: all {total} already exist in {destination}.")
     elif not summary.whole:
         click.echo(f"Written to {destination}: {total}.")
     else:
-        click.echo(f"Written to {destination}: {summary.written:,} of {total}; the others were there.")
+        click.echo(f"Written to {destination}: {summary.written:,} of {total}; the others already existed.")
     if summary.broken:
-        click.echo(f"Left out, because they cannot be decoded: {summary.broken} images; bivo-robust.json lists them.")
+        click.echo(f"Skipped because they cannot be decoded: {summary.broken} images; bivo-robust.json lists them.")
     if not summary.source:  # they have no classes
         return
     classes = [] if summary.classes is None else ["--classes", str(summary.classes)]

@@ -66,10 +66,10 @@ def remember_out_file(context: click.Context, _: click.Parameter, value: Any) ->
 def _when_stopped(context: click.Context) -> str:
     name = context.invoked_subcommand
     if name is None or name not in COMMANDS:
-        return "Stopped before anything was begun."
+        return "Stopped before anything was started."
     sentence = COMMANDS[name].when_stopped
     if "{out}" in sentence and OUT not in context.meta:
-        return "Stopped before anything was begun."
+        return "Stopped before anything was started."
     return f"Stopped. {sentence.format(out=context.meta.get(OUT))}"
 
 

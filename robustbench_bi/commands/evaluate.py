@@ -52,7 +52,7 @@ def evaluate(
 def _requests(models: tuple[str, ...], data: tuple[str, ...], **options: Any) -> dict[str, EvalRequest]:
     """What is asked for, a request for each data set; what can be refused at once is."""
     if len(set(data)) < len(data):
-        raise OneLineError("each data set must be given once, but two are the same")
+        raise OneLineError("give each data set once; two are the same")
     requests = {name: EvalRequest.of(models, name, **options) for name in data}
     if len(requests) == 1:
         requests[data[0]].check_early()

@@ -105,7 +105,9 @@ def _save_baseline(run: Path, path: Path, options: list[str]) -> None:
     from robustbench_bi.runs.run import open_run
 
     if options:
-        raise OneLineError(f"--{options[0].replace('_', '-')} belongs to --baseline; a saved baseline does not hold it")
+        raise OneLineError(
+            f"--{options[0].replace('_', '-')} belongs to --baseline; a saved baseline does not store it"
+        )
     opened = open_run(run)
     from robustbench_bi.analysis.baseline import outcomes_of, write_baseline
 

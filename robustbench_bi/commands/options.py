@@ -91,7 +91,7 @@ def numbers(_: click.Context, option: click.Parameter, text: str | None) -> tupl
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         raise OneLineError(
-            f"{option.opts[0]} must be numbers with commas, such as 0.485,0.456,0.406, got {text!r}"
+            f"{option.opts[0]} must be comma-separated numbers, such as 0.485,0.456,0.406, got {text!r}"
         ) from None
     check_channels(option.opts[0].lstrip("-"), values, values)
     return values

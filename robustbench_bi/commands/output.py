@@ -79,7 +79,7 @@ def print_summary(run: Run, summary: Measurements, metrics: Sequence[str] | str 
         click.echo(f"Warning: {note}")
     broken = run.config["runtime"]["broken"]
     if broken:
-        click.echo(f"Left out, because they cannot be decoded: {len(broken)} images; run.json lists them.")
+        click.echo(f"Skipped because they cannot be decoded: {len(broken)} images; run.json lists them.")
     if run.config["data"] == "folder" and run.config["class_set"] == "other" and not _has_class_file(run):
         click.echo(f"Classes: {_classes(run)}")
     click.echo(f"Records: {run.directory / 'records'}")

@@ -40,7 +40,7 @@ def _profile_detectors(models: tuple[str, ...], as_json: bool) -> None:
     from robustbench_bi.models.detectors.counts import as_text, table_2
 
     if models:
-        raise InputError(f"Table 2 is shown whole, got {models[0]}; leave the model out")
+        raise InputError(f"Table 2 is always shown whole; leave out {models[0]}")
     rows = table_2()
     if as_json:
         print_json(rows)

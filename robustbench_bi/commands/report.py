@@ -62,7 +62,7 @@ def report(
 
     form = form or form_of(out)
     if pictures and form != "html":
-        raise OneLineError(f"pictures are for a page, got a report in {form}; leave out --pictures")
+        raise OneLineError(f"only HTML reports hold pictures, got {form}; leave out --pictures")
     left_out = LeftOut()
     opened = open_runs([run for run in runs if baseline is None or run.resolve() != baseline.resolve()], left_out)
     if baseline is not None and not opened:

@@ -153,10 +153,11 @@ def _warn_of_chance(runs: Sequence[Run]) -> None:
 def _say_shared(share: Share) -> None:
     """Say that this is not all of the work, so that nobody is surprised who did not ask for it."""
     if share.leads:
-        click.echo(f"{share.count} processes share the work; this one shows the progress of all.", err=True)
+        click.echo(f"{share.count} processes share the work; this one shows their combined progress.", err=True)
     else:
         click.echo(
-            f"This is rank {share.rank} of {share.count} that share the work. To do all of it in each process, unset "
+            f"This is rank {share.rank} of {share.count} that share the work. To do all the work in each process, "
+            "unset "
             "RANK, WORLD_SIZE and SLURM_ARRAY_TASK_ID.",
             err=True,
         )
@@ -168,8 +169,10 @@ def _left_to_others(runs: Sequence[Run], share: Share) -> bool:
     for run, missing in unfinished:
         total = len(run.cell_names) * len(list(run.blocks()))
         click.echo(
-            f"Rank {share.rank} of {share.count} has done its part. {total - missing:,} of {total:,} cell-blocks of "
-            f"{run.directory} are there; the others are left to the other ranks. The last to end prints the result.",
+            f"Rank {share.rank} of {share.count} has finished its part. {total - missing:,} of {total:,} cell-blocks "
+            "of "
+            f"{run.directory} are there; the others are left to the other ranks. The last one to finish prints the "
+            "result.",
             err=True,
         )
     return bool(unfinished)

@@ -60,7 +60,9 @@ def _score_detectors(cells: Path, normalizer: Path | None, as_json: bool) -> Non
     from robustbench_bi.reports.tables.display import display_detection_scores
 
     if normalizer is not None:
-        raise InputError(f"{cells} is of detectors, whose mPC is divided by no other network; leave out --normalizer")
+        raise InputError(
+            f"{cells} holds detectors, and mPC is not normalised by another network; leave out --normalizer"
+        )
     scores = score_detection(read_detection_cells(cells))
     frame = scores.frame
     if as_json:

@@ -33,13 +33,13 @@ def check_destination(root: Path, dataset: Dataset) -> None:
     """
     source, place = _source_folder(dataset), Path(os.path.realpath(root))
     if source is not None and source in (place, *place.parents):
-        raise InputError(f"{root} lies in the folder of the clean images, {source}; choose a folder outside of it")
+        raise InputError(f"{root} is inside the folder of the clean images, {source}; choose a folder outside it")
     try:
         held = os.listdir(root)  # noqa: PTH208 - as names
     except FileNotFoundError:
         held = []
     except NotADirectoryError:
-        raise DataError(f"{root} must be a folder, but a file is in its place") from None
+        raise DataError(f"{root} must be a folder, but is a file") from None
     except OSError as error:
         raise DataError(f"cannot list {root}: {error.strerror}") from error
     if DESCRIPTION in held:

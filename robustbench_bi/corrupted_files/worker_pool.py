@@ -69,8 +69,9 @@ def in_processes(
             pool.shutdown(cancel_futures=True)
             if isinstance(error, BrokenProcessPool):
                 raise DataError(
-                    "a worker process died: memory may be short, so try fewer workers; a script must start its work "
-                    "under `if __name__ == '__main__':`. What is written stays good; run again to continue"
+                    "a worker process died, perhaps for lack of memory: try fewer workers. A script must start its "
+                    "work "
+                    "under `if __name__ == '__main__':`. Files already written are intact; run again to continue"
                 ) from error
             raise
 

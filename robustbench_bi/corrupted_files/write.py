@@ -279,5 +279,5 @@ def _jpeg_quality(jpeg: int | str | None, arrays: bool) -> int | None:
         return None
     quality = check_quality(jpeg, 95, " or 'none'")
     if arrays:
-        raise InputError(f"arrays hold pixels as they are, got jpeg {jpeg!r}; leave it out")
+        raise InputError(f"arrays store raw pixels, got jpeg {jpeg!r}; leave it out")
     return quality

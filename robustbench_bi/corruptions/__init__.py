@@ -226,7 +226,7 @@ def resolve_suite(text: str | Sequence[str]) -> tuple[str, ...]:
     parts = text.split(",") if isinstance(text, str) else text if isinstance(text, Iterable) else [text]
     for part in parts:
         if not isinstance(part, str) or not part.strip():
-            raise InputError(f"a suite is a name, or names with single commas between, got {text!r}")
+            raise InputError(f"a suite is a name, or names separated by single commas, got {text!r}")
         row = _SUITES_AND_CORRUPTIONS[part.strip()]
         chosen.update(row.corruptions if isinstance(row, Suite) else [row.name])
     return tuple(name for name in CORRUPTIONS.names if name in chosen)

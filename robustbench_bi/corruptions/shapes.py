@@ -56,7 +56,7 @@ def as_batch(images: Tensor | NDArray[np.uint8] | Image.Image) -> Tensor:
         raise InputError(f"images must be uint8 (0 to 255), got {images.dtype}; scale and round them first")
     if isinstance(images, Tensor) and (images.is_meta or images.layout != torch.strided):
         kind = "meta tensor" if images.is_meta else f"tensor of the layout {images.layout}"
-        raise InputError(f"images must be a dense tensor that holds its values, got a {kind}")
+        raise InputError(f"images must be a dense tensor with values, got a {kind}")
     last = _channels_last(tuple(images.shape))
     height, width = images.shape[-3:-1] if last else images.shape[-2:]
     if min(height, width) < SMALLEST_SIDE:

@@ -132,7 +132,8 @@ def check_takes(
         InputError: it has no such split, or takes no such file or folder.
     """
     if split == "training" and not row.training:
-        raise InputError(f"{row.name} has no training split: it is for evaluation only")
+        advice = "; to train on it, unpack it into class folders in PATH/train and PATH/val" if row.pattern_of else ""
+        raise InputError(f"{row.name} has no training split: it is for evaluation only{advice}")
     if classes is not None and not row.class_file:
         takers = ", ".join(other.name for other in SOURCES if other.class_file)
         raise InputError(f"a class file goes with class folders ({takers}), not with {row.name}")

@@ -28,7 +28,7 @@ def without_broken(
         more = f" and {len(broken) - LISTED} more" if len(broken) > LISTED else ""
         raise DataError(
             f"{len(broken)} of {len(dataset)} images cannot be decoded: {shown}{more}. "
-            "Mend them, or leave them out with --skip-broken"
+            "Repair them, or skip them with --skip-broken"
         )
     listed = tuple(
         {"image_id": int(image.image_id), "path": as_text(image.path), "reason": image.reason} for image in broken

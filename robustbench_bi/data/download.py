@@ -60,7 +60,7 @@ def downloading(name: str, url: str, unpacked: Path) -> Iterator[None]:
         with suppress(OSError):
             unpacked.parent.rmdir()  # unless it holds something
         raise DataError(
-            f"{name} is not in {unpacked.parent} and could not be downloaded ({why}): fetch {url} and unpack it so "
+            f"{name} is not in {unpacked.parent} and could not be downloaded ({why}): download {url} and unpack it so "
             f"that {unpacked} exists"
         ) from error
     finally:

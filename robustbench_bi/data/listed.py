@@ -60,7 +60,7 @@ def sort_labelled(
     order = sorted(range(len(keys)), key=keys.__getitem__)
     for before, after in itertools.pairwise(order):
         if keys[before] == keys[after]:
-            raise DataError(f"two images are named {'/'.join(keys[after])}; give each a name of its own")
+            raise DataError(f"two images are named {'/'.join(keys[after])}; names must be unique")
     chosen = np.asarray(labels, dtype=np.int32)[order]
     return order, Labelled(["/".join(keys[position]).lstrip("/") for position in order], chosen, names)
 
@@ -167,7 +167,7 @@ def native_side(files: Files) -> int:
     path = files.path(0)
     width, height = files.visit(np.array([0]), lambda _, file: open_rgb(file, path).size, 0)[0]
     if width != height:
-        raise DataError(f"the pictures of this source must be squares of one side, but {path} has {width}×{height}")
+        raise DataError(f"the pictures of this source must be square and of one size, but {path} has {width}×{height}")
     return width
 
 
@@ -192,8 +192,8 @@ def _cut_stored(image: Image.Image, preprocessing: Preprocessing, path: str) -> 
 def _cut_clean(image: Image.Image, preprocessing: Preprocessing, path: str) -> NDArray[np.uint8]:
     if image.width != image.height:
         raise DataError(
-            f"clean files under none/0 must be cropped as their corrupted counterparts are, but {path} has "
-            f"{image.width}×{image.height} pixels; cut them first"
+            f"clean files under none/0 must be cropped like their corrupted counterparts, but {path} has "
+            f"{image.width}×{image.height} pixels; crop them first"
         )
     return _cut_stored(image, preprocessing, path)
 

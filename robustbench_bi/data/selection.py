@@ -147,7 +147,7 @@ def refuse_imagenet_o(source: str) -> None:
     if "imagenet-o" in (prefix, Path(path or source).name):
         raise InputError(
             "ImageNet-O has no labels: its pictures show none of ImageNet's classes, and its folders name the class "
-            "they are mistaken for. It measures the detection of such pictures, which is not done here"
+            "they are mistaken for. It is for detecting such pictures, which this package does not evaluate"
         )
 
 
@@ -189,7 +189,7 @@ def with_images(dataset: Dataset, file: Path) -> Dataset:
         if not found:
             unknown.append(line.strip())
         elif found[0] in chosen:
-            raise DataError(f"{file}, line {number}: {line.strip()} comes twice, first in line {chosen[found[0]]}")
+            raise DataError(f"{file}, line {number}: {line.strip()} appears twice, first in line {chosen[found[0]]}")
         else:
             chosen[found[0]] = number
     if unknown:

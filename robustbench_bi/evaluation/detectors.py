@@ -84,7 +84,7 @@ class Detectors:
         ]
         labels = [config.name if names.count(config.name) == 1 else config.folder for config in configs]
         if len(set(labels)) < len(labels):
-            raise InputError("each model must be given once, but two are the same network with the same weights")
+            raise InputError("give each model once; two are the same network with the same weights")
         return [DetectorSubject(*parts) for parts in zip(labels, self.loaded, matched, configs, strict=True)]
 
 
@@ -98,10 +98,10 @@ def load_detectors(request: EvalRequest, dataset: Dataset, share: Share = ALONE)
     unfit = [name for name in PREPROCESSING if getattr(request, name) is not None]
     unfit += [name for name in ("fit", "corrupt_size", "no_resize") if getattr(request, name)]
     if unfit:
-        raise InputError(f"a detector prepares its pictures itself; leave out {unfit[0]}")
+        raise InputError(f"detectors prepare their own input; leave out {unfit[0]}")
     if request.batch_size == "auto" or request.compile:
         name = "compile" if request.compile else "batch_size"
-        raise InputError(f"a detector takes pictures of any size, which {name} cannot be set for; leave it out")
+        raise InputError(f"detectors take pictures of any size, so {name} cannot be set; leave it out")
     device = device_for(request.device, share)
     loaded = tuple(
         _load(model, own, dataset, request).to(device).eval()

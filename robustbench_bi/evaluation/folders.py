@@ -30,14 +30,16 @@ def open_folder(out: Path, config: EvalConfig, dataset: Dataset, share: Share = 
     Of several processes only rank 0 notes that. Where they were started together, the others wait for its folder.
 
     Raises:
-        RunMismatchError: the folder holds another configuration.
+        RunMismatchError: the folder holds a different configuration.
         DataError: it cannot be written, or rank 0 does not make it.
     """
     run = Run(out.absolute() / config.folder)
     path = run.directory / "run.json"
     content = config.as_json()
     if share.follows and not wait_until(path.exists):
-        raise DataError(f"rank 0 has not made {path}; see what it says, and start all processes with the same options")
+        raise DataError(
+            f"rank 0 has not created {path}; check its output, and start all processes with the same options"
+        )
     if path.exists():
         found = _read_same(run, content)
         remove_partial_files(run.directory / "records")
@@ -76,7 +78,7 @@ def _read_same(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
     if differ:
         here = json.loads(json.dumps(content[differ[0]])) if differ[0] in content else None
         raise RunMismatchError(
-            f"{run.directory} holds another configuration: {differ[0]} is {found.get(differ[0])!r} there and "
+            f"{run.directory} holds a different configuration: {differ[0]} is {found.get(differ[0])!r} there and "
             f"{here!r} here. Move it away or choose another --out"
         )
     return found

@@ -116,7 +116,7 @@ def evaluate_models(
         DataError: the data cannot be read or a result cannot be written.
         WeightsError: the weights do not fit.
         ModelOutputError: logits of a wrong shape or not finite; the cell is not written.
-        RunMismatchError: a run's folder holds another configuration.
+        RunMismatchError: a run's folder holds a different configuration.
     """
     return evaluate_request(EvalRequest.of(models, data, **options), progress=progress, share=share)
 
@@ -160,8 +160,8 @@ def _prepare(request: EvalRequest, dataset: Dataset, share: Share) -> tuple[Data
     """
     if dataset.num_classes == 1 and dataset.objects is None:
         raise DataError(
-            f"{request.data.source} has one class alone, {dataset.class_names[0]!r}, and every answer would be right; "
-            "expected a folder with one folder for each of several classes"
+            f"{request.data.source} has only one class, {dataset.class_names[0]!r}, so every answer would be right; "
+            "expected a folder with one subfolder per class"
         )
     networks = _loader(request, dataset)(request, dataset, share)
     subjects = networks.configured(dataset)

@@ -121,7 +121,7 @@ class Networks:
         configs = [config for _, config in chosen]
         labels = [config.name if names.count(config.name) == 1 else config.folder for config in configs]
         if len(set(labels)) < len(labels):
-            raise InputError("each model must be given once, but two are the same network with the same weights")
+            raise InputError("give each model once; two are the same network with the same weights")
         networks = [network for network, _ in chosen]
         return [
             Subject(label, network, view.preprocessing, config, dataset.answers, view.fitted_to)
@@ -265,8 +265,9 @@ def _check_class_names(network: nn.Module, weights: str | None, dataset: Dataset
     for number, (own, other) in enumerate(zip(stated, dataset.class_names, strict=True)):
         if own != other:
             raise WeightsError(
-                f"{weights} was trained on other classes: class {number} is {own!r} there and {other!r} in the data. "
-                "Give the right data, or the names by --classes FILE"
+                f"{weights} was trained on different classes: class {number} is {own!r} there and {other!r} in the "
+                "data. "
+                "Use matching data, or give the names with --classes FILE"
             )
 
 
@@ -278,7 +279,7 @@ def _check_class_order(network: nn.Module, model: str, dataset: Dataset) -> None
         number = next(number for number, (name, other) in enumerate(zip(stated, own, strict=True)) if name != other)
         raise WeightsError(
             f"{model} has the classes of the data in another order: class {number} is {stated[number]!r} there and "
-            f"{own[number]!r} in the data. Give the network's order by --classes FILE"
+            f"{own[number]!r} in the data. Give the network's order with --classes FILE"
         )
 
 
@@ -313,9 +314,7 @@ def preprocessing_for(network: nn.Module, dataset: Dataset, overrides: dict[str,
         return replace(prepared, input_size=side, resize_size=side, crop_mode=CROP_MODES[0], cut_as=CUT_AS[0])
     crop_mode = getattr(network, "crop_mode", CROP_MODES[0])
     if crop_mode != CROP_MODES[0] and getattr(network, "resize_size", overrides.get("resize_size")) is None:
-        raise InputError(
-            f"this model says crop mode {crop_mode!r}, and not to which size its images are resized; give --resize-size"
-        )
+        raise InputError(f"this model states crop mode {crop_mode!r} but not the size to resize to; give --resize-size")
     prepared = preprocessing_of(network, **overrides)
     if dataset.stored_cells is not None and prepared.shape != (prepared.side, prepared.side):
         raise InputError(f"{dataset.kind} files are square, and this model takes {prepared.shape}")

@@ -339,7 +339,7 @@ def weights_for(
         (model if isinstance(model, str) else id(model), str(own)) for model, own in zip(models, given, strict=True)
     ]
     if len(set(pairs)) < len(pairs):
-        raise InputError("each model must be given once, but two are the same")
+        raise InputError("give each model once; two are the same")
     if any(not isinstance(model, str) and own is not None for model, own in zip(models, given, strict=True)):
-        raise InputError("a module brings its own weights; leave weights out")
+        raise InputError("a module comes with its own weights; leave weights out")
     return given

@@ -43,7 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
         if isinstance(error, DataError):
             raise
         reason = error.strerror or error
-        advice = "Nothing was written there; clear the way and run again"
+        advice = "Nothing was written; fix this and run again"
         raise DataError(f"cannot write {path}: {reason}. {advice}") from error
     except BaseException:
         _discard(partial)

@@ -67,7 +67,7 @@ def cell_errors(cells: pd.DataFrame) -> dict[Cell, float]:
     for corruption, severity, top1 in zip(cells["corruption"], cells["severity"], cells["top1"], strict=True):
         cell = (str(corruption), int(severity))
         if cell in errors:
-            raise InputError(f"{cell_label(cell)} stands twice; each cell must have one row")
+            raise InputError(f"{cell_label(cell)} appears twice; each cell must have one row")
         if not 0 <= top1 <= 100:
             raise InputError(f"top1 must be from 0 to 100 percent, got {top1} for {cell_label(cell)}")
         errors[cell] = 100.0 - float(top1)

@@ -67,7 +67,7 @@ def choose_backend(name: str | None, device: torch.device, modules: Mapping[str,
         problem = _problem(modules[row.name])
     if problem:
         raise BackendUnavailableError(
-            f"backend {row.name!r} cannot run here: {problem}; leave the backend out to have the fastest that can run"
+            f"backend {row.name!r} cannot run here: {problem}; leave the backend out to use the fastest that can run"
         )
     return row.name
 

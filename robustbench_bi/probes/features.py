@@ -112,10 +112,10 @@ def layer_maps(subject: Subject, images: Tensor, layer: str) -> Tensor:
     with _recording(subject.network, [layer], _copy_of_maps) as recorded:
         run_network(subject, images)
     if layer not in recorded:
-        raise InputError(f"{subject.label} does not run its layer {layer!r}")
+        raise InputError(f"{subject.label} never runs its layer {layer!r}")
     maps = recorded[layer]
     if not isinstance(maps, Tensor):
-        raise InputError(f"layer {layer!r} of {subject.label} puts out no maps over the picture, but {maps}")
+        raise InputError(f"layer {layer!r} of {subject.label} does not output maps over the picture, but {maps}")
     return maps
 
 

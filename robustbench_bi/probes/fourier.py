@@ -113,7 +113,7 @@ def fourier_errors(
         for subject in subjects:
             side = subject.preprocessing.side
             if subject.preprocessing.shape != (side, side):
-                raise InputError(f"frequencies are added to square images, and {subject.label} takes others")
+                raise InputError(f"frequencies are added to square images, but {subject.label} takes others")
             chosen = frequencies(side, step=step or -(-side // _FREQUENCIES_ACROSS), radius=radius)
             added = default_norm(side) if norm is None else float(norm)
             additions = [NOTHING, *(Addition(*frequency, added) for frequency in chosen)]
@@ -251,10 +251,10 @@ class _Kept:
             }
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())
-            raise DataError(f"{self.path} is damaged ({reason}); remove it to make it anew") from error
+            raise DataError(f"{self.path} is damaged ({reason}); delete it to recompute it") from error
         identity = ("map_version", "fingerprint")
         if any(settings.get(key) != self.settings[key] for key in identity):
-            raise RunMismatchError(f"{self.path} holds another configuration; move it away or choose another --out")
+            raise RunMismatchError(f"{self.path} holds a different configuration; move it away or choose another --out")
         return known
 
 

@@ -55,4 +55,4 @@ def left_out(subject: Subject) -> str:
     """A sentence on images that were left out, for a caption; empty where there are none."""
     broken = len(subject.config.broken)
     images = "image" if broken == 1 else "images"
-    return f" Left out, because they cannot be decoded: {broken} {images}." if broken else ""
+    return f" Skipped because they cannot be decoded: {broken} {images}." if broken else ""

@@ -47,7 +47,7 @@ def write_report(
         raise InputError("a report needs at least one run, got none")
     form = form or form_of(out)
     if open_pictures is not None and form != "html":
-        raise InputError(f"pictures are for a page, got a report in {form}; leave them out")
+        raise InputError(f"only HTML reports hold pictures, got {form}; leave them out")
     report = Report(tuple(runs), resampling or Resampling(), baseline_named, metrics)
     makers = {"html": lambda: render_page(report, open_pictures), "markdown": lambda: as_markdown(report)}
     text = makers.get(form, lambda: as_latex(report))()

@@ -180,7 +180,7 @@ def _read(
             reason = f"its columns are {', '.join(table.column_names)}"
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
-    raise DataError(f"{path} is damaged ({reason}); run the same eval command again to mend it")
+    raise DataError(f"{path} is damaged ({reason}); run the same eval command again to repair it")
 
 
 def _has_columns(table: pa.Table, types: Mapping[str, str], later: Mapping[str, str]) -> bool:

@@ -256,7 +256,7 @@ class Run:
         images = self.images()
         kept = dataset.without(np.setdiff1d(dataset.image_ids, images["image_id"].to_numpy()))
         if kept.listing_hash != self.config["listing_hash"]:
-            raise DataError(f"{request.source} does not hold the same images any more{difference(images, dataset)}")
+            raise DataError(f"{request.source} no longer holds the same images{difference(images, dataset)}")
         return kept
 
     def _damage(self, cell: Cell, number: int) -> str:
@@ -311,7 +311,8 @@ def open_run(path: str | Path) -> Run:
         raise DataError(f"{path} has record schema {schema}; this version reads {RECORD_SCHEMA}")
     if run.config.get("fingerprint") != fingerprint_of(run.config):
         raise DataError(
-            f"{Path(path) / 'run.json'} was changed after the run was begun: its settings do not fit its fingerprint. "
+            f"{Path(path) / 'run.json'} was changed after the run was begun: its settings do not match its "
+            "fingerprint. "
             "Restore the file, or evaluate again in another folder"
         )
     return run

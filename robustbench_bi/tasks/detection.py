@@ -143,7 +143,7 @@ def _rows(answer: Any, size: tuple[int, ...], asked: Any, image_id: int, place: 
         raise ModelOutputError(f"{said} boxes or scores are not finite")
     if count and (boxes[:, 2:] < boxes[:, :2]).any():
         wrong = boxes[(boxes[:, 2:] < boxes[:, :2]).any(axis=1)][0].round(2).tolist()
-        raise ModelOutputError(f"{said} boxes must be x1, y1, x2, y2, got {wrong}, whose end lies before its beginning")
+        raise ModelOutputError(f"{said} boxes must be x1, y1, x2, y2, got {wrong}, which end before they begin")
     if count and (labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= len(asked.categories)):
         raise ModelOutputError(
             f"{said} labels must be whole numbers from 0 to {len(asked.categories) - 1}, the places in class_names"

@@ -143,7 +143,9 @@ class DetectionLearner:
         self, network: nn.Module, recipe: Recipe, execution: Execution, processes: Processes, pretrained: bool
     ) -> None:
         if execution.compiled or execution.accumulate > 1 or recipe.ema or execution.sync_batch_norm:
-            raise InputError("a detector is trained without --compile, --accumulate, --ema and synchronised statistics")
+            raise InputError(
+                "detectors cannot be trained with --compile, --accumulate, --ema or synchronised statistics"
+            )
         self.network, self.recipe, self.execution, self.processes = network, recipe, execution, processes
         self.name = str(getattr(network, "identity", {}).get("name", "the network"))
         self.pretrained = pretrained

@@ -46,9 +46,9 @@ def prepare_detector(
     """
     training, evaluation = splits
     if model not in DETECTORS:
-        raise InputError(f"{data} has boxes; what is trained on it is one of {', '.join(DETECTORS.names)}, got {model}")
+        raise InputError(f"{data} has boxes; only {', '.join(DETECTORS.names)} can be trained on it, got {model}")
     if recipe.crop != "none" or recipe.augment != "none" or recipe.label_smoothing:
-        raise InputError("detectors are trained without crop, augment and label_smoothing; take --preset detection")
+        raise InputError("detectors cannot be trained with crop, augment or label_smoothing; use --preset detection")
     row = DETECTORS[model]
     torch.manual_seed(seed)
     chosen = {**recipe.model_options, **{name: value for name, value in options.items() if name != BACKBONE_WEIGHTS}}

@@ -119,7 +119,7 @@ def join(device: str) -> Iterator[Processes]:
     """
     count = _number("WORLD_SIZE", 1)
     if "WORLD_SIZE" not in os.environ and _number("SLURM_STEP_NUM_TASKS", 1) > 1:
-        raise InputError("srun has started the training several times; let it start torchrun, which shares it out")
+        raise InputError("srun started several copies of the training; let it start torchrun, which splits the work")
     if count == 1:
         yield Processes(choose_device(device))
         return
@@ -128,7 +128,7 @@ def join(device: str) -> Iterator[Processes]:
         group.init_process_group("nccl" if place.type == "cuda" else "gloo")
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"the {count} processes do not find each other: {reason}; start them with torchrun") from error
+        raise InputError(f"the {count} processes cannot find each other: {reason}; start them with torchrun") from error
     try:
         yield Processes(place, group.get_rank(), count, max(1, _number("LOCAL_WORLD_SIZE", 1)))
     finally:

@@ -106,4 +106,4 @@ class Files:
             yield
         except OSError as error:
             reason = error.strerror or error
-            raise DataError(f"cannot use the folder {self.folder}: {reason}; give another --out") from error
+            raise DataError(f"cannot use the folder {self.folder}: {reason}; choose another --out") from error

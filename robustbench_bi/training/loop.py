@@ -142,12 +142,12 @@ def train(
         files = Files(Path(out), re.sub(r"[^A-Za-z0-9._-]+", "-", MODELS[model].name if model in MODELS else model))
         tell = note if note is not None and processes.first else lambda _: None
         if processes.tell(processes.together(lambda: processes.first and files.finished(prepared.about))):
-            tell(f"{files.weights} was finished before; nothing is left to train.")
+            tell(f"{files.weights} is already trained; nothing to do.")
             return files.weights
         kept = processes.tell(processes.together(lambda: files.kept(prepared.about) if processes.first else None))
         position = kept[1] if kept else Position()
         if kept:
-            tell(f"Going on after step {position.step} of epoch {position.epoch + 1}, from {files.state}.")
+            tell(f"Resuming after step {position.step} of epoch {position.epoch + 1}, from {files.state}.")
         watchers = [Watchers(step=progress)] if progress is not None and processes.first else []
         if events:
             done = position.epoch * prepared.steps + position.step
@@ -260,7 +260,8 @@ def _network(model: str, training: Dataset, recipe: Recipe, options: Mapping[str
     for name in ("name", "num_classes", "weights", "pretrained"):
         if name in options:
             raise InputError(
-                f"{name} cannot be an option here: training begins with random weights, and the data give the classes"
+                f"{name} is not an option of training, which starts from random weights and takes the classes from "
+                "the data"
             )
     if model in DETECTORS:
         raise InputError(f"{model} is a detector; train it on coco:PATH or demo-detection")

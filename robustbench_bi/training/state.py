@@ -76,8 +76,8 @@ def require_same(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any
         >>> require_same(Path("a-state.safetensors"), stored, wanted)
         Traceback (most recent call last):
         ...
-        robustbench_bi.errors.RunMismatchError: a-state.safetensors is of another training: epochs was 2, now 3. Give \
-another --out, or remove that file to begin anew
+        robustbench_bi.errors.RunMismatchError: a-state.safetensors belongs to another training run: epochs was 2, now \
+3. Choose another --out, or delete that file to start over
     """
     wanted = json.loads(json.dumps(wanted))
     found: list[str] = []
@@ -93,7 +93,8 @@ another --out, or remove that file to begin anew
             found.append(f"{words} differ" if name in _UNREADABLE else f"{words} was {before}, now {now}")
     if found:
         raise RunMismatchError(
-            f"{path} is of another training: {'; '.join(found)}. Give another --out, or remove that file to begin anew"
+            f"{path} belongs to another training run: {'; '.join(found)}. Choose another --out, or delete that file "
+            "to start over"
         )
 
 

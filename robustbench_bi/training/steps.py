@@ -220,7 +220,7 @@ def share_out(
     parts = processes.count * execution.accumulate
     if batch_size % parts:
         raise InputError(
-            f"a batch of {batch_size} images cannot be shared out evenly over {processes.count} processes × "
+            f"a batch of {batch_size} images cannot be split evenly over {processes.count} processes × "
             f"{execution.accumulate} micro-batches; choose a batch size that {parts} divides"
         )
     if execution.sync_batch_norm and processes.device.type != "cuda":

@@ -148,7 +148,7 @@ def test_changed_by_hand(saved, old, new):
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
-    with pytest.raises(DataError, match="was changed after it was saved: its checksum does not fit"):
+    with pytest.raises(DataError, match="was changed after it was saved: its checksum does not match"):
         read_baseline(path)
 
 
@@ -157,7 +157,7 @@ def test_without_a_checksum(saved):
     contents = json.loads(path.read_text(encoding="utf-8"))
     del contents["checksum"]
     path.write_text(json.dumps(contents), encoding="utf-8")
-    with pytest.raises(DataError, match="its checksum does not fit"):
+    with pytest.raises(DataError, match="its checksum does not match"):
         read_baseline(path)
 
 
@@ -210,7 +210,7 @@ def test_unsound_contents_with_a_right_checksum(saved, change, message):
     del contents["checksum"]
     change(contents)
     path.write_text(json.dumps({**contents, "checksum": _checksum(contents)}), encoding="utf-8")
-    with pytest.raises(DataError, match=f"is not a sound baseline .*{message}"):
+    with pytest.raises(DataError, match=f"is not a valid baseline .*{message}"):
         read_baseline(path)
 
 

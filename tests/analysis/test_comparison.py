@@ -240,6 +240,6 @@ def test_two_networks_with_nothing_right_have_an_interval(make_run):
 def test_captions_tell_both_kinds_of_p_and_of_the_gate(pair):
     baseline, run = pair
     found = comparison_frame([run], baseline, resampling=QUICK)
-    assert "each by itself, excluding 0 exactly where p < 0.05" in found.caption and "gate" in found.caption
+    assert "pointwise: each excludes 0 exactly where p < 0.05" in found.caption and "gate" in found.caption
     assert "p (Holm) is corrected for the 10 tests" in found.tests
     assert found.header.startswith("resnet50 (64 px)") and "binet50 (resnet50, 64 px) on demo, n = 150" in found.header

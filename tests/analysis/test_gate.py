@@ -192,11 +192,11 @@ def test_a_network_that_broke_down_entirely_does_not_pass():
 
 def test_the_headline_names_what_regressed_and_counts_what_is_not_proven(pair):
     assert gate_frame(with_errors(4), with_errors(0)).headline == (
-        "No regression in 3 rows. 3 rows dropped by more than 1 point, which these images are too few to prove."
+        "No regression in 3 rows. 3 rows dropped by more than 1 point, but the sample is too small to confirm it."
     )
     assert gate_frame(*pair, max_drop=2.5).headline == (
         "Regression: 1 of 21 rows dropped by more than 2.5 points: fog. "
-        "1 row dropped by more than 2.5 points, which these images are too few to prove."
+        "1 row dropped by more than 2.5 points, but the sample is too small to confirm it."
     )
 
 

@@ -131,7 +131,7 @@ def test_which_tables_are_of_detectors(table):
         ("corruption,AP\nfog,nan\n", "got 'nan'"),
         ("corruption,AP\nfog,-3\n", "got '-3'"),
         ("corruption,AP\nfog,101\n", "got '101'"),
-        ("corruption,severity,AP\nfog,1,30\nfog,1,30\n", "cells bbox: fog severity 1 stands twice"),
+        ("corruption,severity,AP\nfog,1,30\nfog,1,30\n", "cells bbox: fog severity 1 appears twice"),
         ("corruption,severity,AP\nfog,,30\nfog,1,30\n", "fog has both a mean and single severities"),
         ("corruption,AP,AP50\nnone,40,0.6\nfog,30,0.5\n", "AP 40 is above AP50 0.6, which cannot be"),
         ("corruption,AP,AP50\nnone,0.4,60\nfog,0.3,50\n", "AP is at most 0.4 and AP50 up to 60"),

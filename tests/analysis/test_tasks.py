@@ -262,8 +262,8 @@ def test_a_page_shows_spectra_where_there_are_no_answers_to_show(simulated):
         return Pictures((), {cell: generator.integers(0, 256, shape, dtype=np.uint8) for cell in cells})
 
     text = render_page(Report([simulated("a", corruptions=("fog",))], QUICK), noise)
-    assert "What a corruption does to the power spectrum" in text
-    assert '<ul class="pictures">' not in text and "Not drawn" not in text
+    assert "Effect of corruptions on the power spectrum" in text
+    assert '<ul class="pictures">' not in text and "Not shown" not in text
 
 
 @pytest.mark.parametrize("task", [*TASKS, counting_task.TASK], ids=lambda task: task.name)

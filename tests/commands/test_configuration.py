@@ -148,7 +148,7 @@ def test_a_run_that_does_not_know_its_options_is_refused(folder, make_config, wr
     result = invoke("eval", "--config", run.directory, code=2)
     assert "its command was: bivo-robust eval --model resnet50" in result.stderr
     run = write_run(folder / "module", make_config(requested={"data": ["demo"]}), {})
-    assert "a module that Python handed over" in invoke("eval", "--config", run.directory, code=2).stderr
+    assert "was made from a module object" in invoke("eval", "--config", run.directory, code=2).stderr
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_run_that_does_not_know_its_options_is_refused(folder, make_config, wr
         ("suite = []", "suite in bad.toml must be one value, got a list of 0"),
         ("quiet = 1", "quiet in bad.toml must be true or false, got 1"),
         ("severities = [6]", "severity must be an integer from 1 to 5, got 6"),
-        ("data = ['demo', 'demo']", "each data set must be given once"),
+        ("data = ['demo', 'demo']", "give each data set once"),
         ("[seed]", "seed in bad.toml must be text or a number, got a table; options are not in sections"),
         ("limit =", "bad.toml is not a TOML file"),
         ("batch_size = 0", "'--batch-size'"),

@@ -459,7 +459,7 @@ def test_what_does_not_go_with_the_source_is_refused(cifar, photos, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(InputError, match="an array holds all five severities, got '1,5'"):
         write_corrupted(cifar, out, severities="1,5")
-    with pytest.raises(InputError, match="arrays hold pixels as they are, got jpeg 85"):
+    with pytest.raises(InputError, match="arrays store raw pixels, got jpeg 85"):
         write_corrupted(cifar, out, jpeg=85)
     with pytest.raises(InputError, match="demo images are 64 pixels and are not resized; leave out size and resize"):
         write_corrupted("demo", out, size=64)
@@ -474,11 +474,11 @@ def test_what_does_not_go_with_the_source_is_refused(cifar, photos, tmp_path):
 def test_a_folder_that_cannot_be_filled_is_refused(photos, tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to(photos)
     for inside in (photos, photos / "corrupted", tmp_path / "link" / "x"):
-        with pytest.raises(InputError, match="lies in the folder of the clean images"):
+        with pytest.raises(InputError, match="is inside the folder of the clean images"):
             write_corrupted(photos, inside, **SMALL)
     (tmp_path / "file").write_text("")
     for file in (tmp_path / "file", tmp_path / "file" / "x"):
-        with pytest.raises(DataError, match="must be a folder, but a file is in its place"):
+        with pytest.raises(DataError, match="must be a folder, but is a file"):
             write_corrupted(photos, file, **SMALL)
     with pytest.raises(DataError, match=r"must be empty or hold bivo-robust\.json, .* but it holds file"):
         write_corrupted(photos, tmp_path, **SMALL)

@@ -113,7 +113,7 @@ def test_resolve_suite_refuses_unknown_names(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "fog,", "fog,,snow"])
 def test_resolve_suite_refuses_empty_names(text: str) -> None:
-    with pytest.raises(InputError, match="single commas between"):
+    with pytest.raises(InputError, match="separated by single commas"):
         resolve_suite(text)
 
 

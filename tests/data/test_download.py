@@ -21,7 +21,7 @@ def test_messages_of_a_download_leave_stdout_alone(tmp_path, capsys):
 @pytest.mark.parametrize("error", [OSError("no\nroute"), RuntimeError("no route"), EOFError("no route")])
 def test_every_failure_is_one_line_that_says_what_to_fetch(tmp_path, error):
     expected = (
-        rf"pictures is not in {tmp_path} and could not be downloaded \(no route\): fetch URL and unpack it so that"
+        rf"pictures is not in {tmp_path} and could not be downloaded \(no route\): download URL and unpack it so that"
     )
     with pytest.raises(DataError, match=expected), downloading("pictures", "URL", tmp_path / "pictures"):
         raise error

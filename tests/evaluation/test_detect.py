@@ -236,7 +236,7 @@ def test_each_task_has_its_data(data, tmp_path):
         rb.detect(coloured_boxes.find, "demo", out=tmp_path)
     with pytest.raises(InputError, match=r"coco has boxes .*; use detect"):
         rb.evaluate("resnet50", data, weights="none", out=tmp_path)
-    with pytest.raises(InputError, match="a detector prepares its pictures itself; leave out input_size"):
+    with pytest.raises(InputError, match="detectors prepare their own input; leave out input_size"):
         rb.detect(coloured_boxes.find, data, input_size=64, out=tmp_path)
     with pytest.raises(InputError, match="score_threshold cannot be set for find"):
         rb.detect(coloured_boxes.find, data, score_threshold=0.1, out=tmp_path)

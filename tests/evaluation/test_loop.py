@@ -184,7 +184,7 @@ def test_a_folder_of_another_configuration_is_not_mixed(tmp_path):
     run = rb.evaluate(Tiny(), out=tmp_path, **SMALL)
     path = run.directory / "run.json"
     path.write_text(json.dumps({**run.config, "fingerprint": "0" * 64}))
-    with pytest.raises(RunMismatchError, match="holds another configuration"):
+    with pytest.raises(RunMismatchError, match="holds a different configuration"):
         rb.evaluate(Tiny(), out=tmp_path, **SMALL)
     path.write_text("{")
     with pytest.raises(RunMismatchError, match="cannot be read"):
@@ -195,7 +195,7 @@ def test_a_folder_of_another_configuration_is_not_mixed(tmp_path):
 def test_a_run_json_that_was_changed_is_another_configuration(tmp_path, field):
     run = rb.evaluate(Tiny(), out=tmp_path, **SMALL)
     (run.directory / "run.json").write_text(json.dumps({**run.config, field: "changed"}))
-    with pytest.raises(RunMismatchError, match=f"holds another configuration: {field} is 'changed' there and"):
+    with pytest.raises(RunMismatchError, match=f"holds a different configuration: {field} is 'changed' there and"):
         rb.evaluate(Tiny(), out=tmp_path, **SMALL)
 
 

@@ -50,7 +50,7 @@ def test_weights_are_one_for_all_or_one_for_each():
         ([], None, "a sequence of at least one"),
         (["a", "b", "c"], ["x", "y"], "once for each of the 3 models, got 2"),
         (["a", "a"], "none", "two are the same"),
-        ([torch.nn.Identity()], "none", "a module brings its own weights"),
+        ([torch.nn.Identity()], "none", "a module comes with its own weights"),
     ],
 )
 def test_weights_that_do_not_fit_the_models_are_refused(models, weights, message):

@@ -289,7 +289,7 @@ def test_rank_0_alone_notes_that_a_run_was_started_again(tmp_path):
 
 
 def test_a_rank_whose_rank_0_never_begins_gives_up(tmp_path, clock):
-    with pytest.raises(DataError, match=r"rank 0 has not made .*run\.json; see what it says"):
+    with pytest.raises(DataError, match=r"rank 0 has not created .*run\.json; check its output"):
         rb.evaluate(Tiny(), out=tmp_path, share=Share(1, 2, together=True), **SMALL)
     assert clock.now > PATIENCE
     assert not list(tmp_path.iterdir())
@@ -315,12 +315,12 @@ def test_tasks_of_a_job_array_say_what_is_left_and_the_last_prints_the_result(tm
         result = invoke(task(number), "--out", tmp_path)
         assert result.stdout == ""
         assert f"This is rank {number - 1} of 3 that share the work. To do all of it" in result.stderr
-        assert f"Rank {number - 1} of 3 has done its part. {there} of 6 cell-blocks of {tmp_path}" in result.stderr
+        assert f"Rank {number - 1} of 3 has finished its part. {there} of 6 cell-blocks of {tmp_path}" in result.stderr
     last = invoke(task(2), "--out", tmp_path, "--json", "--quiet")
     assert last.stderr == ""
     assert [cell["n"] for cell in json.loads(last.stdout)[0]["cells"]] == [16] * 6
     late = invoke(task(1), "--out", tmp_path)
-    assert "clean" in late.stdout and "has done its part" not in late.stderr
+    assert "clean" in late.stdout and "has finished its part" not in late.stderr
     assert late.stdout == invoke({}, "--out", tmp_path).stdout
 
 
@@ -373,7 +373,7 @@ def test_a_killed_rank_is_made_up_for_by_the_next_start(tmp_path):
     )
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("Records: ") == 1
-    assert "2 processes share the work; this one shows the progress of all." in again.stderr
+    assert "2 processes share the work; this one shows their combined progress." in again.stderr
     assert "36/36 cells" in again.stderr
     whole = rb.evaluate("resnet50", suite="noise,blur", limit=50, out=tmp_path / "whole")
     assert contents(run) == contents(whole)

@@ -167,7 +167,7 @@ def test_a_perfect_normaliser_normalises_nothing():
 def test_bad_frames_are_refused(resnet50):
     with pytest.raises(InputError, match="cells need the columns corruption, severity and top1, got no top1"):
         corruption_errors(resnet50.drop(columns="top1"))
-    with pytest.raises(InputError, match="clean stands twice"):
+    with pytest.raises(InputError, match="clean appears twice"):
         corruption_errors(pd.concat([resnet50, resnet50]))
     for bad in (101.0, -1.0, float("nan")):
         with pytest.raises(InputError, match="top1 must be from 0 to 100 percent, got"):

@@ -190,12 +190,12 @@ def test_what_does_not_fit_is_refused(tmp_path, shades):
     (path,) = (tmp_path / "out").iterdir()
     kept = path.read_bytes()
     path.write_bytes(kept[: len(kept) // 2])
-    with pytest.raises(DataError, match=r"\.parquet is damaged .*; remove it to make it anew"):
+    with pytest.raises(DataError, match=r"\.parquet is damaged .*; delete it to recompute it"):
         fourier_errors([Patches()], out=tmp_path / "out", **SMALL)
     path.unlink()
     fourier_errors([Patches()], out=tmp_path / "out", seed=1, **SMALL)
     next((tmp_path / "out").iterdir()).rename(path)
-    with pytest.raises(RunMismatchError, match="holds another configuration"):
+    with pytest.raises(RunMismatchError, match="holds a different configuration"):
         fourier_errors([Patches()], out=tmp_path / "out", **SMALL)
     with pytest.raises(InputError, match="imagenet-c holds corrupted files"):
         (tmp_path / "c" / "fog").mkdir(parents=True)

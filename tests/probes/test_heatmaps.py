@@ -141,7 +141,7 @@ def test_broken_pictures_stop_it_or_are_left_out_and_counted(known, tmp_path):
         heat_maps([known], images=tmp_path, **CELLS)
     found = heat_maps([known], images=tmp_path, skip_broken=True, **CELLS)
     assert found.correlations["image_id"].unique().tolist() == [1, 2]
-    assert "Left out, because they cannot be decoded: 1 image." in found.caption
+    assert "Skipped because they cannot be decoded: 1 image." in found.caption
 
 
 def test_jpeg_comes_after_the_corruption_as_in_evaluation(known, tmp_path):

@@ -291,9 +291,9 @@ def test_pictures_and_answers(several):
 
 def test_a_page_without_the_pictures_that_were_asked_for_is_not_made(several):
     def gone(run, image_ids, cells):
-        raise DataError("photos does not hold the same images any more")
+        raise DataError("photos no longer holds the same images")
 
-    with pytest.raises(DataError, match=r"cannot show pictures: photos does not .* any more; leave out --pictures"):
+    with pytest.raises(DataError, match=r"cannot show pictures: photos no longer .*; leave out --pictures"):
         render_page(several, gone)
 
 
@@ -308,7 +308,7 @@ def test_bad_runs_are_refused(make_run, tmp_path):
         write_report([], out)
     with pytest.raises(InputError, match=r"a report ends in \.html, \.htm, \.md, \.tex, got .*report\.pdf"):
         write_report(runs[:1], tmp_path / "report.pdf")
-    with pytest.raises(InputError, match="pictures are for a page, got a report in markdown"):
+    with pytest.raises(InputError, match="only HTML reports hold pictures, got markdown"):
         write_report(runs[:1], tmp_path / "report.md", open_pictures=lambda *_: None)
     assert not out.exists()
 

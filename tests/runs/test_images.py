@@ -84,7 +84,7 @@ def test_relative_paths_are_found_from_where_the_run_was_started(tmp_path, photo
 def test_what_has_moved_or_changed_is_said(tmp_path, photos, network):
     run = rb.evaluate(**network, data=photos, out=tmp_path / "runs", **SMALL)
     Image.new("RGB", (90, 90)).save(photos / "cat" / "0.png")
-    with pytest.raises(DataError, match=r"photos does not hold the same images any more"):
+    with pytest.raises(DataError, match=r"photos no longer holds the same images"):
         run.open_data()
     photos.rename(tmp_path / "moved")
     with pytest.raises(

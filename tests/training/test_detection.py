@@ -67,7 +67,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(coco, tmp_path):
         learn(coco, tmp_path / "parts", progress=stop)
     said = []
     parts = read_checkpoint(learn(coco, tmp_path / "parts", note=said.append)).state
-    assert "Going on after" in said[0]
+    assert "Resuming after" in said[0]
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 

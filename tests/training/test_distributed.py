@@ -73,7 +73,7 @@ def test_a_process_that_is_killed_costs_nothing_but_a_new_start(tmp_path, same_b
     assert "Traceback" not in said[0]
     codes, said = start(2, *arguments, tmp_path / "a", ENDS_ONCE=str(tmp_path / "ended"))
     assert codes == [0, 0]
-    assert said[0].startswith("Going on after step 2 of epoch 2")
+    assert said[0].startswith("Resuming after step 2 of epoch 2")
     codes, _ = start(2, *arguments, tmp_path / "b", ENDS_ONCE=str(tmp_path / "ended"))
     assert codes == [0, 0]
     name = "tiny_networks-ends.safetensors"
@@ -89,7 +89,7 @@ def test_one_process_goes_on_with_what_two_began(tmp_path, tiny, monkeypatch):
     notes = []
     monkeypatch.setenv("ENDS_ONCE", ended)
     joined = train("tiny_networks:ends_plain", out=tmp_path / "a", note=notes.append, **again)
-    assert notes[0].startswith("Going on after step 2 of epoch 2")
+    assert notes[0].startswith("Resuming after step 2 of epoch 2")
     alone = train("tiny_networks:ends_plain", out=tmp_path / "b", **again)
     for first, second in zip(losses(joined), losses(alone), strict=True):
         assert first == pytest.approx(second, abs=1.5e-4)
@@ -108,7 +108,7 @@ def test_a_batch_that_the_processes_cannot_share_is_one_line_of_one_of_them(tmp_
     arguments = ["--model", "tiny_networks:group_norm", *RECIPE, "--batch-size", 33, "--out", tmp_path / "out"]
     codes, said = start(2, *arguments)
     assert codes == [2, 2]
-    assert said[0].startswith("Error: a batch of 33 images cannot be shared out evenly over 2 processes × 1 micro-")
+    assert said[0].startswith("Error: a batch of 33 images cannot be split evenly over 2 processes × 1 micro-")
     assert len(said[0].splitlines()) == 1
     assert said[1] == ""
     assert not (tmp_path / "out").exists()
@@ -129,7 +129,7 @@ def test_a_missing_variable_of_torchrun_is_one_clear_error(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    text = r"the 2 processes do not find each other: .*MASTER_ADDR.*; start them with torchrun"
+    text = r"the 2 processes cannot find each other: .*MASTER_ADDR.*; start them with torchrun"
     with pytest.raises(InputError, match=text), join("cpu"):
         pass
     text = "with several processes device must be auto, cpu or cuda, got 'cuda:1'"

@@ -247,13 +247,13 @@ def test_a_folder_that_cannot_be_entered_is_one_clear_error(tmp_path, monkeypatc
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr("robustbench_bi.training.files.Path.exists", closed)
-    with pytest.raises(DataError, match=rf"cannot use the folder {tmp_path}: Permission denied; give another --out"):
+    with pytest.raises(DataError, match=rf"cannot use the folder {tmp_path}: Permission denied; choose another --out"):
         short(tmp_path, limit=8)
 
 
 def test_what_is_not_of_the_recipe_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(UnknownNameError, match="Did you mean 'ema'"):
         short(tmp_path / "out", recipe={"emma": 0.9})
-    with pytest.raises(InputError, match="64 images cannot be shared out evenly over 1 processes × 3 micro-batches"):
+    with pytest.raises(InputError, match="64 images cannot be split evenly over 1 processes × 3 micro-batches"):
         short(tmp_path / "out", accumulate=3)
     assert not (tmp_path / "out").exists()

@@ -67,7 +67,7 @@ def test_a_crash_at_any_step_changes_nothing(tiny, tmp_path, whole, same_bytes, 
     assert sorted(file.name for file in tmp_path.iterdir()) == [f"{path.stem}.csv", path.name]
     # The step that a crash falls into is lost.
     done = sum(steps - 1 for steps in crashes)
-    begun = [f"Going on after step {done % 4} of epoch {done // 4 + 1}, from {tmp_path}/{path.stem}-state.safetensors."]
+    begun = [f"Resuming after step {done % 4} of epoch {done // 4 + 1}, from {tmp_path}/{path.stem}-state.safetensors."]
     assert notes == (begun if done else [])
 
 
@@ -76,7 +76,7 @@ def test_without_states_within_it_an_epoch_is_begun_anew(tiny, tmp_path, whole, 
         short(tmp_path, save_every=1000, progress=until(7, crash))
     notes = []
     assert same_bytes(short(tmp_path, save_every=1000, note=notes.append), whole)
-    assert notes[0].startswith("Going on after step 0 of epoch 2")
+    assert notes[0].startswith("Resuming after step 0 of epoch 2")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -109,7 +109,7 @@ def test_a_finished_training_is_not_repeated(tiny, tmp_path):
     left.write_bytes(b"left by a crash at the very end")
     notes, steps = [], []
     assert short(tmp_path, epochs=1, note=notes.append, progress=steps.append) == path
-    assert notes == [f"{path} was finished before; nothing is left to train."]
+    assert notes == [f"{path} is already trained; nothing to do."]
     assert steps == []
     assert path.stat().st_mtime_ns == before
     assert not left.exists()
@@ -132,7 +132,7 @@ def test_another_training_is_refused_begun_or_finished(tiny, tmp_path, whole, ch
     for folder in (tmp_path, whole.parent):
         before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
         with pytest.raises(
-            RunMismatchError, match=f"is of another training: {text}. Give another --out, or remove that"
+            RunMismatchError, match=f"belongs to another training run: {text}. Choose another --out, or delete that"
         ):
             short(folder, **changes)
         assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == before

@@ -89,7 +89,9 @@ def test_another_training_is_refused_with_what_differs(change, text):
     path = Path("trained/a.safetensors")
     with pytest.raises(RunMismatchError) as caught:
         require_same(path, WANTED, {**WANTED, **change})
-    expected = f"{path} is of another training: {text}. Give another --out, or remove that file to begin anew"
+    expected = (
+        f"{path} belongs to another training run: {text}. Choose another --out, or delete that file to start over"
+    )
     assert str(caught.value) == expected
 
 

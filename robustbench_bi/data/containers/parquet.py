@@ -62,7 +62,7 @@ class ParquetFiles:
                 def call(place: int, rows: list[int] = rows, contents: list[bytes | None] = contents) -> Result:
                     content = contents[place]
                     if content is None:
-                        raise DataError(f"{self.path(positions[rows[place]])} holds no bytes; expected an image")
+                        raise DataError(f"{self.path(positions[rows[place]])} is empty; expected an image")
                     return function(rows[place], BytesIO(content))
 
                 for row, result in zip(rows, in_threads(call, range(len(rows)), workers), strict=True):
@@ -106,7 +106,7 @@ def open_parquet(tables: Sequence[str]) -> ParquetRows:
         labels.append(own_labels)
         counts.append(len(own_names))
         if classes is not None and own_classes != classes:
-            raise DataError(f"{table} names other classes than {tables[0]}; give files of one data set")
+            raise DataError(f"{table} names other classes than {tables[0]}; give the files of one data set")
         classes = own_classes
     table_of = np.repeat(np.arange(len(tables), dtype=np.int32), counts)
     row_of = np.concatenate([np.arange(count, dtype=np.int64) for count in counts])

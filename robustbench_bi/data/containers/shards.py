@@ -61,5 +61,5 @@ def _check_gaps(paths: list[str]) -> None:
             of = f" of {total}" if total else f" between {min(numbers)} and {max(numbers)}"
             raise DataError(
                 f"{len(missing)} parts {prefix}… are missing in {Path(paths[0]).parent}{of}, the first is number "
-                f"{missing[0]}; fetch them, or name the parts to read"
+                f"{missing[0]}; download them, or name the parts to read"
             )

@@ -100,7 +100,7 @@ class TarFiles:
         length = int(self.lengths[position])
         content = os.pread(descriptor, length, int(self.offsets[position]))
         if len(content) != length:
-            raise DataError(f"{self.path(position)} is cut short; fetch the archive again")
+            raise DataError(f"{self.path(position)} is truncated; download the archive again")
         return content
 
 
@@ -177,7 +177,9 @@ def _index_part(
 ) -> None:
     """Add the files of an archive that lies from one byte to another, and of the archives in it."""
     if end - start < BLOCK:
-        raise DataError(f"{archive} is no tar archive, or is cut short: it has {end - start} bytes; fetch it again")
+        raise DataError(
+            f"{archive} is not a tar archive, or is truncated: it has {end - start} bytes; download it again"
+        )
     at, long_name, long_size = start, "", -1
     while at + BLOCK <= end:
         header = os.pread(descriptor, BLOCK, at)
@@ -187,7 +189,9 @@ def _index_part(
         length = length if long_size < 0 else long_size
         kind, content = header[_KIND], at + BLOCK
         if content + length > end:
-            raise DataError(f"{archive} is cut short: {name or long_name} ends after the end; fetch the archive again")
+            raise DataError(
+                f"{archive} is truncated: {name or long_name} ends beyond the file; download the archive again"
+            )
         at = content + -(-length // BLOCK) * BLOCK
         if kind == _LONG_NAME:
             long_name = _text(os.pread(descriptor, length, content))
@@ -199,7 +203,7 @@ def _index_part(
                 _index_part(descriptor, archive, content, content + length, f"{folder}{Path(name).stem}/", found)
             elif kind in _FILES and not name.endswith("/"):
                 found.append((folder + name.removeprefix("./"), content, length))
-    raise DataError(f"{archive} is cut short: it has no end mark; fetch the archive again")
+    raise DataError(f"{archive} is truncated: it has no end mark; download the archive again")
 
 
 def _fields(header: bytes, archive: str) -> tuple[str, int]:
@@ -213,7 +217,7 @@ def _fields(header: bytes, archive: str) -> tuple[str, int]:
     gzip = header[:2] == b"\x1f\x8b"
     if gzip:
         raise DataError(f"{archive} is compressed and cannot be read in place; unpack it with gunzip first")
-    raise DataError(f"{archive} is no tar archive, or is damaged; expected a header; fetch it again")
+    raise DataError(f"{archive} is not a tar archive, or is damaged: it has no header; download it again")
 
 
 def _number(field: bytes) -> int:

@@ -76,7 +76,7 @@ def number_folders(folders: Sequence[str], classes: Path | None) -> tuple[tuple[
         elif missing:
             raise DataError(
                 f"{len(folders) - len(missing)} class folders are named by ImageNet wnids, but not {some(missing)}: "
-                "rename or remove these, or give the class numbers of all folders by --classes FILE"
+                "rename or remove these, or give the class numbers of all folders with --classes FILE"
             )
     named = imagenet_classes() if str(classes) == IMAGENET else known
     return tuple(known[folder][0] for folder in folders), class_names(named)
@@ -108,7 +108,7 @@ def _numbered(folders: Sequence[str]) -> dict[str, tuple[int, str]]:
     if others:
         raise DataError(
             f"{len(numbers)} class folders are named by numbers, but not {some(others)}: give the class numbers of all "
-            "folders by --classes FILE"
+            "folders with --classes FILE"
         )
     check_numbers(numbers.values(), "the class folders are named")
     return {folder: (number, folder) for folder, number in numbers.items()}
@@ -129,7 +129,7 @@ def check_numbers(numbers: Collection[int], what: str) -> None:
         Traceback (most recent call last):
         ...
         robustbench_bi.errors.DataError: the labels are 1 to 3; class numbers must be 0 to 2 without gaps. Give the \
-class numbers by --classes FILE, or --classes imagenet-1k where 0 to 999 are ImageNet's
+class numbers with --classes FILE, or --classes imagenet-1k where 0 to 999 are ImageNet's
     """
     if sorted(numbers) == list(range(len(numbers))):
         return
@@ -174,9 +174,9 @@ def read_classes(path: Path) -> dict[str, tuple[int, str]]:
             raise DataError(f"{where}: a class number must be an integer from 0 to {LARGEST_NUMBER}, got {text!r}")
         number = int(text)
         if number in seen:
-            raise DataError(f"{where}: class number {number} comes twice, first in line {seen[number]}")
+            raise DataError(f"{where}: class number {number} appears twice, first in line {seen[number]}")
         if folder in known:
-            raise DataError(f"{where}: folder {folder} comes twice, first in line {seen[known[folder][0]]}")
+            raise DataError(f"{where}: folder {folder} appears twice, first in line {seen[known[folder][0]]}")
         seen[number] = line_number
         known[folder] = (number, label or folder)
     if not known:

@@ -70,7 +70,7 @@ def _load(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise DataError(f"{path} is no JSON, or only the beginning of it ({error})") from error
+        raise DataError(f"{path} is not valid JSON, or is truncated ({error})") from error
     missing = [
         name
         for name in ("images", "categories", "annotations")
@@ -92,7 +92,7 @@ def _entries(entries: Sequence[Any], what: str, keys: Iterable[str]) -> Iterable
         if not is_integer(identifier) or not 0 <= identifier <= _LARGEST_ID:
             raise DataError(f"the id of {what} number {place + 1} must be an integer of at least 0, got {identifier!r}")
         if identifier in seen:
-            raise DataError(f"the {what} id {identifier} stands twice; each must be there once")
+            raise DataError(f"the {what} id {identifier} appears twice; each must appear once")
         seen.add(identifier)
         yield identifier, entry
 

@@ -85,7 +85,7 @@ def read_label_file(path: Path) -> LabelFile:
             raise DataError(f"{path}, line {number}: expected a name and a label, got {' '.join(columns)!r}")
         name = columns[name_at].replace("\\", "/").removeprefix("./")
         if name in seen:
-            raise DataError(f"{path}, line {number}: {name} comes twice, first in line {seen[name]}")
+            raise DataError(f"{path}, line {number}: {name} appears twice, first in line {seen[name]}")
         seen[name] = number
         named[name] = columns[label_at].split()[0]  # Kaggle's boxes come after the class
     return LabelFile(path, named)

@@ -16,9 +16,7 @@ def numbered_lines(file: Path) -> list[tuple[int, str]]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{file} must be text in UTF-8, but byte {error.start + 1} is none; save it as UTF-8"
-        ) from error
+        raise DataError(f"{file} is not valid UTF-8 (byte {error.start + 1}); save it as UTF-8") from error
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
     return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]

@@ -91,7 +91,7 @@ def _check_agreement(path: str, dataset: Dataset, stated: dict[str, int]) -> Non
         if stated[folder] != number:
             raise DataError(
                 f"{path} gives class {folder} the number {stated[folder]}, but as a class folder it has the number "
-                f"{number}; say which by --classes FILE, with a line of number, folder and label for each class"
+                f"{number}; say which with --classes FILE, with a line of number, folder and label for each class"
             )
 
 
@@ -116,7 +116,7 @@ def open_real(name: str, files: Files, label_file: Path) -> Dataset:
     """Open ImageNet's validation pictures without class folders, of which ReaL alone tells the classes.
 
     Raises:
-        DataError: an image is none of these pictures.
+        DataError: an image is not one of them pictures.
     """
     lists, wnids = read_real(label_file), list(imagenet_classes())
     numbers = [validation_number(file, len(lists), label_file) for file in files.names]
@@ -137,7 +137,7 @@ def validation_number(name: str, count: int, label_file: Path) -> int:
     if found is None or not 0 < int(found[1]) <= count:
         raise DataError(
             f"{label_file} is of ImageNet's {count:,} validation pictures, ILSVRC2012_val_00000001 and so on; {name} "
-            "is none of these"
+            "is not one of them"
         )
     return int(found[1]) - 1
 
@@ -226,13 +226,13 @@ def _check_folders(path: str, names: Sequence[str], folders: Sequence[str]) -> N
         part = "" if len(flat) == len(names) else f", and the other {len(names) - len(flat)} do"
         raise DataError(
             f"{len(flat)} of the images in {path} lie in no class folder, such as {flat[0]}{part}; give their labels "
-            "by --labels FILE"
+            "with --labels FILE"
         )
     places = sorted({name.rpartition("/")[0].rpartition("/")[0] for name in names})
     if len(places) > 1:
         raise DataError(
-            f"the class folders in {path} must lie in one place, but they lie in "
-            f"{some([place or '.' for place in places])}; give one part alone"
+            f"the class folders in {path} must share one parent folder, but they are in "
+            f"{some([place or '.' for place in places])}; give one of them"
         )
 
 

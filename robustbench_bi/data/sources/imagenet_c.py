@@ -152,7 +152,7 @@ def _archived_folders(files: TarFiles) -> dict[str, dict[str, tuple[str, dict[st
         _, images = folders.setdefault(parts[1], (name.removesuffix(own), {}))
         if own in images:
             raise DataError(
-                f"{files.path(position)} comes twice, also as {files.path(images[own])}; remove one archive"
+                f"{files.path(position)} appears twice, also as {files.path(images[own])}; remove one archive"
             )
         images[own] = position
     return found

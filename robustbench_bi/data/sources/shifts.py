@@ -139,7 +139,7 @@ def _dataset(
     """Pictures in class folders whose numbers among ImageNet's classes are known."""
     unknown = [folder for folder in listing if folder not in known]
     if unknown:
-        raise DataError(f"{root} holds {some(unknown)} of {len(listing)} class folders that are none of {title}'s")
+        raise DataError(f"{root} holds {some(unknown)} of {len(listing)} class folders that are not {title}'s")
     names = [f"{folder}/{image}" for folder, images in listing.items() for image in images]
     labels = np.repeat(
         np.array([known[folder] for folder in listing], dtype=np.int32), [len(images) for images in listing.values()]

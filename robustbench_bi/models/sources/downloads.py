@@ -30,13 +30,13 @@ def downloaded(what: str, fetch: Callable[[], Any], url: str, kept: bool = False
     """
     there = is_reachable(url)
     if not there and not kept:
-        raise WeightsError(f"{what} could not be had: {urlsplit(url).netloc} does not answer. {_by_hand(url)}")
+        raise WeightsError(f"{what} could not be downloaded: {urlsplit(url).netloc} does not answer. {_by_hand(url)}")
     try:
         with _asking_no_hub(not there):
             return fetch()
     except Exception as error:  # each hub, and each version of its client, has errors of its own
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-        raise WeightsError(f"{what} could not be had: {reason}. {_by_hand(url)}") from error
+        raise WeightsError(f"{what} could not be downloaded: {reason}. {_by_hand(url)}") from error
 
 
 def is_reachable(url: str, seconds: float = PATIENCE) -> bool:

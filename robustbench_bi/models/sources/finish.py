@@ -69,7 +69,7 @@ def file_of(source: str, name: str, weights: str | Path | None, options: Mapping
     if options:
         raise InputError(f"{source}:{name} takes no options, got {', '.join(options)}")
     if weights is not None:
-        raise WeightsError(f"{source}:{name} brings its own weights; leave weights out")
+        raise WeightsError(f"{source}:{name} comes with its own weights; leave weights out")
     if not path.is_file():
         raise WeightsError(f"there is no file {path}")
     return path

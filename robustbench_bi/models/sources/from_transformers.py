@@ -198,6 +198,6 @@ def _in_one_line(name: str, place: str) -> Iterator[None]:
         if Path(place).is_dir():
             raise WeightsError(f"the network in {place} cannot be loaded: {reason}") from error
         raise WeightsError(
-            f"hf:{name} could not be had: {reason}. Download config.json, preprocessor_config.json and "
+            f"hf:{name} could not be downloaded: {reason}. Download config.json, preprocessor_config.json and "
             f"model.safetensors of https://huggingface.co/{place} into a folder and give hf:./FOLDER"
         ) from error

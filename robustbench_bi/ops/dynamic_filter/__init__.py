@@ -232,5 +232,5 @@ def _choose(backend: str | None, x: Tensor) -> str:
         return "reference"
     raise BackendUnavailableError(
         f"backend {backend!r} cannot run here: it computes in float32, and these are {x.dtype}; "
-        "leave the backend out to have the fastest that can run"
+        "leave the backend out to use the fastest that can run"
     )

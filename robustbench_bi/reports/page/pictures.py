@@ -74,9 +74,13 @@ def _corrupted(
     clean: NDArray[np.uint8], image_ids: NDArray[np.int64], cells: Sequence[Cell], config: Mapping[str, Any]
 ) -> dict[Cell, NDArray[np.uint8]]:
     if config["generator"] != "bivo-robust":
-        raise DataError(f"the corrupted pixels were made by {config['generator']}; only our own are drawn")
+        raise DataError(
+            f"the corrupted pixels were made by {config['generator']}; only this package's own can be drawn"
+        )
     if (version := config.get("pixel_version")) != PIXEL_VERSION:
-        raise DataError(f"the run saw version {version} of the corruptions, and this program makes {PIXEL_VERSION}")
+        raise DataError(
+            f"the run saw version {version} of the corruptions, and this program makes version {PIXEL_VERSION}"
+        )
     recipe = pixels_of(config)
     # A few pictures are made sooner by plain torch than compiled kernels are loaded.
     return {cell: recipe.of_cell(clean, cell, image_ids, backend="reference") for cell in cells}

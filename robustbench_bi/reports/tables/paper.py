@@ -14,9 +14,7 @@ from robustbench_bi.reports.content import Report
 from robustbench_bi.reports.tables.display import markdown_table
 
 LEVELS = {0.001: "***", 0.01: "**", 0.05: "*"}
-MARKS = (
-    "* p < 0.05, ** p < 0.01, *** p < 0.001 after Holm's correction; † p < 0.05 by itself alone, as its interval says."
-)
+MARKS = "* p < 0.05, ** p < 0.01, *** p < 0.001 after Holm's correction; † p < 0.05 before the correction only."
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "Δ": r"$\Delta$", "±": r"$\pm$", "×": r"$\times$",

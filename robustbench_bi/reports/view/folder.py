@@ -111,7 +111,7 @@ def _write(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}; clear the way and run again") from error
+        raise DataError(f"cannot write {path}: {error.strerror or error}; fix this and run again") from error
 
 
 def _answers(album: Album, places: Sequence[int]) -> dict[str, Any]:

@@ -103,8 +103,8 @@ def test_folders_that_the_class_file_lacks_are_named(tmp_path):
         ("1.0\tcats\tcat\n", r"got '1\.0'"),
         ("100000\tcats\tcat\n", "got '100000'"),
         (f"{'9' * 5000}\tcats\tcat\n", "a class number must be"),
-        ("0\tcats\tcat\n\n0\tdogs\tdog\n", "line 3: class number 0 comes twice, first in line 1"),
-        ("0\tcats\tcat\n1\tcats\tcat\n", "line 2: folder cats comes twice, first in line 1"),
+        ("0\tcats\tcat\n\n0\tdogs\tdog\n", "line 3: class number 0 appears twice, first in line 1"),
+        ("0\tcats\tcat\n1\tcats\tcat\n", "line 2: folder cats appears twice, first in line 1"),
         ("\n\n", "lists no classes"),
     ],
 )

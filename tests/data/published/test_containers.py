@@ -216,13 +216,13 @@ def test_containers_that_cannot_be_read_are_one_line(tmp_path, containers):
     cut = tmp_path / "cut.tar"
     for length in (len(whole) // 2, len(whole) - 10240 if len(whole) > 20480 else 1536, 700):
         cut.write_bytes(whole[:length])
-        with pytest.raises(DataError, match=r"cut\.tar is cut short"):
+        with pytest.raises(DataError, match=r"cut\.tar is truncated"):
             open_data(f"tar:{cut}")
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "one.tar")
     bad = {
         f"tar:{tmp_path}/a.tar.gz": "is compressed and cannot be read in place; unpack it with gunzip",
-        f"tar:{tmp_path}/folder/cat/0.png": "is no tar archive",
+        f"tar:{tmp_path}/folder/cat/0.png": "is not a tar archive",
         f"tar:{tmp_path}/none-*.tar": "there is no file .*none-",
         f"tar:{tmp_path}/shards/val-{{0000..0002}}.tar": "means 3 files, of which 1 are missing: .*val-0002.tar",
         f"parquet:{tmp_path}/one.tar": "cannot read .*one.tar as parquet",
@@ -250,11 +250,11 @@ def test_containers_that_cannot_be_read_are_one_line(tmp_path, containers):
         ),
         (
             {"0.png": png(0)},
-            "lie in no class folder, such as 0.png; give their labels by --labels",
+            "lie in no class folder, such as 0.png; give their labels with --labels",
         ),
         (
             {"train/cat/0.png": png(0), "val/cat/1.png": png(0)},
-            r"one place, but they lie in 2 \(train, val\)",
+            r"one parent folder, but they are in 2 \(train, val\)",
         ),
         ({"cat/readme.txt": b"text"}, "holds no images, but 1 .*readme"),
         ({f"{WNIDS[0]}/0.png": png(0), "cat/0.png": png(0)}, "named by ImageNet wnids, but not 1"),

@@ -150,7 +150,7 @@ def test_another_class_among_the_200_is_refused(some_classes):
     other = next(number for number in range(1000) if number not in classes_of(source))
     write(root / WNIDS[other] / "0.jpg", other)
     try:
-        with pytest.raises(DataError, match=rf"holds 1 \({WNIDS[other]}\) of 201 class folders that are none of"):
+        with pytest.raises(DataError, match=rf"holds 1 \({WNIDS[other]}\) of 201 class folders that are not"):
             open_data(f"{source}:{root}")
     finally:
         (root / WNIDS[other] / "0.jpg").unlink()
@@ -193,7 +193,7 @@ def test_imagenet_o_has_no_labels(tmp_path):
 
 def test_one_class_cannot_be_evaluated(tmp_path):
     write(tmp_path / "data" / "images" / "0.png", 0)
-    with pytest.raises(DataError, match="has one class alone, 'images', and every answer would be right"):
+    with pytest.raises(DataError, match="has only one class, 'images', so every answer would be right"):
         rb.evaluate(Reader(1), str(tmp_path / "data"), out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 

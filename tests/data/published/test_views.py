@@ -156,7 +156,7 @@ def test_the_images_that_a_file_names_are_taken(tmp_path):
     assert cells_of(run) == [["fog", 2, 50.0]]
     for text, message in (
         (f"{names[0]}\nother.JPEG\n", r"names 1 \(other.JPEG\) of 2 images that .* does not hold"),
-        (f"{names[0]}\nval_0.JPEG\n", "line 2: val_0.JPEG comes twice, first in line 1"),
+        (f"{names[0]}\nval_0.JPEG\n", "line 2: val_0.JPEG appears twice, first in line 1"),
         ("\n", "names no images"),
     ):
         (tmp_path / "ids.txt").write_text(text)

@@ -70,7 +70,7 @@ def test_a_failed_download_is_one_clear_error(batches, capsys):
         open_data(f"cifar-10:{batches}")
     message = str(caught.value)
     assert message.endswith(
-        f"fetch https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz and unpack it so that "
+        f"download https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz and unpack it so that "
         f"{batches / 'cifar-10-batches-py'} exists"
     )
     assert "\n" not in message

@@ -104,8 +104,8 @@ def first(entry):
 BAD = {
     "an annotation's image": (first({"image_id": 1}), "annotation 1 has the image_id 1, which is not in the file"),
     "an annotation's category": (first({"category_id": 1}), "annotation 1 has the category_id 1, which is not in"),
-    "two annotations of an id": (first({"id": 2}), "the annotation id 2 stands twice"),
-    "two images of an id": (lambda s: s["images"][1].update(id=3), "the image id 3 stands twice"),
+    "two annotations of an id": (first({"id": 2}), "the annotation id 2 appears twice"),
+    "two images of an id": (lambda s: s["images"][1].update(id=3), "the image id 3 appears twice"),
     "two categories of a name": (lambda s: s["categories"][1].update(name="red"), "two categories are named 'red'"),
     "a text for an id": (lambda s: s["images"][0].update(id="a"), "the id of image number 1 must be an integer"),
     "no width": (lambda s: s["images"][0].pop("width"), "image number 1 must have width"),
@@ -148,7 +148,7 @@ def test_files_that_are_none(boxes):
     folder, stored = boxes
     path = folder / "boxes.json"
     path.write_text(json.dumps(stored)[:500])
-    with pytest.raises(DataError, match="is no JSON, or only the beginning of it"):
+    with pytest.raises(DataError, match="is not valid JSON, or is truncated"):
         open_data(f"coco:{path}")
     path.write_text("[]")
     with pytest.raises(DataError, match="must hold the lists images, categories and annotations"):

@@ -52,6 +52,6 @@ def test_a_failed_download_is_one_clear_error_and_leaves_nothing(tmp_path, url, 
         archive.write_bytes(b"a page that says: log in")
     monkeypatch.setattr(Imagenette, "_ARCHIVES", {"320px": (f"{url}/{archive.name}", "0" * 32)})
     root = tmp_path / "data"
-    with pytest.raises(DataError, match=rf"imagenette is not in {root} and could not be downloaded .*: fetch {URL}"):
+    with pytest.raises(DataError, match=rf"imagenette is not in {root} and could not be downloaded .*: download {URL}"):
         open_data(f"imagenette:{root}")
     assert not root.exists()

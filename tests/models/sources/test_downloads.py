@@ -56,7 +56,9 @@ def unreachable(monkeypatch):
 
 
 def test_the_library_is_not_asked_for_what_cannot_be_had(unreachable):
-    message = f"net could not be had: hub.invalid does not answer. Download {URL} where there is a network, and give"
+    message = (
+        f"net could not be downloaded: hub.invalid does not answer. Download {URL} where there is a network, and give"
+    )
     with pytest.raises(WeightsError, match=message):
         downloaded("net", lambda: pytest.fail("was asked"), URL)
 

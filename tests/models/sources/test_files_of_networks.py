@@ -180,7 +180,7 @@ def test_files_that_are_none(source, tmp_path, caplog):
     with pytest.raises(WeightsError) as caught:
         create_model(f"{source}:{path}")
     assert "\n" not in str(caught.value)
-    with pytest.raises(WeightsError, match="brings its own weights"):
+    with pytest.raises(WeightsError, match="comes with its own weights"):
         create_model(f"{source}:{path}", weights="none")
     with pytest.raises(InputError, match="takes no options, got width"):
         create_model(f"{source}:{path}", width=2)

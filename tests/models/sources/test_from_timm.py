@@ -46,6 +46,6 @@ def test_timm_downloads_fail_in_one_line(monkeypatch):
     monkeypatch.setattr(timm, "create_model", refuse)
     monkeypatch.setattr("robustbench_bi.models.sources.downloads.is_reachable", lambda url: True)
     file = "https://huggingface.co/timm/resnet18.a1_in1k/resolve/main/model.safetensors"
-    message = f"^timm's weights of resnet18 could not be had: We cannot find the file. Download {file} where "
+    message = f"^timm's weights of resnet18 could not be downloaded: We cannot find the file. Download {file} where "
     with pytest.raises(WeightsError, match=message):
         create_model("timm:resnet18", weights="pretrained")

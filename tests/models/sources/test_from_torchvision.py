@@ -52,7 +52,7 @@ def test_torchvision_weights_bring_their_preprocessing(name, weights, expected, 
 def test_torchvision_downloads_fail_in_one_line(name, offline, monkeypatch):
     monkeypatch.setattr("robustbench_bi.models.sources.downloads.is_reachable", lambda url: True)
     message = (
-        r"^torchvision's ResNet50_Weights.IMAGENET1K_V1 could not be had: "
+        r"^torchvision's ResNet50_Weights.IMAGENET1K_V1 could not be downloaded: "
         r"<urlopen error Name or service not known>. Download "
         r"https://download.pytorch.org/models/resnet50-0676ba61.pth where there is a network, and give the file with "
         r"--weights FILE$"

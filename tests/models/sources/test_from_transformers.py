@@ -176,7 +176,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch):
         raise OSError("We couldn't connect to 'https://huggingface.co'.\nCheck your connection.")
 
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", refuse)
-    message = r"^hf:owner/name@main could not be had: .*Download config.json, preprocessor_config.json and model"
+    message = r"^hf:owner/name@main could not be downloaded: .*Download config.json, preprocessor_config.json and model"
     with pytest.raises(WeightsError, match=message) as caught:
         create_model("hf:owner/name@main")
     assert "give hf:./FOLDER" in str(caught.value) and "\n" not in str(caught.value)

@@ -66,9 +66,9 @@ def test_jpeg_is_applied_where_the_run_did(demo_run):
 
 def test_other_images_are_not_shown(demo_run):
     make, _ = demo_run
-    with pytest.raises(DataError, match="demo does not hold the same images any more"):
+    with pytest.raises(DataError, match="demo no longer holds the same images"):
         pictures_of(make(listing_hash="a" * 64), [7], [CLEAN])
-    with pytest.raises(DataError, match="made by imagecorruptions; only our own are drawn"):
+    with pytest.raises(DataError, match="made by imagecorruptions; only this package's own can be drawn"):
         pictures_of(make(generator="imagecorruptions"), [7], [("fog", 1)])
     with pytest.raises(DataError, match="the run saw version 0 of the corruptions, and this program makes"):
         pictures_of(make(pixel_version=0), [7], [("fog", 1)])

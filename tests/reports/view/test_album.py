@@ -152,7 +152,7 @@ def test_pictures_that_a_gpu_corrupted_are_said_to_be_made_anew(write_demo_run):
 
 def test_a_picture_of_another_size_is_found_when_the_images_are_opened(evaluated, photos):
     Image.new("RGB", (64, 70)).save(photos / "cat" / "<b>0.png")
-    same = r"photos does not hold the same images any more: all names are there, so that files have other sizes.*--data"
+    same = r"photos no longer holds the same images: all names are there, so that files have other sizes.*--data"
     with pytest.raises(DataError, match=same):
         open_album([evaluated[0]])
     (photos / "cat" / "<b>0.png").unlink()

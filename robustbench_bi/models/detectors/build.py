@@ -12,7 +12,7 @@ from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.ground.checks import is_integer, is_number
 from robustbench_bi.ground.registry import nearest, unknown_name
 from robustbench_bi.models import IMAGENET_MEAN, IMAGENET_STD
-from robustbench_bi.models.detectors import DETECTORS, DetectorRow
+from robustbench_bi.models.detectors import ADDED, DETECTORS, DetectorRow
 from robustbench_bi.models.detectors.adapters import BACKGROUND, Detector, as_detector
 from robustbench_bi.models.sources import split_name
 from robustbench_bi.models.sources.downloads import downloaded
@@ -100,17 +100,20 @@ def create_own_network(
     row = DETECTORS[name]
     checkpoint = None if weights in (None, "none") else read_checkpoint(_file_of(name, weights))
     stored = {} if checkpoint is None else checkpoint.metadata
-    chosen = {**row.options, **stored.get("options", {})}
+    usual = {key: row.options[key] for key in ADDED}
+    stated = {**usual, **stored["options"]} if "options" in stored else {}
+    chosen = {**row.options, **stated}
     for key, value in options.items():
         check_detector_option(row, key, value)
-        if chosen[key] != value and key in stored.get("options", {}):
+        if chosen[key] != value and key in stated:
             raise InputError(f"{key}={value!r} contradicts the checkpoint, which was made with {key}={chosen[key]!r}")
         chosen[key] = value
     names = stored.get("class_names")
     classes = len(names) if names is not None else num_classes or COCO_CLASSES
     mean, std = (list(stored.get(key, usual)) for key, usual in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)))
     network: Any = DETECTORS.load(name)(row.backbone, row.masks, classes, chosen, mean, std)
-    network.identity = {"name": name, "options": chosen, "num_classes": classes}
+    told = {key: value for key, value in chosen.items() if key not in ADDED or value != usual[key]}
+    network.identity = {"name": name, "options": told, "num_classes": classes}
     network.class_names = None if names is None else tuple(names)
     if checkpoint is not None:
         load_weights(network, checkpoint)

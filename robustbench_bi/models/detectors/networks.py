@@ -32,6 +32,7 @@ from robustbench_bi.models.resnet import EXPANSION, STEM_STRIDES
 
 _LEVELS = 4
 _REGION = 7
+_LEARNT_FROM = 512 / 1000
 _FROZEN = ("stem", "conv1", "bn1", "layer1")
 
 _LAYERS: Mapping[str, Callable[[int], nn.Module]] = {"involution": Involution2d, "bivolution": bivolution_dc}
@@ -49,7 +50,8 @@ def build_network(
         options: `neck` and `head`, of `OPERATORS`; `width` and `stem` of the backbone; `pyramid_channels`;
             `head_channels`, of the box head; `smallest_anchor`, side in pixels on the finest level, which doubles from
             level to level; `min_size` and `max_size`: pictures are resized to this short side, unless their long one
-            would exceed the other.
+            would exceed the other; `proposals` that are kept of a picture, in training twice as many, of which the box
+            head learns from about a quarter (torchvision's numbers at 1,000).
         image_mean, image_std: of pixels from 0 to 1.
 
     Raises:
@@ -67,6 +69,7 @@ def build_network(
             raise InputError(f"{name} must be one of {', '.join(OPERATORS)}, got {options[name]!r}")
     channels = options["pyramid_channels"]
     sizes = tuple((options["smallest_anchor"] << level,) for level in range(_LEVELS + 1))
+    proposals = options["proposals"]
     build = MaskRCNN if masks else FasterRCNN
     network: Any = build(
         _pyramid(backbone, options),
@@ -75,6 +78,9 @@ def build_network(
         box_predictor=FastRCNNPredictor(options["head_channels"], num_classes + 1),
         min_size=options["min_size"],
         max_size=options["max_size"],
+        **dict.fromkeys(("rpn_pre_nms_top_n_test", "rpn_post_nms_top_n_test"), proposals),
+        **dict.fromkeys(("rpn_pre_nms_top_n_train", "rpn_post_nms_top_n_train"), 2 * proposals),
+        box_batch_size_per_image=math.ceil(_LEARNT_FROM * proposals),
         image_mean=image_mean,
         image_std=image_std,
         **(_mask_parts(channels, num_classes + 1) if masks else {}),

@@ -4,8 +4,9 @@
     python reports/detection/reproduce.py evaluate WORK [NAME …]   those that are, on 15 corruptions at five severities
     python reports/detection/reproduce.py compare WORK OUT         the tables and weights of this folder
 
-The recipe (the preset `demo-detection` of `train`), the claims and the rule that judges them were committed before the
-first result.
+The claims and the rule that judges them were committed before the first training. So was a first recipe, from random
+weights; it was given up after three epochs of the first network, with an AP of 0.5 %, and before any other was begun.
+This one begins, as the paper's, from backbones that have learned to classify.
 """
 
 import math
@@ -23,9 +24,13 @@ from robustbench_bi.reports import markdown_table, write_csv
 from robustbench_bi.runs import Run, open_run
 from robustbench_bi.training import train
 
+DATA = "demo-detection"
 PICTURES = 400
 """Training pictures, chosen by a hash of their ids; the 200 of evaluation are all taken."""
 SEED = 0
+BACKBONE: Mapping[str, Any] = {"preset": "demo", "epochs": 5}
+"""How backbones learn to classify the ten shapes of `demo`, before they learn to find them."""
+WIDTH = 0.125
 
 _BIVOLUTION = {"neck": "bivolution", "head": "bivolution"}
 
@@ -82,9 +87,14 @@ def train_all(work: Path, names: list[str]) -> None:
     """Train what has no weights yet; WORK/NAME/MODEL.safetensors."""
     for name, (model, options) in NETWORKS.items():
         if (name in names or not names) and not weights_of(work, name).exists():
-            train(model, "demo-detection", preset="demo-detection", limit=PICTURES, seed=SEED, options=options,
-                  out=work / name)  # fmt: skip
+            begun = {**options, "backbone_weights": str(trained_backbone(work, model.removeprefix("fasterrcnn_")))}
+            train(model, DATA, preset=DATA, limit=PICTURES, seed=SEED, options=begun, out=work / name)
             print(weights_of(work, name), flush=True)
+
+
+def trained_backbone(work: Path, backbone: str) -> Path:
+    """The weights of a backbone, which all detectors on it begin from; a finished training is not repeated."""
+    return train(backbone, "demo", seed=SEED, options={"width": WIDTH}, out=work / "backbones", **BACKBONE)
 
 
 def weights_of(work: Path, name: str) -> Path:
@@ -97,7 +107,7 @@ def evaluate_all(work: Path, names: list[str]) -> None:
     for name, (model, _) in NETWORKS.items():
         weights = weights_of(work, name)
         if (name in names or not names) and weights.exists():
-            run = rb.detect(model, "demo-detection", weights=str(weights), out=work / name / "runs")
+            run = rb.detect(model, DATA, weights=str(weights), out=work / name / "runs")
             print(name, run.cells()["AP"].round(2).tolist()[:2], flush=True)
 
 

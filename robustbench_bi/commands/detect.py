@@ -34,7 +34,8 @@ from robustbench_bi.commands.running import run_requests
     show_default=True,
     metavar="SOURCE",
     shell_complete=completion.sources,
-    help="coco:PATH, where PATH is COCO's folder (val2017) or an annotation file; or demo-detection.",
+    help="coco:PATH, COCO's folder (val2017) or an annotation file; voc:PATH, a year's folder of PASCAL VOC (val.txt) "
+    "or one of its lists; or demo-detection.",
 )
 @eval_options([name for name in EVAL_OPTIONS if name not in FOR_CLASSIFICATION])
 @click.option("--score-threshold", type=float, help="The lowest score to keep, where the detector has such a limit.")

@@ -39,7 +39,7 @@ def detect(
         model: "torchvision:NAME" or "package.module:function"; a module by torchvision's convention; or a function
             `(list of uint8 (3, H, W), RGB) -> list of {boxes, scores, labels, masks?}`. A module and a function need
             the attribute `class_names`, by label, which is matched to the data's by name. See `Detector`.
-        data: "coco:PATH", "demo-detection", or a `DataRequest`.
+        data: "coco:PATH", "voc:PATH", "demo-detection", or a `DataRequest`.
         images_root: the folder of the pictures, where they do not lie beside their labels.
         progress: called after each finished cell-block.
         share: which of several processes this is, as for `evaluate_models`.

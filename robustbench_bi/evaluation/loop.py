@@ -195,7 +195,8 @@ def _loader(request: EvalRequest, dataset: Dataset) -> Callable[..., Any]:
     if request.task == "detection":
         if dataset.objects is None:
             raise InputError(
-                f"detection needs pictures with boxes, as coco:PATH and demo-detection have; {dataset.kind} has classes"
+                "detection needs pictures with boxes, as coco:PATH, voc:PATH and demo-detection have; "
+                f"{dataset.kind} has classes"
             )
         from robustbench_bi.evaluation.detectors import load_detectors
 

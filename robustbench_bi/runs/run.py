@@ -121,8 +121,8 @@ class Run:
 
         Returns:
             A frame with image_id, category (the class number), name (its name), x, y, width and height (of the box in
-            pixels), area (pixels), crowd (whether it is a group that need not be found) and mask (run lengths in COCO's
-            text form, empty where there is none).
+            pixels), area (pixels), crowd (whether it is a group that need not be found), mask (run lengths in COCO's
+            text form, empty where there is none) and difficult (whether it is hard to see, and need not be found).
 
         Raises:
             DataError: truth.parquet is not there, or damaged.

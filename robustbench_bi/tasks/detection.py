@@ -288,7 +288,10 @@ def _signs(objects: pd.DataFrame, image_ids: NDArray[np.int64]) -> NDArray[np.in
     import pandas as pd
 
     signs = np.zeros(len(image_ids), dtype=np.uint64)
-    rows = pd.util.hash_pandas_object(objects.astype({"name": str}), index=False).to_numpy(dtype=np.uint64)
+    others = objects.drop(columns="difficult").astype({"name": str})
+    rows = pd.util.hash_pandas_object(others, index=False).to_numpy(dtype=np.uint64)
+    # Baselines are older than this column: where nothing is difficult, the number is what it was.
+    rows = np.where(objects["difficult"], ~rows, rows)
     np.add.at(signs, np.searchsorted(image_ids, objects["image_id"].to_numpy()), rows)
     return signs.view(np.int64)
 

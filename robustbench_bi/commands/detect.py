@@ -9,6 +9,7 @@ import click
 
 from robustbench_bi.commands import completion
 from robustbench_bi.commands.eval_options import EVAL_OPTIONS, FOR_CLASSIFICATION, eval_options
+from robustbench_bi.commands.options import key_and_value
 from robustbench_bi.commands.running import run_requests
 
 
@@ -37,13 +38,28 @@ from robustbench_bi.commands.running import run_requests
     help="coco:PATH, COCO's folder (val2017) or an annotation file; voc:PATH, a year's folder of PASCAL VOC (val.txt) "
     "or one of its lists; or demo-detection.",
 )
+@click.option(
+    "--option",
+    "network_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Network option, such as neck=involution; a checkpoint of ours brings its own.",
+)
 @eval_options([name for name in EVAL_OPTIONS if name not in FOR_CLASSIFICATION])
 @click.option("--score-threshold", type=float, help="The lowest score to keep, where the detector has such a limit.")
 @click.option("--max-detections", type=click.IntRange(1), metavar="N", help="The most detections a picture, likewise.")
 @click.option("--min-size", type=click.IntRange(1), metavar="PIXELS", help="Overrides the detector's: the short side.")
 @click.option("--max-size", type=click.IntRange(1), metavar="PIXELS", help="Overrides the detector's: the long side.")
+@click.option("--per-category", is_flag=True, help="Show AP class by class too; in JSON of every cell.")
 def detect(
-    models: tuple[str, ...], weights: tuple[str, ...], data: str, quiet: bool, as_json: bool, **options: Any
+    models: tuple[str, ...],
+    weights: tuple[str, ...],
+    data: str,
+    network_options: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+    per_category: bool,
+    **options: Any,
 ) -> None:
     """Evaluate detectors on clean and corrupted pictures.
 
@@ -53,5 +69,6 @@ def detect(
     """
     from robustbench_bi.evaluation.detect import detection_request
 
+    options["model_options"] = dict(key_and_value(text, example="neck=involution") for text in network_options)
     request = detection_request(models, data, weights=weights or None, **options)
-    run_requests({data: request}, Path(request.out), quiet, as_json, board=False)
+    run_requests({data: request}, Path(request.out), quiet, as_json, board=False, per_category=per_category)

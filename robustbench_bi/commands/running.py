@@ -11,7 +11,14 @@ import click
 
 from robustbench_bi.commands.compiling import compile_kernels
 from robustbench_bi.commands.endings import OneLineError
-from robustbench_bi.commands.output import about, described, print_json, print_leaderboard, print_summary
+from robustbench_bi.commands.output import (
+    about,
+    described,
+    print_categories,
+    print_json,
+    print_leaderboard,
+    print_summary,
+)
 from robustbench_bi.commands.terminal import cell_progress
 from robustbench_bi.errors import BivoRobustError
 from robustbench_bi.evaluation.request import EvalRequest
@@ -22,7 +29,14 @@ if TYPE_CHECKING:
     from robustbench_bi.runs.run import Run
 
 
-def run_requests(requests: Mapping[str, EvalRequest], out: Path, quiet: bool, as_json: bool, board: bool) -> None:
+def run_requests(
+    requests: Mapping[str, EvalRequest],
+    out: Path,
+    quiet: bool,
+    as_json: bool,
+    board: bool,
+    per_category: bool = False,
+) -> None:
     """Evaluate, alone or with other processes, and print what was found: what `eval` and `detect` do.
 
     Args:
@@ -31,6 +45,7 @@ def run_requests(requests: Mapping[str, EvalRequest], out: Path, quiet: bool, as
         quiet: no progress.
         as_json: print JSON.
         board: end with a leaderboard.
+        per_category: show a detector's classes one by one too.
 
     Raises:
         OneLineError: one of several data sets failed.
@@ -45,7 +60,7 @@ def run_requests(requests: Mapping[str, EvalRequest], out: Path, quiet: bool, as
     everything = [run for runs in found.values() for run in runs]
     if not (share.follows or (not share.leads and _left_to_others(everything, share))):
         shown = _leaderboard(found, requests) if found and board else None
-        _print_found(everything, shown, as_json, single=len(requests) == 1, out=out)
+        _print_found(everything, shown, as_json, single=len(requests) == 1, out=out, per_category=per_category)
     if failed:
         first, reason = next(iter(failed.items()))
         raise OneLineError(f"{len(failed)} of {len(requests)} data sets failed, first {first}: {reason}")
@@ -86,7 +101,15 @@ def _leaderboard(found: Mapping[str, Sequence[Run]], requests: Mapping[str, Eval
     return leaderboard_frame(found, labels, list(requests))
 
 
-def _print_found(runs: Sequence[Run], board: Leaderboard | None, as_json: bool, *, single: bool, out: Path) -> None:
+def _print_found(
+    runs: Sequence[Run],
+    board: Leaderboard | None,
+    as_json: bool,
+    *,
+    single: bool,
+    out: Path,
+    per_category: bool,
+) -> None:
     """The table of each run, where there is a single data set, and the leaderboard, which is written too."""
     from robustbench_bi.analysis.chance import chance_notes
     from robustbench_bi.analysis.summary import summary_frame
@@ -94,7 +117,11 @@ def _print_found(runs: Sequence[Run], board: Leaderboard | None, as_json: bool, 
 
     written = [] if board is None else write_leaderboard(board, out)
     if as_json:
-        summaries = [{**about(run), **described(summary_frame(run)), "cells": run.cells()} for run in runs]
+        summaries = [
+            {**about(run), **described(summary_frame(run)), "cells": run.cells()}
+            | ({"categories": run.categories()} if per_category else {})
+            for run in runs
+        ]
         of_board = {} if board is None else leaderboard_as_json(board)
         print_json(summaries if board is None else {"runs": summaries, "leaderboard": of_board, "files": written})
         return
@@ -102,6 +129,8 @@ def _print_found(runs: Sequence[Run], board: Leaderboard | None, as_json: bool, 
         if number:
             click.echo()
         print_summary(run, summary_frame(run))
+        if per_category:
+            print_categories(run)
     if board is not None:
         print_leaderboard(board, written)
         for note in chance_notes(runs):

@@ -44,7 +44,8 @@ def detect(
         progress: called after each finished cell-block.
         share: which of several processes this is, as for `evaluate_models`.
         **options: as for `evaluate_models`, but for those of the preprocessing, which is the detector's own; and
-            score_threshold, max_detections, min_size, max_size, where it is one of torchvision's.
+            score_threshold, max_detections, min_size, max_size, where it is one of torchvision's; and
+            model_options, such as {"neck": "involution"}, where the model is given by name.
 
     Returns:
         The finished run. `Run.cells()` has AP, AP50, AP75, APs, APm, APl and AR of each cell in percent, and the same

@@ -226,6 +226,21 @@ class Run:
         cells: pd.DataFrame = self.task.load("cells")(self.records(), self.images(), self.cell_names, *truth)
         return cells
 
+    def categories(self) -> pd.DataFrame:
+        """One row a cell and class, of a run whose task is detection.
+
+        Returns:
+            A frame with corruption, severity, category (the class number), name (its name), objects (to be found), AP,
+            AP50, AP75 and AR in percent, and the same of masks with `mask_` in front; NaN where undefined.
+
+        Raises:
+            RunMismatchError: the run is not finished.
+            DataError: truth.parquet is not there, or damaged.
+        """
+        own = self.records(), self.images(), self.cell_names
+        categories: pd.DataFrame = self.task.load("categories")(*own, self.truth)
+        return categories
+
 
 def open_run(path: str | Path) -> Run:
     """Open a run folder that `eval` wrote.

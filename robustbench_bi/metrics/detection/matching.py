@@ -29,6 +29,8 @@ SIZES: Mapping[str, tuple[float, float]] = {
 """Areas in pixels, both ends included."""
 KINDS = ("box", "mask")
 
+_KINDS_OF_OBJECTS: Mapping[str, Any] = {"area": np.float64, "crowd": np.bool_, "difficult": np.bool_}
+
 Indices = NDArray[np.int64]
 
 
@@ -94,11 +96,8 @@ class Truth:
         columns = {name: own[name].to_numpy()[order] for name in names}
         boxes = np.stack([columns[name] for name in ("x", "y", "width", "height")], axis=1).astype(np.float64)
         sorted_by = image[order].astype(np.int64), category[order]
-        area, groups = (
-            columns["area"].astype(np.float64),
-            (columns[name].astype(bool) for name in ("crowd", "difficult")),
-        )
-        return cls(image_ids, pixels, categories, *sorted_by, boxes, area, *groups, columns["mask"])
+        area, crowd, difficult = (columns[name].astype(kind) for name, kind in _KINDS_OF_OBJECTS.items())
+        return cls(image_ids, pixels, categories, *sorted_by, boxes, area, crowd, difficult, columns["mask"])
 
     @property
     def has_masks(self) -> bool:

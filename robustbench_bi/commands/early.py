@@ -13,6 +13,7 @@ from robustbench_bi.data.request import DataRequest
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import parse_severities
 from robustbench_bi.models import find_model
+from robustbench_bi.models.detectors import DETECTORS
 from robustbench_bi.models.weights_files import check_weights_file
 
 Callback = Callable[[click.Context, click.Parameter, Any], Any]
@@ -44,6 +45,11 @@ def check_weights(weights: Iterable[str]) -> None:
         check_weights_file(own)
 
 
+def _check_model_or_detector(name: str) -> None:
+    if name not in DETECTORS:
+        find_model(name)
+
+
 def _check_file(path: Path) -> None:
     if not path.is_file():
         raise DataError(f"there is no file {path}")
@@ -55,6 +61,7 @@ def _check_pictures(path: str) -> None:
 
 
 a_model = checked(find_model)
+a_model_or_detector = checked(_check_model_or_detector)
 a_suite = checked(resolve_suite)
 severities = checked(parse_severities)
 a_table = checked(lambda name: resolve_table(name, 224))

@@ -22,10 +22,11 @@ OPTIONS: Mapping[str, Any] = {
     "min_size": 800,
     "max_size": 1333,
     "proposals": 1000,
+    "stem_kernel": 3,
 }
 """Explained at `networks.build_network`."""
 
-ADDED = ("proposals",)
+ADDED = ("proposals", "stem_kernel")
 """Options that are younger than the first checkpoints and runs: they are stated only where they say more."""
 
 

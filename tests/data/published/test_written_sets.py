@@ -63,7 +63,7 @@ def test_the_clean_set_pairs_with_its_corrupted_files(some_classes, tmp_path):
 
 
 def test_corrupted_files_of_such_a_set_that_others_wrote_are_refused(some_classes, tmp_path):
-    _, root, source = some_classes
+    source = some_classes[2]
     shutil.copytree(source.partition(":")[2], tmp_path / "c")
     (tmp_path / "c" / "bivo-robust.json").unlink()
     message = "the 200 classes of ImageNet-.; say --class-space restricted, .* or say --class-space full"

@@ -64,6 +64,9 @@ def _side(config: Mapping[str, Any]) -> str:
         return "native size"
     fitted, seen = config.get("corrupt_size"), f"{config['input_size']} px"
     side = seen if fitted is None else f"{fitted} px fitted to {seen}"
+    stored = config.get("runtime", {}).get("stored_side")
+    if fitted is None and stored is not None and stored != config["input_size"]:
+        side = f"centre crop to {seen} of stored {stored}-px files"
     side += ", never resized" if config.get("no_resize") else ""
     side += f", {config['border']}-px border cut off" if config.get("border") else ""
     return side + (", grey" if config.get("channels") == 1 else "")

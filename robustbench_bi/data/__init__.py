@@ -107,7 +107,8 @@ def open_data(
         dataset = dataset.at(expand_user(images_root))
     typed = named_source(str(source))[0] is row
     dataset = replace(dataset, name=str(source) if typed else f"{row.name}:{path}")
-    if row.name == "folder" and split == "evaluation" and class_space is None and classes is None:
+    undecided = class_space is None and classes is None and dataset.class_space is None
+    if row.name in ("folder", "imagenet-c") and split == "evaluation" and undecided:
         refuse_look_alike(dataset)
     dataset = with_common_images(with_class_space(dataset, class_space), common_images)
     if images is not None:

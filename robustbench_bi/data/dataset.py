@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from robustbench_bi.data.sources import Source, named_source
@@ -244,14 +244,19 @@ class Dataset:
         """
         import numpy as np
 
+        from robustbench_bi.data.preprocess import beside_stored, centre_crops
+
         partner_of = np.full(int(self.image_ids.max()) + 1, -1, dtype=np.int64)
         partner_of[self.image_ids] = partners
-        before, check_before = self.load, self.check
+        before, check_before, side = self.load, self.check, cache(self.one_stored_side)
 
         def load(image_ids: NDArray[np.int64], preprocessing: Preprocessing, cell: Cell, workers: int) -> Any:
             if cell != CLEAN:
                 return before(image_ids, preprocessing, cell, workers)
-            return clean.load(partner_of[image_ids], preprocessing, cell, workers)
+            if self.stored_side is None:
+                return clean.load(partner_of[image_ids], preprocessing, cell, workers)
+            images = clean.load(partner_of[image_ids], beside_stored(preprocessing, side()), cell, workers)
+            return centre_crops(images, preprocessing.shape)
 
         def check(image_ids: NDArray[np.int64], cells: Collection[Cell], workers: int) -> list[Broken]:
             stored = [cell for cell in cells if cell != CLEAN]
@@ -271,6 +276,13 @@ class Dataset:
             stored_cells=frozenset({*(self.stored_cells or ()), CLEAN}),
             clean_hash=digest,
         )
+
+    def one_stored_side(self) -> int | None:
+        """The side of stored corrupted images; None where there are none, or where they have sizes of their own."""
+        try:
+            return None if self.stored_side is None else self.stored_side()
+        except DataError:
+            return None
 
     def _select(self, keep: NDArray[np.bool_]) -> Dataset:
         if not keep.any():

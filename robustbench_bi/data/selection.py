@@ -99,7 +99,7 @@ def with_class_space(dataset: Dataset, class_space: ClassSpace | None) -> Datase
     """
     from robustbench_bi.data.class_spaces.answers import Answers
 
-    wanted = class_space or dataset.source.class_space
+    wanted = class_space or dataset.source.class_space or dataset.class_space
     if wanted is None:
         return dataset
     own = dataset.answers or Answers()
@@ -152,7 +152,7 @@ def refuse_imagenet_o(source: str) -> None:
 
 
 def refuse_look_alike(dataset: Dataset) -> None:
-    """Refuse a plain folder that holds exactly the classes of a set with a protocol of its own.
+    """Refuse plain images of exactly the classes of a set with a protocol of its own, stored corrupted ones too.
 
     Raises:
         DataError: it does.
@@ -162,9 +162,11 @@ def refuse_look_alike(dataset: Dataset) -> None:
     if dataset.class_set == "imagenet-1k":
         source = look_alike(set(dataset.labels.tolist()))
         if source is not None:
+            stored = dataset.stored_cells is not None
+            use = "say --class-space restricted" if stored else f"use {source}:{dataset.name}"
             raise DataError(
-                f"these are the 200 classes of {WITH_SOME_CLASSES[source]}; use {source}:{dataset.name}, where these "
-                "classes alone compete, or say --class-space full to let all 1,000 compete"
+                f"these are the 200 classes of {WITH_SOME_CLASSES[source]}; {use}, where these classes alone compete, "
+                "or say --class-space full to let all 1,000 compete"
             )
     elif set(objectnet_folders()) <= set(dataset.class_names):
         raise DataError(f"these are the class folders of ObjectNet; use objectnet:{dataset.name}")

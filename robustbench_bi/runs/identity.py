@@ -98,6 +98,7 @@ class EvalConfig(Settings, OfTheImages):
         data_request: the source with its options, as `DataRequest.as_json` writes it.
         requested: the options that were given, by their long names; `eval --config` reads them again.
         started_in: the folder that relative paths were typed in.
+        stored_side: of stored corrupted files of one side; None for others.
         layout: of the record files, see `LAYOUT`.
         broken: images left out because they cannot be decoded, as {image_id, path, reason}.
         command: the command line or call to repeat the run.
@@ -124,6 +125,7 @@ class EvalConfig(Settings, OfTheImages):
     data_request: Mapping[str, Any] = recorded(default_factory=dict)
     requested: Mapping[str, Any] = recorded(default_factory=dict)
     started_in: str = recorded(default="")
+    stored_side: int | None = recorded(default=None)
     layout: int = recorded(default=LAYOUT)
     forward_pass: Mapping[str, Any] = recorded(default_factory=dict)
     broken: tuple[dict[str, Any], ...] = recorded(default=())

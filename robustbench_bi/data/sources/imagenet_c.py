@@ -10,12 +10,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from robustbench_bi.data.class_spaces.imagenet import class_names, imagenet_classes
+from robustbench_bi.data.class_spaces.shift_sets import objectnet_folders, with_protocol, written_from
 from robustbench_bi.data.containers.files import Files, FolderFiles
 from robustbench_bi.data.containers.folders import EXTENSIONS, existing_folder, list_classes, subfolders
 from robustbench_bi.data.containers.image_files import in_threads
 from robustbench_bi.data.containers.tar import TarFiles, open_tars
 from robustbench_bi.data.dataset import Dataset, Split
-from robustbench_bi.data.labels.class_folders import label_by_order, label_files
+from robustbench_bi.data.labels.class_folders import IMAGENET, label_by_order, label_files, some
 from robustbench_bi.data.listed import Labelled, native_side, stored_dataset
 from robustbench_bi.data.selection import NOT_IN_EVERY_CELL
 from robustbench_bi.errors import DataError
@@ -71,11 +76,29 @@ def _open_stored(path: str, classes: Path | None, tiny: bool = False) -> Dataset
     listing: dict[str, list[str]] = {}
     for name in names:
         listing.setdefault(name.partition("/")[0], []).append(name.partition("/")[2])
-    files, labels, class_names = (label_by_order if tiny else label_files)(listing, classes)
+    set_of = "" if classes is not None else written_from(root)
+    files, labels, names_of_classes = label_by_order(listing, classes) if tiny else _labelled(listing, classes, set_of)
     cells = {cell: own.files_of(files) for cell, own in listings.items()}
     side = native_side(next(iter(cells.values()))) if tiny else None
-    dataset = stored_dataset(path, cells, Labelled(files, labels, class_names), native_size=side)
+    dataset = stored_dataset(path, cells, Labelled(files, labels, names_of_classes), native_size=side)
+    dataset = with_protocol(dataset, set_of)
     return replace(dataset, unshared=unshared, left_out={NOT_IN_EVERY_CELL: left_out} if left_out else {})
+
+
+def _labelled(
+    listing: Mapping[str, Sequence[str]], classes: Path | None, set_of: str
+) -> tuple[list[str], NDArray[np.int32], tuple[str, ...]]:
+    """As `label_files`; class folders of a published set that `corrupt` kept have the numbers that they have there."""
+    if set_of == "imagenet-v2":
+        return label_files(listing, Path(IMAGENET))
+    if set_of != "objectnet":
+        return label_files(listing, classes)
+    unknown = [folder for folder in listing if folder not in objectnet_folders()]
+    if unknown:
+        raise DataError(f"found {some(unknown)} of {len(listing)} class folders that are not ObjectNet's; remove them")
+    files, places, _ = label_files(listing, None)
+    numbers = np.array([objectnet_folders()[folder][0] for folder in listing], dtype=np.int32)
+    return files, numbers[places], class_names(imagenet_classes())
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,9 +25,14 @@ if TYPE_CHECKING:
         expected_calibration_error,
         negative_log_likelihood,
     )
+    from robustbench_bi.metrics.detection.matching import Cell as DetectionCell
+    from robustbench_bi.metrics.detection.matching import Truth as DetectionTruth
+    from robustbench_bi.metrics.detection.precision import Objects as DetectionObjects
+    from robustbench_bi.metrics.detection.precision import OneNumber as DetectionNumber
+    from robustbench_bi.metrics.detection.precision import Precision as DetectionPrecision
     from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, image_interval
     from robustbench_bi.metrics.paired import holm, mcnemar, paired_t_test
-    from robustbench_bi.metrics.pairing import agreeing
+    from robustbench_bi.metrics.pairing import PAIRINGS, agreeing
     from robustbench_bi.metrics.robustness import (
         alexnet_errors,
         corruption_errors,
@@ -42,7 +47,13 @@ if TYPE_CHECKING:
 
 
 _HOMES = {
+    "DetectionCell": "robustbench_bi.metrics.detection.matching:Cell",
+    "DetectionNumber": "robustbench_bi.metrics.detection.precision:OneNumber",
+    "DetectionObjects": "robustbench_bi.metrics.detection.precision:Objects",
+    "DetectionPrecision": "robustbench_bi.metrics.detection.precision:Precision",
+    "DetectionTruth": "robustbench_bi.metrics.detection.matching:Truth",
     "ImageMeans": "robustbench_bi.metrics.statistics",
+    "PAIRINGS": "robustbench_bi.metrics.pairing",
     "Resampling": "robustbench_bi.metrics.intervals",
     "Shares": "robustbench_bi.metrics.statistics",
     "Spectra": "robustbench_bi.metrics.spectra",
@@ -74,6 +85,12 @@ _HOMES = {
 
 __all__ = [
     "METRICS",
+    "PAIRINGS",
+    "DetectionCell",
+    "DetectionNumber",
+    "DetectionObjects",
+    "DetectionPrecision",
+    "DetectionTruth",
     "ImageMeans",
     "Metric",
     "Resampling",

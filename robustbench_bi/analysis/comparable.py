@@ -54,10 +54,12 @@ def apart(config: Mapping[str, Any], other: Mapping[str, Any], across: Sequence[
         own, others = value_of(config, field), value_of(other, field)
         if own == others or {field, declared.part_of} & {*across} or (files and declared.of_made_pictures):
             continue
+        if declared.where_known and not (own and others):
+            continue
         if field == IMAGES:
             return _images_apart(config, other)
         if "{}" not in declared.words:  # no value that would say anything, such as a hash
-            return declared.words, "with its own"
+            return declared.words, declared.without or "with its own"
         return tuple(declared.said_of(_CALLED.get(value, value)) for value in (own, others))  # type: ignore[return-value]
     return None
 

@@ -67,6 +67,7 @@ def configure_run(
         weights_hash=weights_hash(network),
         data=dataset.kind,
         listing_hash=dataset.listing_hash,
+        content_hash=dataset.content_hash,
         n=len(dataset),
         num_classes=dataset.num_classes,
         class_set=dataset.class_set,

@@ -63,6 +63,7 @@ class Declaration:
         of_made_pictures: whether published files do not depend on it.
         added: whether it is younger than the first runs. Then its default enters neither fingerprint nor comparison,
             and where it is absent it has its default.
+        where_known: whether runs that do not say it are as good as equal in it: it was not kept when they were made.
         option: how the command line shows it; None where it has no option.
     """
 
@@ -75,6 +76,7 @@ class Declaration:
     part_of: str = ""
     of_made_pictures: bool = False
     added: bool = False
+    where_known: bool = False
     option: Option | None = None
 
     def said_of(self, value: Any) -> str:

@@ -41,6 +41,7 @@ class OfTheImages:
     Attributes:
         data: the kind of source ("demo", "folder", "imagenet-c", …); where it lies is a recorded field.
         listing_hash: SHA-256 of the evaluated images' listing.
+        content_hash: of what is in a sample of their files; empty where the listing tells, and in older runs.
         n: images a cell.
         num_classes: classes of the data.
         class_set: "imagenet-1k" where these are ImageNet's 1000, else "other".
@@ -56,6 +57,14 @@ class OfTheImages:
 
     data: str = identity()
     listing_hash: str = identity(compared="must agree", words="on other images")
+    content_hash: str = identity(
+        default="",
+        compared="must agree",
+        words="on other pictures of the same names",
+        without="on its own",
+        added=True,
+        where_known=True,
+    )
     n: int = identity()
     num_classes: int = identity(compared="must agree", words="with {} classes")
     class_set: str = identity()

@@ -157,6 +157,14 @@ def checksum(file: File) -> int:
         raise DataError(f"cannot read image {file}: {error.strerror or error}") from error
 
 
+def checksum_in_words(file: File) -> str:
+    """The CRC-32 of a file's bytes in hex; "-" where it cannot be read, which those who decode it report."""
+    try:
+        return f"{checksum(file):08x}"
+    except DataError:
+        return "-"
+
+
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> list[Result]:
     """`[function(item) for item in items]` by several threads, with Pillow strict and silent."""
     with _strict_decoding():

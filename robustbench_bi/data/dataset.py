@@ -64,13 +64,15 @@ class Dataset:
             None for every other set.
         answers: which answers compete and count; None where it is the label among all classes.
         left_out: why images are left out of the evaluation -> how many.
+        left_out_names: their names, where these are known.
+        remarks: what else a reader of the numbers should know of the images, a sentence each, without its full stop.
         unshared: where stored cells do not hold the same images: how the first one differs, in words. Such images are
             in no cell of this dataset.
         stored_side: `() -> the side of stored corrupted images`, from the first of them; None where there are none.
         checksums: `(image_ids) -> uint32 (B,), the CRC-32 of each file`, which tells it from another of its size; None
             where images are no files of their own, or several.
-        contents: `(image_ids) -> the CRC-32 of each file of each image`, a line an image; None where `describe` tells what
-            is in them.
+        contents: `(image_ids) -> the CRC-32 of each file of each image`, a line an image; None where `describe` tells
+            what is in them.
         clean_hash: of the listing of the clean images that were paired with stored ones; empty where none were.
     """
 
@@ -89,6 +91,8 @@ class Dataset:
     class_space: Literal["restricted", "full"] | None = None
     answers: Answers | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
+    left_out_names: frozenset[str] = frozenset()
+    remarks: tuple[str, ...] = ()
     unshared: str = ""
     stored_side: Callable[[], int] | None = None
     checksums: Callable[[NDArray[np.int64]], NDArray[np.uint32]] | None = None

@@ -85,6 +85,7 @@ def configure_run(
         data_request=request.data.as_json(),
         requested=request.as_options(),
         started_in=str(Path.cwd()),
+        remarks=dataset.remarks,
         broken=broken,
         command=_command(),
         versions=installed_versions(),

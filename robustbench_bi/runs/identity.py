@@ -108,6 +108,7 @@ class EvalConfig(Settings, OfTheImages):
         requested: the options that were given, by their long names; `eval --config` reads them again.
         started_in: the folder that relative paths were typed in.
         layout: of the record files, see `LAYOUT`.
+        remarks: what else a reader of the numbers should know of the images, a sentence each.
         broken: images left out because they cannot be decoded, as {image_id, path, reason}.
         command: the command line or call to repeat the run.
         versions: of Python and of the libraries that make numbers.
@@ -135,6 +136,7 @@ class EvalConfig(Settings, OfTheImages):
     started_in: str = recorded(default="")
     layout: int = recorded(default=LAYOUT)
     forward_pass: Mapping[str, Any] = recorded(default_factory=dict)
+    remarks: tuple[str, ...] = recorded(default=())
     broken: tuple[dict[str, Any], ...] = recorded(default=())
     command: str = recorded(default="")
     versions: dict[str, str] = recorded(default_factory=dict)

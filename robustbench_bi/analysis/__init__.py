@@ -7,6 +7,7 @@ from robustbench_bi.ground.exports import exported
 if TYPE_CHECKING:
     from robustbench_bi.analysis.baseline import Outcomes, outcomes_of, read_baseline, write_baseline
     from robustbench_bi.analysis.captions import run_labels
+    from robustbench_bi.analysis.categories import categories_frame
     from robustbench_bi.analysis.comparison import Comparison, comparison_frame
     from robustbench_bi.analysis.correlations import HeatMaps, correlation_frame, heat_map_frame
     from robustbench_bi.analysis.drops import drops_frame
@@ -35,6 +36,7 @@ _HOMES = {
     "Measurements": "robustbench_bi.analysis.measured",
     "Outcomes": "robustbench_bi.analysis.baseline",
     "Result": "robustbench_bi.analysis.result",
+    "categories_frame": "robustbench_bi.analysis.categories",
     "cells_frame": "robustbench_bi.analysis.summary",
     "comparison_frame": "robustbench_bi.analysis.comparison",
     "correlation_frame": "robustbench_bi.analysis.correlations",
@@ -69,6 +71,7 @@ __all__ = [
     "Measurements",
     "Outcomes",
     "Result",
+    "categories_frame",
     "cells_frame",
     "comparison_frame",
     "correlation_frame",

@@ -13,7 +13,7 @@ from robustbench_bi.commands.options import NETWORK_OPTION, key_and_value, numbe
 
 
 @click.command()
-@click.argument("model", metavar="MODEL", callback=early.a_model, shell_complete=completion.models)
+@click.argument("model", metavar="MODEL", callback=early.a_model_or_detector, shell_complete=completion.models)
 @click.option(
     "--weights",
     required=True,
@@ -41,13 +41,14 @@ def convert(
 ) -> None:
     """Convert a checkpoint to a .safetensors file with model metadata.
 
-    Recognises published checkpoints of RedNet (mmcls), DDF, FcaNet, SAN, BAM, CBAM, torchvision and timm. The output
-    stores the network's options, number of classes and preprocessing, so `eval --model MODEL --weights OUT` needs no
-    other options.
+    Recognises published checkpoints of RedNet (mmcls, mmdet), DDF, FcaNet, SAN, BAM, CBAM, torchvision and timm. The
+    output stores the network's options, number of classes and preprocessing, so `eval --model MODEL --weights OUT`, or
+    `detect` for a row of `list detectors`, needs no other options.
     """
     from dataclasses import asdict
 
     from robustbench_bi.models import check_options, create_model, resolve
+    from robustbench_bi.models.detectors import DETECTORS
     from robustbench_bi.models.weights_files import check_weights_file
 
     if out.exists() and not force:
@@ -63,7 +64,12 @@ def convert(
     from robustbench_bi.models.weights import save_checkpoint
 
     network: Any = create_model(model, weights=weights, **chosen)
-    prepared = preprocessing_of(network, **preprocessing)
-    save_checkpoint(out, network, {**asdict(prepared), "converted_from": Path(weights).name})
-    classes = f"{network.num_classes:,} classes" if network.num_classes else "no classifier"
+    finds_objects = network.identity["name"] in DETECTORS
+    given = next((name for name, value in preprocessing.items() if value is not None), None)
+    if finds_objects and given is not None:
+        raise OneLineError(f"a detector prepares its pictures itself; leave out --{given.replace('_', '-')}")
+    prepared = {} if finds_objects else asdict(preprocessing_of(network, **preprocessing))
+    save_checkpoint(out, network, {**prepared, "converted_from": Path(weights).name})
+    count = network.identity["num_classes"]
+    classes = f"{count:,} classes" if count else "no classifier"
     click.echo(f"Written: {out} ({network.identity['name']}, {classes})")

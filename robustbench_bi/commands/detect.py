@@ -9,6 +9,7 @@ import click
 
 from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.eval_options import EVAL_OPTIONS, FOR_CLASSIFICATION, eval_options
+from robustbench_bi.commands.options import key_and_value
 from robustbench_bi.commands.running import run_requests
 from robustbench_bi.evaluation.detect import detection_request
 
@@ -37,7 +38,15 @@ from robustbench_bi.evaluation.detect import detection_request
     show_default=True,
     metavar="SOURCE",
     shell_complete=completion.sources,
-    help="coco:PATH, where PATH is COCO's folder (val2017) or an annotation file; or demo-detection.",
+    help="coco:PATH, COCO's folder (val2017) or an annotation file; voc:PATH, a year's folder of PASCAL VOC (val.txt) "
+    "or one of its lists; or demo-detection.",
+)
+@click.option(
+    "--option",
+    "network_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Network option, such as neck=involution; a checkpoint of ours brings its own.",
 )
 @eval_options([name for name in EVAL_OPTIONS if name not in FOR_CLASSIFICATION])
 @click.option(
@@ -48,8 +57,16 @@ from robustbench_bi.evaluation.detect import detection_request
 @click.option("--max-detections", type=click.IntRange(1), metavar="N", help="The most detections a picture, likewise.")
 @click.option("--min-size", type=click.IntRange(1), metavar="PIXELS", help="Overrides the detector's: the short side.")
 @click.option("--max-size", type=click.IntRange(1), metavar="PIXELS", help="Overrides the detector's: the long side.")
+@click.option("--per-category", is_flag=True, help="Show AP class by class too; in JSON of every cell.")
 def detect(
-    models: tuple[str, ...], weights: tuple[str, ...], data: str, quiet: bool, as_json: bool, **options: Any
+    models: tuple[str, ...],
+    weights: tuple[str, ...],
+    data: str,
+    network_options: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+    per_category: bool,
+    **options: Any,
 ) -> None:
     """Evaluate detectors on clean and corrupted pictures.
 
@@ -57,6 +74,7 @@ def detect(
     every detection under --out; the same command continues a stopped run. Pictures are corrupted at their native size,
     as Michaelis et al. (2019) do it.
     """
+    options["model_options"] = dict(key_and_value(text, example="neck=involution") for text in network_options)
     request = detection_request(models, data, weights=weights or None, **options)
     request.check_early()
-    run_requests({data: request}, Path(request.out), quiet, as_json, board=False)
+    run_requests({data: request}, Path(request.out), quiet, as_json, board=False, per_category=per_category)

@@ -56,6 +56,11 @@ def check_request(models: Iterable[str], data: str = "demo", **options: Any) -> 
     EvalRequest.of(tuple(models), data, **own).data.check_source()
 
 
+def _check_model_or_detector(name: str) -> None:
+    if name not in DETECTORS:
+        check_model_name(name)
+
+
 def _check_file(path: Path) -> None:
     if not path.is_file():
         raise DataError(f"there is no file {path}")
@@ -104,6 +109,7 @@ def metrics(context: click.Context, _: click.Parameter, text: str | None) -> tup
 a_model = checked(check_model_name)
 weights = checked(check_weights_file)
 a_detector = checked(_check_detector)
+a_model_or_detector = checked(_check_model_or_detector)
 a_device = checked(check_device)
 a_training_source = checked(_check_training)
 a_quality = checked(lambda text: text == "none" or check_quality(text, 95, " or 'none'"))

@@ -85,6 +85,17 @@ def print_summary(run: Run, summary: Measurements, metrics: Sequence[str] | str 
     click.echo(f"Records: {run.directory / 'records'}")
 
 
+def print_categories(run: Run) -> None:
+    """AP of each class, clean and under corruption."""
+    from robustbench_bi.analysis.categories import categories_frame
+    from robustbench_bi.analysis.text import format_interval
+
+    frame = categories_frame(run).rename(columns={"name": "class"})
+    shown = frame.map(lambda value: format_interval(value) if isinstance(value, float) else str(value))
+    print_table(shown.rename(columns={name: f"{name} %" for name in shown.columns[2:]}), "AP of each class")
+    click.echo("Of each class, without intervals; classes without objects have no AP and are left out of means.")
+
+
 def print_scores(frame: pd.DataFrame) -> None:
     """What is one number of corruption errors, a line each; beside an mCE the mean error that it normalises."""
     from robustbench_bi.analysis.groups import SCORES

@@ -11,7 +11,14 @@ import click
 
 from robustbench_bi.commands.compiling import compile_kernels, say_loading
 from robustbench_bi.commands.endings import OneLineError
-from robustbench_bi.commands.output import about, described, print_json, print_leaderboard, print_summary
+from robustbench_bi.commands.output import (
+    about,
+    described,
+    print_categories,
+    print_json,
+    print_leaderboard,
+    print_summary,
+)
 from robustbench_bi.commands.terminal import cell_progress
 from robustbench_bi.errors import BivoRobustError
 from robustbench_bi.evaluation.request import EvalRequest
@@ -31,6 +38,7 @@ def run_requests(
     as_json: bool,
     board: bool,
     metrics: Sequence[str] | str = (),
+    per_category: bool = False,
 ) -> None:
     """Evaluate, alone or with other processes, and print what was found: what `eval` and `detect` do.
 
@@ -41,6 +49,7 @@ def run_requests(
         as_json: print JSON.
         board: end with a leaderboard.
         metrics: names of those that the tables show, and that JSON has beside the usual ones; by default JSON has all.
+        per_category: show a detector's classes one by one too.
 
     Raises:
         OneLineError: one of several data sets failed.
@@ -57,9 +66,9 @@ def run_requests(
         shown = _leaderboard(found, requests) if found and board else None
         written = [] if shown is None else _write_board(shown, out)
         if as_json:
-            _print_json(everything, shown, written, metrics or ALL)
+            _print_json(everything, shown, written, metrics or ALL, per_category)
         else:
-            _print_tables(everything if len(requests) == 1 else [], shown, written, metrics)
+            _print_tables(everything if len(requests) == 1 else [], shown, written, metrics, per_category)
             if shown is not None:
                 _warn_of_chance(everything)
     if failed:
@@ -118,19 +127,31 @@ def _write_board(board: Leaderboard, out: Path) -> list[Path]:
 
 
 def _print_json(
-    runs: Sequence[Run], board: Leaderboard | None, written: Sequence[Path], metrics: Sequence[str] | str
+    runs: Sequence[Run],
+    board: Leaderboard | None,
+    written: Sequence[Path],
+    metrics: Sequence[str] | str,
+    per_category: bool,
 ) -> None:
     """Everything of each run, and the leaderboard."""
     from robustbench_bi.analysis.summary import summary_frame
     from robustbench_bi.reports.tables.leaderboard import leaderboard_as_json
 
-    summaries = [{**about(run), **described(summary_frame(run, metrics=metrics)), "cells": run.cells()} for run in runs]
+    summaries = [
+        {**about(run), **described(summary_frame(run, metrics=metrics)), "cells": run.cells()}
+        | ({"categories": run.categories()} if per_category else {})
+        for run in runs
+    ]
     of_board = {} if board is None else leaderboard_as_json(board)
     print_json(summaries if board is None else {"runs": summaries, "leaderboard": of_board, "files": written})
 
 
 def _print_tables(
-    runs: Sequence[Run], board: Leaderboard | None, written: Sequence[Path], metrics: Sequence[str] | str
+    runs: Sequence[Run],
+    board: Leaderboard | None,
+    written: Sequence[Path],
+    metrics: Sequence[str] | str,
+    per_category: bool,
 ) -> None:
     """The table of each run, and the leaderboard."""
     from robustbench_bi.analysis.summary import summary_frame
@@ -139,6 +160,8 @@ def _print_tables(
         if number:
             click.echo()
         print_summary(run, summary_frame(run, metrics=metrics), metrics)
+        if per_category:
+            print_categories(run)
     if board is not None:
         print_leaderboard(board, written)
 

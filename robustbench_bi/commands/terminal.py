@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PLAIN_PROGRESS_SECONDS = 15.0
 PLAIN_PREPARATION_SECONDS = 3.0
 WIDTH_OF_FILES = 160
-NAMES = ("model", "corruption", "architecture")
+NAMES = ("model", "corruption", "architecture", "class")
 
 
 @contextmanager

@@ -22,9 +22,9 @@ from robustbench_bi.training.recipe import AUGMENTS, PRESETS, resolve_recipe
     "--model",
     required=True,
     metavar="NAME",
-    help="A name from `list models`, or another library's network.",
+    help="A name from `list models` or `list detectors`, or another library's network.",
     shell_complete=completion.models,
-    callback=early.a_model,
+    callback=early.a_model_or_detector,
 )
 @click.option(
     "--data",

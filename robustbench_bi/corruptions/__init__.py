@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from robustbench_bi.corruptions.gallery import gallery as corruption_gallery
     from robustbench_bi.corruptions.gallery import sample_photograph
     from robustbench_bi.corruptions.original import corrupt as original_corrupt
+    from robustbench_bi.corruptions.original import corrupt_image as original_corrupt_image
     from robustbench_bi.corruptions.pixels import Pixels
 
 
@@ -288,6 +289,7 @@ _HOMES = {
     "corruption_gallery": "robustbench_bi.corruptions.gallery:gallery",
     "jpeg_round_trip": "robustbench_bi.corruptions.apply",
     "original_corrupt": "robustbench_bi.corruptions.original:corrupt",
+    "original_corrupt_image": "robustbench_bi.corruptions.original:corrupt_image",
     "sample_photograph": "robustbench_bi.corruptions.gallery",
 }
 
@@ -305,6 +307,7 @@ __all__ = [
     "in_words",
     "jpeg_round_trip",
     "original_corrupt",
+    "original_corrupt_image",
     "resolve_suite",
     "resolve_table",
     "sample_photograph",

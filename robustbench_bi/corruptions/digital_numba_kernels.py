@@ -14,7 +14,7 @@ import torch
 
 from robustbench_bi.corruptions import digital
 from robustbench_bi.corruptions.elastic_numba_kernels import elastic_transform
-from robustbench_bi.corruptions.filters import UNIT_HIGH, UNIT_LOW
+from robustbench_bi.corruptions.hsv_numba_kernels import saturate
 from robustbench_bi.corruptions.jpeg_numba_kernels import jpeg_round_trip
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["contrast", "elastic_transform", "jpeg_compression", "pixelate", "saturate"]
 
-# In place of the value of black, by which nothing can be divided.
-_TINY = 1e-300
 # A window of up to 8,224 pixels sums to less than 2**21.
 _SUM_BITS = 21
 _SUM = (1 << _SUM_BITS) - 1
@@ -133,65 +131,3 @@ def _mean(total: int, weight: int) -> int:
 def jpeg_compression(images: Tensor, draws: Draws, *, quality: int) -> Tensor:
     """Twin of `digital.jpeg_compression`, byte for byte."""
     return jpeg_round_trip(images, quality=quality)
-
-
-def saturate(images: Tensor, draws: Draws, *, factor: float, offset: float) -> Tensor:
-    """Twin of `digital.saturate`, byte for byte."""
-    result = torch.empty_like(images)
-    _saturate(images.numpy(), float(factor), float(offset), result.numpy())
-    return result
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _saturate(images: Any, factor: float, offset: float, result: Any) -> None:
-    """To HSV and back without a branch, in the float64 steps of scikit-image.
-
-    Many of the middle levels are whole numbers but for the rounding errors, which decide what truncation makes of them.
-    Bytes are sorted and put in place in loops of their own, where a vector holds more of them.
-    """
-    count, _, height, width = images.shape
-    values, leaders, lows = np.empty(width, np.uint8), np.empty(width, np.uint8), np.empty(width, np.uint8)
-    # The channels after and before the greatest one on the colour circle; the first then becomes the middle level.
-    nexts, lasts = np.empty(width, np.uint8), np.empty(width, np.uint8)
-    for number in range(count):
-        for y in range(height):
-            reds, greens, blues = images[number, 0, y], images[number, 1, y], images[number, 2, y]
-            new_reds, new_greens, new_blues = result[number, 0, y], result[number, 1, y], result[number, 2, y]
-            for x in range(width):
-                red, green, blue = reds[x], greens[x], blues[x]
-                value = max(red, green, blue)
-                values[x] = value
-                leaders[x] = np.uint8(4 if blue == value else 2 if green == value else 0)
-                nexts[x] = red if blue == value else blue if green == value else green
-                lasts[x] = green if blue == value else red if green == value else blue
-            for x in range(width):
-                value, following, preceding = _unit(values[x]), _unit(nexts[x]), _unit(lasts[x])
-                ahead, spread = following - preceding, value - min(following, preceding)
-                # The hue, in halves of the circle and then in sixths; doubling it changes no rounding.
-                halves = _third(ahead / spread + np.float64(leaders[x]))
-                sixths = (halves + 2 if halves < 0 else halves) * 3
-                fraction = sixths - np.floor(sixths)
-                share = fraction if ahead < 0 else 1 - fraction
-                saturation = min(max(spread / max(value, _TINY) * factor + offset, 0.0), 1.0)
-                nexts[x] = np.uint8((1 - share * saturation) * value * 255)
-                lows[x] = np.uint8((1 - saturation) * value * 255)
-            for x in range(width):
-                red, green, blue, middle, low = reds[x], greens[x], blues[x], nexts[x], lows[x]
-                value, least = max(red, green, blue), min(red, green, blue)
-                # Of grey, red leads.
-                new_reds[x] = red if red == value else low if red == least else middle
-                new_greens[x] = low if green == least else green if green == value else middle
-                new_blues[x] = low if blue == least else blue if blue == value else middle
-
-
-@numba.njit(nogil=True, cache=True)
-def _unit(level: Any) -> Any:
-    """A grey level divided by 255."""
-    return level * UNIT_HIGH + level * UNIT_LOW
-
-
-@numba.njit(nogil=True, cache=True)
-def _third(number: float) -> float:
-    """A number divided by three, correctly rounded: the remainder of a first guess is exact. Divisions are slow."""
-    guess = number * (1 / 3)
-    return guess + (number - (guess + guess) - guess) * (1 / 3)

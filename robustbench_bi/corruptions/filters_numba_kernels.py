@@ -22,6 +22,8 @@ from robustbench_bi.corruptions.filters import DIRECTIONAL_BITS, HALF_A_LEVEL
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
+
 
 def gaussian(planes: NDArray[Any], sigma: float) -> NDArray[np.float64]:
     """Smooth planes as `filters.gaussian` does.
@@ -195,13 +197,16 @@ def correlate_levels(planes: NDArray[np.uint8], disk: torch.Tensor) -> NDArray[n
         array([0, 0, 5, 5, 5, 5, 5, 5, 5, 0, 0], dtype=uint8)
     """
     radius = len(disk) // 2
-    quarter = disk[radius:, radius:]
+    quarter = disk[radius:, radius:].numpy()
     flat = float(quarter[0, 0])
     # Weights that differ by so little are those of the inside, and so small ones are none: no sum shows it.
-    insides = ((quarter - flat).abs() < 4e-9).to(torch.int64).cumprod(dim=1).sum(dim=1)
-    edge = torch.where(quarter < 1e-12, 0.0, quarter).to(torch.float32)
+    insides = (abs(quarter - flat) < 4e-9).cumprod(axis=1).sum(axis=1)
+    edge = np.where(quarter < 1e-12, 0, quarter).astype(np.float32)
+    # The middle row is folded with itself, and so is the middle column.
+    edge[0] /= 2
+    edge[:, 0] /= 2
     result = np.empty_like(planes)
-    _correlate(planes, insides.numpy(), flat, edge.numpy(), float(disk.sum() - 1), result)
+    _correlate(planes, insides, flat, edge, float(disk.sum() - 1), result)
     return result
 
 
@@ -216,48 +221,83 @@ def _correlate(planes: Any, insides: Any, flat: float, edge: Any, excess: float,
     """
     count, height, width = planes.shape
     radius = len(edge) - 1
-    length = width + 2 * radius
-    levels, running = np.empty((height, length), np.float32), np.zeros((height, length + 1), np.float32)
-    folded, folded_running = np.empty(length, np.float32), np.empty(length + 1, np.float32)
-    inner, outer, fourfold = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
-    boxes = np.float32(4 * insides.sum() - 2 * insides[0] - 2 * (insides > 0).sum() + 1)
+    # Steps are taken in fours, the last ones perhaps with a weight of zero.
+    weights = np.zeros((radius + 1, radius + 4), np.float32)
+    weights[:, : radius + 1] = edge
+    margin = radius + weights.shape[1] - edge.shape[1]
+    length = width + 2 * margin
+    levels, folded = np.empty((height, length), np.float32), np.empty(length, np.float32)
+    running, folded_running = np.zeros((height, length + 1), np.int32), np.empty(length + 1, np.int32)
+    nothing, padded = np.zeros(length + 1, np.int32), np.zeros(length, np.uint8)
+    inner, outer, fourfold = np.empty(width, np.int32), np.empty(width, np.float32), np.empty(width, np.float32)
+    boxes = np.int32(4 * insides.sum() - 2 * insides[0] - 2 * (insides > 0).sum() + 1)
     for number in range(count):
         plane = planes[number]
         for y in range(height):
+            _mirror(plane[y], radius, margin, padded)
+            total, row, sums = 0, levels[y], running[y]
             for x in range(length):
-                place = abs(x - radius)
-                levels[y, x] = plane[y, min(place, 2 * width - 2 - place)]
-                running[y, x + 1] = running[y, x] + levels[y, x]
+                row[x] = padded[x]
+            for x in range(length):
+                total += padded[x]
+                sums[x + 1] = total
         for y in range(height):
             centre = plane[y]
             for x in range(width):
-                fourfold[x] = np.float32(4) * centre[x]
-                inner[x], outer[x] = -boxes * centre[x], 0
+                fourfold[x] = np.float32(4) * np.float32(centre[x])
+                inner[x], outer[x] = -boxes * np.int32(centre[x]), 0
             for distance in range(radius + 1):
                 up, down = abs(y - distance), height - 1 - abs(height - 1 - y - distance)
-                # The middle row is folded with itself, and so is the middle column.
-                share, inside = np.float32(0.5 if distance == 0 else 1), insides[distance]
+                inside = insides[distance]
                 if inside > 0:
-                    above, below = running[up], running[down]
+                    above, below = running[up], running[down] if distance > 0 else nothing
                     for x in range(length + 1):
                         folded_running[x] = above[x] + below[x]
-                    left, right = folded_running[radius - inside + 1 :], folded_running[radius + inside :]
+                    left, right = folded_running[margin - inside + 1 :], folded_running[margin + inside :]
                     for x in range(width):
-                        inner[x] += share * (right[x] - left[x])
+                        inner[x] += right[x] - left[x]
                 reach = radius
                 while reach >= inside and edge[distance, reach] == 0:
                     reach -= 1
                 if reach < inside:
                     continue
-                above, below = levels[up], levels[down]
+                above_levels, below_levels = levels[up], levels[down]
                 for x in range(length):
-                    folded[x] = above[x] + below[x]
-                for step in range(inside, reach + 1):
-                    left, right = folded[radius - step :], folded[radius + step :]
-                    weight = share * edge[distance, step] * np.float32(0.5 if step == 0 else 1)
-                    for x in range(width):
-                        outer[x] += weight * (left[x] + right[x] - fourfold[x])
+                    folded[x] = above_levels[x] + below_levels[x]
+                for step in range(inside, reach + 1, 4):
+                    _add_steps(
+                        folded,
+                        np.uint64(margin - step),
+                        np.uint64(margin + step),
+                        weights[distance, step:],
+                        fourfold,
+                        outer,
+                    )
             target = result[number, y]
             for x in range(width):
                 change = flat * inner[x] + outer[x] + excess * centre[x] + 1e-9
                 target[x] = min(max(centre[x] + np.floor(change), 0.0), 255.0)
+
+
+@numba.njit(nogil=True, cache=True)
+def _mirror(row: Any, radius: int, margin: int, padded: Any) -> None:
+    """Put a row behind a margin and mirror it, as far as the radius, about its first and its last pixel."""
+    width = len(row)
+    for x in range(width):
+        padded[margin + x] = row[x]
+    for x in range(1, radius + 1):
+        padded[margin - x], padded[margin + width - 1 + x] = row[x], row[width - 1 - x]
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_steps(folded: Any, left: Any, right: Any, weights: Any, fourfold: Any, sums: Any) -> None:
+    """Add four columns to the left and to the right, each less its share of the centre, one after the other.
+
+    As numbers without a sign, the columns cannot count from the end; then the processor is given many at once.
+    """
+    first, second, third, fourth = weights[0], weights[1], weights[2], weights[3]
+    for x in range(np.uint64(len(sums))):
+        total = sums[x] + first * (folded[left + x] + folded[right + x] - fourfold[x])
+        total += second * (folded[left + x - _ONE] + folded[right + x + _ONE] - fourfold[x])
+        total += third * (folded[left + x - _TWO] + folded[right + x + _TWO] - fourfold[x])
+        sums[x] = total + fourth * (folded[left + x - _THREE] + folded[right + x + _THREE] - fourfold[x])

@@ -18,6 +18,7 @@ from robustbench_bi.corruptions import filters, filters_numba_kernels, weather
 from robustbench_bi.corruptions.droplets_numba_kernels import relief
 from robustbench_bi.corruptions.filters import UNIT_HIGH, UNIT_LOW
 from robustbench_bi.corruptions.fog_numba_kernels import fog
+from robustbench_bi.corruptions.hsv_numba_kernels import brightness
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -200,59 +201,6 @@ def mix(image: Any, texture: Any, top: int, left: int, image_weight: float, fros
             for x in range(width):
                 level = np.float64(row[x]) * image_weight + np.float64(ice[x]) * frost_weight
                 target[x] = np.uint8(min(max(level, 0.0), 255.0))
-
-
-def brightness(images: Tensor, draws: Draws, *, offset: float) -> Tensor:
-    """Twin of `weather.brightness`."""
-    table, whole = (part.view(256, 256).numpy() for part in weather.brightened(offset, torch.device("cpu")))
-    result = torch.empty_like(images)
-    _brighten(images.numpy(), table, whole, float(offset), result.numpy())
-    return result
-
-
-@numba.njit(nogil=True, cache=True)
-def _brighten(images: Any, table: Any, whole: Any, offset: float, result: Any) -> None:
-    count, _, height, width = images.shape
-    for number in range(count):
-        for y in range(height):
-            reds, greens, blues = images[number, 0, y], images[number, 1, y], images[number, 2, y]
-            new_reds, new_greens, new_blues = result[number, 0, y], result[number, 1, y], result[number, 2, y]
-            for x in range(width):
-                red, green, blue = reds[x], greens[x], blues[x]
-                value, least = max(red, green, blue), min(red, green, blue)
-                levels = table[value]
-                new_reds[x], new_greens[x], new_blues[x] = levels[red], levels[green], levels[blue]
-                middle = red ^ green ^ blue ^ value ^ least
-                if whole[value, middle] and least < middle and middle < value:
-                    level = _middle_level(red, green, blue, offset)
-                    if red == middle:
-                        new_reds[x] = level
-                    elif green == middle:
-                        new_greens[x] = level
-                    else:
-                        new_blues[x] = level
-
-
-@numba.njit(nogil=True, cache=True)
-def _middle_level(red: Any, green: Any, blue: Any, offset: float) -> Any:
-    """The new level of the channel between the greatest and the least, by way of the hue; all three differ."""
-    red, green, blue = _unit(red), _unit(green), _unit(blue)
-    value = max(red, green, blue)
-    spread = value - min(red, green, blue)
-    if blue == value:
-        ahead, leader = red - green, 4.0
-    elif green == value:
-        ahead, leader = blue - red, 2.0
-    else:
-        ahead, leader = green - blue, 0.0
-    hue = (ahead / spread + leader) / 6
-    sixths = (hue + 1 if hue < 0 else hue) * 6
-    sector = math.floor(sixths)
-    fraction = sixths - sector
-    # In every other sector of the colour circle the middle channel falls, and in those between it rises.
-    share = fraction if sector % 2 == 1 else 1 - fraction
-    level = (1 - share * (spread / value)) * min(max(value + offset, 0.0), 1.0)
-    return np.uint8(min(max(level, 0.0), 1.0) * 255)
 
 
 def spatter(

@@ -38,12 +38,13 @@ def detect(
         model: "torchvision:NAME" or "package.module:function"; a module by torchvision's convention; or a function
             `(list of uint8 (3, H, W), RGB) -> list of {boxes, scores, labels, masks?}`. A module and a function need
             the attribute `class_names`, by label, which is matched to the data's by name. See `Detector`.
-        data: "coco:PATH", "demo-detection", or a `DataRequest`.
+        data: "coco:PATH", "voc:PATH", "demo-detection", or a `DataRequest`.
         images_root: the folder of the pictures, where they do not lie beside their labels.
         progress: called after each finished cell-block.
         share: which of several processes this is, as for `evaluate_models`.
         **options: as for `evaluate_models`, but for those of the preprocessing, which is the detector's own; and
-            score_threshold, max_detections, min_size, max_size, where it is one of torchvision's.
+            score_threshold, max_detections, min_size, max_size, where it is one of torchvision's; and
+            model_options, such as {"neck": "involution"}, where the model is given by name.
 
     Returns:
         The finished run. `Run.cells()` has AP, AP50, AP75, APs, APm, APl and AR of each cell in percent, and the same

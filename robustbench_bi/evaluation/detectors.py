@@ -122,7 +122,9 @@ def _load(model: Any, weights: str | None, dataset: Dataset, request: EvalReques
             )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(request.seed % 2**63)
-            detector = create_detector(model, class_names=dataset.class_names, weights=chosen)
+            detector = create_detector(
+                model, class_names=dataset.class_names, weights=chosen, **(request.model_options or {})
+            )
     else:
         detector = as_detector(model, _name_of(model))
     detector.limit({name: getattr(request, name) for name in LIMITS})

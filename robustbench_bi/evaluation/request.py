@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,8 @@ class EvalRequest(Settings):
         weights: for models given by name: a file, a torchvision weights name, "pretrained", "none" or "demo"; one for
             all, or one for each. Without it the `demo` source takes the bundled demo weights, and a user's own factory
             brings its own.
+        model_options: options of detectors that are given by name, such as {"neck": "involution"}; they are part of
+            what a network is.
         data: the images.
         suite: a suite, a category, or corruption names with commas, or a sequence of names.
         out: folder of runs; each run is a folder in it.
@@ -87,6 +89,7 @@ class EvalRequest(Settings):
             multiple=True,
         ),
     )
+    model_options: Mapping[str, Any] | None = requested(default=None)
     data: DataRequest = requested(
         default=DataRequest(),
         option=Option(
@@ -131,6 +134,8 @@ class EvalRequest(Settings):
         if self.suite != ():
             resolve_suite(self.suite)
         task_of({"task": self.task})
+        if self.model_options and self.task != "detection":
+            raise InputError("model_options are for detectors; build the network with create_model, and give that")
         settled["weights"] = tuple(weights_for(self.models, self.weights, functions=self.task == "detection"))
         settled["models"] = tuple(self.models)
         for name, value in settled.items():
@@ -242,7 +247,7 @@ def other_labels(task: str, data: str) -> InputError:
     """The error where the labels of a source are not what a task asks for."""
     if task == "detection":
         return InputError(
-            f"detection needs pictures with boxes, as coco:PATH and demo-detection have; {data} has classes"
+            f"detection needs pictures with boxes, as coco:PATH, voc:PATH and demo-detection have; {data} has classes"
         )
     return InputError(f"{data} has boxes and no classes of whole images; use detect, for detectors")
 

@@ -140,8 +140,8 @@ class Run:
 
         Returns:
             A frame with image_id, category (the class number), name (its name), x, y, width and height (of the box in
-            pixels), area (pixels), crowd (whether it is a group that need not be found) and mask (run lengths in COCO's
-            text form, empty where there is none).
+            pixels), area (pixels), crowd (whether it is a group that need not be found), mask (run lengths in COCO's
+            text form, empty where there is none) and difficult (whether it is hard to see, and need not be found).
 
         Raises:
             DataError: truth.parquet is not there, or damaged.
@@ -282,6 +282,21 @@ class Run:
         truth = (self.truth,) if self.task.keeps_truth else ()
         cells: pd.DataFrame = self.task.load("cells")(self.records(), self.images(), self.cell_names, *truth)
         return cells
+
+    def categories(self) -> pd.DataFrame:
+        """One row a cell and class, of a run whose task is detection.
+
+        Returns:
+            A frame with corruption, severity, category (the class number), name (its name), objects (to be found), AP,
+            AP50, AP75 and AR in percent, and the same of masks with `mask_` in front; NaN where undefined.
+
+        Raises:
+            RunMismatchError: the run is not finished.
+            DataError: truth.parquet is not there, or damaged.
+        """
+        own = self.records(), self.images(), self.cell_names
+        categories: pd.DataFrame = self.task.load("categories")(*own, self.truth)
+        return categories
 
 
 def open_run(path: str | Path) -> Run:

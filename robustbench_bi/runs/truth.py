@@ -21,7 +21,7 @@ def write_truth(directory: Path, dataset: Dataset) -> None:
 
     Columns: image_id (int64), category (int32, the class number), name (of the class), x, y, width, height (float64, of
     the box in pixels), area (float64, pixels), crowd (bool, a group that need not be found), mask (run lengths in
-    COCO's text form, empty where there is none).
+    COCO's text form, empty where there is none), difficult (bool, an object so hard to see that it need not be found).
 
     Raises:
         DataError: it cannot be written.
@@ -57,4 +57,5 @@ def read_truth(directory: Path) -> pd.DataFrame:
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} is damaged ({reason}); remove it and run the same detect command again") from error
-    return frame.astype({"mask": object})
+    # Runs from before there were difficult objects do not say so.
+    return frame.assign(difficult=frame.get("difficult", False)).astype({"mask": object})

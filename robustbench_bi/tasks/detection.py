@@ -288,7 +288,10 @@ def _signs(objects: pd.DataFrame, image_ids: NDArray[np.int64]) -> NDArray[np.in
     import pandas as pd
 
     signs = np.zeros(len(image_ids), dtype=np.uint64)
-    rows = pd.util.hash_pandas_object(objects.astype({"name": str}), index=False).to_numpy(dtype=np.uint64)
+    others = objects.drop(columns="difficult").astype({"name": str})
+    rows = pd.util.hash_pandas_object(others, index=False).to_numpy(dtype=np.uint64)
+    # Baselines are older than this column: where nothing is difficult, the number is what it was.
+    rows = np.where(objects["difficult"], ~rows, rows)
     np.add.at(signs, np.searchsorted(image_ids, objects["image_id"].to_numpy()), rows)
     return signs.view(np.int64)
 
@@ -318,6 +321,38 @@ def cells(
     found = Found(records, _truth(truth(), images), names)
     frame = pd.DataFrame(list(names), columns=["corruption", "severity"]).assign(n=len(images))
     return frame.assign(**{measure.name: found.number(measure.name).value() for measure in MEASURES})
+
+
+def categories(
+    records: pd.DataFrame,
+    images: pd.DataFrame,
+    names: Sequence[Cell],
+    truth: Callable[[], pd.DataFrame],
+) -> pd.DataFrame:
+    """One row a cell and class.
+
+    Returns:
+        A frame with corruption, severity, category, name, objects (to be found), and AP, AP50, AP75 and AR in percent,
+        of masks with `mask_` in front; NaN where undefined.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from robustbench_bi.metrics.detection.precision import NUMBERS
+
+    objects = truth()
+    known = objects["name"].cat.categories
+    found, count = Found(records, _truth(objects, images), names), len(known)
+    frame = pd.DataFrame(list(names), columns=["corruption", "severity"]).loc[np.repeat(np.arange(len(names)), count)]
+    frame = frame.reset_index(drop=True).assign(category=np.tile(np.arange(count), len(names)))
+    frame["name"] = pd.Categorical.from_codes(frame["category"], categories=known)
+    for prefix, kind in _KINDS.items():
+        precision = found.precision(kind, "all")
+        if precision is not None and not prefix:
+            frame["objects"] = np.tile(np.diff(precision.objects.starts), len(names))
+        values = np.full((len(frame), len(NUMBERS)), np.nan) if precision is None else precision.by_category()
+        frame[[f"{prefix}{name}" for name in NUMBERS]] = values.reshape(len(frame), len(NUMBERS))
+    return frame
 
 
 def keep(records: pd.DataFrame, grid: Grid) -> Matches:

@@ -68,13 +68,15 @@ class DetectionImages:
 
     def __init__(self, dataset: Dataset, recipe: Recipe, seed: int, workers: int, masks: bool) -> None:
         if dataset.objects is None:
-            raise DataError(f"{dataset.name} has no boxes; detectors are trained on coco:PATH or demo-detection")
+            raise DataError(
+                f"{dataset.name} has no boxes; detectors are trained on coco:PATH, voc:PATH or demo-detection"
+            )
         if masks and not dataset.objects.has_masks:
             raise DataError(f"{dataset.name} lacks masks of some objects, which Mask R-CNN needs")
         self.dataset, self.objects, self.recipe = dataset, dataset.objects, recipe
         self.seed, self.workers = seed, workers
         self.masks = masks
-        plain = ~self.objects.columns["crowd"]
+        plain = ~(self.objects.columns["crowd"] | self.objects.columns["difficult"])
         self.columns = {name: values[plain] for name, values in self.objects.columns.items()}
         self.rows = np.flatnonzero(np.isin(dataset.image_ids, self.columns["image_id"]))
         if not len(self.rows):

@@ -86,6 +86,8 @@ def prepare_detector(
 
 def _load_backbone(network: nn.Module, backbone: str, file: str | Path) -> None:
     options = network.identity["options"]  # type: ignore[index]
+    if "stem_kernel" in options:
+        raise InputError("backbones have a stem of 3×3; leave out stem_kernel, or the backbone's weights")
     stem: dict[str, Any] = {name: options[name] for name in ("width", "stem")}  # type: ignore[index]
     whole = create_model(backbone, num_classes=0, **stem)
     load_weights(whole, file)

@@ -75,7 +75,7 @@ def test_what_a_source_is_stands_in_its_row():
     cifar = ["cifar-100", "cifar-100-c", "cifar-10.1", "cifar-10.2"]
     shifts = ["imagenet-v2", "imagenet-a", "imagenet-r", "imagenet-sketch", "objectnet"]
     tiny = ["tiny-imagenet", "tiny-imagenet-c"]
-    boxes = ["coco", "demo-detection"]
+    boxes = ["coco", "voc", "demo-detection"]
     assert names(lambda row: not row.mce_applies) == ["demo", "cifar-10", "cifar-10-c", *shifts, *tiny, *cifar, *boxes]
     assert names(lambda row: row.part_of_imagenet) == ["imagenette"]
     assert names(lambda row: row.download_folder) == ["cifar-10", "imagenette", "cifar-100"]

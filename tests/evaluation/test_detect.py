@@ -8,6 +8,7 @@ from pathlib import Path
 
 import coloured_boxes
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
@@ -17,6 +18,7 @@ from robustbench_bi.analysis import comparison_frame, summary_frame
 from robustbench_bi.cli import cli
 from robustbench_bi.errors import DataError, InputError, ModelOutputError, RunMismatchError
 from robustbench_bi.evaluation import Share
+from robustbench_bi.tasks.detection import _signs
 
 CELLS = {"suite": "fog,contrast,gaussian_noise", "severities": "1,5"}
 FILES = 7 * 3
@@ -360,3 +362,20 @@ def test_damaged_truth_is_one_clear_error(data, tmp_path):
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(DataError, match=r"truth\.parquet is damaged"):
         run.cells()
+
+
+def test_a_baseline_without_difficult_objects_keeps_the_numbers_of_its_images():
+    rows = {"image_id": [3, 3, 8], "category": [0, 1, 0], "x": [1.0, 2, 3], "y": [1.0, 2, 3]}
+    rows |= {
+        "width": [4.0, 5, 6],
+        "height": [4.0, 5, 6],
+        "area": [16.0, 25, 36],
+        "crowd": [False] * 3,
+        "mask": [""] * 3,
+    }
+    truth = pd.DataFrame(rows)
+    truth.insert(2, "name", pd.Categorical.from_codes(truth["category"], ["a", "b"]))
+    signs = _signs(truth.assign(difficult=False), np.array([3, 8]))
+    assert signs.tolist() == [1188994266726477906, -1870969774577502118]
+    marked = _signs(truth.assign(difficult=[False, False, True]), np.array([3, 8]))
+    assert marked[0] == signs[0] and marked[1] != signs[1]

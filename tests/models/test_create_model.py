@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from robustbench_bi.errors import InputError, UnknownNameError
-from robustbench_bi.models import ALIASES, DC_PRESETS, MODELS, attach, axial, create_model, san
+from robustbench_bi.models import ALIASES, MODELS, attach, axial, create_model, san
+from robustbench_bi.models.options import DC_PRESETS
 from robustbench_bi.models.weights import save_checkpoint, weights_hash
 
 SMALL = {"num_classes": 7, "width": 0.25, "input_size": 64}

@@ -5,8 +5,10 @@ import coloured_boxes
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 import robustbench_bi as rb
+from robustbench_bi.cli import cli
 from robustbench_bi.data import open_data
 from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.models import load_weights, read_checkpoint, save_checkpoint
@@ -148,3 +150,12 @@ def test_load_weights_takes_a_detector_of_its_own(coco, tmp_path):
     path = tmp_path / "own.safetensors"
     save_checkpoint(path, network)
     load_weights(rb.create_model("fasterrcnn_resnet50", num_classes=3, **TINY), path)
+
+
+def test_the_command_trains_a_detector(coco, tmp_path):
+    options = [part for item in TINY.items() for part in ("--option", "{}={}".format(*item))]
+    command = ["train", "--model", "fasterrcnn_resnet50", "--data", coco, "--limit", "2", "--epochs", "1", *options]
+    command += ["--recipe", "drops=[]", "--batch-size", "2", "--out", str(tmp_path), "--quiet"]
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    assert (tmp_path / "fasterrcnn_resnet50.safetensors").is_file()

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from robustbench_bi.data.objects import COLUMNS, Objects
+from robustbench_bi.data.objects import Annotations, Objects
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.checks import is_integer, is_number
 from robustbench_bi.ground.run_lengths import Runs, checked, of_polygons, of_text, to_text
@@ -21,28 +18,12 @@ _LARGEST_ID = 2**63 - 1
 _OVERHANG = 2.0
 
 
-@dataclass(frozen=True, eq=False)
-class Annotations:
-    """What an annotation file holds.
-
-    Attributes:
-        class_names: by class number, which is the place of a category among the sorted ids.
-        category_ids: the file's own id of each.
-        files: image id → the file's name.
-        objects: of all pictures.
-    """
-
-    class_names: tuple[str, ...]
-    category_ids: tuple[int, ...]
-    files: Mapping[int, str]
-    objects: Objects
-
-
 def read_annotations(path: Path, *, least_side: float = 0.0) -> Annotations:
     """Read an annotation file.
 
     Args:
-        path: JSON with `images`, `categories` and `annotations`, as in COCO's instances_val2017.json.
+        path: JSON with `images`, `categories` and `annotations`, as in COCO's instances_val2017.json. A class number is
+            the place of a category among the sorted ids.
         least_side: objects whose box has a shorter side are left out, as for training; 0 refuses boxes of no area.
 
     Raises:
@@ -56,12 +37,7 @@ def read_annotations(path: Path, *, least_side: float = 0.0) -> Annotations:
         rows = _rows(stored["annotations"], numbers, sizes, least_side)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    rows.sort(key=lambda row: row[0])
-    columns = dict(zip(COLUMNS, zip(*rows, strict=True) if rows else [()] * len(COLUMNS), strict=True))
-    arrays = {
-        name: np.array(own, dtype=object if COLUMNS[name] == "str" else COLUMNS[name]) for name, own in columns.items()
-    }
-    return Annotations(tuple(names.values()), tuple(names), files, Objects(arrays, sizes))
+    return Annotations(tuple(names.values()), files, Objects.of_rows(rows, sizes))
 
 
 def _load(path: Path) -> Mapping[str, Any]:

@@ -223,6 +223,16 @@ SOURCES = Table(
             images_root=True,
         ),
         Source(
+            "voc",
+            "robustbench_bi.data.sources.voc:open_voc",
+            "required",
+            "pictures with boxes, in PASCAL VOC's layout: PATH is a year's folder (val.txt) or one of its lists",
+            mce_applies=False,
+            corrupted_as=None,
+            preset="detection",
+            task="detection",
+        ),
+        Source(
             "demo-detection",
             "robustbench_bi.data.sources.demo_detection:open_demo_detection",
             "none",

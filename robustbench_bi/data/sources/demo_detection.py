@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from robustbench_bi.data.containers.image_files import in_threads
 from robustbench_bi.data.dataset import Dataset, Split
-from robustbench_bi.data.objects import COLUMNS, Objects
+from robustbench_bi.data.objects import Objects
 from robustbench_bi.data.sources.demo import CLASS_NAMES, SHAPES, Plane, Scene, coverage_of, uniform_numbers
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import Cell
@@ -85,11 +85,7 @@ def _objects(split: str) -> Objects:
             left, top = int(across.min()), int(down.min())
             box = (left, top, int(across.max()) + 1 - left, int(down.max()) + 1 - top)
             rows.append((image_id, label, *box, int(mask.sum()), False, to_text(of_bitmap(mask))))
-    columns = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
-    arrays = {
-        name: np.array(own, dtype=object if COLUMNS[name] == "str" else COLUMNS[name]) for name, own in columns.items()
-    }
-    return Objects(arrays, sizes)
+    return Objects.of_rows(rows, sizes)
 
 
 def draw(split: str, image_id: int) -> tuple[NDArray[np.uint8], list[tuple[int, NDArray[np.bool_]]]]:

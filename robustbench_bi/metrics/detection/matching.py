@@ -29,6 +29,8 @@ SIZES: Mapping[str, tuple[float, float]] = {
 """Areas in pixels, both ends included."""
 KINDS = ("box", "mask")
 
+_KINDS_OF_OBJECTS: Mapping[str, Any] = {"area": np.float64, "crowd": np.bool_, "difficult": np.bool_}
+
 Indices = NDArray[np.int64]
 
 
@@ -66,6 +68,7 @@ class Truth:
         boxes: (M, 4) of x, y, width, height.
         area: (M,), as annotated: the mask's, not the box's.
         crowd: bool (M,), whether it is a group of objects, which need not be found.
+        difficult: bool (M,), whether it is one object that need not be found either.
         masks: text (M,), empty where there is none.
     """
 
@@ -77,6 +80,7 @@ class Truth:
     boxes: Floats
     area: Floats
     crowd: NDArray[np.bool_]
+    difficult: NDArray[np.bool_]
     masks: NDArray[np.object_]
 
     @classmethod
@@ -85,14 +89,15 @@ class Truth:
         listed = images.sort_values("image_id")
         image_ids = listed["image_id"].to_numpy(dtype=np.int64)
         pixels = listed["width"].to_numpy(dtype=np.int64) * listed["height"].to_numpy(dtype=np.int64)
-        own = truth[truth["image_id"].isin(image_ids)]
+        own = truth.assign(difficult=truth.get("difficult", False))[truth["image_id"].isin(image_ids)]
         image, category = np.searchsorted(image_ids, own["image_id"]), own["category"].to_numpy(dtype=np.int64)
         order = np.lexsort((category, image))
-        columns = {name: own[name].to_numpy()[order] for name in ("x", "y", "width", "height", "area", "crowd", "mask")}
+        names = ("x", "y", "width", "height", "area", "crowd", "difficult", "mask")
+        columns = {name: own[name].to_numpy()[order] for name in names}
         boxes = np.stack([columns[name] for name in ("x", "y", "width", "height")], axis=1).astype(np.float64)
         sorted_by = image[order].astype(np.int64), category[order]
-        area, crowd = columns["area"].astype(np.float64), columns["crowd"].astype(bool)
-        return cls(image_ids, pixels, categories, *sorted_by, boxes, area, crowd, columns["mask"])
+        area, crowd, difficult = (columns[name].astype(kind) for name, kind in _KINDS_OF_OBJECTS.items())
+        return cls(image_ids, pixels, categories, *sorted_by, boxes, area, crowd, difficult, columns["mask"])
 
     @property
     def has_masks(self) -> bool:
@@ -104,10 +109,16 @@ class Truth:
         """The masks of the objects."""
         return Masks.of(self.masks.tolist(), self.pixels[self.image])
 
+    @property
+    def any_number(self) -> NDArray[np.bool_]:
+        """Whether any number of detections may find an object, and none needs to."""
+        either: NDArray[np.bool_] = self.crowd | self.difficult
+        return either
+
     def ignored(self, size: str) -> NDArray[np.bool_]:
-        """Whether an object need not be found: it is a crowd, or of another size."""
+        """Whether an object need not be found: it is a crowd, difficult, or of another size."""
         least, most = SIZES[size]
-        ignored: NDArray[np.bool_] = self.crowd | (self.area < least) | (self.area > most)
+        ignored: NDArray[np.bool_] = self.any_number | (self.area < least) | (self.area > most)
         return ignored
 
 
@@ -179,7 +190,7 @@ class Cell:
 
         least, most = SIZES[size]
         outside = (self.area < least) | (self.area > most)
-        sizes: tuple[Any, ...] = (outside, self.truth.ignored(size), self.truth.crowd, THRESHOLDS)
+        sizes: tuple[Any, ...] = (outside, self.truth.ignored(size), self.truth.any_number, THRESHOLDS)
         hits, left_out = match(self.overlaps, self.starts, self.found_start, self.object_start, *sizes)
         # What no threshold counts moves nothing; of one size, that is most.
         counted = np.flatnonzero(left_out != 2 ** len(THRESHOLDS) - 1)

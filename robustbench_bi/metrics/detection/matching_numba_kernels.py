@@ -75,19 +75,20 @@ def match(
     object_start: Any,
     found_outside: Any,
     ignored: Any,
-    crowd: Any,
+    any_number: Any,
     thresholds: Any,
 ) -> Any:
     """Give each detection, best first, the object that it overlaps most, at each threshold.
 
-    An object is given once, a crowd any number of times. An ignored one is given only where no other is left.
+    An object is given once, a crowd or a difficult one any number of times. An ignored one is given only where no other
+    is left.
 
     Args:
         overlaps, starts: as `box_overlaps` has them.
         found_start, object_start: where the groups begin, (G + 1,).
         found_outside: whether a detection is of another size than is counted.
-        ignored: whether an object is not to be found: a crowd, or of another size.
-        crowd: of the objects.
+        ignored: whether an object is not to be found: a crowd, difficult, or of another size.
+        any_number: whether an object is a crowd or difficult.
         thresholds: the least overlaps.
 
     Returns:
@@ -108,7 +109,7 @@ def match(
                 best, least = -1, min(thresholds[bit], 1 - 1e-10)
                 row = starts[group] + (own - found_start[group]) * count
                 for number in order:
-                    if taken[number] and not crowd[first + number]:
+                    if taken[number] and not any_number[first + number]:
                         continue
                     if best >= 0 and not ignored[first + best] and ignored[first + number]:
                         break

@@ -21,8 +21,13 @@ OPTIONS: Mapping[str, Any] = {
     "smallest_anchor": 32,
     "min_size": 800,
     "max_size": 1333,
+    "proposals": 1000,
+    "stem_kernel": 3,
 }
 """Explained at `networks.build_network`."""
+
+ADDED = ("proposals", "stem_kernel")
+"""Options that are younger than the first checkpoints and runs: they are stated only where they say more."""
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,15 @@ from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.ground.checks import is_integer, is_number
 from robustbench_bi.ground.registry import nearest, unknown_name
 from robustbench_bi.models import IMAGENET_MEAN, IMAGENET_STD
-from robustbench_bi.models.detectors import DETECTORS, DetectorRow
+from robustbench_bi.models.detectors import ADDED, DETECTORS, DetectorRow
 from robustbench_bi.models.detectors.adapters import BACKGROUND, Detector, as_detector
+from robustbench_bi.models.detectors.from_mmdet import converted, is_of_mmdet, options_in
 from robustbench_bi.models.sources import split_name
 from robustbench_bi.models.sources.downloads import downloaded
 from robustbench_bi.models.sources.finish import built, weights_file
 from robustbench_bi.models.sources.from_function import call_function
 from robustbench_bi.models.sources.from_torchvision import is_kept
-from robustbench_bi.models.weights import load_weights, read_checkpoint
+from robustbench_bi.models.weights import Checkpoint, load_weights, read_checkpoint
 
 COCO_CLASSES = 80
 
@@ -98,24 +99,48 @@ def create_own_network(
         WeightsError: the weights are missing, broken, or those of another network.
     """
     row = DETECTORS[name]
-    checkpoint = None if weights in (None, "none") else read_checkpoint(_file_of(name, weights))
+    checkpoint = None if weights in (None, "none") else _read(_file_of(name, weights), row)
     stored = {} if checkpoint is None else checkpoint.metadata
-    chosen = {**row.options, **stored.get("options", {})}
+    usual = {key: row.options[key] for key in ADDED}
+    stated = {**usual, **stored["options"]} if "options" in stored else {}
+    chosen = {**row.options, **stated}
     for key, value in options.items():
         check_detector_option(row, key, value)
-        if chosen[key] != value and key in stored.get("options", {}):
+        if chosen[key] != value and key in stated:
             raise InputError(f"{key}={value!r} contradicts the checkpoint, which was made with {key}={chosen[key]!r}")
         chosen[key] = value
     names = stored.get("class_names")
     classes = len(names) if names is not None else num_classes or COCO_CLASSES
     mean, std = (list(stored.get(key, usual)) for key, usual in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)))
     network: Any = DETECTORS.load(name)(row.backbone, row.masks, classes, chosen, mean, std)
-    network.identity = {"name": name, "options": chosen, "num_classes": classes}
+    told = {key: value for key, value in chosen.items() if key not in ADDED or value != usual[key]}
+    network.identity = {"name": name, "options": told, "num_classes": classes}
     network.class_names = None if names is None else tuple(names)
     if checkpoint is not None:
         load_weights(network, checkpoint)
     made: nn.Module = network
     return made
+
+
+def _read(file: Path, row: DetectorRow) -> Checkpoint:
+    """A checkpoint of ours; or RedNet's of mmdet as one of ours would hold it."""
+    checkpoint = read_checkpoint(file)
+    if checkpoint.metadata or not is_of_mmdet(checkpoint.state):
+        return checkpoint
+    try:
+        options = {**row.options, **options_in(checkpoint.state)}
+    except WeightsError as error:
+        raise WeightsError(f"{file}: {error}") from None
+    names = [name for name in _coco_names() if name not in BACKGROUND]
+    return Checkpoint(checkpoint.source, converted(checkpoint.state), {"options": options, "class_names": names})
+
+
+def _coco_names() -> Sequence[str]:
+    """COCO's classes in the order of their ids, among names of ids that are not used."""
+    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+
+    names: Sequence[str] = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+    return names
 
 
 def _file_of(name: str, weights: str | Path | None) -> Path:

@@ -32,6 +32,8 @@ from robustbench_bi.models.resnet import EXPANSION, STEM_STRIDES
 
 _LEVELS = 4
 _REGION = 7
+_LEARNT_FROM = 512 / 1000
+_STEM_KERNEL = 3
 _FROZEN = ("stem", "conv1", "bn1", "layer1")
 
 _LAYERS: Mapping[str, Callable[[int], nn.Module]] = {"involution": Involution2d, "bivolution": bivolution_dc}
@@ -49,11 +51,13 @@ def build_network(
         options: `neck` and `head`, of `OPERATORS`; `width` and `stem` of the backbone; `pyramid_channels`;
             `head_channels`, of the box head; `smallest_anchor`, side in pixels on the finest level, which doubles from
             level to level; `min_size` and `max_size`: pictures are resized to this short side, unless their long one
-            would exceed the other.
+            would exceed the other; `proposals` that are kept of a picture, in training twice as many, of which the box
+            head learns from about a quarter (torchvision's numbers at 1,000); `stem_kernel`, side of the involution in
+            RedNet's stem: 3 as in its classifiers, 7 in its published detectors.
         image_mean, image_std: of pixels from 0 to 1.
 
     Raises:
-        InputError: neck or head is no operator.
+        InputError: neck or head is no operator, or the backbone has no involution in its stem.
 
     Example:
         >>> from robustbench_bi.models.detectors import OPTIONS
@@ -67,6 +71,7 @@ def build_network(
             raise InputError(f"{name} must be one of {', '.join(OPERATORS)}, got {options[name]!r}")
     channels = options["pyramid_channels"]
     sizes = tuple((options["smallest_anchor"] << level,) for level in range(_LEVELS + 1))
+    proposals = options["proposals"]
     build = MaskRCNN if masks else FasterRCNN
     network: Any = build(
         _pyramid(backbone, options),
@@ -75,6 +80,9 @@ def build_network(
         box_predictor=FastRCNNPredictor(options["head_channels"], num_classes + 1),
         min_size=options["min_size"],
         max_size=options["max_size"],
+        **dict.fromkeys(("rpn_pre_nms_top_n_test", "rpn_post_nms_top_n_test"), proposals),
+        **dict.fromkeys(("rpn_pre_nms_top_n_train", "rpn_post_nms_top_n_train"), 2 * proposals),
+        box_batch_size_per_image=math.ceil(_LEARNT_FROM * proposals),
         image_mean=image_mean,
         image_std=image_std,
         **(_mask_parts(channels, num_classes + 1) if masks else {}),
@@ -91,6 +99,8 @@ def build_network(
 def _pyramid(backbone: str, options: Mapping[str, Any]) -> nn.Module:
     """The backbone with its feature pyramid."""
     body = create_model(backbone, num_classes=0, width=options["width"], stem=options["stem"])
+    if options["stem_kernel"] != _STEM_KERNEL:
+        _widen_stem(body, options["stem_kernel"])
     for name, module in body.named_children():
         if name in _FROZEN:
             module.requires_grad_(False)
@@ -102,6 +112,19 @@ def _pyramid(backbone: str, options: Mapping[str, Any]) -> nn.Module:
             features.fpn.layer_blocks[level] = _LAYERS[options["neck"]](options["pyramid_channels"])
     with_pyramid: nn.Module = features
     return with_pyramid
+
+
+def _widen_stem(body: Any, kernel_size: int) -> None:
+    """Put an involution of another side into RedNet's stem."""
+    if not hasattr(body, "stem"):
+        raise InputError(f"stem_kernel is for stems with an involution, RedNet's and BiNet's, got {kernel_size}")
+    hidden = body.stem[0].conv.out_channels
+    body.stem[1] = Involution2d(hidden, kernel_size=kernel_size)
+    for module in body.stem[1].modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def _mask_parts(channels: int, classes: int) -> dict[str, nn.Module]:

@@ -51,7 +51,7 @@ def pictures_of(run: Run, image_ids: Sequence[int] | NDArray[np.int64], cells: S
 
     Args:
         run: whose data source is still where it was.
-        image_ids: of images of the run.
+        image_ids: of images of the run; of a run on whole pictures, which differ in size, a single one.
         cells: those to make.
 
     Raises:
@@ -62,8 +62,12 @@ def pictures_of(run: Run, image_ids: Sequence[int] | NDArray[np.int64], cells: S
     named_source(str(config["data"]))[0].check_shown()
     dataset = run.open_data()
     rows = np.searchsorted(dataset.image_ids, np.asarray(image_ids, dtype=np.int64))
-    preprocessing = cut_of(config)
-    if dataset.stored_cells is None:
+    whole = config["input_size"] is None
+    preprocessing = None if whole else cut_of(config)
+    if whole:
+        (picture,) = dataset.read(rows, None)
+        images = _corrupted(picture[None], dataset.image_ids[rows], cells, config)
+    elif dataset.stored_cells is None:
         images = _corrupted(dataset.read(rows, preprocessing), dataset.image_ids[rows], cells, config)
     else:
         images = {cell: dataset.read(rows, preprocessing, cell) for cell in cells}

@@ -25,6 +25,7 @@ from robustbench_bi.errors import BivoRobustError, DataError
 from robustbench_bi.ground.cells import cell_label
 from robustbench_bi.reports.content import Report
 from robustbench_bi.reports.figures.accuracy import figure_3_names, panels_across
+from robustbench_bi.reports.page.boxes import box_examples
 from robustbench_bi.reports.page.charts import (
     SIGNIFICANT,
     bar_chart,
@@ -318,13 +319,16 @@ def _text(value: Any) -> str:
 
 def _pictures(report: Report, open_pictures: OpenPictures | None) -> Row:
     """Example pictures and spectra, where they are asked for."""
-    shown: Row = {"examples": None, "spectra": None}
+    shown: Row = {"examples": None, "spectra": None, "boxes": None}
     if open_pictures is None:
         return shown
     try:
         if report.task.has("answers"):
             shown["examples"] = example_pictures(report, open_pictures)
-        spectra = power_spectra(report, open_pictures)
+        # Pictures that keep their sizes have no common spectrum.
+        whole = report.task.has("mean_performance")
+        shown["boxes"] = box_examples(report, open_pictures) if whole else None
+        spectra = None if whole else power_spectra(report, open_pictures)
     except BivoRobustError as error:
         raise DataError(f"the page cannot show pictures: {error}; leave out --pictures") from error
     if spectra is not None:

@@ -56,3 +56,8 @@ def test_pictures_are_read_in_their_sizes(data):
 def test_neither_path_nor_classes():
     with pytest.raises(InputError, match="demo-detection takes no path"):
         open_data("demo-detection:x")
+
+
+def test_a_set_without_difficult_objects_keeps_the_hash_that_runs_have(data):
+    few = data.limited(5)
+    assert few.objects.digest(few.image_ids) == "a4fab6853fa3f3e6000e6a908072dd90a8e2ad577012881d2e86b4cb9d4d71b1"

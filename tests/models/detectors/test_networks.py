@@ -123,3 +123,17 @@ def test_names_that_there_are_not():
         create_detector("fasterrcnn_resnet50")
     with pytest.raises(WeightsError, match="no published weights 'pretrained' for fasterrcnn_resnet50"):
         create_detector("fasterrcnn_resnet50", class_names=["cat"], weights="pretrained")
+
+
+def test_fewer_proposals_are_stated_and_the_usual_number_is_not(tmp_path):
+    usual = rb.create_model("fasterrcnn_resnet50", num_classes=2, **TINY)
+    few = rb.create_model("fasterrcnn_resnet50", num_classes=2, proposals=100, **TINY)
+    assert "proposals" not in usual.identity["options"] and few.identity["options"]["proposals"] == 100
+    for network, kept in ((usual, 1000), (few, 100)):
+        assert network.rpn._pre_nms_top_n == network.rpn._post_nms_top_n == {"training": 2 * kept, "testing": kept}
+    assert usual.roi_heads.fg_bg_sampler.batch_size_per_image == 512
+    assert few.roi_heads.fg_bg_sampler.batch_size_per_image == 52
+    path = tmp_path / "usual.safetensors"
+    save_checkpoint(path, usual)
+    with pytest.raises(InputError, match=r"proposals=100 contradicts the checkpoint, .* with proposals=1000"):
+        rb.create_model("fasterrcnn_resnet50", weights=path, proposals=100)

@@ -1,0 +1,122 @@
+"""What is shown of detectors beside their summary: classes one by one, their options, and example pictures."""
+
+import json
+import re
+from pathlib import Path
+
+import coloured_boxes
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+import robustbench_bi as rb
+from robustbench_bi.analysis import categories_frame
+from robustbench_bi.cli import cli
+from robustbench_bi.errors import InputError
+from robustbench_bi.reports.page.boxes import found_boxes, typical_picture
+
+CELLS = {"suite": "fog,contrast,gaussian_noise", "severities": "1,5"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("boxes")
+    coloured_boxes.write(folder)
+    return f"coco:{folder / 'boxes.json'}"
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    return rb.detect(coloured_boxes.find, data, out=tmp_path_factory.mktemp("runs"), **CELLS)
+
+
+@pytest.fixture(scope="module")
+def strict(data, tmp_path_factory):
+    return rb.detect(coloured_boxes.find_strictly, data, out=tmp_path_factory.mktemp("runs"), **CELLS)
+
+
+def invoke(*arguments, code=0):
+    result = CliRunner().invoke(cli, [*map(str, arguments)])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result
+
+
+def test_classes_one_by_one_are_those_of_the_reference(run, data, tmp_path):
+    own = run.categories()
+    assert list(own) == [
+        *("corruption", "severity", "category", "name", "objects", "AP", "AP50", "AP75", "AR"),
+        *("mask_AP", "mask_AP50", "mask_AP75", "mask_AR"),
+    ]
+    assert len(own) == 7 * 3 and own["name"].tolist()[:3] == list(coloured_boxes.NAMES)
+    assert own["objects"].tolist()[:3] == run.truth()["category"].value_counts().sort_index().tolist()
+    means = own.groupby(["corruption", "severity"], sort=False, observed=True)[["AP", "AR", "mask_AP75"]].mean()
+    assert np.allclose(means, run.cells()[["AP", "AR", "mask_AP75"]])
+    frame = categories_frame(run)
+    fog = own[(own["corruption"] == "fog") & (own["name"] == "green")]["AP"].mean()
+    assert frame["weather (1 of 4)"][1] == pytest.approx(fog) and frame["clean"].tolist() == pytest.approx([100] * 3)
+    assert any(title.startswith("mPC*") for title in frame), "three corruptions are not the protocol's"
+
+
+def test_classes_without_objects_have_no_number(data, tmp_path):
+    stored = json.loads(Path(data.removeprefix("coco:")).read_text())
+    stored["annotations"] = [own for own in stored["annotations"] if own["category_id"] != 7]
+    file = tmp_path / "few.json"
+    file.write_text(json.dumps(stored))
+    root = Path(data.removeprefix("coco:")).parent
+    run = rb.detect(coloured_boxes.find, f"coco:{file}", images_root=root, suite="fog", severities=1, out=tmp_path)
+    own = run.categories()
+    assert own["objects"].tolist() == [5, 0, 1] * 2 and np.isnan(own["AP"][1]) and np.isnan(own["mask_AR"][1])
+
+
+def test_the_command_prints_classes_one_by_one(data, tmp_path):
+    options = ("--model", "coloured_boxes:detector", "--data", data, "--suite", "fog", "--severities", 1)
+    shown = invoke("detect", *options, "--out", tmp_path, "--per-category", "--quiet").output
+    assert re.search(r"green +\d+ +100.0", shown) and "AP of each class" in shown
+    found = json.loads(invoke("detect", *options, "--out", tmp_path, "--per-category", "--json", "--quiet").stdout)
+    assert [row["name"] for row in found[0]["categories"]] == [*coloured_boxes.NAMES] * 2
+    assert "categories" not in json.loads(invoke("detect", *options, "--out", tmp_path, "--json", "--quiet").stdout)[0]
+
+
+def test_options_of_a_network_are_part_of_what_it_is(data, tmp_path):
+    small = {"width": 0.125, "pyramid_channels": 16, "head_channels": 16, "min_size": 40, "max_size": 72}
+    options = [part for item in small.items() for part in ("--option", "{}={}".format(*item))]
+    command = ("detect", "--model", "fasterrcnn_resnet50", "--weights", "none", "--data", data, "--suite", "fog")
+    command += ("--severities", 1, "--limit", 1, "--out", tmp_path, "--json", "--quiet", *options)
+    plain, other = (json.loads(invoke(*command, *more).stdout)[0] for more in ((), ("--option", "neck=involution")))
+    assert plain["fingerprint"] != other["fingerprint"]
+    config = json.loads((Path(other["directory"]) / "run.json").read_text())
+    assert config["model"]["options"] | small == config["model"]["options"]
+    assert config["model"]["options"]["neck"] == "involution"
+    wrong = invoke(*command, "--option", "nek=involution", code=2).output
+    assert "has no option 'nek'. Did you mean 'neck'" in wrong
+    with pytest.raises(InputError, match="model_options are for detectors"):
+        rb.evaluate("resnet50", "demo", model_options={"width": 0.25})
+
+
+def test_the_page_shows_boxes_on_clean_and_corrupted_pictures(run, strict, tmp_path):
+    invoke("report", run.directory, strict.directory, "--pictures", "--out", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    pictures = re.findall(r'<svg class="boxes".*?</svg>', page, flags=re.DOTALL)
+    assert len(pictures) == 2 * 4 and sum("clean, boxes of" in own for own in pictures) == 2
+    truth = run.truth()
+    image_id = typical_picture(run)
+    count = (truth["image_id"] == image_id).sum()
+    assert count == 2, "of 1, 1, 2, 2 and 3 objects"
+    assert pictures[0].count('class="object"') == pictures[0].count('class="right"') == count
+    assert 'class="wrong"' not in pictures[0]
+    urls = re.findall(r'<image href="(data:[^"]*)"', page)
+    assert len(urls) == 8 and len(set(urls)) == 4, "both networks saw the same four pictures"
+
+
+def test_which_boxes_are_shown_as_right():
+    objects = pd.DataFrame({"x": [0.0], "y": [0.0], "x2": [10.0], "y2": [10.0], "category": [1]})
+    objects = pd.concat([objects, objects.assign(x=20.0, x2=30.0)], ignore_index=True)
+    rows = [(0.9, 1, 0), (0.8, 1, 1), (0.7, 1, 20), (0.95, 0, 20)]
+    found = pd.DataFrame(
+        [{"score": score, "category": own, "x1": x, "y1": 0.0, "x2": x + 10, "y2": 10.0} for score, own, x in rows]
+    )
+    shown = found_boxes(found, objects, ("cat", "dog"))
+    assert [(box.name, box.right) for box in shown] == [("cat", False), ("dog", True)], "as many as there are objects"
+    shown = found_boxes(found[:3], objects, ("cat", "dog"))
+    assert [box.right for box in shown] == [True, False], "an object is found once"

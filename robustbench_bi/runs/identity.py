@@ -59,11 +59,10 @@ class OfTheImages:
     listing_hash: str = identity(compared="must agree", words="on other images")
     content_hash: str = identity(
         default="",
-        compared="must agree",
+        compared="where known",
         words="on other pictures of the same names",
         without="on its own",
         added=True,
-        where_known=True,
     )
     n: int = identity()
     num_classes: int = identity(compared="must agree", words="with {} classes")

@@ -63,6 +63,7 @@ class Dataset:
         left_out: why images are left out of the evaluation -> how many.
         unshared: where stored cells do not hold the same images: how the first one differs, in words. Such images are
             in no cell of this dataset.
+        narrowed: `(cells) -> the same source with these stored cells alone`, where others may hold other images.
         stored_side: `() -> the side of stored corrupted images`, from the first of them; None where there are none.
         checksums: `(image_ids) -> uint32 (B,), the CRC-32 of each file`, which tells it from another of its size; None
             where images are no files of their own, or several.
@@ -86,6 +87,7 @@ class Dataset:
     left_out: Mapping[str, int] = field(default_factory=dict)
     unshared: str = ""
     stored_side: Callable[[], int] | None = None
+    narrowed: Callable[[Collection[Cell]], Dataset] | None = None
     checksums: Callable[[NDArray[np.int64]], NDArray[np.uint32]] | None = None
     clean_hash: str = ""
     objects: Objects | None = None

@@ -30,7 +30,8 @@ def existing_folder(path: str) -> Path:
     if not os.path.exists(root):  # noqa: PTH110 - pathlib's raises where a name is too long
         raise DataError(f"there is no folder {root}")
     if not root.is_dir():
-        raise DataError(f"{root} must be a folder of class folders, but it is a file")
+        wanted = "; give the folder that holds it" if root.suffix in (".tar", ".npy", ".npz") else ""
+        raise DataError(f"{root} must be a folder of class folders, but it is a file{wanted}")
     return root
 
 

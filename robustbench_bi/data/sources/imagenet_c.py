@@ -66,6 +66,7 @@ def _open_stored(path: str, classes: Path | None, tiny: bool = False) -> Dataset
     root = unpacked(existing_folder(path), _holds_cells)
     archives = sorted(str(file) for file in root.glob("*.tar"))
     listings = _archived_cells(archives) if archives else _folder_cells(root)
+    _check_once(root, listings.keys() if archives else ())
     return _of_cells(path, root, listings, classes, tiny)
 
 
@@ -200,6 +201,15 @@ def _cell_folders(root: Path) -> dict[Cell, Path]:
     if not folders.keys() - {CLEAN}:
         raise DataError(f"expected {root}/<corruption>/<severity 1 to 5>/<class folder>/<image>, found no such folder")
     return dict(sorted(folders.items()))
+
+
+def _check_once(root: Path, archived: Collection[Cell]) -> None:
+    """Refuse a corruption that lies there in two ways, of which nobody can tell which is meant."""
+    held = [cell for place in (root, *(root / category for category in CATEGORIES)) for cell in _cells_in(place)]
+    twice = next((cell for cell in held if cell in archived or held.count(cell) > 1), None)
+    if twice is not None:
+        where = "in an archive and in a folder" if twice in archived else "alone and in a folder of a category"
+        raise DataError(f"{root} holds {twice[0]} twice, {where}; move one of them elsewhere")
 
 
 def _holds_cells(root: Path) -> bool:

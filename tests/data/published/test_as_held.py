@@ -1,8 +1,10 @@
 """Published sets as people hold them: names of other corruptions, outer folders, folders of other programs, accents."""
 
 import json
+import tarfile
 import unicodedata
 
+import numpy as np
 import pytest
 from coloured import Reader, write
 
@@ -10,7 +12,7 @@ import robustbench_bi as rb
 from robustbench_bi.analysis import summary_frame
 from robustbench_bi.data import open_data
 from robustbench_bi.data.class_spaces.imagenet import imagenet_classes
-from robustbench_bi.errors import DataError, UnknownNameError
+from robustbench_bi.errors import DataError, InputError, UnknownNameError
 
 WNIDS = list(imagenet_classes())
 CLASSES = (0, 3, 7, 11)
@@ -146,3 +148,47 @@ def test_accents_that_macos_takes_apart_are_the_same_names(tmp_path):
             for own in (open_data(str(tmp_path / folder), classes=classes) for folder in ("apart", "whole"))
         ]
         assert numbers[0] == numbers[1]
+
+
+def test_a_corruption_that_is_there_twice_is_refused(tmp_path):
+    for folder in ("flat", "archived"):
+        stored(tmp_path / folder, [("fog", 1)])
+    stored(tmp_path / "flat" / "weather", [("fog", 1)])
+    with pytest.raises(DataError, match="holds fog twice, alone and in a folder of a category"):
+        open_data(f"imagenet-c:{tmp_path / 'flat'}")
+    with tarfile.open(tmp_path / "archived" / "weather.tar", "w") as archive:
+        archive.add(tmp_path / "archived" / "fog", "fog")
+    with pytest.raises(DataError, match="holds fog twice, in an archive and in a folder"):
+        open_data(f"imagenet-c:{tmp_path / 'archived'}")
+
+
+def test_stored_files_have_no_side_to_corrupt_at(tmp_path):
+    source = f"imagenet-c:{stored(tmp_path / 'c', [('fog', 1)])}"
+    with pytest.raises(InputError, match="are stored, so give fit alone"):
+        rb.evaluate(Reader(), source, suite="fog", severities=1, corrupt_size=32, out=tmp_path / "runs")
+
+
+def test_what_is_probably_not_meant_is_said(tmp_path, caplog):
+    labels, images = np.arange(10), np.zeros((10, 32, 32, 3), dtype=np.uint8)
+    np.save(tmp_path / "fog.npy", np.tile(images, (5, 1, 1, 1)))
+    np.save(tmp_path / "labels.npy", np.tile(labels, 5))
+    open_data(f"cifar-100-c:{tmp_path}")
+    assert f"is it cifar-10-c:{tmp_path}?" in caplog.text
+    for version in ("v4", "v6"):
+        np.save(tmp_path / f"cifar10.1_{version}_data.npy", images)
+        np.save(tmp_path / f"cifar10.1_{version}_labels.npy", labels)
+    open_data(f"cifar-10.1:{tmp_path}")
+    assert "two versions of CIFAR-10.1; cifar10.1_v6 is taken" in caplog.text
+
+
+def test_a_part_of_a_set_says_what_to_give(tmp_path):
+    for name in ("noise.tar", "fog.npy"):
+        (tmp_path / name).write_bytes(b"")
+    for source in ("imagenet-c:noise.tar", "cifar-10-c:fog.npy"):
+        kind, _, file = source.partition(":")
+        with pytest.raises(DataError, match="is a file; give the folder that holds it"):
+            open_data(f"{kind}:{tmp_path / file}")
+    (tmp_path / "tiny" / "val" / "images").mkdir(parents=True)
+    (tmp_path / "tiny" / "val" / "val_annotations.txt").write_text("")
+    with pytest.raises(DataError, match=f"is a part of Tiny-ImageNet; use tiny-imagenet:{tmp_path / 'tiny'}$"):
+        open_data(f"tiny-imagenet:{tmp_path / 'tiny' / 'val'}")

@@ -118,7 +118,7 @@ _a_known_suite = checked(resolve_suite)
 
 def a_suite(context: click.Context, option: click.Parameter, value: Any) -> Any:
     """Callback of --suite. Beside --data, the request looks names up: stored files may have names of their own."""
-    with_data = any(one.name == "data" for one in context.command.params)
+    with_data = option.name == "suite" and any(one.name == "data" for one in context.command.params)
     return value if with_data else _a_known_suite(context, option, value)
 
 

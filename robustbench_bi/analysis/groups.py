@@ -164,6 +164,8 @@ def mean_errors_beside(errors: Iterable[Group], cells: Iterable[Cell]) -> list[G
 def mean_error_groups(cells: Iterable[Cell]) -> list[Group]:
     """The plain mean error over ImageNet-C-bar, and over CIFAR-10-C-bar, each where all of its ten corruptions are.
 
+    And over stored corruptions that are none of ours, as those of ImageNet-3DCC.
+
     Example:
         >>> cells = [(name, 3) for name in SUITES["imagenet-c-bar"].corruptions]
         >>> [group.name for group in mean_error_groups(cells)], mean_error_groups(cells[1:])
@@ -175,6 +177,10 @@ def mean_error_groups(cells: Iterable[Cell]) -> list[Group]:
         names = SUITES[suite].corruptions
         if all(name in weights for name in names):
             groups.append(Group("mean_error", f"mean error of {suite}", _average([weights[name] for name in names])))
+    others = [own for name, own in weights.items() if name not in CORRUPTIONS]
+    if others:
+        words = f"mean error of {len(others)} stored corruption{'' if len(others) == 1 else 's'}"
+        groups.append(Group("mean_error", words, _average(others)))
     return groups
 
 

@@ -113,7 +113,15 @@ a_model_or_detector = checked(_check_model_or_detector)
 a_device = checked(check_device)
 a_training_source = checked(_check_training)
 a_quality = checked(lambda text: text == "none" or check_quality(text, 95, " or 'none'"))
-a_suite = checked(resolve_suite)
+_a_known_suite = checked(resolve_suite)
+
+
+def a_suite(context: click.Context, option: click.Parameter, value: Any) -> Any:
+    """Callback of --suite. Beside --data, the request looks names up: stored files may have names of their own."""
+    with_data = option.name == "suite" and any(one.name == "data" for one in context.command.params)
+    return value if with_data else _a_known_suite(context, option, value)
+
+
 severities = checked(parse_severities)
 a_table = checked(lambda name: resolve_table(name, 224))
 a_source = checked(lambda source: DataRequest(source).check_source())

@@ -206,14 +206,15 @@ _SUITES_AND_CORRUPTIONS = Table[Suite | Corruption](
 )
 
 
-def resolve_suite(text: str | Sequence[str]) -> tuple[str, ...]:
+def resolve_suite(text: str | Sequence[str], *, stored: bool = False) -> tuple[str, ...]:
     """Return the corruptions that a suite name, or names separated by commas, stand for.
 
     Args:
         text: suites and corruptions in any mixture, such as "imagenet-c" or "noise,fog", or a sequence of them.
+        stored: whether these are names of stored files, which others may have made by corruptions of their own.
 
     Returns:
-        Names of corruptions in table order, each once.
+        Names of corruptions in table order, each once; then those of other stored files, as they were given.
 
     Raises:
         UnknownNameError: a part is neither a suite nor a corruption.
@@ -224,13 +225,27 @@ def resolve_suite(text: str | Sequence[str]) -> tuple[str, ...]:
         ('gaussian_noise', 'shot_noise', 'impulse_noise', 'fog')
     """
     chosen: set[str] = set()
+    others: dict[str, None] = {}
     parts = text.split(",") if isinstance(text, str) else text if isinstance(text, Iterable) else [text]
     for part in parts:
         if not isinstance(part, str) or not part.strip():
             raise InputError(f"a suite is a name, or names separated by single commas, got {text!r}")
+        if stored and part.strip() not in _SUITES_AND_CORRUPTIONS:
+            others[part.strip()] = None
+            continue
         row = _SUITES_AND_CORRUPTIONS[part.strip()]
         chosen.update(row.corruptions if isinstance(row, Suite) else [row.name])
-    return tuple(name for name in CORRUPTIONS.names if name in chosen)
+    return (*(name for name in CORRUPTIONS.names if name in chosen), *others)
+
+
+def category_of(name: str) -> str:
+    """Return the category of a corruption; those of other people's stored files have one of their own.
+
+    Example:
+        >>> category_of("fog"), category_of("near_focus")
+        ('weather', 'stored')
+    """
+    return CORRUPTIONS[name].category if name in CORRUPTIONS else "stored"
 
 
 def in_words(text: str) -> str:
@@ -302,6 +317,7 @@ __all__ = [
     "Corruption",
     "Pixels",
     "Suite",
+    "category_of",
     "corrupt",
     "corruption_gallery",
     "in_words",

@@ -22,6 +22,7 @@ from robustbench_bi.data.dataset import Broken as Broken
 from robustbench_bi.data.dataset import Dataset as Dataset
 from robustbench_bi.data.dataset import Split as Split
 from robustbench_bi.data.dataset import splitmix64 as splitmix64
+from robustbench_bi.data.labels.text import is_real
 from robustbench_bi.data.selection import (
     CLASS_SPACES,
     ClassSpace,
@@ -45,6 +46,8 @@ from robustbench_bi.ground.cells import Cell as Cell
 from robustbench_bi.ground.exports import exported
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from robustbench_bi.data.pictures import open_pictures, picture_preprocessing, read_cells
     from robustbench_bi.data.preprocess import Preprocessing, fit_images, normalise, preprocessing_of
     from robustbench_bi.data.request import DataRequest
@@ -63,6 +66,7 @@ def open_data(
     clean: str | Path | None = None,
     common_images: bool = False,
     images_root: str | Path | None = None,
+    cells: Collection[Cell] | None = None,
 ) -> Dataset:
     """Open a data source by the name that the command line takes.
 
@@ -72,12 +76,16 @@ def open_data(
         limit: at most this many images, see `Dataset.limited`.
         classes: a tab-separated file of class number, folder name and label, for sources made of class folders; a bare
             list of folders in class order; or "imagenet-1k", where folders are numbers of ImageNet's classes.
-        labels: a file of the labels of images, for those that lie in no class folders; or ReaL's real.json.
+        labels: a file of the labels of images, for those that lie in no class folders; or ReaL's real.json. Where the
+            source is stored corrupted images, whose class folders say theirs, it is of the clean ones.
         class_space: "restricted" where only the classes of the set compete, "full" where all of a network's do; None:
             as the source's protocol says.
         images: a file that names the images to take, one a line.
         clean: a source of clean images to pair with stored corrupted ones, by name.
         common_images: where cells do not hold the same images, take those that all share.
+
+        images_root: the folder of the pictures, for sources whose labels may lie apart from them.
+        cells: the stored cells that will be read; None: all. Where the others hold other images, they do not count.
 
     Returns:
         The dataset; its images are listed but not yet decoded.
@@ -100,14 +108,18 @@ def open_data(
     row, path = find_source(str(source))
     check_takes(row, split=split, classes=classes, images_root=images_root)
     class_file = None if classes is None else expand_user(classes)
-    if labels is None:
+    label_file = None if labels is None else expand_user(labels)
+    of_clean = label_file is not None and clean is not None and not row.files
+    if label_file is None or (of_clean and not is_real(label_file)):
         dataset: Dataset = SOURCES.load(row.name)(path, split=split, classes=class_file)
     else:
-        dataset = open_with_labels(row, path, expand_user(labels), class_file)
+        dataset = open_with_labels(row, path, label_file, class_file)
     if images_root is not None and dataset.at is not None:
         dataset = dataset.at(expand_user(images_root))
     typed = named_source(str(source))[0] is row
     dataset = replace(dataset, name=str(source) if typed else f"{row.name}:{path}")
+    if dataset.unshared and not common_images and cells is not None and dataset.narrowed is not None:
+        dataset = replace(dataset.narrowed(cells), name=dataset.name)
     undecided = class_space is None and classes is None and dataset.class_space is None
     if row.name in ("folder", "imagenet-c") and split == "evaluation" and undecided:
         refuse_look_alike(dataset)
@@ -116,7 +128,7 @@ def open_data(
         dataset = with_images(dataset, expand_user(images))
     if clean is not None:
         takes_classes = classes is not None and named_source(str(clean))[0].class_file
-        partner = open_data(clean, classes=classes if takes_classes else None, images=images)
+        partner = open_data(clean, classes=classes if takes_classes else None, images=images, labels=labels)
         dataset = with_clean(dataset, partner, common_images)
     return dataset if limit is None else dataset.limited(limit)
 

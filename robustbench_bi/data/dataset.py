@@ -68,6 +68,7 @@ class Dataset:
         remarks: what else a reader of the numbers should know of the images, a sentence each, without its full stop.
         unshared: where stored cells do not hold the same images: how the first one differs, in words. Such images are
             in no cell of this dataset.
+        narrowed: `(cells) -> the same source with these stored cells alone`, where others may hold other images.
         stored_side: `() -> the side of stored corrupted images`, from the first of them; None where there are none.
         checksums: `(image_ids) -> uint32 (B,), the CRC-32 of each file`, which tells it from another of its size; None
             where images are no files of their own, or several.
@@ -95,6 +96,7 @@ class Dataset:
     remarks: tuple[str, ...] = ()
     unshared: str = ""
     stored_side: Callable[[], int] | None = None
+    narrowed: Callable[[Collection[Cell]], Dataset] | None = None
     checksums: Callable[[NDArray[np.int64]], NDArray[np.uint32]] | None = None
     contents: Callable[[NDArray[np.int64]], Iterable[str]] | None = None
     clean_hash: str = ""

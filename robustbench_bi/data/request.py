@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from robustbench_bi.data.containers.shards import matching
 from robustbench_bi.data.download import is_at_hand
 from robustbench_bi.data.selection import CLASS_SPACES, ClassSpace
 from robustbench_bi.errors import DataError
+from robustbench_bi.ground.cells import Cell
 from robustbench_bi.ground.checks import check_integer
 from robustbench_bi.ground.declared import Option, requested
 
@@ -89,12 +90,15 @@ class DataRequest:
         if self.limit is not None:
             check_integer("limit", self.limit, 1)
 
-    def open(self, split: Split = "evaluation", *, fetch: bool = True) -> Dataset:
+    def open(
+        self, split: Split = "evaluation", *, fetch: bool = True, cells: Collection[Cell] | None = None
+    ) -> Dataset:
         """Open the images; they are listed but not yet decoded.
 
         Args:
             split: "evaluation" or "training".
             fetch: whether a public data set is downloaded where it is missing.
+            cells: the stored cells that will be read; None: all.
 
         Raises:
             UnknownNameError, InputError, DataError: as `open_data`.
@@ -102,7 +106,7 @@ class DataRequest:
         if not fetch and not is_at_hand(self.source):
             raise DataError(f"{self.source} is not on this machine")
         stated = {own.name: getattr(self, own.name) for own in fields(self)}
-        return open_data(stated.pop("source"), split=split, **stated)
+        return open_data(stated.pop("source"), split=split, cells=cells, **stated)
 
     def check_source(self, pictures: bool = False) -> None:
         """Refuse files that are not there, before the libraries are imported that read them.

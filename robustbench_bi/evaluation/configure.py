@@ -156,9 +156,11 @@ def _check_stored(dataset: Dataset, request: EvalRequest) -> None:
     wanted = [(corruption, severity) for corruption in request.corruptions for severity in request.severities]
     missing = [cell for cell in wanted if cell not in (dataset.stored_cells or ())]
     if missing:
+        held = sorted({corruption for corruption, _ in dataset.stored_cells or ()} - {CLEAN[0]})
         raise DataError(
             f"{request.data.source} lacks {len(missing)} of the {len(wanted)} cells asked for, the first is "
-            f"{missing[0][0]} severity {missing[0][1]}. Choose others with --suite and --severities"
+            f"{missing[0][0]} severity {missing[0][1]}; it holds {', '.join(held)}. Choose others with --suite and "
+            "--severities"
         )
 
 

@@ -136,7 +136,7 @@ def evaluate_request(
     """
     with unchanged(request.models):
         with index_folder(Path(request.out) / INDICES):
-            dataset = request.data.open()
+            dataset = request.data.open(cells=request.cells)
         dataset, subjects = _prepare(request, dataset, share)
         candidates = [
             Candidate(subject, open_folder(Path(request.out), subject.config, dataset, share)) for subject in subjects

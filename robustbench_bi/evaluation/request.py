@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.corruptions import PIXEL_VERSION, resolve_suite, resolve_table
-from robustbench_bi.data import find_source
+from robustbench_bi.data import find_source, named_source
 from robustbench_bi.data.request import DataRequest
 from robustbench_bi.errors import InputError
 from robustbench_bi.evaluation.adapting import check_adapting
-from robustbench_bi.ground.cells import parse_severities
+from robustbench_bi.ground.cells import Cell, parse_severities
 from robustbench_bi.ground.checks import (
     SMALLEST_SIDE,
     check_integer,
@@ -132,7 +132,7 @@ class EvalRequest(Settings):
         check_integer("block_size", self.block_size, 1)
         resolve_table(self.table, 224)
         if self.suite != ():
-            resolve_suite(self.suite)
+            resolve_suite(self.suite, stored=self.stored)
         task_of({"task": self.task})
         if self.model_options and self.task != "detection":
             raise InputError("model_options are for detectors; build the network with create_model, and give that")
@@ -190,7 +190,18 @@ class EvalRequest(Settings):
     @property
     def corruptions(self) -> tuple[str, ...]:
         """The names of the corruptions, in table order; none for clean images only, which an empty tuple asks for."""
-        return () if self.suite == () else resolve_suite(self.suite)
+        return () if self.suite == () else resolve_suite(self.suite, stored=self.stored)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The corruptions at their severities, as they were asked for."""
+        return [(corruption, severity) for corruption in self.corruptions for severity in self.severities]
+
+    @property
+    def stored(self) -> bool:
+        """Whether the images are stored corrupted ones, whose names others may have chosen."""
+        row, _ = named_source(self.data.source)
+        return row.corrupted_as is None and row.task == "classification"
 
     def check_early(self) -> None:
         """Refuse what can be told before the libraries are imported that read images and build networks.

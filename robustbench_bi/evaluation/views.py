@@ -68,6 +68,10 @@ def _own_side(dataset: Dataset, request: EvalRequest) -> int:
     """The side at which images are corrupted, or were stored."""
     side = dataset.stored_side() if dataset.native_size is None and dataset.stored_side else dataset.native_size
     asked = request.corrupt_size
+    if dataset.stored_cells is not None and asked is not None:
+        raise InputError(
+            f"corrupt_size is for corruptions made here; those of {dataset.kind} are stored, so give fit alone"
+        )
     if side is None and asked is None:
         raise InputError(
             f"fit is for images of one side; {dataset.kind} images have sizes of their own, so give corrupt_size, "

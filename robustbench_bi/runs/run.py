@@ -250,7 +250,8 @@ class Run:
         if moved_to is not None:
             request = request.moved_to(moved_to)
         try:
-            dataset = request.found_from(runtime.get("started_in", "")).open(fetch=False)
+            found = request.found_from(runtime.get("started_in", ""))
+            dataset = found.open(fetch=False, cells=self.cell_names)
         except (DataError, UnknownNameError) as error:
             raise DataError(f"the images of {self.directory.name} were {request.source}, and now: {error}") from error
         images = self.images()

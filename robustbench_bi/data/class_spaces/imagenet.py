@@ -9,10 +9,14 @@ from importlib.resources import files
 def class_names(known: dict[str, tuple[int, str]]) -> tuple[str, ...]:
     """The label of each class number; a number without a folder is its own label.
 
-    Where all entries agree with ImageNet's numbers, the classes are ImageNet's 1000, under the names it gives them.
+    Where all entries agree with ImageNet's numbers, the classes are ImageNet's 1000, under the names it gives them;
+    but a list of folders alone states all classes there are, also where these are ImageNet's first.
     """
     imagenet = imagenet_classes()
-    if all(folder in imagenet and imagenet[folder][0] == number for folder, (number, _) in known.items()):
+    listed = len(known) < len(imagenet) and all(folder == label for folder, (_, label) in known.items())
+    if not listed and all(
+        folder in imagenet and imagenet[folder][0] == number for folder, (number, _) in known.items()
+    ):
         known = imagenet
     labels = dict(known.values())
     return tuple(labels.get(number, str(number)) for number in range(max(labels) + 1))

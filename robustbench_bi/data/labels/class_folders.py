@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -65,6 +66,8 @@ def number_folders(folders: Sequence[str], classes: Path | None) -> tuple[tuple[
     """
     if classes is not None:
         known = known_classes(classes, folders)
+        composed = {_composed(folder): own for folder, own in known.items()}
+        known = {folder: composed[_composed(folder)] for folder in folders if _composed(folder) in composed} | known
         missing = [folder for folder in folders if folder not in known]
         if missing:
             raise DataError(f"{classes} lacks {some(missing)} of the {len(folders)} class folders")
@@ -103,7 +106,7 @@ def _numbered(folders: Sequence[str]) -> dict[str, tuple[int, str]]:
     """Folders by their own numbers, where all are numbers, else in sorted order."""
     numbers = {folder: int(folder) for folder in folders if folder.isascii() and folder.isdigit()}
     if not numbers:
-        return {folder: (number, folder) for number, folder in enumerate(folders)}
+        return {folder: (number, folder) for number, folder in enumerate(sorted(folders, key=_composed))}
     others = [folder for folder in folders if folder not in numbers]
     if others:
         raise DataError(
@@ -112,6 +115,11 @@ def _numbered(folders: Sequence[str]) -> dict[str, tuple[int, str]]:
         )
     check_numbers(numbers.values(), "the class folders are named")
     return {folder: (number, folder) for folder, number in numbers.items()}
+
+
+def _composed(name: str) -> str:
+    """A name as most systems write it: macOS takes letters and their accents apart."""
+    return unicodedata.normalize("NFC", name)
 
 
 def check_numbers(numbers: Collection[int], what: str) -> None:

@@ -91,15 +91,6 @@ def read_label_file(path: Path) -> LabelFile:
     return LabelFile(path, named)
 
 
-def is_real(path: Path) -> bool:
-    """Whether a file is ReaL's: a JSON list of lists of class numbers."""
-    try:
-        with path.open("rb") as file:
-            return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-    except (OSError, ValueError):
-        return False
-
-
 def read_real(path: Path) -> list[tuple[int, ...]]:
     """ReaL's lists of classes, of which number i is that of ILSVRC2012_val_(i + 1).
 

@@ -20,3 +20,12 @@ def numbered_lines(file: Path) -> list[tuple[int, str]]:
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
     return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+
+
+def is_real(path: Path) -> bool:
+    """Whether a file is ReaL's: a JSON list of lists of class numbers."""
+    try:
+        with path.open("rb") as file:
+            return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    except (OSError, ValueError):
+        return False

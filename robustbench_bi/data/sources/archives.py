@@ -13,7 +13,7 @@ from pathlib import Path
 
 from robustbench_bi.data.class_spaces.imagenet import imagenet_classes
 from robustbench_bi.data.containers.files import Files, FolderFiles
-from robustbench_bi.data.containers.folders import EXTENSIONS, existing_folder
+from robustbench_bi.data.containers.folders import BESIDE, EXTENSIONS, existing_folder
 from robustbench_bi.data.containers.parquet import ParquetRows, open_parquet
 from robustbench_bi.data.containers.shards import matching
 from robustbench_bi.data.containers.tar import TarFiles, open_tars
@@ -153,7 +153,7 @@ def folder_files(path: str) -> FolderFiles:
     root = existing_folder(path)
     names = []
     for folder, inner, held in os.walk(root):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        inner[:] = sorted(name for name in inner if not name.startswith(".") and name not in BESIDE)
         within = os.path.relpath(folder, root).replace(os.sep, "/")
         names += [name if within == "." else f"{within}/{name}" for name in sorted(held) if _is_image(name)]
     if not names:

@@ -97,6 +97,10 @@ def corrupted_arrays(path: str, class_names: tuple[str, ...]) -> Dataset:
         DataError: a file is missing or damaged, or the files do not fit each other.
     """
     root = existing_folder(path)
+    kept = [PUBLISHED_SPELLINGS.get(file.stem, file.stem) for file in sorted(root.glob("*.npy"))]
+    twice = sorted({name for name in kept if kept.count(name) > 1})
+    if twice:
+        raise DataError(f"{root} holds {twice[0]} twice, under two spellings; remove one of the files")
     files = {PUBLISHED_SPELLINGS.get(file.stem, file.stem): file for file in sorted(root.glob("*.npy"))}
     label_file, clean_file = files.pop("labels", None), files.pop(CLEAN[0], None)
     if not files or label_file is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from zipfile import BadZipFile
@@ -65,7 +66,10 @@ def open_cifar_100_c(path: str, *, split: Split = "evaluation", classes: Path | 
     Raises:
         DataError: a file is missing or damaged, or the files do not fit each other.
     """
-    return corrupted_arrays(path, CIFAR_100_CLASSES)
+    dataset = corrupted_arrays(path, CIFAR_100_CLASSES)
+    if dataset.labels.max() < len(CLASS_NAMES):
+        logging.getLogger(__name__).warning("The labels in %s are 0 to 9 alone; is it cifar-10-c:%s?", path, path)
+    return dataset
 
 
 def open_cifar_10_1(path: str, *, split: Split = "evaluation", classes: Path | None = None) -> Dataset:
@@ -80,7 +84,10 @@ def open_cifar_10_1(path: str, *, split: Split = "evaluation", classes: Path | N
         DataError: a file is missing or damaged, or the two do not fit each other.
     """
     root = existing_folder(path)
-    version = next((name for name in CIFAR_10_1 if (root / f"{name}_data.npy").exists()), None)
+    held = [name for name in CIFAR_10_1 if (root / f"{name}_data.npy").exists()]
+    if len(held) > 1:
+        logging.getLogger(__name__).warning("%s holds two versions of CIFAR-10.1; %s is taken.", root, held[0])
+    version = next(iter(held), None)
     if version is None:
         raise DataError(f"expected {CIFAR_10_1[0]}_data.npy and {CIFAR_10_1[0]}_labels.npy in {root}, found neither")
     file = root / f"{version}_labels.npy"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from robustbench_bi.data.class_spaces.imagenet import class_names, imagenet_classes
 from robustbench_bi.data.class_spaces.shift_sets import objectnet_folders, with_protocol, written_from
 from robustbench_bi.data.containers.files import Files, FolderFiles
-from robustbench_bi.data.containers.folders import EXTENSIONS, existing_folder, list_classes, subfolders
+from robustbench_bi.data.containers.folders import EXTENSIONS, existing_folder, list_classes, subfolders, unpacked
 from robustbench_bi.data.containers.image_files import in_threads
 from robustbench_bi.data.containers.tar import TarFiles, open_tars
 from robustbench_bi.data.dataset import Dataset, Split
@@ -65,19 +65,19 @@ def open_tiny_imagenet_c(path: str, *, split: Split = "evaluation", classes: Pat
     Raises:
         DataError: no corruption is found, or the pictures are not of one side.
     """
-    dataset = _open_stored(path, classes, tiny=True)
-    if classes is None and dataset.num_classes != TINY_CLASSES:
-        raise DataError(
-            f"Tiny-ImageNet-C has {TINY_CLASSES} classes, but the cells of {path} share {dataset.num_classes}: their "
-            "numbers cannot be told. Give the class numbers by --classes, such as tiny-imagenet-200/wnids.txt"
-        )
-    return dataset
+    return _open_stored(path, classes, tiny=True)
 
 
 def _open_stored(path: str, classes: Path | None, tiny: bool = False) -> Dataset:
-    root = existing_folder(path)
+    root = unpacked(existing_folder(path), _holds_cells)
     archives = sorted(str(file) for file in root.glob("*.tar"))
     listings = _archived_cells(archives) if archives else _folder_cells(root)
+    _check_once(root, listings.keys() if archives else ())
+    return _of_cells(path, root, listings, classes, tiny)
+
+
+def _of_cells(path: str, root: Path, listings: Cells, classes: Path | None, tiny: bool) -> Dataset:
+    """The images that some cells share."""
     names, left_out, unshared = _shared(listings)
     listing: dict[str, list[str]] = {}
     for name in names:
@@ -87,9 +87,19 @@ def _open_stored(path: str, classes: Path | None, tiny: bool = False) -> Dataset
     cells = {cell: own.files_of(files) for cell, own in listings.items()}
     side = native_side(next(iter(cells.values()))) if tiny else None
     dataset = stored_dataset(path, cells, Labelled(files, labels, names_of_classes), native_size=side)
+    if tiny and classes is None and dataset.num_classes != TINY_CLASSES:
+        raise DataError(
+            f"Tiny-ImageNet-C has {TINY_CLASSES} classes, but the cells of {path} share {dataset.num_classes}: their "
+            "numbers cannot be told. Give the class numbers by --classes, such as tiny-imagenet-200/wnids.txt"
+        )
+
+    def narrowed(wanted: Collection[Cell]) -> Dataset:
+        own = {cell: listing for cell, listing in listings.items() if cell in wanted or cell == CLEAN}
+        return _of_cells(path, root, own if own.keys() - {CLEAN} else listings, classes, tiny)
+
+    dataset = replace(with_protocol(dataset, set_of), narrowed=narrowed if unshared else None)
     counted = {NOT_IN_EVERY_CELL: len(left_out)} if left_out else {}
-    dataset = replace(dataset, unshared=unshared, left_out=counted, left_out_names=left_out)
-    return with_protocol(dataset, set_of)
+    return replace(dataset, unshared=unshared, left_out=counted, left_out_names=left_out)
 
 
 def _labelled(
@@ -134,14 +144,16 @@ class _ArchivedCell:
         return replace(taken, names=names, folder=self.place)
 
 
-Cells = Mapping[Cell, _FolderCell] | Mapping[Cell, _ArchivedCell]
+Cells = Mapping[Cell, _FolderCell | _ArchivedCell]
 
 
 def _folder_cells(root: Path) -> Mapping[Cell, _FolderCell]:
     folders = _cell_folders(root)
 
     def names_of(folder: Path) -> list[str]:
-        return [f"{name}/{image}" for name, images in list_classes(folder).items() for image in images]
+        # Where class numbers do not hang on which folders there are, an empty one lacks images like any other.
+        listing = list_classes(folder, may_be_empty=imagenet_classes())
+        return [f"{name}/{image}" for name, images in listing.items() for image in images]
 
     first = names_of(next(iter(folders.values())))
 
@@ -196,6 +208,19 @@ def _cell_folders(root: Path) -> dict[Cell, Path]:
     if not folders.keys() - {CLEAN}:
         raise DataError(f"expected {root}/<corruption>/<severity 1 to 5>/<class folder>/<image>, found no such folder")
     return dict(sorted(folders.items()))
+
+
+def _check_once(root: Path, archived: Collection[Cell]) -> None:
+    """Refuse a corruption that lies there in two ways, of which nobody can tell which is meant."""
+    held = [cell for place in (root, *(root / category for category in CATEGORIES)) for cell in _cells_in(place)]
+    twice = next((cell for cell in held if cell in archived or held.count(cell) > 1), None)
+    if twice is not None:
+        where = "in an archive and in a folder" if twice in archived else "alone and in a folder of a category"
+        raise DataError(f"{root} holds {twice[0]} twice, {where}; move one of them elsewhere")
+
+
+def _holds_cells(root: Path) -> bool:
+    return bool(_cells_in(root) or any(root.glob("*.tar")) or any(_cells_in(root / name) for name in CATEGORIES))
 
 
 def _cells_in(root: Path) -> dict[Cell, Path]:

@@ -15,7 +15,7 @@ from robustbench_bi.data.class_spaces.shift_sets import (
     with_protocol,
 )
 from robustbench_bi.data.containers.files import FolderFiles
-from robustbench_bi.data.containers.folders import existing_folder, list_classes, subfolders
+from robustbench_bi.data.containers.folders import existing_folder, list_classes, subfolders, unpacked
 from robustbench_bi.data.dataset import Dataset, Split
 from robustbench_bi.data.labels.class_folders import known_classes, some
 from robustbench_bi.data.listed import Labelled, clean_dataset
@@ -36,7 +36,7 @@ def open_imagenet_v2(path: str, *, split: Split = "evaluation", classes: Path | 
     Raises:
         DataError: the folder is missing, or a class folder is no number from 0 to 999.
     """
-    root = existing_folder(path)
+    root = unpacked(existing_folder(path), lambda root: any(name.isdigit() for name in subfolders(root)))
     listing = list_classes(root)
     known = known_classes(Path("imagenet-1k"), list(listing))
     return _dataset(path, root, listing, {folder: number for folder, (number, _) in known.items()}, "ImageNet-V2")
@@ -99,7 +99,9 @@ def open_objectnet(path: str, *, split: Split = "evaluation", classes: Path | No
     Raises:
         DataError: the folder is missing, or holds none of these folders.
     """
-    root, known = _inner(existing_folder(path), "images"), objectnet_folders()
+    known = objectnet_folders()
+    outer = unpacked(existing_folder(path), lambda root: bool({"images", *known} & {*subfolders(root)}))
+    root = _inner(outer, "images")
     wanted = [folder for folder in subfolders(root) if folder in known]
     if not wanted:
         raise DataError(

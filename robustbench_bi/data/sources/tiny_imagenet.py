@@ -13,7 +13,7 @@ from robustbench_bi.data.containers.folders import existing_folder, image_names,
 from robustbench_bi.data.dataset import Dataset, Split
 from robustbench_bi.data.labels.class_folders import read_classes, some
 from robustbench_bi.data.listed import clean_dataset, native_side, sort_labelled
-from robustbench_bi.data.selection import ANNOTATIONS, WNIDS
+from robustbench_bi.data.selection import ANNOTATIONS, WNIDS, part_of_tiny_imagenet
 from robustbench_bi.errors import DataError
 
 
@@ -30,6 +30,9 @@ def open_tiny_imagenet(path: str, *, split: Split = "evaluation", classes: Path 
         DataError: files are missing, do not fit each other, or are not of one side.
     """
     root = existing_folder(path)
+    whole = part_of_tiny_imagenet(root)
+    if whole is not None:
+        raise DataError(f"{root} is a part of Tiny-ImageNet; use tiny-imagenet:{whole}")
     if split == "training":
         found = _in_class_folders(root, "train")
     elif (root / "val" / ANNOTATIONS).is_file():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from robustbench_bi.analysis.measured import Measurements
 from robustbench_bi.analysis.reliability import ece_name
 from robustbench_bi.analysis.result import Result
-from robustbench_bi.corruptions import CORRUPTIONS, in_words
+from robustbench_bi.corruptions import category_of, in_words
 from robustbench_bi.errors import InputError
 from robustbench_bi.reports.figures.accuracy import finish
 from robustbench_bi.reports.figures.style import GRID, INK, PAGE, Sheet, look, name_in_column, new_figure, styled
@@ -102,7 +102,7 @@ def _frame_table(axes: Axes, names: list[str]) -> None:
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    categories = [CORRUPTIONS[name].category for name in names]
+    categories = [category_of(name) for name in names]
     for row in range(1, len(names)):
         if categories[row] != categories[row - 1]:
             axes.axhline(row - 0.5, color=INK, linewidth=0.6)

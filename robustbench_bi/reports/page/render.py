@@ -20,7 +20,7 @@ from robustbench_bi.analysis.comparison import Comparison
 from robustbench_bi.analysis.groups import SCORES
 from robustbench_bi.analysis.reliability import ece_name
 from robustbench_bi.analysis.text import format_interval, format_p_value
-from robustbench_bi.corruptions import CORRUPTIONS, in_words
+from robustbench_bi.corruptions import category_of, in_words
 from robustbench_bi.errors import BivoRobustError, DataError
 from robustbench_bi.ground.cells import cell_label
 from robustbench_bi.reports.content import Report
@@ -242,7 +242,7 @@ def _heat(report: Report) -> Row:
 
     groups: dict[str, list[Row]] = {}
     for row in _table(frame, report.models, cell):
-        groups.setdefault(CORRUPTIONS[row["name"]].category, []).append(row)
+        groups.setdefault(category_of(row["name"]), []).append(row)
     return {"groups": groups, "worst": format_interval(worst), "best": format_interval(best)}
 
 

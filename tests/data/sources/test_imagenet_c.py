@@ -137,6 +137,7 @@ def test_a_class_file_numbers_the_folders(root, tmp_path):
 
 
 def test_another_layout_is_refused(root, tmp_path):
+    (tmp_path / "beside").mkdir()  # alone, a folder in a folder is taken for what an archive unpacked to
     with pytest.raises(DataError, match=r"expected .*<corruption>/<severity 1 to 5>/<class folder>/<image>"):
         open_data(f"imagenet-c:{tmp_path}")
     with pytest.raises(DataError, match="there is no folder"):

@@ -45,7 +45,9 @@ cell.'
         pixels += "" if config["generator"] == "bivo-robust" else f", generator {config['generator']}"
     parts = [f"n = {_images(n)} of {data_name(config)}{_objects(config)}", _side(config), pixels, *_answers(config)]
     left_out = [f"{_images(number)} {why}" for why, number in (config.get("left_out") or {}).items()]
-    return f"{', '.join(parts)}." + (f" Left out: {', '.join(left_out)}." if left_out else "")
+    remarks = [f"Left out: {', '.join(left_out)}"] if left_out else []
+    remarks += config.get("runtime", {}).get("remarks", [])
+    return " ".join(f"{sentence}." for sentence in (", ".join(parts), *remarks))
 
 
 def _images(number: int) -> str:

@@ -118,7 +118,7 @@ def pixelate(images: Tensor, draws: Draws, *, scale: float) -> Tensor:
     """Twin of `bethgelab.pixelate`."""
     result = torch.empty_like(images)
     rows, columns = (_windows(side, scale) for side in images.shape[-2:])
-    digital_numba_kernels.repeat_boxes(images.numpy(), *rows, *columns, result.numpy())
+    digital_numba_kernels.repeat_boxes(images.flatten(2).numpy(), *rows, *columns, result.numpy())
     return result
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -73,7 +74,9 @@ def with_real(dataset: Dataset, label_file: Path) -> Dataset:
     accepted[dataset.image_ids] = rows
     empty = [row for row, classes in enumerate(own) if not classes]
     left_out = dict(dataset.left_out) | ({NOT_IN_REAL: len(empty)} if empty else {})
-    dataset = replace(dataset, answers=Answers(None, accepted), left_out=left_out)
+    every = list(names.values())
+    without = dataset.left_out_names | {every[row] for row in empty}
+    dataset = replace(dataset, answers=Answers(None, accepted), left_out=left_out, left_out_names=without)
     return dataset.taken([row for row in range(len(own)) if own[row]]) if empty else dataset
 
 
@@ -117,6 +120,25 @@ def with_class_space(dataset: Dataset, class_space: ClassSpace | None) -> Datase
         own = replace(own, competing=held.astype(np.int32))
     answers = own if own.competing is not None or own.accepted is not None else None
     return replace(dataset, class_space=wanted, answers=answers)
+
+
+def with_missing_classes(dataset: Dataset) -> Dataset:
+    """Remark on classes of which there is no picture: of those that compete, or of all.
+
+    This is of the whole source; that a part which a user chose lacks classes is no news.
+    """
+    import numpy as np
+
+    if dataset.objects is not None:
+        return dataset
+    answers = dataset.answers
+    count = dataset.num_classes if answers is None or answers.competing is None else len(answers.competing)
+    held = dataset.labels if answers is None or answers.accepted is None else answers.accepted[dataset.image_ids]
+    missing = count - int((np.unique(held) >= 0).sum())
+    if not missing:
+        return dataset
+    remark = f"{missing:,} of {count:,} classes {'has' if missing == 1 else 'have'} no picture"
+    return replace(dataset, remarks=(*dataset.remarks, remark))
 
 
 def is_tiny_imagenet(path: str | Path) -> bool:
@@ -238,6 +260,9 @@ def with_clean(dataset: Dataset, clean: Dataset, common_images: bool) -> Dataset
     if clean.stored_cells is not None:
         raise InputError(f"--clean takes clean images, but {clean.name} holds corrupted ones")
     pairs, missing, surplus = _paired(dataset.names(), clean.names())
+    # What is left out already is counted there, and is no image that the stored ones lack.
+    known = dataset.left_out_names | {_stem(name) for name in dataset.left_out_names}
+    surplus = [name for name in surplus if not {name, _stem(name)} & known]
     if (missing or surplus) and not common_images:
         lacks = f"lacks {listed(missing)} of the images of {dataset.name}" if missing else ""
         more = f"holds {listed(surplus)} that are not in {dataset.name}" if surplus else ""
@@ -265,27 +290,19 @@ def with_clean(dataset: Dataset, clean: Dataset, common_images: bool) -> Dataset
 def _paired(names: Sequence[str], clean: Sequence[str]) -> tuple[dict[int, int], list[str], list[str]]:
     """Row → row of the clean image of that name; names without one; and clean names without one.
 
-    Names without a partner are paired where they differ from a clean one in their suffixes alone, as where corrupted
-    files were written as JPEG, and no other name has that stem.
+    Where whole names differ in their suffixes alone, as where corrupted files were written as JPEG, these do not count,
+    unless several names have that stem.
     """
     places = {name: row for row, name in enumerate(clean)}
     pairs = {row: places[name] for row, name in enumerate(names) if name in places}
-    exact = bool(pairs)
-    left, taken = _by_stem(names, set(pairs)), set(pairs.values())
-    free = _by_stem(clean, taken)
-    pairs |= {rows[0]: free[stem][0] for stem, rows in left.items() if len(rows) == len(free.get(stem, ())) == 1}
-    taken = set(pairs.values())
-    missing = [name if exact else _stem(name) for row, name in enumerate(names) if row not in pairs]
-    return pairs, missing, [name for row, name in enumerate(clean) if row not in taken]
-
-
-def _by_stem(names: Sequence[str], taken: Collection[int]) -> dict[str, list[int]]:
-    """Rows that are not taken, by their names without suffixes."""
-    found: dict[str, list[int]] = {}
+    stems, own_stems = (Counter(map(_stem, own)) for own in (clean, names))
+    by_stem = {_stem(name): row for name, row in places.items() if stems[_stem(name)] == 1}
     for row, name in enumerate(names):
-        if row not in taken:
-            found.setdefault(_stem(name), []).append(row)
-    return found
+        if row not in pairs and own_stems[_stem(name)] == 1 and _stem(name) in by_stem:
+            pairs[row] = by_stem[_stem(name)]
+    taken = set(pairs.values())
+    missing = [_stem(name) for row, name in enumerate(names) if row not in pairs]
+    return pairs, missing, [name for row, name in enumerate(clean) if row not in taken]
 
 
 def _stem(name: str) -> str:

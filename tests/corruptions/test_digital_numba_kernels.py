@@ -43,6 +43,16 @@ def test_saturate_equals_scikit_image_on_every_pair_of_extremes() -> None:
         assert np.array_equal(np.moveaxis(saturated.numpy(), 0, -1), expected), (factor, offset)
 
 
+def test_contrast_equals_its_definition_where_levels_lie_on_no_line() -> None:
+    """Flat images, where a rounding error decides, and factors beyond 1, where levels are clipped."""
+    generator = np.random.default_rng(0)
+    images = torch.from_numpy(generator.integers(0, 256, (260, 3, 32, 33), dtype=np.uint8))
+    images[:256] = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1)
+    for factor in (0.05, 0.3, 0.75, 1.0, 1.7):
+        found = digital_numba_kernels.contrast(images, NO_DRAWS, factor=factor)
+        assert torch.equal(found, digital.contrast(images, NO_DRAWS, factor=factor)), factor
+
+
 def test_pixelate_equals_pillow_at_every_side() -> None:
     """Ties between pixels, where Pillow's rounding decides, come at a few sides only, such as 33, 34, 37 and 41."""
     generator = np.random.default_rng(0)

@@ -29,8 +29,14 @@ from robustbench_bi.ground.cells import CLEAN, PUBLISHED_SPELLINGS, SEVERITIES, 
 # The archives of ImageNet-C, whose names some keep as folders.
 CATEGORIES = ("noise", "blur", "weather", "digital", "extra")
 TINY_CLASSES = 200
-_BY_VALUE = r"\d+\.\d\d"
-_OF_SEVERITY = re.compile(rf"\d+|{_BY_VALUE}")
+_BY_VALUE = re.compile(r"\d+\.\d+")
+_OF_SEVERITY = re.compile(r"\d+(\.\d+)?")
+# Whose published script names folders by the value of the severity, which may be whole: 2 to 6, or 3, 5, 8, 9 and 10.
+NAMED_BY_VALUE = frozenset({
+    "blue_noise_sample", "brownish_noise", "caustic_refraction", "checkerboard_cutout", "cocentric_sine_waves",
+    "concentric_sine_waves", "inverse_sparkles", "perlin_noise", "plasma_noise", "single_frequency_greyscale",
+    "sparkles",
+})  # fmt: skip
 LISTING_THREADS = 8  # hides the latency of network file systems; a full set has 75,000 folders
 
 
@@ -91,8 +97,9 @@ def _of_cells(path: str, root: Path, listings: Cells, classes: Path | None, tiny
         own = {cell: listing for cell, listing in listings.items() if cell in wanted or cell == CLEAN}
         return _of_cells(path, root, own if own.keys() - {CLEAN} else listings, classes, tiny)
 
+    counted = {NOT_IN_EVERY_CELL: len(left_out)} if left_out else {}
     dataset = replace(with_protocol(dataset, set_of), narrowed=narrowed if unshared else None)
-    return replace(dataset, unshared=unshared, left_out={NOT_IN_EVERY_CELL: left_out} if left_out else {})
+    return replace(dataset, unshared=unshared, left_out=counted, left_out_names=left_out)
 
 
 def _labelled(
@@ -227,20 +234,36 @@ def _cells_in(root: Path) -> dict[Cell, Path]:
 def _severities(corruption: str, folders: Collection[str]) -> dict[str, int]:
     """Folders that hold a severity: named by number; or, by the script of ImageNet-C-bar, by value, as "2.35".
 
+    Five values are ranked. Of ImageNet-C-bar's corruptions, whose values may be whole, so are any five numbers; names
+    that are all among 1 to 5 are severities.
+
+    Raises:
+        DataError: of a corruption of ImageNet-C-bar there are values, but not five.
+
     Example:
         >>> _severities("fog", ["1", "5", "9"]), _severities("none", ["0"])
         ({'1': 1, '5': 5}, {'0': 0})
         >>> _severities("sparkles", ["10.00", "2.35", "3.20", "4.90", "9.15"])["10.00"]
         5
+        >>> _severities("checkerboard_cutout", ["2", "3", "4", "5", "6"])["2"]
+        1
     """
     severities = (CLEAN[1],) if corruption == CLEAN[0] else SEVERITIES
-    values = sorted((name for name in folders if re.fullmatch(_BY_VALUE, name)), key=float)
+    numbers = sorted((name for name in folders if _OF_SEVERITY.fullmatch(name)), key=float)
+    values = [name for name in numbers if _BY_VALUE.fullmatch(name)]
+    if corruption in NAMED_BY_VALUE and not {*numbers} <= {*map(str, severities)} and len(values) != len(severities):
+        if len(numbers) != len(severities):
+            raise DataError(
+                f"expected <corruption>/<severity 1 to 5>/, or all five of {corruption} named by their values, got "
+                f"{', '.join(numbers)}; rename them to their severities"
+            )
+        values = numbers
     names = values if len(values) == len(severities) else map(str, severities)
     return {name: severity for severity, name in zip(severities, names, strict=True) if name in folders}
 
 
-def _shared(cells: Cells) -> tuple[list[str], int, str]:
-    """The images that all cells share, how many others there are, and in words how the first cell differs."""
+def _shared(cells: Cells) -> tuple[list[str], frozenset[str], str]:
+    """The images that all cells share, the others, and in words how the first cell differs."""
     reference, *others = cells.values()
     names = reference.names
     shared = union = set(names)
@@ -255,4 +278,4 @@ def _shared(cells: Cells) -> tuple[list[str], int, str]:
         shared, union = shared & held, union | held
     if not shared:
         raise DataError(f"all cells must hold the same files, but they share none: {unshared}")
-    return [name for name in names if name in shared], len(union) - len(shared), unshared
+    return [name for name in names if name in shared], frozenset(union - shared), unshared

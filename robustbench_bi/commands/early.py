@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from robustbench_bi.corruptions import resolve_suite, resolve_table
-from robustbench_bi.data import check_takes, find_source
+from robustbench_bi.data import check_takes, find_source, named_source
 from robustbench_bi.data.request import DataRequest
 from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.evaluation.request import EvalRequest, option_names
@@ -113,13 +113,16 @@ a_model_or_detector = checked(_check_model_or_detector)
 a_device = checked(check_device)
 a_training_source = checked(_check_training)
 a_quality = checked(lambda text: text == "none" or check_quality(text, 95, " or 'none'"))
-_a_known_suite = checked(resolve_suite)
 
 
-def a_suite(context: click.Context, option: click.Parameter, value: Any) -> Any:
-    """Callback of --suite. Beside --data, the request looks names up: stored files may have names of their own."""
-    with_data = option.name == "suite" and any(one.name == "data" for one in context.command.params)
-    return value if with_data else _a_known_suite(context, option, value)
+def a_suite(context: click.Context, _: click.Parameter, value: Any) -> Any:
+    """Callback of --suite and --corruptions. Stored files, which --data names before, may have names of their own."""
+    data = context.params.get("data") or ()
+    sources = (data,) if isinstance(data, str) else data
+    stored = any(named_source(str(source))[0].corrupted_as is None for source in sources)
+    if value is not None and not context.resilient_parsing:
+        resolve_suite(value, stored=stored)
+    return value
 
 
 severities = checked(parse_severities)

@@ -29,7 +29,8 @@ def declared_option(field: dataclasses.Field[Any], several: bool = False) -> Dec
         return None
     required = field.default is dataclasses.MISSING
     default = option.shown if option.shown is not None else None if required else field.default
-    given: dict[str, Any] = {"help": option.help or None}
+    # Names of corruptions depend on the data, which are read first.
+    given: dict[str, Any] = {"help": option.help or None, "is_eager": field.name == "data"}
     if option.kind == "flag":
         given |= {"is_flag": True}
     elif option.multiple or several:

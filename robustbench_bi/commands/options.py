@@ -57,10 +57,12 @@ def sheet_options(command: Any) -> Any:
 
     @functools.wraps(command)
     def with_sheet(*arguments: Any, width: float, style: Path | None, **options: Any) -> Any:
-        # Whether it is a style is known before networks run.
-        from robustbench_bi.reports.figures.style import Sheet, read_style
+        from robustbench_bi.reports.figures.sheet import Sheet
 
-        read_style(style)
+        if style is not None:  # whether it is one is known before networks run
+            from robustbench_bi.reports.figures.style import read_style
+
+            read_style(style)
         return command(*arguments, sheet=Sheet(width, style), **options)
 
     for option in (

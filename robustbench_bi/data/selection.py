@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -289,27 +290,19 @@ def with_clean(dataset: Dataset, clean: Dataset, common_images: bool) -> Dataset
 def _paired(names: Sequence[str], clean: Sequence[str]) -> tuple[dict[int, int], list[str], list[str]]:
     """Row → row of the clean image of that name; names without one; and clean names without one.
 
-    Names without a partner are paired where they differ from a clean one in their suffixes alone, as where corrupted
-    files were written as JPEG, and no other name has that stem.
+    Where whole names differ in their suffixes alone, as where corrupted files were written as JPEG, these do not count,
+    unless several names have that stem.
     """
     places = {name: row for row, name in enumerate(clean)}
     pairs = {row: places[name] for row, name in enumerate(names) if name in places}
-    exact = bool(pairs)
-    left, taken = _by_stem(names, set(pairs)), set(pairs.values())
-    free = _by_stem(clean, taken)
-    pairs |= {rows[0]: free[stem][0] for stem, rows in left.items() if len(rows) == len(free.get(stem, ())) == 1}
-    taken = set(pairs.values())
-    missing = [name if exact else _stem(name) for row, name in enumerate(names) if row not in pairs]
-    return pairs, missing, [name for row, name in enumerate(clean) if row not in taken]
-
-
-def _by_stem(names: Sequence[str], taken: Collection[int]) -> dict[str, list[int]]:
-    """Rows that are not taken, by their names without suffixes."""
-    found: dict[str, list[int]] = {}
+    stems, own_stems = (Counter(map(_stem, own)) for own in (clean, names))
+    by_stem = {_stem(name): row for name, row in places.items() if stems[_stem(name)] == 1}
     for row, name in enumerate(names):
-        if row not in taken:
-            found.setdefault(_stem(name), []).append(row)
-    return found
+        if row not in pairs and own_stems[_stem(name)] == 1 and _stem(name) in by_stem:
+            pairs[row] = by_stem[_stem(name)]
+    taken = set(pairs.values())
+    missing = [_stem(name) for row, name in enumerate(names) if row not in pairs]
+    return pairs, missing, [name for row, name in enumerate(clean) if row not in taken]
 
 
 def _stem(name: str) -> str:

@@ -20,7 +20,7 @@ from robustbench_bi.analysis.summary import cells_frame, summaries_frame
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.reports import FIGURES
-from robustbench_bi.reports.figures.style import PAGE, Sheet
+from robustbench_bi.reports.figures.sheet import PAGE, Sheet
 from robustbench_bi.reports.tables.display import display_comparison, markdown_table
 from robustbench_bi.runs.run import Run
 

@@ -97,8 +97,8 @@ def _of_cells(path: str, root: Path, listings: Cells, classes: Path | None, tiny
         own = {cell: listing for cell, listing in listings.items() if cell in wanted or cell == CLEAN}
         return _of_cells(path, root, own if own.keys() - {CLEAN} else listings, classes, tiny)
 
-    dataset = replace(with_protocol(dataset, set_of), narrowed=narrowed if unshared else None)
     counted = {NOT_IN_EVERY_CELL: len(left_out)} if left_out else {}
+    dataset = replace(with_protocol(dataset, set_of), narrowed=narrowed if unshared else None)
     return replace(dataset, unshared=unshared, left_out=counted, left_out_names=left_out)
 
 

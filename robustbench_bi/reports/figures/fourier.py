@@ -10,11 +10,9 @@ from matplotlib.image import AxesImage
 
 from robustbench_bi.analysis.fourier import RINGS, FourierErrors, band_frame, error_frame
 from robustbench_bi.errors import InputError
+from robustbench_bi.reports.figures.sheet import PAGE, WIDTH, Sheet
 from robustbench_bi.reports.figures.style import (
     INK,
-    PAGE,
-    WIDTH,
-    Sheet,
     add_caption,
     add_grid,
     caption_height,

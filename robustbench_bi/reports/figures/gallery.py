@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from robustbench_bi.corruptions import in_words
-from robustbench_bi.reports.figures.style import CAPTION_SIZE, WIDTH, new_figure, styled
+from robustbench_bi.reports.figures.sheet import WIDTH
+from robustbench_bi.reports.figures.style import CAPTION_SIZE, new_figure, styled
 
 SEVERITIES = tuple(f"severity {severity}" for severity in range(1, 6))
 _LABEL = 0.24  # inches, for a name beside its row or a heading above its column

@@ -15,7 +15,8 @@ from robustbench_bi.corruptions import in_words
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import CLEAN, Cell
 from robustbench_bi.metrics.spectra import LUMINANCE
-from robustbench_bi.reports.figures.style import PAGE, Sheet, add_caption, caption_height, new_figure, styled, wrapped
+from robustbench_bi.reports.figures.sheet import PAGE, Sheet
+from robustbench_bi.reports.figures.style import add_caption, caption_height, new_figure, styled, wrapped
 
 _SIDES = (0.95, 1.38)  # inches; bounds of a picture's side
 _LABEL = 0.2  # inches, for a line of text beside or above a picture

@@ -14,10 +14,9 @@ from robustbench_bi.analysis.spectra import BANDS
 from robustbench_bi.corruptions import in_words
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import CLEAN
+from robustbench_bi.reports.figures.sheet import PAGE, Sheet
 from robustbench_bi.reports.figures.style import (
     INK,
-    PAGE,
-    Sheet,
     add_caption,
     add_grid,
     caption_height,

@@ -17,10 +17,7 @@ from matplotlib.figure import Figure
 
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.registry import unknown_name
-
-WIDTH = 7.2
-"""Of a figure, in inches: both columns of a paper."""
-_NARROW = 5.0
+from robustbench_bi.reports.figures.sheet import WIDTH, Sheet
 
 INK = "#222222"
 GRID = "#d9d9d9"
@@ -49,27 +46,6 @@ _SETTINGS: dict[Any, Any] = {
 _NARROW_SIZES = dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 7.0) | dict.fromkeys(
     ("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 6.5
 )
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """What a figure is drawn for.
-
-    Attributes:
-        width: of the figure, in inches; 7.2 are both columns of a paper, 3.3 are one.
-        style: a matplotlib style file, whose settings win over ours.
-    """
-
-    width: float = WIDTH
-    style: Path | None = None
-
-    @property
-    def narrow(self) -> bool:
-        """Whether it is one column of a paper."""
-        return self.width < _NARROW
-
-
-PAGE = Sheet()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from robustbench_bi.analysis.result import Result
 from robustbench_bi.corruptions import category_of, in_words
 from robustbench_bi.errors import InputError
 from robustbench_bi.reports.figures.accuracy import finish
-from robustbench_bi.reports.figures.style import GRID, INK, PAGE, Sheet, look, name_in_column, new_figure, styled
+from robustbench_bi.reports.figures.sheet import PAGE, Sheet
+from robustbench_bi.reports.figures.style import GRID, INK, look, name_in_column, new_figure, styled
 
 # From white for the best to a red on which dark letters are still legible, in grey print too.
 _HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#f6d7ca", "#e3937a"])

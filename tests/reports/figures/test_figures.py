@@ -16,7 +16,8 @@ from robustbench_bi.errors import BivoRobustError, InputError
 from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.reports import FIGURES
 from robustbench_bi.reports.figures.accuracy import category_bars, figure_3, severity_curves
-from robustbench_bi.reports.figures.style import LOOKS, Sheet, look, name_in_lines, read_style, wrapped
+from robustbench_bi.reports.figures.sheet import Sheet
+from robustbench_bi.reports.figures.style import LOOKS, look, name_in_lines, read_style, wrapped
 from robustbench_bi.reports.figures.summaries import heat_table, reliability_diagram
 
 QUICK = Resampling(repeats=100)

@@ -158,7 +158,7 @@ def test_a_picture_of_another_size_is_found_when_the_images_are_opened(evaluated
     with pytest.raises(DataError, match=same):
         open_album([evaluated[0]])
     (photos / "cat" / "<b>0.png").unlink()
-    with pytest.raises(DataError, match=r"no longer holds the same images: 1 of 6 are not among them, the first is cat/<b>0\.png"):
+    with pytest.raises(DataError, match=r"no longer holds the same images: 1 of 6 .*the first is cat/<b>0\.png"):
         open_album([evaluated[0]])
 
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.registry import unknown_name
-from robustbench_bi.reports.figures.sheet import WIDTH, Sheet
+from robustbench_bi.reports.figures.sheet import PAGE, WIDTH, Sheet
 
 INK = "#222222"
 GRID = "#d9d9d9"

@@ -73,7 +73,7 @@ def _sum(levels: Any) -> int:
         piece = np.int32(0)
         for level in levels[first : first + _SUMMED]:
             piece = np.int32(piece + level)
-        total += piece
+        total += int(piece)
     return total
 
 

@@ -1,4 +1,4 @@
-"""Corruption robustness of image classifiers, and the networks of the Bi-volution paper (AAAI 2022).
+"""Corruption robustness of image classifiers and detectors, and the networks of the Bi-volution paper (AAAI 2022).
 
 Every public name is imported when it is first used, so that `import robustbench_bi` costs next to nothing.
 """

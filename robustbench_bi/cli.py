@@ -59,7 +59,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="bivo-robust")
 def cli() -> None:
-    """Corruption robustness of image classifiers: ImageNet-C with intervals and paired tests, and BiNet.
+    """Corruption robustness of classifiers and detectors: ImageNet-C with intervals and paired tests, and BiNet.
 
     Exit codes: 0 success, 1 regression (`gate` only), 2 invalid input or another reported error, 130 stopped by
     Ctrl-C, 143 by SIGTERM. A stopped command says what it saved and how to resume.

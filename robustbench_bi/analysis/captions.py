@@ -45,7 +45,9 @@ cell.'
         pixels += "" if config["generator"] == "bivo-robust" else f", generator {config['generator']}"
     parts = [f"n = {_images(n)} of {data_name(config)}{_objects(config)}", _side(config), pixels, *_answers(config)]
     left_out = [f"{_images(number)} {why}" for why, number in (config.get("left_out") or {}).items()]
-    return f"{', '.join(parts)}." + (f" Left out: {', '.join(left_out)}." if left_out else "")
+    remarks = [f"Left out: {', '.join(left_out)}"] if left_out else []
+    remarks += config.get("runtime", {}).get("remarks", [])
+    return " ".join(f"{sentence}." for sentence in (", ".join(parts), *remarks))
 
 
 def _images(number: int) -> str:
@@ -64,6 +66,9 @@ def _side(config: Mapping[str, Any]) -> str:
         return "native size"
     fitted, seen = config.get("corrupt_size"), f"{config['input_size']} px"
     side = seen if fitted is None else f"{fitted} px fitted to {seen}"
+    stored = config.get("runtime", {}).get("stored_side")
+    if fitted is None and stored is not None and stored != config["input_size"]:
+        side = f"centre crop to {seen} of stored {stored}-px files"
     side += ", never resized" if config.get("no_resize") else ""
     side += f", {config['border']}-px border cut off" if config.get("border") else ""
     return side + (", grey" if config.get("channels") == 1 else "")

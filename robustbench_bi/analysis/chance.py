@@ -13,8 +13,8 @@ from robustbench_bi.metrics.bounded import wilson_interval
 from robustbench_bi.runs.run import Run
 
 CAUSES = (
-    "Likely causes: classes in another order (--classes), another preprocessing (--mean, --std, --resize), or weights "
-    "that were not loaded (--weights)"
+    "Likely causes: classes in another order (--classes), another preprocessing (--mean, --std, --resize-size), or "
+    "weights that were not loaded (--weights)"
 )
 
 

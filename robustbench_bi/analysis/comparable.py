@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Where these differ, the same image id is not the same picture.
 MUST_AGREE = fields_compared("must agree")
+WHERE_KNOWN = fields_compared("where known")
 IMAGES = "listing_hash"
 _CALLED = {"files": "published files"}
 
@@ -49,15 +50,19 @@ def apart(config: Mapping[str, Any], other: Mapping[str, Any], across: Sequence[
     """
     files = config.get("generator") == "files"
     # Other images explain most else that differs, so they are looked at first.
-    for field in sorted(MUST_AGREE, key=lambda name: name != IMAGES):
-        declared = MUST_AGREE[field]
+    known = {
+        name: declared for name, declared in WHERE_KNOWN.items() if value_of(config, name) and value_of(other, name)
+    }
+    fields = {**known, **MUST_AGREE}
+    for field in sorted(fields, key=lambda name: name != IMAGES):
+        declared = fields[field]
         own, others = value_of(config, field), value_of(other, field)
         if own == others or {field, declared.part_of} & {*across} or (files and declared.of_made_pictures):
             continue
         if field == IMAGES:
             return _images_apart(config, other)
         if "{}" not in declared.words:  # no value that would say anything, such as a hash
-            return declared.words, "with its own"
+            return declared.words, declared.without or "with its own"
         return tuple(declared.said_of(_CALLED.get(value, value)) for value in (own, others))  # type: ignore[return-value]
     return None
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from robustbench_bi.analysis.captions import describe_bootstrap, describe_data, describe_means, run_labels
 from robustbench_bi.analysis.chance import chance_notes
-from robustbench_bi.analysis.comparable import MUST_AGREE, apart, check_across
+from robustbench_bi.analysis.comparable import MUST_AGREE, WHERE_KNOWN, apart, check_across
 from robustbench_bi.analysis.described import header
 from robustbench_bi.analysis.groups import Group, bar_groups, cell_groups, corruption_groups
 from robustbench_bi.analysis.measured import measured
@@ -131,7 +131,7 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
     What was added later and has its default is left out, so that the same run gives the same baseline as ever.
     """
-    fields = {**MUST_AGREE, **fields_compared("noted"), **fields_compared("normalisation")}
+    fields = {**MUST_AGREE, **WHERE_KNOWN, **fields_compared("noted"), **fields_compared("normalisation")}
     stated = [name for name, declared in fields.items() if name in config or not declared.added]
     return {"data": config.get("data"), **{name: value_of(config, name) for name in stated}}
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from robustbench_bi.corrupted_files.manifests import MANIFESTS
 from robustbench_bi.data import Dataset, expand_user, named_source
+from robustbench_bi.data.class_spaces.shift_sets import DESCRIPTION
 from robustbench_bi.errors import DataError, InputError, RunMismatchError
 from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.runs.identity import differing, installed_versions
 
-DESCRIPTION = "bivo-robust.json"
 CLASS_FILE = "classes.tsv"
 LABEL_FILE = "labels.npy"
 SHOWN = 16  # characters of a value in a message

@@ -113,6 +113,7 @@ class Order:
             "n": len(self.dataset),
             **({"keep_format": True} if self.keep_format else {}),
             "listing_hash": self.dataset.listing_hash,
+            **({"content_hash": self.dataset.content_hash} if self.dataset.content_hash else {}),
         }
 
     @property

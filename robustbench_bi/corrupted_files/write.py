@@ -201,7 +201,10 @@ def _begin(order: Order, source: str, skip_broken: bool, threads: int) -> tuple[
     advice = "Choose another folder"
     if left_out and not skip_broken:
         advice += ", or leave out broken images as there, with --skip-broken"
-    check_same(order.root, held["identity"], order.identity, advice)
+    needed = order.identity
+    if "content_hash" not in held["identity"]:  # begun by a version that did not keep it
+        needed.pop("content_hash", None)
+    check_same(order.root, held["identity"], needed, advice)
     return order, len(left_out)
 
 

@@ -34,6 +34,7 @@ from robustbench_bi.data.selection import (
     with_clean,
     with_common_images,
     with_images,
+    with_missing_classes,
 )
 from robustbench_bi.data.sources import SOURCES as SOURCES
 from robustbench_bi.data.sources import Source as Source
@@ -107,9 +108,10 @@ def open_data(
         dataset = dataset.at(expand_user(images_root))
     typed = named_source(str(source))[0] is row
     dataset = replace(dataset, name=str(source) if typed else f"{row.name}:{path}")
-    if row.name == "folder" and split == "evaluation" and class_space is None and classes is None:
+    undecided = class_space is None and classes is None and dataset.class_space is None
+    if row.name in ("folder", "imagenet-c") and split == "evaluation" and undecided:
         refuse_look_alike(dataset)
-    dataset = with_common_images(with_class_space(dataset, class_space), common_images)
+    dataset = with_common_images(with_class_space(with_missing_classes(dataset), class_space), common_images)
     if images is not None:
         dataset = with_images(dataset, expand_user(images))
     if clean is not None:

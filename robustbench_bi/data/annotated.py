@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustbench_bi.data.containers.image_files import file_size, in_threads, open_rgb, why_broken
+from robustbench_bi.data.containers.files import SIZING_THREADS
+from robustbench_bi.data.containers.image_files import checksum_in_words, file_size, in_threads, open_rgb, why_broken
 from robustbench_bi.data.dataset import Broken, Dataset
 from robustbench_bi.data.objects import Annotations
 from robustbench_bi.errors import DataError
@@ -43,6 +44,7 @@ class AnnotatedPictures:
             class_names=self.annotations.class_names,
             load=self.load,
             describe=self.describe,
+            contents=self.contents,
             check=self.check,
             open_image=self.open,
             list_names=lambda image_ids: (self.annotations.files[image_id] for image_id in image_ids.tolist()),
@@ -76,6 +78,10 @@ class AnnotatedPictures:
         """Names and sizes of files; what is in the pictures has a hash of its own."""
         files = self.annotations.files
         return (f"{files[image_id]}\t{file_size(self.path(image_id))}" for image_id in image_ids.tolist())
+
+    def contents(self, image_ids: NDArray[np.int64]) -> list[str]:
+        """Checksums of files."""
+        return in_threads(lambda image_id: checksum_in_words(self.path(image_id)), image_ids.tolist(), SIZING_THREADS)
 
     def check(self, image_ids: NDArray[np.int64], _: Collection[Cell], workers: int) -> list[Broken]:
         """Pictures that cannot be read, or are of another size than annotated."""

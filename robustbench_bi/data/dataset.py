@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from robustbench_bi.data.sources import Source, named_source
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from robustbench_bi.data.preprocess import Preprocessing
 
 Split = Literal["evaluation", "training"]
+SAMPLED_FILES = 1024
+SAMPLED_IMAGES = 64
+"""Whose contents tell data from others of the same names and sizes: so many files, but of at least so many images."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,15 @@ class Dataset:
             None for every other set.
         answers: which answers compete and count; None where it is the label among all classes.
         left_out: why images are left out of the evaluation -> how many.
+        left_out_names: their names, where these are known.
+        remarks: what else a reader of the numbers should know of the images, a sentence each, without its full stop.
         unshared: where stored cells do not hold the same images: how the first one differs, in words. Such images are
             in no cell of this dataset.
         stored_side: `() -> the side of stored corrupted images`, from the first of them; None where there are none.
         checksums: `(image_ids) -> uint32 (B,), the CRC-32 of each file`, which tells it from another of its size; None
             where images are no files of their own, or several.
+        contents: `(image_ids) -> the CRC-32 of each file of each image`, a line an image; None where `describe` tells
+            what is in them.
         clean_hash: of the listing of the clean images that were paired with stored ones; empty where none were.
     """
 
@@ -84,9 +91,12 @@ class Dataset:
     class_space: Literal["restricted", "full"] | None = None
     answers: Answers | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
+    left_out_names: frozenset[str] = frozenset()
+    remarks: tuple[str, ...] = ()
     unshared: str = ""
     stored_side: Callable[[], int] | None = None
     checksums: Callable[[NDArray[np.int64]], NDArray[np.uint32]] | None = None
+    contents: Callable[[NDArray[np.int64]], Iterable[str]] | None = None
     clean_hash: str = ""
     objects: Objects | None = None
     at: Callable[[Path], Dataset] | None = None
@@ -120,13 +130,29 @@ class Dataset:
     def listing_hash(self) -> str:
         """SHA-256, in hex, over the lines of `describe` and the image ids.
 
-        Files go in by name, size and label; their contents are not read. So a file that is replaced by another of the
-        same name and the same size goes unnoticed.
+        Files go in by name, size and label; for what is in them, see `content_hash`.
         """
         digest = hashlib.sha256()
         for image_id, line in zip(self.image_ids.tolist(), self.describe(self.image_ids), strict=True):
             digest.update(f"{image_id}\t{line}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256, in hex, over the checksums of a fixed sample of files; empty where the listing tells contents.
+
+        It tells data from others of the same names and sizes, as uncompressed pictures have. All files are read where
+        they are no more than `SAMPLED_FILES`, and else those of the images that `limited` would take, in every cell.
+        """
+        if self.contents is None:
+            return ""
+        lines = "\n".join(self.contents(self.sampled_ids()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def sampled_ids(self) -> NDArray[np.int64]:
+        """The images whose contents `content_hash` is of."""
+        count = max(SAMPLED_IMAGES, SAMPLED_FILES // max(1, len(self.stored_cells or ())))
+        return self.limited(count).image_ids
 
     def names(self) -> tuple[str, ...]:
         """The name of each image, in the order of `image_ids`.
@@ -244,14 +270,19 @@ class Dataset:
         """
         import numpy as np
 
+        from robustbench_bi.data.preprocess import beside_stored, centre_crops
+
         partner_of = np.full(int(self.image_ids.max()) + 1, -1, dtype=np.int64)
         partner_of[self.image_ids] = partners
-        before, check_before = self.load, self.check
+        before, check_before, side = self.load, self.check, cache(self.one_stored_side)
 
         def load(image_ids: NDArray[np.int64], preprocessing: Preprocessing, cell: Cell, workers: int) -> Any:
             if cell != CLEAN:
                 return before(image_ids, preprocessing, cell, workers)
-            return clean.load(partner_of[image_ids], preprocessing, cell, workers)
+            if self.stored_side is None:
+                return clean.load(partner_of[image_ids], preprocessing, cell, workers)
+            images = clean.load(partner_of[image_ids], beside_stored(preprocessing, side()), cell, workers)
+            return centre_crops(images, preprocessing.shape)
 
         def check(image_ids: NDArray[np.int64], cells: Collection[Cell], workers: int) -> list[Broken]:
             stored = [cell for cell in cells if cell != CLEAN]
@@ -263,14 +294,27 @@ class Dataset:
             first = {one.image_id: one for one in reversed(found)}
             return [first[image_id] for image_id in sorted(first)]
 
+        def contents(image_ids: NDArray[np.int64]) -> Iterable[str]:
+            parts = (self.contents, image_ids), (clean.contents, partner_of[image_ids])
+            lines = [list(own(ids)) for own, ids in parts if own is not None]
+            return map(" ".join, zip(*lines, strict=True))
+
         digest = hashlib.sha256("\n".join(clean.describe(partners)).encode("utf-8", "surrogateescape")).hexdigest()
         return replace(
             self,
             load=load,
             check=check,
+            contents=contents if self.contents or clean.contents else None,
             stored_cells=frozenset({*(self.stored_cells or ()), CLEAN}),
             clean_hash=digest,
         )
+
+    def one_stored_side(self) -> int | None:
+        """The side of stored corrupted images; None where there are none, or where they have sizes of their own."""
+        try:
+            return None if self.stored_side is None else self.stored_side()
+        except DataError:
+            return None
 
     def _select(self, keep: NDArray[np.bool_]) -> Dataset:
         if not keep.any():

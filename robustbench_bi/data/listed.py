@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustbench_bi.data.containers.files import SIZING_THREADS, Files
-from robustbench_bi.data.containers.image_files import broken_files, checksum, decode, open_rgb
+from robustbench_bi.data.containers.image_files import broken_files, checksum, checksum_in_words, decode, open_rgb
 from robustbench_bi.data.dataset import Broken, Dataset
 from robustbench_bi.data.preprocess import Preprocessing, crop_image, cut_image
 from robustbench_bi.errors import DataError
@@ -104,6 +104,7 @@ def clean_dataset(
         class_names=images.class_names,
         load=load,
         checksums=checksums,
+        contents=partial(contents_of, [files]),
         describe=partial(_describe, files, images),
         check=lambda image_ids, _, workers: broken_files([files], image_ids, workers),
         open_image=open_image,
@@ -150,6 +151,7 @@ def stored_dataset(
         class_names=images.class_names,
         load=load,
         describe=describe,
+        contents=partial(contents_of, list(cells.values())),
         check=check,
         native_size=native_size,
         stored_cells=frozenset(cells),
@@ -196,6 +198,15 @@ def _cut_clean(image: Image.Image, preprocessing: Preprocessing, path: str) -> N
             f"{image.width}×{image.height} pixels; crop them first"
         )
     return _cut_stored(image, preprocessing, path)
+
+
+def contents_of(containers: Sequence[Files], image_ids: NDArray[np.int64]) -> Iterator[str]:
+    """The checksum of the file of each image in each container, a line an image; "-" for one that cannot be read."""
+
+    def sums(files: Files) -> list[str]:
+        return files.visit(image_ids, lambda _, file: checksum_in_words(file), SIZING_THREADS)
+
+    return map(" ".join, zip(*map(sums, containers), strict=True))
 
 
 def _describe(files: Files, images: Labelled, image_ids: NDArray[np.int64]) -> Iterator[str]:

@@ -212,6 +212,26 @@ def cut_image(image: Image.Image, preprocessing: Preprocessing, name: str = "the
     return np.asarray(cut).transpose(2, 0, 1)
 
 
+def beside_stored(preprocessing: Preprocessing, stored: int | None) -> Preprocessing:
+    """How clean pictures are cut that stand beside stored corrupted ones, before a centre crop to the model's side.
+
+    Where a model sees only the middle of stored files, it sees the same middle of clean pictures: these are brought to
+    the stored side as the published files were (bilinear, 256 for 224). Where stored files have sizes of their own,
+    they were never resized, so neither are clean ones.
+
+    Args:
+        preprocessing: the model's.
+        stored: the side of the stored files; None where they have sizes of their own.
+
+    Example:
+        >>> beside_stored(Preprocessing(64, 72), 224).cut, beside_stored(Preprocessing(224, 235), 224).cut
+        ((224, 256, 'bilinear'), (224, 235, 'bilinear'))
+    """
+    if preprocessing.no_resize or (stored is not None and stored <= preprocessing.side):
+        return preprocessing
+    return replace(preprocessing, no_resize=True) if stored is None else preprocessing_of(None, input_size=stored)
+
+
 def crop_image(image: Image.Image, side: int, name: str = "the picture") -> NDArray[np.uint8]:
     """A centre crop at most, never a resize: for what was resized when it was made.
 
@@ -229,6 +249,19 @@ def crop_image(image: Image.Image, side: int, name: str = "the picture") -> NDAr
             f"pixels, and the model takes {side}×{side}"
         )
     return np.asarray(centre_crop(image, side)).transpose(2, 0, 1)
+
+
+def centre_crops(images: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:
+    """The middle of pictures (B, 3, H, W), by the rule of `centre_crop`; the very same array where all is taken.
+
+    Example:
+        >>> centre_crops(np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4), (2, 2)).ravel().tolist()
+        [5, 6, 9, 10]
+    """
+    if images.shape[2:] == shape:
+        return images
+    top, left = (round((whole - part) / 2) for whole, part in zip(images.shape[2:], shape, strict=True))
+    return np.ascontiguousarray(images[:, :, top : top + shape[0], left : left + shape[1]])
 
 
 def resize_images(images: NDArray[np.uint8], side: int, interpolation: str) -> NDArray[np.uint8]:

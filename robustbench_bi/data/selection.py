@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -73,7 +74,9 @@ def with_real(dataset: Dataset, label_file: Path) -> Dataset:
     accepted[dataset.image_ids] = rows
     empty = [row for row, classes in enumerate(own) if not classes]
     left_out = dict(dataset.left_out) | ({NOT_IN_REAL: len(empty)} if empty else {})
-    dataset = replace(dataset, answers=Answers(None, accepted), left_out=left_out)
+    every = list(names.values())
+    without = dataset.left_out_names | {every[row] for row in empty}
+    dataset = replace(dataset, answers=Answers(None, accepted), left_out=left_out, left_out_names=without)
     return dataset.taken([row for row in range(len(own)) if own[row]]) if empty else dataset
 
 
@@ -99,7 +102,7 @@ def with_class_space(dataset: Dataset, class_space: ClassSpace | None) -> Datase
     """
     from robustbench_bi.data.class_spaces.answers import Answers
 
-    wanted = class_space or dataset.source.class_space
+    wanted = class_space or dataset.source.class_space or dataset.class_space
     if wanted is None:
         return dataset
     own = dataset.answers or Answers()
@@ -117,6 +120,25 @@ def with_class_space(dataset: Dataset, class_space: ClassSpace | None) -> Datase
         own = replace(own, competing=held.astype(np.int32))
     answers = own if own.competing is not None or own.accepted is not None else None
     return replace(dataset, class_space=wanted, answers=answers)
+
+
+def with_missing_classes(dataset: Dataset) -> Dataset:
+    """Remark on classes of which there is no picture: of those that compete, or of all.
+
+    This is of the whole source; that a part which a user chose lacks classes is no news.
+    """
+    import numpy as np
+
+    if dataset.objects is not None:
+        return dataset
+    answers = dataset.answers
+    count = dataset.num_classes if answers is None or answers.competing is None else len(answers.competing)
+    held = dataset.labels if answers is None or answers.accepted is None else answers.accepted[dataset.image_ids]
+    missing = count - int((np.unique(held) >= 0).sum())
+    if not missing:
+        return dataset
+    remark = f"{missing:,} of {count:,} classes {'has' if missing == 1 else 'have'} no picture"
+    return replace(dataset, remarks=(*dataset.remarks, remark))
 
 
 def is_tiny_imagenet(path: str | Path) -> bool:
@@ -152,7 +174,7 @@ def refuse_imagenet_o(source: str) -> None:
 
 
 def refuse_look_alike(dataset: Dataset) -> None:
-    """Refuse a plain folder that holds exactly the classes of a set with a protocol of its own.
+    """Refuse plain images of exactly the classes of a set with a protocol of its own, stored corrupted ones too.
 
     Raises:
         DataError: it does.
@@ -162,9 +184,11 @@ def refuse_look_alike(dataset: Dataset) -> None:
     if dataset.class_set == "imagenet-1k":
         source = look_alike(set(dataset.labels.tolist()))
         if source is not None:
+            stored = dataset.stored_cells is not None
+            use = "say --class-space restricted" if stored else f"use {source}:{dataset.name}"
             raise DataError(
-                f"these are the 200 classes of {WITH_SOME_CLASSES[source]}; use {source}:{dataset.name}, where these "
-                "classes alone compete, or say --class-space full to let all 1,000 compete"
+                f"these are the 200 classes of {WITH_SOME_CLASSES[source]}; {use}, where these classes alone compete, "
+                "or say --class-space full to let all 1,000 compete"
             )
     elif set(objectnet_folders()) <= set(dataset.class_names):
         raise DataError(f"these are the class folders of ObjectNet; use objectnet:{dataset.name}")
@@ -236,6 +260,9 @@ def with_clean(dataset: Dataset, clean: Dataset, common_images: bool) -> Dataset
     if clean.stored_cells is not None:
         raise InputError(f"--clean takes clean images, but {clean.name} holds corrupted ones")
     pairs, missing, surplus = _paired(dataset.names(), clean.names())
+    # What is left out already is counted there, and is no image that the stored ones lack.
+    known = dataset.left_out_names | {_stem(name) for name in dataset.left_out_names}
+    surplus = [name for name in surplus if not {name, _stem(name)} & known]
     if (missing or surplus) and not common_images:
         lacks = f"lacks {listed(missing)} of the images of {dataset.name}" if missing else ""
         more = f"holds {listed(surplus)} that are not in {dataset.name}" if surplus else ""
@@ -263,16 +290,18 @@ def with_clean(dataset: Dataset, clean: Dataset, common_images: bool) -> Dataset
 def _paired(names: Sequence[str], clean: Sequence[str]) -> tuple[dict[int, int], list[str], list[str]]:
     """Row → row of the clean image of that name; names without one; and clean names without one.
 
-    Where whole names differ in their suffixes alone, as where corrupted files were written as JPEG, these do not count.
+    Where whole names differ in their suffixes alone, as where corrupted files were written as JPEG, these do not count,
+    unless several names have that stem.
     """
     places = {name: row for row, name in enumerate(clean)}
-    if not places.keys() & set(names):
-        stems = {_stem(name): row for name, row in places.items()}
-        places = stems if len(stems) == len(places) else places
-        names = [_stem(name) for name in names]
     pairs = {row: places[name] for row, name in enumerate(names) if name in places}
+    stems, own_stems = (Counter(map(_stem, own)) for own in (clean, names))
+    by_stem = {_stem(name): row for name, row in places.items() if stems[_stem(name)] == 1}
+    for row, name in enumerate(names):
+        if row not in pairs and own_stems[_stem(name)] == 1 and _stem(name) in by_stem:
+            pairs[row] = by_stem[_stem(name)]
     taken = set(pairs.values())
-    missing = [name for name in names if name not in places]
+    missing = [_stem(name) for row, name in enumerate(names) if row not in pairs]
     return pairs, missing, [name for row, name in enumerate(clean) if row not in taken]
 
 

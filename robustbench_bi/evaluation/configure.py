@@ -67,6 +67,7 @@ def configure_run(
         weights_hash=weights_hash(network),
         data=dataset.kind,
         listing_hash=dataset.listing_hash,
+        content_hash=dataset.content_hash,
         n=len(dataset),
         num_classes=dataset.num_classes,
         class_set=dataset.class_set,
@@ -84,6 +85,8 @@ def configure_run(
         data_request=request.data.as_json(),
         requested=request.as_options(),
         started_in=str(Path.cwd()),
+        stored_side=dataset.one_stored_side(),
+        remarks=dataset.remarks,
         broken=broken,
         command=_command(),
         versions=installed_versions(),
@@ -120,7 +123,8 @@ def _pixels(request: EvalRequest, view: View | None, dataset: Dataset) -> dict[s
         _check_stored(dataset, request)
         # Published files do not depend on these, and their names are not part of what is measured.
         made = {"generator": "files", "table": resolve_table("auto", side), "seed": 0, "jpeg": None}
-        return {**cut, **made, "resize_size": cut["resize_size"] if dataset.clean_hash else side}
+        whole = view.fitted_to is not None or dataset.one_stored_side() == side
+        return {**cut, **made, "resize_size": cut["resize_size"] if dataset.clean_hash and whole else side}
     table = resolve_table(request.table, side)
     if request.generator == "imagecorruptions":
         if resolve_table(request.table, 224) != "imagenet-c":

@@ -12,6 +12,7 @@ from robustbench_bi.data import Dataset
 from robustbench_bi.errors import InputError
 from robustbench_bi.evaluation.configure import configure_run
 from robustbench_bi.evaluation.networks import device_for
+from robustbench_bi.evaluation.ready import as_known
 from robustbench_bi.evaluation.request import PREPROCESSING, EvalRequest
 from robustbench_bi.evaluation.sharing import ALONE, Share
 from robustbench_bi.models.detectors.adapters import BACKGROUND, LIMITS, Detector, as_detector
@@ -82,6 +83,7 @@ class Detectors:
             configure_run(self.request, name, own, None, dataset, self.device, broken, own.limits())
             for name, own in zip(names, self.loaded, strict=True)
         ]
+        configs = [as_known(config, [config.forward], dataset, self.request.out) for config in configs]
         labels = [config.name if names.count(config.name) == 1 else config.folder for config in configs]
         if len(set(labels)) < len(labels):
             raise InputError("give each model once; two are the same network with the same weights")

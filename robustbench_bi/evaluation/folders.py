@@ -45,6 +45,9 @@ def open_folder(out: Path, config: EvalConfig, dataset: Dataset, share: Share = 
         remove_partial_files(run.directory / "records")
         write_images(run.directory, dataset)
         write_truth(run.directory, dataset)
+        if share.rank == 0 and found["runtime"].get("remarks", []) != list(config.remarks):
+            found["runtime"]["remarks"] = list(config.remarks)
+            note(run, remarks=list(config.remarks))
         if share.rank > 0 or not run.missing():
             return run
         again = {key: content["runtime"][key] for key in ("started", "device", "batch_size", "workers", "versions")}

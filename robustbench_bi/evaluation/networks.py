@@ -15,7 +15,7 @@ from robustbench_bi.data.class_spaces.answers import Answers
 from robustbench_bi.data.preprocess import Cut, Preprocessing, normalise, preprocessing_of, resize_images
 from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.evaluation.configure import configure_run
-from robustbench_bi.evaluation.ready import as_begun, made_ready
+from robustbench_bi.evaluation.ready import as_begun, as_known, made_ready
 from robustbench_bi.evaluation.request import EvalRequest, needs_weights
 from robustbench_bi.evaluation.sharing import ALONE, Share
 from robustbench_bi.evaluation.views import View, fitted_view, plain_view
@@ -116,6 +116,10 @@ class Networks:
             for number, parts in enumerate(zip(names, self.loaded, self.views, strict=True))
         ]
         configs = [replace(config, batch_size=self.batch_size) for config in configs]
+        configs = [
+            as_known(config, (None, forward.how), dataset, self.request.out)
+            for config, forward in zip(configs, self.forwards, strict=True)
+        ]
         forms = zip(self.loaded, self.forwards, configs, strict=True)
         chosen = [as_begun(*parts, self.request.out) for parts in forms]
         configs = [config for _, config in chosen]

@@ -18,10 +18,12 @@ from robustbench_bi.models.adapting import adapted
 from robustbench_bi.models.batch_size import batch_size_that_fits
 from robustbench_bi.models.forward_pass import ForwardPass, forward_pass
 from robustbench_bi.models.inference import memory_format
+from robustbench_bi.runs.images import holds_others
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from robustbench_bi.data import Dataset
     from robustbench_bi.evaluation.request import EvalRequest
     from robustbench_bi.evaluation.views import View
     from robustbench_bi.runs.identity import EvalConfig
@@ -81,6 +83,23 @@ def as_begun(
         about = {"folded": 0, "reason": "the run was begun with the network as it came"}
         return network, replace(config, forward_pass=about)
     return forward.network, replace(config, forward=forward.how, forward_pass=forward.about)
+
+
+def as_known(config: EvalConfig, forms: Sequence[str | None], dataset: Dataset, out: str | Path) -> EvalConfig:
+    """What a run is; one from before contents were part of that goes on without, unless its pictures were others.
+
+    Args:
+        config: of the run.
+        forms: of the network that a run may have been begun with, see `EvalConfig.forward`.
+        dataset: the images.
+        out: the folder of runs.
+    """
+    older = replace(config, content_hash="")
+    for form in dict.fromkeys(forms) if config.content_hash else ():
+        folder = Path(out) / replace(older, forward=form).folder
+        if (folder / "run.json").exists() and not holds_others(folder, dataset):
+            return older
+    return config
 
 
 def _noise(name: str, view: View, device: torch.device) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Compared = Literal["must agree", "noted", "normalisation", "own"]
+Compared = Literal["must agree", "where known", "noted", "normalisation", "own"]
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Declaration:
     Attributes:
         role: "identity" changes what is measured and enters the fingerprint; "recorded" is only written down;
             "request" says what to do and is not part of a run.
-        compared: where two runs differ in it, a comparison is refused ("must agree"), says so ("noted"), or has nothing
-            to say, because it is what is compared ("own"). "normalisation" goes with
-            the network, and is noted by the gate alone.
+        compared: where two runs differ in it, a comparison is refused ("must agree"), refused unless one of them is too
+            old to know it ("where known"), says so ("noted"), or has nothing to say, because it is what is compared
+            ("own"). "normalisation" goes with the network, and is noted by the gate alone.
         words: what messages say of a run that has a value, with {} for the value, where it must agree: "with seed {}".
         without: the same of a run that has none.
         across: whether a user may ask to compare across it: other pictures, or answers, but of the same images.

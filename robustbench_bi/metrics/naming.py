@@ -59,7 +59,7 @@ def mce_name(
 
     Returns:
         "mCE", a qualified name, or None where AlexNet's errors do not apply: the classes are not ImageNet's 1,000, the
-        source is of another kind, or there is no corruption that they cover.
+        images are of some of them alone, the source is of another kind, or there is no corruption that they cover.
 
     Example:
         >>> config = {"class_set": "imagenet-1k", "n": 200, "input_size": 224, "resize_size": 256,
@@ -70,7 +70,7 @@ def mce_name(
         >>> mce_name(config | {"n": 50_000})
         'mCE'
     """
-    if config["class_set"] != "imagenet-1k" or not applies:
+    if config["class_set"] != "imagenet-1k" or not applies or config.get("class_space") is not None:
         return None
     if cells is None:
         cells = [(corruption, severity) for corruption in config["corruptions"] for severity in config["severities"]]

@@ -41,6 +41,7 @@ class OfTheImages:
     Attributes:
         data: the kind of source ("demo", "folder", "imagenet-c", …); where it lies is a recorded field.
         listing_hash: SHA-256 of the evaluated images' listing.
+        content_hash: of what is in a sample of their files; empty where the listing tells, and in older runs.
         n: images a cell.
         num_classes: classes of the data.
         class_set: "imagenet-1k" where these are ImageNet's 1000, else "other".
@@ -56,6 +57,13 @@ class OfTheImages:
 
     data: str = identity()
     listing_hash: str = identity(compared="must agree", words="on other images")
+    content_hash: str = identity(
+        default="",
+        compared="where known",
+        words="on other pictures of the same names",
+        without="on its own",
+        added=True,
+    )
     n: int = identity()
     num_classes: int = identity(compared="must agree", words="with {} classes")
     class_set: str = identity()
@@ -98,7 +106,9 @@ class EvalConfig(Settings, OfTheImages):
         data_request: the source with its options, as `DataRequest.as_json` writes it.
         requested: the options that were given, by their long names; `eval --config` reads them again.
         started_in: the folder that relative paths were typed in.
+        stored_side: of stored corrupted files of one side; None for others.
         layout: of the record files, see `LAYOUT`.
+        remarks: what else a reader of the numbers should know of the images, a sentence each.
         broken: images left out because they cannot be decoded, as {image_id, path, reason}.
         command: the command line or call to repeat the run.
         versions: of Python and of the libraries that make numbers.
@@ -124,8 +134,10 @@ class EvalConfig(Settings, OfTheImages):
     data_request: Mapping[str, Any] = recorded(default_factory=dict)
     requested: Mapping[str, Any] = recorded(default_factory=dict)
     started_in: str = recorded(default="")
+    stored_side: int | None = recorded(default=None)
     layout: int = recorded(default=LAYOUT)
     forward_pass: Mapping[str, Any] = recorded(default_factory=dict)
+    remarks: tuple[str, ...] = recorded(default=())
     broken: tuple[dict[str, Any], ...] = recorded(default=())
     command: str = recorded(default="")
     versions: dict[str, str] = recorded(default_factory=dict)

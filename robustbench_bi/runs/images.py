@@ -81,5 +81,15 @@ def difference(images: pd.DataFrame, dataset: Dataset) -> str:
     return ": all names are there, so that files have other sizes or labels, or there are more of them"
 
 
+def holds_others(directory: Path, dataset: Dataset) -> bool:
+    """Whether the checksums that a run keeps say that its pictures were others; of a sample, where it keeps any."""
+    images = read_images(directory)
+    if images is None or dataset.checksums is None or "crc32" not in images or images["crc32"].isna().any():
+        return False
+    sampled = dataset.sampled_ids()
+    kept = images.set_index("image_id")["crc32"].reindex(sampled)
+    return bool((kept.to_numpy() != dataset.checksums(sampled)).any())
+
+
 def _with_gaps(table: object) -> bool:
     return bool(table["width"].null_count)  # type: ignore[index]

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from robustbench_bi.data.class_spaces.answers import Answers, sets_of_classes
 from robustbench_bi.data.class_spaces.imagenet import imagenet_classes
+
+if TYPE_CHECKING:
+    from robustbench_bi.data.dataset import Dataset
+
+DESCRIPTION = "bivo-robust.json"
+"""What a folder of corrupted images that `corrupt` wrote says of itself."""
 
 WITH_SOME_CLASSES = {"imagenet-a": "ImageNet-A", "imagenet-r": "ImageNet-R"}
 
@@ -37,6 +50,47 @@ def objectnet_folders() -> dict[str, tuple[int, ...]]:
 def look_alike(labels: set[int]) -> str | None:
     """The source whose classes are exactly these of ImageNet's; None where there is none."""
     return next((source for source in WITH_SOME_CLASSES if labels == set(classes_of(source))), None)
+
+
+def written_from(root: Path) -> str:
+    """The kind of source from which `corrupt` wrote a folder; empty where it was written by others.
+
+    Example:
+        >>> written_from(Path("nowhere"))
+        ''
+    """
+    try:
+        source = json.loads((root / DESCRIPTION).read_bytes())["runtime"]["source"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
+    return str(source).partition(":")[0]
+
+
+def answers_of(source: str, folders: list[str]) -> Answers | None:
+    """Which answers compete and count by the protocol of a set; None where it is the label among all classes.
+
+    Args:
+        source: a row of `SOURCES`.
+        folders: the class folder of each image.
+    """
+    if source in WITH_SOME_CLASSES:
+        return Answers(np.array(classes_of(source), dtype=np.int32))
+    if source != "objectnet":
+        return None
+    known = objectnet_folders()
+    competing = np.array(sorted(number for numbers in known.values() for number in numbers), dtype=np.int32)
+    return Answers(competing, sets_of_classes([known[folder] for folder in folders]))
+
+
+def with_protocol(dataset: Dataset, source: str) -> Dataset:
+    """Images by the protocol of the set that they come from: which answers compete and count.
+
+    Args:
+        dataset: named "<class folder>/<image>".
+        source: a row of `SOURCES`.
+    """
+    answers = answers_of(source, [name.partition("/")[0] for name in dataset.names()])
+    return dataset if answers is None else replace(dataset, answers=answers, class_space="restricted")
 
 
 def _lines(name: str) -> list[str]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from robustbench_bi.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""Of the files that are read: those that torchvision's ImageFolder takes."""
+OTHER_EXTENSIONS = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl")
+"""Of pictures too, which are not read."""
 
 
 def expand_user(path: str | Path) -> Path:
@@ -33,7 +38,7 @@ def list_classes(root: Path, folders: list[str] | None = None, within: str = "")
     """The images in each class folder, both sorted by code point.
 
     Args:
-        root: holds one folder for each class, and these hold image files; folders inside class folders are not read.
+        root: holds one folder for each class, and these hold image files; further ones may lie in folders inside them.
         folders: the class folders, where they are not all folders there.
         within: a folder in each class folder that holds its images.
 
@@ -47,7 +52,7 @@ def list_classes(root: Path, folders: list[str] | None = None, within: str = "")
     if not folders:
         found = "images but no class folders" if image_names(root) else "neither class folders nor images"
         raise DataError(f"expected class folders with images in {root}, which holds {found}")
-    listing = {folder: image_names(root / folder / within) for folder in folders}
+    listing = {folder: _class_images(root / folder / within) for folder in folders}
     empty = [folder for folder, images in listing.items() if not images]
     if empty:
         first = root / empty[0]
@@ -59,6 +64,43 @@ def list_classes(root: Path, folders: list[str] | None = None, within: str = "")
     return listing
 
 
+def _class_images(folder: Path) -> list[str]:
+    """The images of a class folder; where it holds any, those in the folders inside it too, as for ImageFolder.
+
+    One that holds folders alone may hold the class folders, so nothing is taken from it.
+    """
+    own = _entries(folder)
+    direct, inner = _names_of_images(own), _inner_folders(own)
+    return sorted([*direct, *_images_within(inner, "", ())]) if direct and inner else direct
+
+
+def _images_within(folders: Iterable[os.DirEntry[str]], within: str, above: tuple[str, ...]) -> list[str]:
+    names: list[str] = []
+    for folder in folders:
+        place = os.path.realpath(folder.path)
+        if place in above:  # a link to where it lies
+            continue
+        entries, path = _entries(Path(folder.path)), f"{within}{folder.name}/"
+        names += [path + name for name in _names_of_images(entries)]
+        names += _images_within(_inner_folders(entries), path, (*above, place))
+    return names
+
+
+def remarks_on(root: Path, folders: Iterable[str]) -> tuple[str, ...]:
+    """What is left out of class folders and beside them, a sentence each.
+
+    Example:
+        >>> remarks_on(Path("."), [])
+        ()
+    """
+    beside = len(image_names(root))
+    held = (entry.name for folder in folders for entry in _entries(root / folder))
+    others = Counter(suffix for name in held if (suffix := Path(name.lower()).suffix) in OTHER_EXTENSIONS)
+    shown = ", ".join(f"{number:,} {suffix}" for suffix, number in sorted(others.items()))
+    remarks = [f"Pictures beside the class folders are not read: {beside:,}"] if beside else []
+    return (*remarks, f"Pictures in formats that are not read: {shown}") if shown else tuple(remarks)
+
+
 def subfolders(root: Path) -> list[str]:
     """Names of the folders in a folder, sorted, without hidden ones."""
     return sorted(entry.name for entry in _entries(root) if entry.is_dir())
@@ -66,8 +108,15 @@ def subfolders(root: Path) -> list[str]:
 
 def image_names(folder: Path) -> list[str]:
     """Names of the image files that lie directly in a folder, sorted."""
-    entries = _entries(folder)
+    return _names_of_images(_entries(folder))
+
+
+def _names_of_images(entries: list[os.DirEntry[str]]) -> list[str]:
     return sorted(entry.name for entry in entries if entry.name.lower().endswith(EXTENSIONS) and not entry.is_dir())
+
+
+def _inner_folders(entries: list[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
+    return [entry for entry in entries if not entry.name.lower().endswith(EXTENSIONS) and entry.is_dir()]
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -34,7 +34,9 @@ Result = TypeVar("Result")
 
 
 def load_image(path: str | Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Read an image file as RGB and bring it to the model's side.
+    """Read an image file as torchvision does, and bring it to the model's side.
+
+    Data sets do not read 16-bit images, because their grey levels end at 255 here: see `open_rgb`.
 
     Args:
         path: a file that PIL reads. Grey, palette, CMYK, transparent and 16-bit images become RGB by PIL's `convert`,
@@ -47,24 +49,33 @@ def load_image(path: str | Path, preprocessing: Preprocessing) -> NDArray[np.uin
     Raises:
         DataError: the file is missing or cannot be decoded.
     """
-    return cut_image(open_rgb(path, str(path)), preprocessing)
+    return cut_image(open_rgb(path, str(path), eight_bit=False), preprocessing)
 
 
-def open_rgb(file: File, name: str) -> Image.Image:
+def open_rgb(file: File, name: str, eight_bit: bool = True) -> Image.Image:
     """Decode a file to a PIL image in RGB.
 
     Args:
         file: its path, or its bytes.
         name: what messages call it.
+        eight_bit: refuse grey levels of more than 8 bits, which PIL would clip at 255.
 
     Raises:
         DataError: the file is missing or cannot be decoded.
     """
     try:
         with Image.open(file) as image:
+            if eight_bit:
+                _check_depth(image)
             return image.convert("RGB")
     except Exception as error:  # damaged files make PIL's decoders raise almost anything
         raise DataError(f"cannot read image {name}: {why_unreadable(error)}") from error
+
+
+def _check_depth(image: Image.Image) -> None:
+    """Refuse pictures that `convert` would make white or black: it clips integers at 255 and floats too."""
+    if image.mode[0] in "IF":
+        raise ValueError(f"expected 8-bit pixels, got deeper ones (mode {image.mode}); convert the file first")
 
 
 def why_unreadable(error: Exception) -> str:
@@ -134,6 +145,7 @@ def why_broken(file: File) -> str | None:
         if _size_of(file) == 0:
             return "the file is empty"
         with Image.open(file) as image:
+            _check_depth(image)
             image.draft(image.mode, (1, 1))
             image.convert("RGB")
     except Exception as error:  # damaged files make PIL's decoders raise almost anything
@@ -155,6 +167,14 @@ def checksum(file: File) -> int:
         return zlib.crc32(file.getbuffer() if isinstance(file, BytesIO) else Path(file).read_bytes())
     except OSError as error:
         raise DataError(f"cannot read image {file}: {error.strerror or error}") from error
+
+
+def checksum_in_words(file: File) -> str:
+    """The CRC-32 of a file's bytes in hex; "-" where it cannot be read, which those who decode it report."""
+    try:
+        return f"{checksum(file):08x}"
+    except DataError:
+        return "-"
 
 
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> list[Result]:

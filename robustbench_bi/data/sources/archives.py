@@ -41,7 +41,7 @@ def open_tar(path: str, *, split: Split = "evaluation", classes: Path | None = N
     archives = matching(path, ".tar")
     every = open_tars(archives)
     sidecars = {name.removesuffix(LABEL_SUFFIX): row for row, name in enumerate(every.names) if _is_label(name)}
-    files = _images_of(every)
+    files = _images_of(every) if not sidecars else _pictures_of_samples(path, every)
     if not sidecars:
         folders = [_class_folder(files, position) for position in range(len(files.names))]
         _check_folders(path, files.names, folders)
@@ -51,7 +51,8 @@ def open_tar(path: str, *, split: Split = "evaluation", classes: Path | None = N
     if missing:
         raise DataError(f"{path} has no {LABEL_SUFFIX} file for {some(missing)} of its {len(keys)} images")
     labels = [every.content(sidecars[key]).decode("utf-8", "replace").strip() for key in keys]
-    return _dataset(path, files, class_folders_of(labels, files.names, classes, Path(path)), classes)
+    dataset = _dataset(path, files, class_folders_of(labels, files.names, classes, Path(path)), classes)
+    return replace(dataset, remarks=_unused(len(sidecars) - len(keys), f"{LABEL_SUFFIX} file", path))
 
 
 def open_parquet_rows(path: str, *, split: Split = "evaluation", classes: Path | None = None) -> Dataset:
@@ -109,7 +110,8 @@ def open_labelled(name: str, files: Files, label_file: Path, classes: Path | Non
     """
     found: LabelFile = read_label_file(label_file)
     folders = class_folders_of(found.labels_of(files.names), files.names, classes, label_file)
-    return _dataset(name, files, folders, classes)
+    unused = _unused(len(found.named) - len(files.names), "label", label_file) if found.named else ()
+    return replace(_dataset(name, files, folders, classes), remarks=unused)
 
 
 def open_real(name: str, files: Files, label_file: Path) -> Dataset:
@@ -123,8 +125,8 @@ def open_real(name: str, files: Files, label_file: Path) -> Dataset:
     kept = [place for place, number in enumerate(numbers) if lists[number]]
     folders = [wnids[lists[numbers[place]][0]] for place in kept]
     dataset = _dataset(name, files.taken(kept), folders, None)
-    empty = len(numbers) - len(kept)
-    return replace(dataset, left_out={NOT_IN_REAL: empty}) if empty else dataset
+    names = frozenset(files.names) - {files.names[place] for place in kept}
+    return replace(dataset, left_out={NOT_IN_REAL: len(names)}, left_out_names=names) if names else dataset
 
 
 def validation_number(name: str, count: int, label_file: Path) -> int:
@@ -194,6 +196,37 @@ def _images_of(every: TarFiles) -> TarFiles:
     if not places:
         raise DataError(f"{every.archives[0]} holds no images, but {some(list(every.names))} other files")
     return every.taken(places)
+
+
+def _pictures_of_samples(path: str, every: TarFiles) -> TarFiles:
+    """The picture of each of WebDataset's samples: the file whose name is the key and the suffix of an image alone.
+
+    So 00000.jpg is a picture, and 00000.mask.png is not.
+
+    Raises:
+        DataError: there is none, or a sample has two.
+    """
+    places: dict[str, int] = {}
+    for place, name in enumerate(every.names):
+        key = _key(name)
+        if not _is_image(name) or name[len(key) :].lower() not in EXTENSIONS:
+            continue
+        if key in places:
+            raise DataError(
+                f"{path} has two pictures of one sample, {every.names[places[key]]} and {name}; expected one, beside "
+                f"{key}{LABEL_SUFFIX}"
+            )
+        places[key] = place
+    if not places:
+        raise DataError(f"{path} has {LABEL_SUFFIX} files but no pictures named like them, such as 00000.jpg")
+    return every.taken(list(places.values()))
+
+
+def _unused(count: int, what: str, of: str | Path) -> tuple[str, ...]:
+    """The remark that labels are of no picture."""
+    if not count:
+        return ()
+    return (f"{count:,} {what}{' of ' if count == 1 else 's of '}{of} {'is' if count == 1 else 'are'} of no picture",)
 
 
 def _is_image(name: str) -> bool:

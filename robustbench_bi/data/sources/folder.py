@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from robustbench_bi.data.containers.files import FolderFiles
-from robustbench_bi.data.containers.folders import existing_folder, list_classes, subfolders
+from robustbench_bi.data.containers.folders import existing_folder, list_classes, remarks_on, subfolders
 from robustbench_bi.data.dataset import Dataset, Split
 from robustbench_bi.data.labels.class_folders import label_files
 from robustbench_bi.data.listed import Labelled, clean_dataset
 
 
 def open_folder(path: str, *, split: Split = "evaluation", classes: Path | None = None) -> Dataset:
-    """Open PATH/<class folder>/<image>.
+    """Open PATH/<class folder>/<image>; beside these, images in folders inside a class folder.
 
     Where PATH holds both `train` and `val`, the evaluation split is PATH/val; the training split is PATH/train where
     that exists. Links are followed; hidden files and files without an image's extension are not listed.
@@ -26,8 +27,10 @@ def open_folder(path: str, *, split: Split = "evaluation", classes: Path | None 
         DataError: the folder is missing, empty or laid out in another way, or does not fit the class file.
     """
     root = _split_folder(existing_folder(path), split)
-    files, labels, names = label_files(list_classes(root), classes)
-    return clean_dataset(path, FolderFiles(str(root), files), Labelled(files, labels, names))
+    listing = list_classes(root)
+    files, labels, names = label_files(listing, classes)
+    dataset = clean_dataset(path, FolderFiles(str(root), files), Labelled(files, labels, names))
+    return replace(dataset, remarks=remarks_on(root, listing))
 
 
 def _split_folder(root: Path, split: Split) -> Path:

@@ -10,12 +10,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from robustbench_bi.data.class_spaces.imagenet import class_names, imagenet_classes
+from robustbench_bi.data.class_spaces.shift_sets import objectnet_folders, with_protocol, written_from
 from robustbench_bi.data.containers.files import Files, FolderFiles
 from robustbench_bi.data.containers.folders import EXTENSIONS, existing_folder, list_classes, subfolders
 from robustbench_bi.data.containers.image_files import in_threads
 from robustbench_bi.data.containers.tar import TarFiles, open_tars
 from robustbench_bi.data.dataset import Dataset, Split
-from robustbench_bi.data.labels.class_folders import label_by_order, label_files
+from robustbench_bi.data.labels.class_folders import IMAGENET, label_by_order, label_files, some
 from robustbench_bi.data.listed import Labelled, native_side, stored_dataset
 from robustbench_bi.data.selection import NOT_IN_EVERY_CELL
 from robustbench_bi.errors import DataError
@@ -24,8 +29,14 @@ from robustbench_bi.ground.cells import CLEAN, PUBLISHED_SPELLINGS, SEVERITIES, 
 # The archives of ImageNet-C, whose names some keep as folders.
 CATEGORIES = ("noise", "blur", "weather", "digital", "extra")
 TINY_CLASSES = 200
-_BY_VALUE = r"\d+\.\d\d"
-_OF_SEVERITY = re.compile(rf"\d+|{_BY_VALUE}")
+_BY_VALUE = re.compile(r"\d+\.\d+")
+_OF_SEVERITY = re.compile(r"\d+(\.\d+)?")
+# Whose published script names folders by the value of the severity, which may be whole: 2 to 6, or 3, 5, 8, 9 and 10.
+NAMED_BY_VALUE = frozenset({
+    "blue_noise_sample", "brownish_noise", "caustic_refraction", "checkerboard_cutout", "cocentric_sine_waves",
+    "concentric_sine_waves", "inverse_sparkles", "perlin_noise", "plasma_noise", "single_frequency_greyscale",
+    "sparkles",
+})  # fmt: skip
 LISTING_THREADS = 8  # hides the latency of network file systems; a full set has 75,000 folders
 
 
@@ -71,11 +82,30 @@ def _open_stored(path: str, classes: Path | None, tiny: bool = False) -> Dataset
     listing: dict[str, list[str]] = {}
     for name in names:
         listing.setdefault(name.partition("/")[0], []).append(name.partition("/")[2])
-    files, labels, class_names = (label_by_order if tiny else label_files)(listing, classes)
+    set_of = "" if classes is not None else written_from(root)
+    files, labels, names_of_classes = label_by_order(listing, classes) if tiny else _labelled(listing, classes, set_of)
     cells = {cell: own.files_of(files) for cell, own in listings.items()}
     side = native_side(next(iter(cells.values()))) if tiny else None
-    dataset = stored_dataset(path, cells, Labelled(files, labels, class_names), native_size=side)
-    return replace(dataset, unshared=unshared, left_out={NOT_IN_EVERY_CELL: left_out} if left_out else {})
+    dataset = stored_dataset(path, cells, Labelled(files, labels, names_of_classes), native_size=side)
+    counted = {NOT_IN_EVERY_CELL: len(left_out)} if left_out else {}
+    dataset = replace(dataset, unshared=unshared, left_out=counted, left_out_names=left_out)
+    return with_protocol(dataset, set_of)
+
+
+def _labelled(
+    listing: Mapping[str, Sequence[str]], classes: Path | None, set_of: str
+) -> tuple[list[str], NDArray[np.int32], tuple[str, ...]]:
+    """As `label_files`; class folders of a published set that `corrupt` kept have the numbers that they have there."""
+    if set_of == "imagenet-v2":
+        return label_files(listing, Path(IMAGENET))
+    if set_of != "objectnet":
+        return label_files(listing, classes)
+    unknown = [folder for folder in listing if folder not in objectnet_folders()]
+    if unknown:
+        raise DataError(f"found {some(unknown)} of {len(listing)} class folders that are not ObjectNet's; remove them")
+    files, places, _ = label_files(listing, None)
+    numbers = np.array([objectnet_folders()[folder][0] for folder in listing], dtype=np.int32)
+    return files, numbers[places], class_names(imagenet_classes())
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,20 +209,36 @@ def _cells_in(root: Path) -> dict[Cell, Path]:
 def _severities(corruption: str, folders: Collection[str]) -> dict[str, int]:
     """Folders that hold a severity: named by number; or, by the script of ImageNet-C-bar, by value, as "2.35".
 
+    Five values are ranked. Of ImageNet-C-bar's corruptions, whose values may be whole, so are any five numbers; names
+    that are all among 1 to 5 are severities.
+
+    Raises:
+        DataError: of a corruption of ImageNet-C-bar there are values, but not five.
+
     Example:
         >>> _severities("fog", ["1", "5", "9"]), _severities("none", ["0"])
         ({'1': 1, '5': 5}, {'0': 0})
         >>> _severities("sparkles", ["10.00", "2.35", "3.20", "4.90", "9.15"])["10.00"]
         5
+        >>> _severities("checkerboard_cutout", ["2", "3", "4", "5", "6"])["2"]
+        1
     """
     severities = (CLEAN[1],) if corruption == CLEAN[0] else SEVERITIES
-    values = sorted((name for name in folders if re.fullmatch(_BY_VALUE, name)), key=float)
+    numbers = sorted((name for name in folders if _OF_SEVERITY.fullmatch(name)), key=float)
+    values = [name for name in numbers if _BY_VALUE.fullmatch(name)]
+    if corruption in NAMED_BY_VALUE and not {*numbers} <= {*map(str, severities)} and len(values) != len(severities):
+        if len(numbers) != len(severities):
+            raise DataError(
+                f"expected <corruption>/<severity 1 to 5>/, or all five of {corruption} named by their values, got "
+                f"{', '.join(numbers)}; rename them to their severities"
+            )
+        values = numbers
     names = values if len(values) == len(severities) else map(str, severities)
     return {name: severity for severity, name in zip(severities, names, strict=True) if name in folders}
 
 
-def _shared(cells: Cells) -> tuple[list[str], int, str]:
-    """The images that all cells share, how many others there are, and in words how the first cell differs."""
+def _shared(cells: Cells) -> tuple[list[str], frozenset[str], str]:
+    """The images that all cells share, the others, and in words how the first cell differs."""
     reference, *others = cells.values()
     names = reference.names
     shared = union = set(names)
@@ -207,4 +253,4 @@ def _shared(cells: Cells) -> tuple[list[str], int, str]:
         shared, union = shared & held, union | held
     if not shared:
         raise DataError(f"all cells must hold the same files, but they share none: {unshared}")
-    return [name for name in names if name in shared], len(union) - len(shared), unshared
+    return [name for name in names if name in shared], frozenset(union - shared), unshared

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from robustbench_bi.data.class_spaces.answers import Answers, sets_of_classes
 from robustbench_bi.data.class_spaces.imagenet import class_names, imagenet_classes
-from robustbench_bi.data.class_spaces.shift_sets import WITH_SOME_CLASSES, classes_of, objectnet_folders
+from robustbench_bi.data.class_spaces.shift_sets import (
+    WITH_SOME_CLASSES,
+    classes_of,
+    objectnet_folders,
+    with_protocol,
+)
 from robustbench_bi.data.containers.files import FolderFiles
 from robustbench_bi.data.containers.folders import existing_folder, list_classes, subfolders
 from robustbench_bi.data.dataset import Dataset, Split
@@ -105,17 +108,14 @@ def open_objectnet(path: str, *, split: Split = "evaluation", classes: Path | No
     listing = list_classes(root, wanted)
     first = {folder: numbers[0] for folder, numbers in known.items()}
     dataset = _dataset(path, root, listing, first, "ObjectNet", border=OBJECTNET_BORDER)
-    accepted = sets_of_classes([known[name.partition("/")[0]] for name in dataset.names()])
-    competing = np.array(sorted(number for numbers in known.values() for number in numbers), dtype=np.int32)
-    return replace(dataset, answers=Answers(competing, accepted))
+    return with_protocol(dataset, "objectnet")
 
 
 def _open_restricted(path: str, source: str) -> Dataset:
     root = _inner(existing_folder(path), source)
     numbers = classes_of(source)
     known = {wnid: number for wnid, number in _imagenet_numbers().items() if number in numbers}
-    dataset = _dataset(path, root, list_classes(root), known, WITH_SOME_CLASSES[source])
-    return replace(dataset, answers=Answers(np.array(numbers, dtype=np.int32)))
+    return with_protocol(_dataset(path, root, list_classes(root), known, WITH_SOME_CLASSES[source]), source)
 
 
 def _imagenet_numbers() -> dict[str, int]:

@@ -227,7 +227,7 @@ def _correlate(planes: Any, insides: Any, flat: float, edge: Any, excess: float,
     margin = radius + weights.shape[1] - edge.shape[1]
     length = width + 2 * margin
     levels, folded = np.empty((height, length), np.float32), np.empty(length, np.float32)
-    running, folded_running = np.zeros((height, length + 1), np.int32), np.empty(length + 1, np.int32)
+    running = np.zeros((height, length + 1), np.int32)
     nothing, padded = np.zeros(length + 1, np.int32), np.zeros(length, np.uint8)
     inner, outer, fourfold = np.empty(width, np.int32), np.empty(width, np.float32), np.empty(width, np.float32)
     boxes = np.int32(4 * insides.sum() - 2 * insides[0] - 2 * (insides > 0).sum() + 1)
@@ -251,11 +251,7 @@ def _correlate(planes: Any, insides: Any, flat: float, edge: Any, excess: float,
                 inside = insides[distance]
                 if inside > 0:
                     above, below = running[up], running[down] if distance > 0 else nothing
-                    for x in range(length + 1):
-                        folded_running[x] = above[x] + below[x]
-                    left, right = folded_running[margin - inside + 1 :], folded_running[margin + inside :]
-                    for x in range(width):
-                        inner[x] += right[x] - left[x]
+                    _add_box(above, below, np.uint64(margin - inside + 1), np.uint64(margin + inside), inner)
                 reach = radius
                 while reach >= inside and edge[distance, reach] == 0:
                     reach -= 1
@@ -287,6 +283,13 @@ def _mirror(row: Any, radius: int, margin: int, padded: Any) -> None:
         padded[margin + x] = row[x]
     for x in range(1, radius + 1):
         padded[margin - x], padded[margin + width - 1 + x] = row[x], row[width - 1 - x]
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_box(above: Any, below: Any, left: Any, right: Any, sums: Any) -> None:
+    """Add a row of the flat inside, above and below, by running sums."""
+    for x in range(np.uint64(len(sums))):
+        sums[x] += above[right + x] - above[left + x] + below[right + x] - below[left + x]
 
 
 @numba.njit(nogil=True, cache=True)

@@ -177,7 +177,7 @@ def test_other_pictures_of_the_same_images_are_compared_on_demand(make_run, chan
 
 def test_other_images_are_not_compared_on_demand_either(make_run):
     baseline = make_run("a", corruptions=("fog",))
-    with pytest.raises(InputError, match="can be across table, jpeg, generator, seed, got 'listing_hash'"):
+    with pytest.raises(InputError, match="can be across table, jpeg, generator, seed, adapt, got 'listing_hash'"):
         comparison_frame([make_run("b", corruptions=("fog",))], baseline, across=["listing_hash"])
 
 

@@ -160,7 +160,7 @@ def test_a_comparison_is_paired_and_tested_by_the_bootstrap(simulated):
     assert frame.loc["weather", "p_holm"] < 0.01 and frame.loc["weather", "delta_high"] < 0
     assert frame.loc["blur", "p_holm"] > 0.05
     assert found.caption.startswith("Δ F1 in points over a, paired by image. n = 120 images of demo")
-    assert found.tests.startswith("p: the difference over its standard error, from a paired bootstrap over images;")
+    assert found.tests.startswith("p: the difference over its standard error, from a paired bootstrap over images, ")
     shown = display_comparison(found)
     assert {"F1 %", "Δ F1"} <= set(shown) and "top-1 %" not in shown
     same = comparison_frame([baseline], baseline, resampling=QUICK).frame
@@ -180,7 +180,7 @@ def test_tasks_are_never_compared_with_one_another(simulated, make_run):
     of_labels, of_counts = make_run("a", n=120), simulated("b")
     with pytest.raises(RunMismatchError, match="a was made for classification, b for counting"):
         comparison_frame([of_labels], of_counts)
-    with pytest.raises(RunMismatchError, match="must be of one task, got classification, counting"):
+    with pytest.raises(RunMismatchError, match="must have the same task, got classification, counting"):
         summaries_frame([of_labels, of_counts])
     with pytest.raises(RunMismatchError, match="the run was made for counting, the baseline for classification"):
         gate_frame(outcomes_of(of_counts), outcomes_of(of_labels))

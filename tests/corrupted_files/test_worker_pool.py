@@ -34,7 +34,7 @@ def test_the_first_error_is_raised_and_no_further_job_is_taken(workers):
 
 
 def test_a_worker_that_dies_is_one_line():
-    with pytest.raises(DataError, match=r"^a worker process died: memory may be short.*run again to continue$"):
+    with pytest.raises(DataError, match=r"^a worker process died, perhaps for lack of memory.*run again to continue$"):
         in_processes(os._exit, [1, 1, 1], 2, lambda job: None)
 
 

@@ -80,7 +80,7 @@ def test_frost_textures_are_found_without_an_import() -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(DataError, match=r"the package imagecorruptions must be installed .* pip install"):
+    with pytest.raises(DataError, match=r"the package imagecorruptions is not installed .*pip install"):
         original.frost_texture_folder()
 
 

@@ -53,7 +53,7 @@ def test_every_setting_of_a_request_is_recorded_in_a_run():
     assert settings <= {field.name for field in dataclasses.fields(EvalConfig)}
     assert settings <= {field.name for field in dataclasses.fields(EvalRequest)}
     requested = {f.name for f in dataclasses.fields(EvalRequest) if declaration_of(f).role == "request"}
-    assert requested == {"models", "weights", "data", "suite", "out", "skip_broken", "block_size"}
+    assert requested == {"models", "weights", "data", "suite", "out", "skip_broken", "block_size", "model_options"}
 
 
 def test_a_module_is_told_from_a_name():

@@ -314,7 +314,7 @@ def test_tasks_of_a_job_array_say_what_is_left_and_the_last_prints_the_result(tm
     for number, there in ((3, 2), (1, 4)):
         result = invoke(task(number), "--out", tmp_path)
         assert result.stdout == ""
-        assert f"This is rank {number - 1} of 3 that share the work. To do all of it" in result.stderr
+        assert f"This is rank {number - 1} of 3 that share the work. To do all the work" in result.stderr
         assert f"Rank {number - 1} of 3 has finished its part. {there} of 6 cell-blocks of {tmp_path}" in result.stderr
     last = invoke(task(2), "--out", tmp_path, "--json", "--quiet")
     assert last.stderr == ""

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import os
 import re
 import shlex
 from pathlib import Path
@@ -61,9 +62,12 @@ def test_every_command_is_one(readme, monkeypatch):
     found = commands(readme)
     assert found
     monkeypatch.chdir(readme.parent)  # Weights that are named lie there.
+    for folder in ("CIFAR", "PHOTOS"):
+        monkeypatch.setenv(folder, str(readme.parent))
     for name, *arguments in found:
         # Options that are not there, or lack their value, raise click's usage errors.
-        cli.get_command(click.Context(cli), name).make_context(name, arguments, **cli.context_settings)
+        expanded = [os.path.expandvars(argument) for argument in arguments]
+        cli.get_command(click.Context(cli), name).make_context(name, expanded, **cli.context_settings)
 
 
 def test_bands_of_the_fourier_maps():

@@ -208,7 +208,7 @@ def test_images_are_paired_where_some_suffixes_differ(tmp_path):
     dataset = open_data(f"imagenet-c:{tmp_path / 'c'}", clean=tmp_path / "val")
     assert (len(dataset), dict(dataset.left_out)) == (2, {})
     write(tmp_path / "val" / WNIDS[1] / "1.bmp", 0)  # now two have that stem
-    with pytest.raises(DataError, match=rf"lacks 1 \({WNIDS[1]}/1\)"):
+    with pytest.raises(DataError, match=rf"lacks 1 \({WNIDS[1]}/1\.JPEG\)"):
         open_data(f"imagenet-c:{tmp_path / 'c'}", clean=tmp_path / "val")
 
 

@@ -56,7 +56,7 @@ def test_error_rates_have_wilsons_intervals():
     low, high = wilson_interval(frame["error"].to_numpy(), N)
     np.testing.assert_allclose(frame[["error_low", "error_high"]], np.stack([low, high], axis=1))
     np.testing.assert_allclose(frame["frequency"], np.hypot(own["vertical"], own["horizontal"]) / 32)
-    assert result.caption.startswith("n = 40 images of demo. To each channel a Fourier basis vector is added")
+    assert result.caption.startswith("n = 40 images of demo. Each channel gets a Fourier basis vector")
     assert "of norm 4 at 32 px for pixels in [0, 1]" in result.caption
 
 

@@ -10,6 +10,7 @@ import robustbench_bi as rb
 from robustbench_bi.corruptions.apply import corrupt
 from robustbench_bi.errors import DataError, InputError, RunMismatchError
 from robustbench_bi.reports.view.album import open_album
+from robustbench_bi.runs.identity import fingerprint_of
 from robustbench_bi.runs.run import open_run
 
 FOG = ("fog", 3)
@@ -117,8 +118,9 @@ def test_an_unfinished_run_is_refused(write_demo_run):
 
 def test_detectors_are_refused(write_demo_run):
     run = write_demo_run()
-    config = run.directory / "run.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"task": "detection"}))
+    path = run.directory / "run.json"
+    config = json.loads(path.read_text()) | {"task": "detection"}
+    path.write_text(json.dumps(config | {"fingerprint": fingerprint_of(config)}))
     with pytest.raises(InputError, match=r"view shows the answers of classifiers, and .* is a run of detection"):
         open_album([open_run(run.directory)])
 
@@ -156,7 +158,7 @@ def test_a_picture_of_another_size_is_found_when_the_images_are_opened(evaluated
     with pytest.raises(DataError, match=same):
         open_album([evaluated[0]])
     (photos / "cat" / "<b>0.png").unlink()
-    with pytest.raises(DataError, match=r"any more: 1 of 6 are not among them, the first is cat/<b>0\.png"):
+    with pytest.raises(DataError, match=r"no longer holds the same images: 1 of 6 are not among them, the first is cat/<b>0\.png"):
         open_album([evaluated[0]])
 
 

@@ -75,7 +75,9 @@ def test_the_filter_computes_the_formula_and_its_gradients(geometry, channel):
 def test_every_backend_of_the_filter_is_the_reference_in_float64(backend, geometry):
     if backend == "triton":
         pytest.importorskip("triton")
-    for layout, channel in itertools.product(LAYOUTS, (False, True)):
+    pairs = list(itertools.product(LAYOUTS, (False, True)))
+    # Triton's interpreter takes seconds for each: there, each layout and each kind of filter comes once.
+    for layout, channel in pairs[::3] if DEVICES[backend] == "cpu" and backend == "triton" else pairs:
         tensors, options = arguments(geometry, torch.float32, channel)
         exact = [None if tensor is None else tensor.double() for tensor in tensors]
         settled = *(options[name] for name in ("kernel_size", "stride", "dilation")), "mul", "reflect"

@@ -121,6 +121,8 @@ def evaluate_all(data: Path, work: Path) -> None:
             weights=[str(folder / f"{name}.safetensors") for name in networks],
             suite="all",
             batch_size=250,
+            # Pictures of 32 pixels stay as they are; the networks' own transform would enlarge and crop them.
+            no_resize=True,
             limit=LIMIT,
             out=folder / "runs",
             share=share_of_environment(os.environ),

@@ -1,4 +1,4 @@
-"""Images in parquet files, as Hugging Face keeps them: a column `image` of bytes and path, and a column `label`."""
+"""Images in parquet files, as Hugging Face keeps them: a column of bytes and paths, and one of class numbers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from robustbench_bi.data.containers.image_files import File, in_threads
 from robustbench_bi.errors import DataError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
 Result = TypeVar("Result")
 ROWS_AT_ONCE = 64  # whose bytes are in memory
+IMAGE_COLUMNS = ("image", "img")
+LABEL_COLUMNS = ("label", "fine_label")
+"""As ImageNet and CIFAR-10 have it, and CIFAR-100, whose `coarse_label` is of its 20 superclasses."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,30 +123,46 @@ def _listing(table: str) -> tuple[list[str], NDArray[np.int64], tuple[str, ...]]
 
     with _opened(table) as file:
         schema = file.schema_arrow
-        image = schema.field("image").type if "image" in schema.names else None
-        fields = [image.field(place).name for place in range(image.num_fields)] if image is not None else []
-        if "bytes" not in fields or "label" not in schema.names:
-            raise DataError(
-                f"{table} must have the columns image (bytes and path) and label, as Hugging Face's data sets do, got "
-                f"{', '.join(f'{field.name}: {field.type}' for field in schema)}"
-            )
-        columns = ["label", *(["image.path"] if "path" in fields else [])]
+        image, label = _columns(table, schema)
+        kind = schema.field(image).type
+        with_paths = any(kind.field(place).name == "path" for place in range(kind.num_fields))
         try:
-            rows = file.read(columns=columns)
+            rows = file.read(columns=[label, *([f"{image}.path"] if with_paths else [])])
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"cannot read {table}: {' '.join(str(error).split())}") from error
-    if rows["label"].null_count or not pa.types.is_integer(rows["label"].type):
-        raise DataError(f"the column label of {table} must hold a class number in each row, got {rows['label'].type}")
-    paths = rows["image"].combine_chunks().field("path").to_pylist() if "path" in fields else [None] * len(rows)
-    labels = rows["label"].to_numpy().astype(np.int64)
-    return [path or "" for path in paths], labels, _class_names(schema.metadata or {})
+    if rows[label].null_count or not pa.types.is_integer(rows[label].type):
+        raise DataError(f"the column {label} of {table} must hold a class number in each row, got {rows[label].type}")
+    paths = rows[image].combine_chunks().field("path").to_pylist() if with_paths else [None] * len(rows)
+    labels = rows[label].to_numpy().astype(np.int64)
+    return [path or "" for path in paths], labels, _class_names(schema.metadata or {}, label)
 
 
-def _class_names(metadata: dict[bytes, bytes]) -> tuple[str, ...]:
+def _columns(table: str, schema: pa.Schema) -> tuple[str, str]:
+    """The names of the columns of images and of labels.
+
+    Raises:
+        DataError: there is none, or several.
+    """
+    images = [name for name in IMAGE_COLUMNS if name in schema.names and _holds_bytes(schema.field(name).type)]
+    labels = [name for name in LABEL_COLUMNS if name in schema.names]
+    if len(images) != 1 or len(labels) != 1:
+        raise DataError(
+            f"{table} must have one column {' or '.join(IMAGE_COLUMNS)} (bytes and path) and one column "
+            f"{' or '.join(LABEL_COLUMNS)}, as Hugging Face's data sets do, got "
+            f"{', '.join(f'{field.name}: {field.type}' for field in schema)}"
+        )
+    return images[0], labels[0]
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    return any(kind.field(place).name == "bytes" for place in range(kind.num_fields))
+
+
+def _class_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...]:
     """The names of the classes in the metadata of a Hugging Face data set."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        names = features["label"]["names"]
+        names = features[label]["names"]
         return tuple(map(str, names if isinstance(names, list) else (names[str(n)] for n in range(len(names)))))
     except (KeyError, ValueError, TypeError):
         return ()
@@ -152,10 +172,11 @@ def _contents(table: str, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.
     """The bytes of some rows of a file, in increasing order, a few at a time: places in `rows`, and bytes."""
     with _opened(table) as file:
         starts = np.cumsum([0, *(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))])
+        image, _ = _columns(table, file.schema_arrow)
         groups = np.unique(np.searchsorted(starts, rows, side="right") - 1).tolist()
         for group in groups:
             first = int(starts[group])
-            batches = file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=["image.bytes"])
+            batches = file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=[f"{image}.bytes"])
             for batch in batches:
                 places = np.arange(*np.searchsorted(rows, [first, first + len(batch)]), dtype=np.int64)
                 if len(places):

@@ -164,7 +164,7 @@ SOURCES = Table(
             "parquet",
             "robustbench_bi.data.sources.archives:open_parquet_rows",
             "required",
-            "Hugging Face's parquet files with the columns image and label: PATH is a pattern",
+            "Hugging Face's parquet files with a column of images and one of labels: PATH is a pattern",
             training=False,
             class_file=True,
             files="robustbench_bi.data.sources.archives:parquet_files",

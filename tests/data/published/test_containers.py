@@ -211,6 +211,21 @@ def test_numbers_in_parquet_that_cannot_be_told_are_refused(tmp_path, rows, name
         open_data(f"parquet:{path}")
 
 
+def test_cifars_columns_are_read_and_its_superclasses_are_not(tmp_path):
+    images = pa.array([{"bytes": png(label), "path": None} for label in (0, 1, 2)])
+    features = {"fine_label": {"names": ["cat", "dog", "emu"]}, "coarse_label": {"names": ["pet", "bird"]}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    columns = {"img": images, "coarse_label": pa.array([0, 0, 1]), "fine_label": pa.array([2, 0, 1])}
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), tmp_path / "a.parquet")
+    dataset = open_data(f"parquet:{tmp_path}/a.parquet")
+    assert dataset.class_names == ("cat", "dog", "emu") and dataset.labels.tolist() == [0, 1, 2]
+    pictures = dataset.read([0, 1, 2], Preprocessing(input_size=32, resize_size=32))
+    assert [tuple(own[:, 0, 0].tolist()) for own in pictures] == [colour_of(own) for own in (1, 2, 0)]
+    pq.write_table(pa.table({**columns, "image": images}), tmp_path / "two.parquet")
+    with pytest.raises(DataError, match="must have one column image or img"):
+        open_data(f"parquet:{tmp_path}/two.parquet")
+
+
 def test_containers_that_cannot_be_read_are_one_line(tmp_path, containers):
     whole = (tmp_path / "one.tar").read_bytes()
     cut = tmp_path / "cut.tar"
@@ -237,7 +252,7 @@ def test_containers_that_cannot_be_read_are_one_line(tmp_path, containers):
     with pytest.raises(DataError, match=r"1 parts val-… are missing in .*rows of 00002, the first is number 0"):
         open_data(f"parquet:{tmp_path}/rows/*.parquet")
     pq.write_table(pa.table({"picture": [b""], "label": [0]}), tmp_path / "other.parquet")
-    with pytest.raises(DataError, match=r"must have the columns image .*, got picture: binary, label: int64"):
+    with pytest.raises(DataError, match=r"must have one column image or img .*, got picture: binary, label: int64"):
         open_data(f"parquet:{tmp_path}/other.parquet")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustbench_bi.corruptions import category_of
+from robustbench_bi.corruptions import category_of, in_words
 from robustbench_bi.ground.cells import CLEAN, Cell, cells_by_corruption
 from robustbench_bi.reports.view.album import Album
 from robustbench_bi.reports.view.choices import FILTERS, ORDERS, Choice, Query, chosen, first_cell
@@ -46,7 +46,12 @@ def about(album: Album) -> Json:
 def _corruptions(album: Album) -> list[Json]:
     """Corruptions with their severities, by category."""
     found = [
-        {"name": name, "category": category_of(name), "severities": [severity for _, severity in cells]}
+        {
+            "name": name,
+            "words": in_words(name),
+            "category": category_of(name),
+            "severities": [severity for _, severity in cells],
+        }
         for name, cells in cells_by_corruption(album.cells).items()
     ]
     return [

@@ -72,8 +72,13 @@ def test_what_a_page_begins_with(album):
     assert found["corruptions"] == [
         {
             "category": "noise",
-            "corruptions": [{"name": "gaussian_noise", "category": "noise", "severities": [1, 3, 5]}],
+            "corruptions": [
+                {"name": "gaussian_noise", "words": "Gaussian noise", "category": "noise", "severities": [1, 3, 5]}
+            ],
         },
-        {"category": "weather", "corruptions": [{"name": "fog", "category": "weather", "severities": [1, 3, 5]}]},
+        {
+            "category": "weather",
+            "corruptions": [{"name": "fog", "words": "fog", "category": "weather", "severities": [1, 3, 5]}],
+        },
     ]
     assert found["first"] == ["gaussian_noise", 3]

@@ -29,7 +29,7 @@ function fill(select, entries) {
 
 const percent = share => `${(100 * share).toFixed(share > 0 && share < .001 ? 2 : 1)}\u00a0%`;
 const counted = (count, one, many) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
-const inWords = name => name.replaceAll("_", " ").replace("jpeg", "JPEG");
+const inWords = name => wordsOf[name] ?? name;
 const cellInWords = (corruption, severity) => corruption === "none" ? "clean" : `${inWords(corruption)}, severity ${severity}`;
 
 /** A table in a region of its own that scrolls, for small screens. */

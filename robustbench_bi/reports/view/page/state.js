@@ -3,8 +3,9 @@
 
 const NUMBERS = ["model", "beside", "severity", "label", "answer", "start", "image"];
 
-const severitiesOf = Object.fromEntries(about.corruptions.flatMap(group =>
-  group.corruptions.map(corruption => [corruption.name, corruption.severities])));
+const corruptionsShown = about.corruptions.flatMap(group => group.corruptions);
+const severitiesOf = Object.fromEntries(corruptionsShown.map(({ name, severities }) => [name, severities]));
+const wordsOf = Object.fromEntries([["none", "clean"], ...corruptionsShown.map(({ name, words }) => [name, words])]);
 if (about.clean) severitiesOf.none = [0];
 
 const [firstCorruption, firstSeverity] = about.first;

@@ -32,8 +32,8 @@ def adapted(network: nn.Module, source_count: int, batch_size: int, name: str) -
 
     Example:
         >>> norm = adapted(nn.BatchNorm1d(1).eval(), 1, 3, "a norm")
-        >>> norm(torch.tensor([[3.0], [4.0], [5.0]])).flatten().tolist() == [0.0, 1.154698371887207, 2.309396743774414]
-        True
+        >>> [round(value, 4) for value in norm(torch.tensor([[3.0], [4.0], [5.0]])).flatten().tolist()]
+        [0.0, 1.1547, 2.3094]
     """
     try:
         copied = copy.deepcopy(network)

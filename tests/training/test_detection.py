@@ -120,11 +120,11 @@ def test_the_schedule_of_the_paper():
 
 
 def test_what_does_not_fit_is_refused(coco, tmp_path):
-    with pytest.raises(InputError, match=r"is one of fasterrcnn_resnet50, .*, got resnet50"):
+    with pytest.raises(InputError, match=r"has boxes; only fasterrcnn_resnet50, .*can be trained on it, got resnet50"):
         learn(coco, tmp_path, model="resnet50")
     with pytest.raises(InputError, match="is a detector; train it on coco:PATH or demo-detection"):
         train("fasterrcnn_resnet50", "demo", preset="demo", out=tmp_path)
-    with pytest.raises(InputError, match="take --preset detection"):
+    with pytest.raises(InputError, match="use --preset detection"):
         train("fasterrcnn_resnet50", coco, preset="paper", out=tmp_path)
     file = coco.removeprefix("coco:") + "/annotations/instances_val2017.json"
     with pytest.raises(DataError, match="has no training split of its own"):

@@ -140,7 +140,7 @@ def test_a_missing_variable_of_torchrun_is_one_clear_error(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
-        ("SLURM_STEP_NUM_TASKS", "8", "srun has started the training several times; let it start torchrun"),
+        ("SLURM_STEP_NUM_TASKS", "8", "srun started several copies of the training; let it start torchrun"),
         ("WORLD_SIZE", "two", "WORLD_SIZE must be a number from 0, as torchrun sets it, got 'two'"),
     ],
 )

@@ -108,7 +108,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(tmp_pat
         train("diverging_factory:build", "demo", preset="demo", epochs=4, limit=64, out=tmp_path)
     files = sorted(file.name for file in tmp_path.iterdir())
     name = "diverging_factory-build"
-    assert files == [f"{name}-{kind}.safetensors" for kind in ("last", "state") if kept] + [f"{name}.csv"]
+    assert files == [f"{name}-{kind}.safetensors" for kind in ("last", "state") if kept] + [f"{name}.csv"] * kept
     if kept:
         assert read_metadata(tmp_path / files[0])["epoch"] == 2
 
@@ -224,8 +224,12 @@ def test_splits_of_other_classes_are_refused(tmp_path, folder):
         ({"epochs": 0}, InputError, "epochs must be a positive integer, got 0"),
         ({"limit": 0}, InputError, "limit must be a positive integer, got 0"),
         ({"limit": 1}, DataError, "training needs at least 2 images, demo gives 1"),
-        ({"options": {"weights": "demo"}}, InputError, "weights cannot be an option here: training begins with random"),
-        ({"options": {"num_classes": 5}}, InputError, "num_classes cannot be an option here"),
+        (
+            {"options": {"weights": "demo"}},
+            InputError,
+            "weights is not an option of training, which starts from random",
+        ),
+        ({"options": {"num_classes": 5}}, InputError, "num_classes is not an option of training"),
         ({"recipe": {"input_size": 96}}, InputError, "resnet38 on demo takes 64 pixels, not 96; leave it out"),
         ({"recipe": {"warmup_epochs": 2}}, InputError, "warmup_epochs must be at most the 1 epochs, got 2"),
     ],
@@ -238,7 +242,7 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path, arguments, er
 
 def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path):
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(DataError, match="cannot write"):
+    with pytest.raises(DataError, match=r"cannot use the folder .*Not a directory"):
         short(tmp_path / "out", limit=8)
 
 

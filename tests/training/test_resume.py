@@ -142,7 +142,7 @@ def test_a_network_whose_code_has_changed_is_another(tiny, tmp_path, monkeypatch
     with pytest.raises(Crash):
         short(tmp_path, progress=until(2, crash))
     monkeypatch.setattr("robustbench_bi.training.loop.source_hash", lambda network: "another")
-    with pytest.raises(RunMismatchError, match=r"source files of your network differ\. Give another"):
+    with pytest.raises(RunMismatchError, match=r"source files of your network differ\. Choose another"):
         short(tmp_path)
 
 

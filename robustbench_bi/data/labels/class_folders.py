@@ -144,7 +144,7 @@ class numbers with --classes FILE, or --classes imagenet-1k where 0 to 999 are I
     span = f"{min(numbers)} to {max(numbers)}"
     gaps = "" if max(numbers) - min(numbers) + 1 == len(numbers) else f", but only {len(numbers)} of these"
     raise DataError(
-        f"{what} {span}{gaps}; class numbers must be 0 to {len(numbers) - 1} without gaps. Give the class numbers by "
+        f"{what} {span}{gaps}; class numbers must be 0 to {len(numbers) - 1} without gaps. Give the class numbers with "
         "--classes FILE, or --classes imagenet-1k where 0 to 999 are ImageNet's"
     )
 

@@ -169,9 +169,7 @@ def test_a_picture_has_a_page_of_its_own(browser, opened, address, album):
     browser.wait(f"document.querySelector('h2').textContent === '{album.names[second]}'")
     choose(browser, "corruption", "gaussian_noise")
     browser.wait("document.querySelector('main table td').textContent === 'clean'")
-    browser.wait(
-        "document.querySelector('main table tbody').lastChild.cells[1].textContent.startsWith('Gaussian')"
-    )
+    browser.wait("document.querySelector('main table tbody').lastChild.cells[1].textContent.startsWith('Gaussian')")
     browser.press("Escape", 27)
     browser.wait("document.querySelectorAll('.grid').length === 1")
 

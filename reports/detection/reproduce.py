@@ -140,8 +140,8 @@ def display_networks(runs: Mapping[str, Run]) -> pd.DataFrame:
     for name, run in runs.items():
         cells = run.cells().set_index("corruption")
         clean, corrupted = cells.loc["none"], cells.drop("none")
-        numbers = {"P (AP)": clean["AP"], "AP50": clean["AP50"], "mPC": corrupted["AP"].mean()}
-        numbers["rPC, %"] = 100 * numbers["mPC"] / numbers["P (AP)"]
+        numbers = {"clean AP": clean["AP"], "AP50": clean["AP50"], "mean corrupted AP": corrupted["AP"].mean()}
+        numbers["kept, %"] = 100 * numbers["mean corrupted AP"] / numbers["clean AP"]
         rows.append({"network": name} | {key: f"{value:.1f}" for key, value in numbers.items()})
     return pd.DataFrame(rows)
 

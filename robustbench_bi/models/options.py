@@ -11,6 +11,7 @@ from robustbench_bi.ground.registry import nearest
 
 if TYPE_CHECKING:
     from robustbench_bi.models import Model
+    from robustbench_bi.models.detectors import DetectorRow
 
 COMMON_OPTIONS: Mapping[str, Any] = {"width": 1.0, "stem": "imagenet", "input_size": 224}
 """`width` and `stem` are explained in `models/resnet.py`; `input_size` is the side of the images it is meant for."""
@@ -86,7 +87,7 @@ def settle(
     return options, int(known.get("num_classes", 1000)) if num_classes is None else num_classes
 
 
-def check_option(row: Model, name: str, value: object) -> None:
+def check_option(row: Model | DetectorRow, name: str, value: object) -> None:
     """Refuse an option that the row does not have, or a value that is not of the kind of its default.
 
     Raises:

@@ -9,12 +9,12 @@ from typing import Any
 from torch import nn
 
 from robustbench_bi.errors import InputError, WeightsError
-from robustbench_bi.ground.checks import is_integer, is_number
-from robustbench_bi.ground.registry import nearest, unknown_name
+from robustbench_bi.ground.registry import unknown_name
 from robustbench_bi.models import IMAGENET_MEAN, IMAGENET_STD
 from robustbench_bi.models.detectors import ADDED, DETECTORS, DetectorRow
 from robustbench_bi.models.detectors.adapters import BACKGROUND, Detector, as_detector
 from robustbench_bi.models.detectors.from_mmdet import converted, is_of_mmdet, options_in
+from robustbench_bi.models.options import check_option
 from robustbench_bi.models.sources import split_name
 from robustbench_bi.models.sources.downloads import downloaded
 from robustbench_bi.models.sources.finish import built, weights_file
@@ -105,7 +105,7 @@ def create_own_network(
     stated = {**usual, **stored["options"]} if "options" in stored else {}
     chosen = {**row.options, **stated}
     for key, value in options.items():
-        check_detector_option(row, key, value)
+        check_option(row, key, value)
         if chosen[key] != value and key in stated:
             raise InputError(f"{key}={value!r} contradicts the checkpoint, which was made with {key}={chosen[key]!r}")
         chosen[key] = value
@@ -147,25 +147,6 @@ def _file_of(name: str, weights: str | Path | None) -> Path:
     if not weights_is_file(weights):
         raise WeightsError(f"there are no published weights {str(weights)!r} for {name}; give a file, or 'none'")
     return Path(str(weights))
-
-
-def check_detector_option(row: DetectorRow, name: str, value: object) -> None:
-    """Refuse an option that a row does not have, or a value of another kind than its default.
-
-    Raises:
-        InputError: it is so.
-    """
-    if name not in row.options:
-        raise InputError(f"{row.name} has no option {name!r}. {nearest(name, row.options)}")
-    default = row.options[name]
-    if isinstance(default, str):
-        fits, expected = isinstance(value, str), "a name"
-    elif isinstance(default, float):
-        fits, expected = is_number(value), "a number"
-    else:
-        fits, expected = is_integer(value) and int(str(value)) > 0, "a positive integer"
-    if not fits:
-        raise InputError(f"{name} must be {expected}, got {value!r}")
 
 
 def _weights_option(weights: str | Path | None) -> dict[str, Any]:

@@ -3,20 +3,13 @@
 import base64
 
 import pytest
-from chromium import Browser, needs_chromium
+from chromium import needs_chromium
 
 from robustbench_bi.corruptions import SUITES
 from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.reports.report import write_report
 
 pytestmark = needs_chromium
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    started = Browser(tmp_path_factory.mktemp("profile"))
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="module")

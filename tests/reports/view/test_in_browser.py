@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chromium import Browser, needs_chromium
+from chromium import needs_chromium
 from PIL import Image
 
 from robustbench_bi.data import open_data
@@ -22,13 +22,6 @@ IDS = (
 )
 STATUS = "document.getElementById('status').textContent"
 LOADED = "[...document.images].length > 0 && [...document.images].every(i => i.loading === 'lazy' || i.naturalWidth)"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    started = Browser(tmp_path_factory.mktemp("profile"))
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="module")

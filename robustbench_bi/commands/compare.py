@@ -59,8 +59,8 @@ def compare(
     """Compare finished runs with a baseline run, image by image.
 
     Prints Δ top-1 as in the paper's Fig. 3 and for each corruption, with paired intervals and tests, and writes figures
-    and tables. --json has the differences of every metric, and how alike two networks err; --metrics prints those that
-    it names.
+    and tables. --json has the differences of every metric and each pair's error consistency; --metrics chooses which to
+    print.
     """
     from robustbench_bi.commands.chosen_runs import LeftOut, comparable_with, open_runs
     from robustbench_bi.runs.run import open_run

@@ -55,7 +55,7 @@ def report(
 
     The page shows accuracies with intervals, Fig. 3, severity curves, a table of models and corruptions, the worst
     drops, calibration, and how the runs were made. It uses only the saved records; no model runs. Runs that cannot be
-    compared, such as those on other images, get a page of their own; with --baseline they are left out.
+    compared, such as runs on other images, get their own page; with --baseline they are left out.
     """
     from robustbench_bi.commands.chosen_runs import LeftOut, open_runs
     from robustbench_bi.reports.forms import form_of

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-CLASSES_ADVICE = "Where the data hold only some of the model's classes, list all of them in --classes FILE"
+CLASSES_ADVICE = "If the data cover only some of the model's classes, list all of the model's classes in --classes FILE"
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def forward_pass(
         compiled = _compiled(folded.network, image, compiled_for, precision)
     except Exception as error:  # what torch cannot compile it says in many ways
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-        logging.getLogger(__name__).warning("%s does not compile and runs without: %s", name, reason)
+        logging.getLogger(__name__).warning("%s cannot be compiled and runs uncompiled: %s", name, reason)
         return ForwardPass(folded.network, how, {**about, "compiled": False, "not_compiled": reason})
     return ForwardPass(compiled, "compiled", {**about, "compiled": True})
 
@@ -106,7 +106,7 @@ def _compiled(network: nn.Module, image: Tensor, size: int, precision: str) -> C
     """
     scripted = any(isinstance(module, torch.jit.ScriptModule) for module in network.modules())
     if scripted or getattr(network, "own_precision", False):
-        raise TypeError("it is a compiled file")
+        raise TypeError("the file is compiled already")
     compiled = Compiled(network, size, image)
     with torch.inference_mode(), full_precision(), autocast(image.device, precision):
         difference = spread_difference(network(image), compiled(image))

@@ -35,7 +35,7 @@ def choose_device(name: str) -> torch.device:
         torch.ones(1, device=device, dtype=torch.float64).item()
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         reason = re.split(r"\. |\n", str(error))[0]
-        raise InputError(f"device {name!r} cannot be used here: {reason[:200]}") from error
+        raise InputError(f"device {name!r} is not available: {reason[:200]}") from error
     return device
 
 
@@ -117,7 +117,7 @@ def finite_logits(asked: Asked, images: Tensor, place: str) -> Tensor:
     logits = logits_of(asked, images)
     if not torch.isfinite(logits).all():
         advice = "" if asked.precision == "fp32" else "; try --precision fp32"
-        raise ModelOutputError(f"{asked.name} returned logits that are not finite {place}{advice}")
+        raise ModelOutputError(f"{asked.name} returned NaN or infinite logits {place}{advice}")
     return logits
 
 
@@ -163,7 +163,7 @@ def checked_logits(logits: object, images: Tensor, name: str, num_classes: int) 
     if not isinstance(logits, Tensor) or logits.shape != expected:
         came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ModelOutputError(
-            f"{name} must return logits of shape {expected} for data of {num_classes} classes, got {came}. "
+            f"{name} must return logits of shape {expected} for data with {num_classes} classes, got {came}. "
             f"{CLASSES_ADVICE}"
         )
     return logits.float()

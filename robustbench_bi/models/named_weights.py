@@ -31,8 +31,7 @@ def named_weights(name: str, weights: str | Path) -> Checkpoint | None:
         return None
     if name not in TORCHVISION_NAME:
         raise WeightsError(
-            f"there are no published weights {str(weights)!r} for {name}; "
-            "give a file (.safetensors, .pth, .pt), 'demo' or 'none'"
+            f"{name} has no published weights {str(weights)!r}; give a file (.safetensors, .pth, .pt), 'demo' or 'none'"
         )
     entry = weights_entry(TORCHVISION_NAME[name], "IMAGENET1K_V1" if weights == "pretrained" else str(weights))
     state = downloaded(

@@ -240,7 +240,7 @@ def test_each_task_has_its_data(data, tmp_path):
         rb.evaluate("resnet50", data, weights="none", out=tmp_path)
     with pytest.raises(InputError, match="detectors prepare their own input; leave out input_size"):
         rb.detect(coloured_boxes.find, data, input_size=64, out=tmp_path)
-    with pytest.raises(InputError, match="score_threshold cannot be set for find"):
+    with pytest.raises(InputError, match="find has no score_threshold"):
         rb.detect(coloured_boxes.find, data, score_threshold=0.1, out=tmp_path)
     with pytest.raises(InputError, match="score_threshold is for detectors"):
         rb.evaluate("resnet50", "demo", score_threshold=0.1, out=tmp_path)

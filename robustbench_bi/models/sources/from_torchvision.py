@@ -49,7 +49,7 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
     entry = weights_entry(name, "DEFAULT" if weights == "pretrained" else str(weights))
     classes = len(entry.meta["categories"])
     if num_classes not in (None, classes):
-        raise WeightsError(f"torchvision's {entry} is for {classes} classes, not {num_classes}. {CLASSES_ADVICE}")
+        raise WeightsError(f"torchvision's {entry} has {classes} classes, not {num_classes}. {CLASSES_ADVICE}")
     model = downloaded(
         f"torchvision's {entry}",
         lambda: models.get_model(name, weights=entry, **options),

@@ -11,7 +11,7 @@ from robustbench_bi.analysis.captions import describe_bootstrap, describe_data, 
 from robustbench_bi.analysis.chance import chance_notes
 from robustbench_bi.analysis.comparable import MUST_AGREE, WHERE_KNOWN, apart, check_across
 from robustbench_bi.analysis.described import header
-from robustbench_bi.analysis.groups import Group, bar_groups, cell_groups, corruption_groups
+from robustbench_bi.analysis.groups import Group, bar_groups, cell_groups, corruption_groups, distinct
 from robustbench_bi.analysis.measured import measured
 from robustbench_bi.errors import InputError, RunMismatchError
 from robustbench_bi.ground.cells import CLEAN, Cell, cell_label
@@ -22,6 +22,9 @@ from robustbench_bi.metrics.statistics import Statistic
 from robustbench_bi.runs.identity import fields_compared, value_of
 from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Measure, Task
+
+BESIDE_THE_GATE = "The gate's intervals are simultaneous, so they are wider."
+"""Said where numbers of both are read, not in figures and papers."""
 
 ROWS: dict[str, Callable[[Iterable[Cell]], list[Group]]] = {
     "bars": bar_groups,
@@ -79,7 +82,7 @@ def comparison_frame(
     Returns:
         A row for each run and group of cells that the run shares with the baseline: model, baseline, kind, name, n,
         cells, baseline_top1, top1 (percent), delta, delta_low, delta_high (points), p_value, test ("McNemar" or
-        "paired t"), p_holm (corrected over all rows of the frame).
+        "paired t"), p_holm (corrected over all rows of the frame; rows over the same cells count once).
 
     Raises:
         InputError: no runs, or an unknown kind of rows.
@@ -97,6 +100,7 @@ def comparison_frame(
     frames: list[pd.DataFrame] = []
     notes: list[str] = []
     severities: set[tuple[int, ...]] = set()
+    tests: list[int] = []
     for label, run in zip(labels, runs, strict=True):
         notes += check_settings(run.config, baseline.config, label, baseline_label, across)
         found = measured(run)
@@ -105,6 +109,7 @@ def comparison_frame(
         notes += _unshared(found.grid, of_baseline.grid, label, baseline_label)
         severities.add(tuple(sorted({severity for _, severity in shared} - {CLEAN[1]})))
         groups = ROWS[rows](shared)
+        tests += [len(tests) + place for place in distinct(groups)]
         pair = found.statistic(groups), of_baseline.statistic(groups)
         frame = _compare(*pair, groups, task.primary, pairing, resampling)
         if not frame["delta"].any() and found.same_answers(of_baseline, shared):
@@ -113,14 +118,15 @@ def comparison_frame(
         frame.insert(1, "baseline", baseline_label)
         frames.append(frame)
     joined = pd.concat(frames, ignore_index=True)
-    joined["p_holm"] = holm(joined["p_value"])
+    one_each = joined.loc[sorted(set(tests)), "p_value"]
+    joined["p_holm"] = pd.Series(holm(one_each), index=one_each.index).loc[tests].to_numpy()
     caption = _describe_comparison(joined, task.primary, baseline.config, severities, resampling)
     everything = [baseline, *runs]
     return Comparison(
         joined,
         task,
         caption,
-        _describe_tests(joined["p_value"], pairing),
+        _describe_tests(one_each, pairing, len(one_each) < len(joined)),
         (*notes, *chance_notes(everything, resampling.confidence)),
         header(everything, [baseline_label, *labels]),
     )
@@ -225,11 +231,12 @@ def _compare(
     )
 
 
-def _describe_tests(p_values: pd.Series, pairing: Pairing) -> str:
+def _describe_tests(p_values: pd.Series, pairing: Pairing, repeated: bool) -> str:
     number = int(p_values.notna().sum())
     return (
         f"p: {pairing.test_words}, pointwise like the intervals. p (Holm) is corrected for the "
-        f"{number} {'test' if number == 1 else 'tests'} of this table."
+        f"{number} {'test' if number == 1 else 'tests'} of this table"
+        f"{'; rows over the same cells are one test' if repeated else ''}."
     )
 
 
@@ -249,5 +256,5 @@ def _describe_comparison(
     return (
         f"Δ {measure.short} in points over {frame['baseline'].iloc[0]}, paired by image. "
         f"{describe_data(config, int(frame['n'].iloc[0]))} {means} {intervals}; pointwise: each excludes 0 "
-        f"exactly where p < {1 - resampling.confidence:.3g}. The gate's intervals are simultaneous, so they are wider."
+        f"exactly where p < {1 - resampling.confidence:.3g}."
     )

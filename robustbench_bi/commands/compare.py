@@ -73,7 +73,7 @@ def compare(
     if opened and not others:
         raise OneLineError(f"none of these runs can be compared with {baseline_run.directory.name}")
     from robustbench_bi.analysis.chosen_comparison import chosen_comparison
-    from robustbench_bi.analysis.comparison import comparison_frame
+    from robustbench_bi.analysis.comparison import BESIDE_THE_GATE, comparison_frame
     from robustbench_bi.reports.tables.display import display_chosen, display_comparison
     from robustbench_bi.reports.write import write_comparison
 
@@ -92,7 +92,7 @@ def compare(
     for table in (bars, corruptions):
         print_table(display_comparison(table).drop(columns=["baseline %", bars.task.primary.heading]))
         click.echo(table.tests)
-    for note in [bars.caption, *bars.notes]:
+    for note in [f"{bars.caption} {BESIDE_THE_GATE}", *bars.notes]:
         click.echo(note)
     if metrics:
         chosen = chosen_comparison(others, baseline_run, metrics)

@@ -13,6 +13,7 @@ from robustbench_bi.commands.eval_options import eval_options
 from robustbench_bi.commands.options import QUIET
 from robustbench_bi.commands.terminal import cell_progress
 from robustbench_bi.data.request import DataRequest
+from robustbench_bi.evaluation.opening import check_clean
 
 
 class SideType(click.ParamType):  # type: ignore[type-arg]
@@ -65,6 +66,7 @@ def corrupt(source: str, destination: Path, jpeg: str | None, quiet: bool, **opt
     import shlex
 
     DataRequest(source, classes=options["classes"]).check_source()
+    check_clean(source)
     from robustbench_bi.corrupted_files import write_corrupted
 
     with cell_progress(quiet) as progress:
@@ -81,5 +83,9 @@ def corrupt(source: str, destination: Path, jpeg: str | None, quiet: bool, **opt
     if not summary.source:  # they have no classes
         return
     classes = [] if summary.classes is None else ["--classes", str(summary.classes)]
-    command = ["bivo-robust", "eval", "--model", "NAME", "--data", summary.source, *classes]
+    # Not all of what eval asks for by default may be there.
+    cells = {f"--{name}": options[name] for name in ("suite", "severities")}
+    usual = {"--suite": "imagenet-c", "--severities": "1-5"}
+    chosen = [word for pair in cells.items() if pair not in usual.items() for word in pair]
+    command = ["bivo-robust", "eval", "--model", "NAME", "--data", summary.source, *classes, *chosen]
     click.echo(f"Evaluate them with: {shlex.join(command)}")

@@ -77,7 +77,8 @@ def report(
         made = write_report(group, path, form=form, open_pictures=shown, baseline_named=named, metrics=metrics)
         if made.bars is not None:
             click.echo(f"Compared with {made.models[0]}: {', '.join(made.models[1:])}")
-            click.echo(f"The baseline is {made.models[0]}, {made.baseline_words}.")
+            advice = "" if named else "; --baseline chooses another"
+            click.echo(f"The baseline is {made.models[0]}, {made.baseline_words}{advice}.")
             for note in made.bars.notes:
                 click.echo(note)
         click.echo(f"Written: {path} ({path.stat().st_size / 1000:,.0f} kB)")

@@ -52,7 +52,7 @@ def _print_runs(listing: Listing) -> None:
     rows = [
         {
             "run": run.run,
-            "model": run.model,
+            "model": f"{run.model} ({run.weights})" if run.weights else run.model,
             "data": run.data,
             "n": f"{run.n:,}",
             "cells": f"{run.cells_done}/{run.cells}",

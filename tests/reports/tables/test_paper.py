@@ -39,7 +39,7 @@ def test_captions_say_n_intervals_and_tests(report):
         assert "n = 60 images of demo" in table.caption
         assert "95 % intervals over images: t with a worst and a best image added" in table.caption
     assert "debiased by folded normals (ECE)" in summary.caption
-    assert "resnet_50, the first run; --baseline chooses another" in delta.caption
+    assert "resnet_50, the first run." in delta.caption
     assert "McNemar" in delta.caption and "after Holm's correction" in delta.caption
     assert delta.title == "Change of top-1 over resnet_50"
 

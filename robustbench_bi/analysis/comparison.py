@@ -11,7 +11,7 @@ from robustbench_bi.analysis.captions import describe_bootstrap, describe_data, 
 from robustbench_bi.analysis.chance import chance_notes
 from robustbench_bi.analysis.comparable import MUST_AGREE, WHERE_KNOWN, apart, check_across
 from robustbench_bi.analysis.described import header
-from robustbench_bi.analysis.groups import Group, bar_groups, cell_groups, corruption_groups, distinct
+from robustbench_bi.analysis.groups import Group, bar_groups, cell_groups, corruption_groups
 from robustbench_bi.analysis.measured import measured
 from robustbench_bi.errors import InputError, RunMismatchError
 from robustbench_bi.ground.cells import CLEAN, Cell, cell_label
@@ -82,7 +82,7 @@ def comparison_frame(
     Returns:
         A row for each run and group of cells that the run shares with the baseline: model, baseline, kind, name, n,
         cells, baseline_top1, top1 (percent), delta, delta_low, delta_high (points), p_value, test ("McNemar" or
-        "paired t"), p_holm (corrected over all rows of the frame; rows over the same cells count once).
+        "paired t"), p_holm (corrected over all rows of the frame).
 
     Raises:
         InputError: no runs, or an unknown kind of rows.
@@ -100,7 +100,6 @@ def comparison_frame(
     frames: list[pd.DataFrame] = []
     notes: list[str] = []
     severities: set[tuple[int, ...]] = set()
-    tests: list[int] = []
     for label, run in zip(labels, runs, strict=True):
         notes += check_settings(run.config, baseline.config, label, baseline_label, across)
         found = measured(run)
@@ -109,7 +108,6 @@ def comparison_frame(
         notes += _unshared(found.grid, of_baseline.grid, label, baseline_label)
         severities.add(tuple(sorted({severity for _, severity in shared} - {CLEAN[1]})))
         groups = ROWS[rows](shared)
-        tests += [len(tests) + place for place in distinct(groups)]
         pair = found.statistic(groups), of_baseline.statistic(groups)
         frame = _compare(*pair, groups, task.primary, pairing, resampling)
         if not frame["delta"].any() and found.same_answers(of_baseline, shared):
@@ -118,15 +116,14 @@ def comparison_frame(
         frame.insert(1, "baseline", baseline_label)
         frames.append(frame)
     joined = pd.concat(frames, ignore_index=True)
-    one_each = joined.loc[sorted(set(tests)), "p_value"]
-    joined["p_holm"] = pd.Series(holm(one_each), index=one_each.index).loc[tests].to_numpy()
+    joined["p_holm"] = holm(joined["p_value"])
     caption = _describe_comparison(joined, task.primary, baseline.config, severities, resampling)
     everything = [baseline, *runs]
     return Comparison(
         joined,
         task,
         caption,
-        _describe_tests(one_each, pairing, len(one_each) < len(joined)),
+        _describe_tests(joined["p_value"], pairing),
         (*notes, *chance_notes(everything, resampling.confidence)),
         header(everything, [baseline_label, *labels]),
     )
@@ -231,12 +228,11 @@ def _compare(
     )
 
 
-def _describe_tests(p_values: pd.Series, pairing: Pairing, repeated: bool) -> str:
+def _describe_tests(p_values: pd.Series, pairing: Pairing) -> str:
     number = int(p_values.notna().sum())
     return (
         f"p: {pairing.test_words}, pointwise like the intervals. p (Holm) is corrected for the "
-        f"{number} {'test' if number == 1 else 'tests'} of this table"
-        f"{'; rows over the same cells are one test' if repeated else ''}."
+        f"{number} {'test' if number == 1 else 'tests'} of this table."
     )
 
 

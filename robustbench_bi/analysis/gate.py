@@ -21,7 +21,7 @@ import pandas as pd
 from robustbench_bi.analysis.baseline import Outcomes
 from robustbench_bi.analysis.captions import describe_data, describe_means
 from robustbench_bi.analysis.comparison import check_settings, differences
-from robustbench_bi.analysis.groups import distinct, summary_groups, weight_matrix
+from robustbench_bi.analysis.groups import summary_groups, weight_matrix
 from robustbench_bi.analysis.verdicts import HOLDS as HOLDS
 from robustbench_bi.analysis.verdicts import REGRESSED as REGRESSED
 from robustbench_bi.analysis.verdicts import UNPROVEN as UNPROVEN
@@ -140,8 +140,7 @@ def gate_frame(
         }
     )
     caption = _caption(run, baseline, frame, pairing.interval_words, max_drop, confidence)
-    headline = _headline(frame, max_drop, distinct(groups))
-    return Gate(frame, task, headline, caption, tuple(notes), _header(run, baseline))
+    return Gate(frame, task, _headline(frame, max_drop), caption, tuple(notes), _header(run, baseline))
 
 
 def _check_comparable(run: Outcomes, baseline: Outcomes, skip_new_cells: bool, across: Sequence[str]) -> list[str]:
@@ -179,16 +178,12 @@ def _some(cells: Sequence[Cell]) -> str:
     return ", ".join(cell_label(cell) for cell in cells[:3]) + (", …" if len(cells) > 3 else "")
 
 
-def _headline(frame: pd.DataFrame, max_drop: float, cells: Sequence[int]) -> str:
-    """What was found; rows that are over the same cells have the same number in `cells`."""
+def _headline(frame: pd.DataFrame, max_drop: float) -> str:
     regressed, unproven = ([*frame.loc[frame["verdict"] == verdict, "name"]] for verdict in (REGRESSED, UNPROVEN))
     rows, limit = _count(len(frame), "row"), _count(max_drop, "point")
     text = f"No regression in {rows}."
     if regressed:
         text = f"Regression: {len(regressed)} of {rows} dropped by more than {limit}: {', '.join(regressed)}."
-        own = {number for number, verdict in zip(cells, frame["verdict"], strict=True) if verdict == REGRESSED}
-        if len(own) == 1 < len(regressed):
-            text += " They are the same cells."
     if unproven:
         text += (
             f" {_count(len(unproven), 'row')} dropped by more than {limit}, but the sample is too small to confirm it."

@@ -46,17 +46,6 @@ class Group:
         return sum(len(SEVERITIES) if cell[1] == MEAN else 1 for cell in corrupted) or 1
 
 
-def distinct(groups: Sequence[Group]) -> list[int]:
-    """For each group the place of the first that is over the same cells with the same weights: they are one test.
-
-    Example:
-        >>> distinct(summary_groups([("none", 0), ("fog", 1)]))
-        [0, 1, 1, 1]
-    """
-    places: dict[frozenset[tuple[Cell, float]], int] = {}
-    return [places.setdefault(frozenset(group.weights.items()), place) for place, group in enumerate(groups)]
-
-
 def weight_matrix(groups: Sequence[Group], cells: Sequence[Cell]) -> Floats:
     """The weights as (C, S), for cells in the given order."""
     return np.array([[group.weights.get(cell, 0.0) for group in groups] for cell in cells]).reshape(len(cells), -1)

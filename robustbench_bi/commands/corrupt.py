@@ -13,7 +13,6 @@ from robustbench_bi.commands.eval_options import eval_options
 from robustbench_bi.commands.options import QUIET
 from robustbench_bi.commands.terminal import cell_progress
 from robustbench_bi.data.request import DataRequest
-from robustbench_bi.evaluation.opening import check_clean
 
 
 class SideType(click.ParamType):  # type: ignore[type-arg]
@@ -66,7 +65,6 @@ def corrupt(source: str, destination: Path, jpeg: str | None, quiet: bool, **opt
     import shlex
 
     DataRequest(source, classes=options["classes"]).check_source()
-    check_clean(source)
     from robustbench_bi.corrupted_files import write_corrupted
 
     with cell_progress(quiet) as progress:

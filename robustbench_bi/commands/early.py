@@ -14,7 +14,7 @@ from robustbench_bi.data import check_takes, find_source, named_source
 from robustbench_bi.data.download import is_at_hand
 from robustbench_bi.data.request import DataRequest
 from robustbench_bi.errors import DataError, InputError
-from robustbench_bi.evaluation.opening import check_clean, check_images
+from robustbench_bi.evaluation.opening import check_images
 from robustbench_bi.evaluation.request import EvalRequest, option_names
 from robustbench_bi.ground.cells import parse_severities
 from robustbench_bi.ground.checks import check_number, check_quality
@@ -58,7 +58,6 @@ def check_request(models: Iterable[str], data: str = "demo", **options: Any) -> 
     request = EvalRequest.of(tuple(models), data, **own)
     request.data.check_source()
     row, _ = find_source(data)
-    check_clean(data)
     # Listing archives takes long, and stored corrupted files are refused by name.
     if not row.pattern_of and row.corrupted_as is not None and is_at_hand(data):
         check_images(request, request.data.open())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -73,8 +72,6 @@ FURTHER = _measures("answers", "changes", "severities")
 PAIRED = _measures("networks")
 PAIRING = "scores"
 EXTRAS = ("corruption_error", "reliability", "answers")
-_ROUNDING = 1e-3
-"""How far a sum of probabilities in half precision may be from 1."""
 
 
 def try_out(asked: Asked, images: Tensor) -> None:
@@ -85,14 +82,7 @@ def try_out(asked: Asked, images: Tensor) -> None:
     """
     from robustbench_bi.models.inference import logits_of
 
-    logits = logits_of(asked, images)
-    # A softmax of probabilities keeps the order of the classes, and spoils all that is computed from its values.
-    if logits.shape[1] > 1 and bool((logits >= 0).all()) and bool(((logits.sum(1) - 1).abs() < _ROUNDING).all()):
-        logging.getLogger(__name__).warning(
-            "Warning: %s returns probabilities where logits are expected, so its confidence, NLL, ECE and Brier score "
-            "will be wrong; remove its softmax, or return the logarithm",
-            asked.name,
-        )
+    logits_of(asked, images)
 
 
 def ask(

@@ -237,16 +237,6 @@ def test_two_networks_with_nothing_right_have_an_interval(make_run):
     assert (frame["delta_low"] < 0).all() and (frame["delta_high"] > 0).all()
 
 
-def test_rows_over_the_same_cells_are_one_test(make_run):
-    runs = [make_run(name, corruptions=("fog",), luck=luck) for luck, name in enumerate("ab")]
-    found = comparison_frame(runs[1:], runs[0], resampling=QUICK)
-    rows = found.frame.set_index("name")
-    assert [*rows.index] == ["clean", "weather (1 of 4)", "mean (1 of 15)"]
-    two = holm(rows.loc[["clean", "weather (1 of 4)"], "p_value"])
-    np.testing.assert_allclose(rows["p_holm"], [two[0], two[1], two[1]])
-    assert "corrected for the 2 tests of this table; rows over the same cells are one test" in found.tests
-
-
 def test_captions_tell_both_kinds_of_p_and_of_the_gate(pair):
     baseline, run = pair
     found = comparison_frame([run], baseline, resampling=QUICK)

@@ -200,13 +200,6 @@ def test_the_headline_names_what_regressed_and_counts_what_is_not_proven(pair):
     )
 
 
-def test_rows_over_the_same_cells_are_one_drop():
-    assert gate_frame(with_errors(40), with_errors(0)).headline == (
-        "Regression: 3 of 3 rows dropped by more than 1 point: mean (1 of 15), weather (1 of 4), fog. "
-        "They are the same cells."
-    )
-
-
 def test_the_caption_says_what_the_numbers_are(pair):
     caption = gate_frame(*pair).caption
     for text in (

@@ -152,12 +152,6 @@ def test_corruption_changes_the_images_and_the_clean_cell_does_not(tmp_path):
     assert [cell for cell in first if first[cell] == other[cell]] == [("none", 0)]
 
 
-@pytest.mark.parametrize("ending", [torch.nn.Softmax(1), torch.nn.LogSoftmax(1), torch.nn.Sigmoid()])
-def test_probabilities_in_place_of_logits_are_warned_of(ending, tmp_path, caplog):
-    rb.evaluate(torch.nn.Sequential(Tiny(), ending), out=tmp_path, **SMALL)
-    assert ("returns probabilities where logits are expected" in caplog.text) == isinstance(ending, torch.nn.Softmax)
-
-
 def test_logits_that_are_not_finite_fail_and_leave_no_cell(tmp_path):
     class Broken(Tiny):
         def forward(self, images):

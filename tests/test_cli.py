@@ -496,7 +496,7 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
         (["eval", "--model", "resnet50", "--severities", "1-999999999999"], "severity must be an integer from 1 to 5"),
         (["eval", "--model", "resnet50", "--suite", "fog,"], "single commas"),
         (["eval", "--model", "resnet50", "--jpeg", "²"], "jpeg must be a quality"),
-        (["eval", "--model", "resnet50", "--device", "meta"], "device 'meta' is not available"),
+        (["eval", "--model", "resnet50", "--device", "meta"], "unknown device 'meta'"),
         (["heatmaps", "--model", "resnet5O"], "Did you mean 'resnet50'?"),
         (["heatmaps", "--model", "resnet50", "--corruptions", "fogg"], "Did you mean 'fog'?"),
         (["heatmaps", "--model", "resnet50", "--limit", "1", "--layer", "layer3.9"], "Did you mean 'layer3."),

@@ -21,7 +21,7 @@ from robustbench_bi.evaluation.request import EvalRequest, needs_weights
 from robustbench_bi.evaluation.sharing import ALONE, Share
 from robustbench_bi.evaluation.views import View, fitted_view, plain_view
 from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS
-from robustbench_bi.models import CLASSES_ADVICE, MODELS, create_model, resolve
+from robustbench_bi.models import MODELS, classes_advice, create_model, resolve
 from robustbench_bi.models.forward_pass import ForwardPass
 from robustbench_bi.models.inference import choose_device, memory_format
 from robustbench_bi.models.sources import brings_weights
@@ -231,7 +231,8 @@ def network_for(
         classes = read_metadata(weights).get("num_classes", dataset.num_classes)
         if classes != dataset.num_classes:
             raise WeightsError(
-                f"{weights} has {classes} classes, but the data have {dataset.num_classes}. {CLASSES_ADVICE}"
+                f"{weights} has {classes} classes, but the data have {dataset.num_classes}; "
+                f"{classes_advice(classes, dataset.num_classes)}"
             )
     asked_for = {} if not labelled else {"num_classes": None if published else dataset.num_classes}
     with torch.random.fork_rng(devices=[]):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustbench_bi.data.containers.tar import index_folder
 from robustbench_bi.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ def open_images(request: EvalRequest) -> Dataset:
         >>> len(open_images(EvalRequest.of(["resnet50"], "demo", limit=8)))
         8
     """
+    from robustbench_bi.data.containers.tar import index_folder  # numpy and Pillow, which --help does without
+
     with index_folder(Path(request.out) / INDICES):
         dataset = request.data.open(cells=request.cells)
     check_images(request, dataset)

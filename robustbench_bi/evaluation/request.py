@@ -217,7 +217,7 @@ class EvalRequest(Settings):
             raise other_labels(self.task, source.name)
         for model, own in zip(self.models, self.weights or (), strict=True):
             if isinstance(model, str) and own is None and source.weights is None and not brings_weights(model):
-                raise needs_weights(model, source.name)
+                raise needs_weights(model, self.data.source)
 
     def alone(self, number: int) -> EvalRequest:
         """The same request for one of its models, with the weights that were named for it."""

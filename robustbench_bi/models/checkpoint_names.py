@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from robustbench_bi.errors import WeightsError
-from robustbench_bi.models import CLASSES_ADVICE
+from robustbench_bi.models import classes_advice
 
 INNER = {".cbam.": ".att."}
 """What the code of CBAM calls the attention of a block."""
@@ -136,7 +136,7 @@ def misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     if not missing and not unexpected and only_the_first and len(first) == 1:
         stored, wanted = first.pop()
         asked = f"num_classes or the data ask for {wanted}"
-        return f"it has {stored} classes, but {asked}; num_classes={stored} fits. {CLASSES_ADVICE}"
+        return f"it has {stored} classes, but {asked}; num_classes={stored} fits; {classes_advice(stored, wanted)}"
     shapes = [f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}" for name in reshaped]
     parts = (("missing", missing), ("unexpected", unexpected), ("other shape", shapes), ("other type", other_types))
     return "; ".join(f"{what}: {_first(names)}" for what, names in parts if names)

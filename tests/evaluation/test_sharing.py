@@ -246,7 +246,7 @@ def test_what_fails_leaves_the_folder_to_the_others(tmp_path):
         def forward(self, images):
             return super().forward(images) * torch.nan
 
-    with pytest.raises(ModelOutputError, match="not finite"):
+    with pytest.raises(ModelOutputError, match="NaN or infinite logits"):
         rb.evaluate(NotANumber(), out=tmp_path, share=Share(0, 2), **SMALL)
     assert list(tmp_path.glob("*/run.json"))
 

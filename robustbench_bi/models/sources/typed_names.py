@@ -71,6 +71,10 @@ def _function(name: str) -> None:
     if module in sys.modules:
         return
     file = _file_of_module(module)
+    if file is None and module.endswith(".py"):
+        raise InputError(
+            f"cannot import {module} for the model {name!r}: leave out .py, as in {module[:-3]}:{attribute}"
+        )
     if file is None:
         raise InputError(f"cannot import {module} for the model {name!r}: there is no such module; {advice}")
     if file.suffix != ".py":

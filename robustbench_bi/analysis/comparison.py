@@ -250,7 +250,7 @@ def _describe_comparison(
     if measure.proportion:
         intervals = f"{resampling.confidence * 100:g} % intervals over images: t with a worst and a best image added"
     return (
-        f"Δ {measure.short} in points over {frame['baseline'].iloc[0]}, paired by image. "
+        f"Δ {measure.short} in points, compared with {frame['baseline'].iloc[0]}, paired by image. "
         f"{describe_data(config, int(frame['n'].iloc[0]))} {means} {intervals}; pointwise: each excludes 0 "
-        f"exactly where p < {1 - resampling.confidence:.3g}."
+        f"if and only if p < {1 - resampling.confidence:.3g}."
     )

@@ -90,7 +90,7 @@ def _summary_table(report: Report, cell: Callable[[str, str], str]) -> PaperTabl
         add(in_words(name), named, "corruption_error" if normalised else measure.name)
     words = measure.words[:1].upper() + measure.words[1:]
     notes = "".join(f" Note: {note}" for note in report.summaries.notes)
-    caption = f"{report.summaries.header}. {words} in percent{_mce_words(names)}. {report.summaries.caption}{notes}"
+    caption = f"{report.summaries.header}. {words} in percent{_mce_words(names)}. {report.summaries.brief}{notes}"
     return PaperTable("summary", "Robustness to corruptions", caption, pd.DataFrame(texts))
 
 
@@ -118,7 +118,7 @@ def _delta_table(report: Report, bars: Comparison, cell: Callable[[str, str], st
     baseline = f"The baseline is {report.models[0]}, {report.baseline_words}."
     caption = " ".join([baseline, bars.caption, bars.tests, MARKS, *(f"Note: {note}." for note in bars.notes)])
     return PaperTable(
-        "delta", f"Change of {report.task.primary.short} over {report.models[0]}", caption, pd.DataFrame(texts)
+        "delta", f"Change in {report.task.primary.short} from {report.models[0]}", caption, pd.DataFrame(texts)
     )
 
 

@@ -41,7 +41,7 @@ def test_captions_say_n_intervals_and_tests(report):
     assert "debiased by folded normals (ECE)" in summary.caption
     assert "resnet_50, the first run." in delta.caption
     assert "McNemar" in delta.caption and "after Holm's correction" in delta.caption
-    assert delta.title == "Change of top-1 over resnet_50"
+    assert delta.title == "Change in top-1 from resnet_50"
 
 
 def test_a_single_run_has_one_table(make_run):

@@ -179,7 +179,6 @@ def describe_intervals(
     errors: bool = False,
     measures: Sequence[Measure] | None = None,
     n: int = 0,
-    differences: bool = True,
 ) -> str:
     """A sentence on how the intervals of a task's summary are made.
 
@@ -189,7 +188,6 @@ def describe_intervals(
         errors: whether there are corruption errors.
         measures: the numbers that there are; by default those that every summary of the task has.
         n: images; of many, a bootstrap's limit is computed.
-        differences: whether Δ is shown too.
 
     Example:
         >>> from robustbench_bi.tasks import TASKS
@@ -198,8 +196,6 @@ def describe_intervals(
     """
     numbers: dict[str, list[str]] = {}
     for number, method in interval_methods(resampling, task, errors, measures, n).items():
-        if number == "Δ" and not differences:
-            continue
         numbers.setdefault(method, []).append(number)
     if len(numbers) == 1:
         return f"{describe_bootstrap(resampling)}."

@@ -26,7 +26,6 @@ class Measurements:
         caption: what they are of, and how their intervals were made.
         notes: what was left out or differs, or must be read with care, a sentence each.
         header: what was evaluated, to stand above the numbers.
-        brief: the caption where the primary number stands alone, without differences.
         intervals: how the interval of each number was made, number → method.
         further: the measures beyond those of the task that were chosen and that the frame has.
     """
@@ -38,7 +37,6 @@ class Measurements:
     header: str = ""
     intervals: Mapping[str, str] = field(default_factory=dict)
     further: tuple[Measure, ...] = ()
-    brief: str = ""
 
 
 @dataclass(frozen=True, eq=False)

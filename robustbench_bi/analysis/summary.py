@@ -114,7 +114,6 @@ def summary_frame(run: Run, resampling: Resampling | None = None, metrics: Seque
         describe_means(run.config["severities"]),
         describe_intervals(resampling, found.task, bool(errors), shown, found.n),
     )
-    primary = describe_intervals(resampling, found.task, bool(errors), [found.task.primary], found.n, False)
     return Measurements(
         frame,
         found.task,
@@ -123,7 +122,6 @@ def summary_frame(run: Run, resampling: Resampling | None = None, metrics: Seque
         header([run], [run.name]),
         interval_methods(resampling, found.task, bool(errors), shown, found.n),
         tuple(measure for measure in shown if measure not in found.task.measures),
-        " ".join((*caption[:2], primary)),
     )
 
 
@@ -253,7 +251,6 @@ def summaries_frame(
     task = common_task(runs)
     frames: list[pd.DataFrame] = []
     captions: dict[str, list[str]] = {}
-    brief: dict[str, list[str]] = {}
     cannot: list[str] = []
     further: tuple[Measure, ...] = ()
     for label, run in zip(run_labels(runs), runs, strict=True):
@@ -263,7 +260,6 @@ def summaries_frame(
         frames.append(summary.frame)
         summary.frame.insert(0, "model", label)
         captions.setdefault(summary.caption, []).append(label)
-        brief.setdefault(summary.brief, []).append(label)
     resampling = resampling or Resampling()
     return Measurements(
         pd.concat(frames, ignore_index=True),
@@ -273,5 +269,4 @@ def summaries_frame(
         header(runs, run_labels(runs)),
         interval_methods(resampling, task, any(own["kind"].isin(SCORES).any() for own in frames)),
         further,
-        joined_captions(brief),
     )

@@ -90,7 +90,7 @@ def _summary_table(report: Report, cell: Callable[[str, str], str]) -> PaperTabl
         add(in_words(name), named, "corruption_error" if normalised else measure.name)
     words = measure.words[:1].upper() + measure.words[1:]
     notes = "".join(f" Note: {note}" for note in report.summaries.notes)
-    caption = f"{report.summaries.header}. {words} in percent{_mce_words(names)}. {report.summaries.brief}{notes}"
+    caption = f"{report.summaries.header}. {words} in percent{_mce_words(names)}. {report.summaries.caption}{notes}"
     return PaperTable("summary", "Robustness to corruptions", caption, pd.DataFrame(texts))
 
 

@@ -258,6 +258,11 @@ class Run:
         kept = dataset.without(np.setdiff1d(dataset.image_ids, images["image_id"].to_numpy()))
         if kept.listing_hash != self.config["listing_hash"]:
             raise DataError(f"{request.source} no longer holds the same images{difference(images, dataset)}")
+        if self.config.get("content_hash", "") not in ("", kept.content_hash):
+            raise DataError(
+                f"{request.source} no longer holds the same images: their names and sizes are the same, but what is in "
+                "the files is not"
+            )
         return kept
 
     def _damage(self, cell: Cell, number: int) -> str:

@@ -73,8 +73,11 @@ def open_tiny_imagenet_c(path: str, *, split: Split = "evaluation", classes: Pat
 def _open_stored(path: str, classes: Path | None, tiny: bool = False) -> Dataset:
     root = unpacked(existing_folder(path), _holds_cells)
     archives = sorted(str(file) for file in root.glob("*.tar"))
-    listings = _archived_cells(archives) if archives else _folder_cells(root)
-    _check_once(root, listings.keys() if archives else ())
+    archived = _archived_cells(archives) if archives else {}
+    _check_once(root, archived)
+    listings: Cells = dict(sorted({**archived, **_folder_cells(_cell_folders(root))}.items()))
+    if not listings.keys() - {CLEAN}:
+        raise _no_cells(root, archives)
     if classes is None and not tiny and written_from(root) not in NUMBERED_BY_SET:
         _check_class_folders(listings)
     return _of_cells(path, root, listings, classes, tiny)
@@ -151,8 +154,9 @@ class _ArchivedCell:
 Cells = Mapping[Cell, _FolderCell | _ArchivedCell]
 
 
-def _folder_cells(root: Path) -> Mapping[Cell, _FolderCell]:
-    folders = _cell_folders(root)
+def _folder_cells(folders: Mapping[Cell, Path]) -> Cells:
+    if not folders:
+        return {}
 
     def names_of(folder: Path) -> list[str]:
         # Where class numbers do not hang on which folders there are, an empty one lacks images like any other.
@@ -169,7 +173,7 @@ def _folder_cells(root: Path) -> Mapping[Cell, _FolderCell]:
     return {cell: _FolderCell(str(folders[cell]), own) for cell, own in zip(folders, listings, strict=True)}
 
 
-def _archived_cells(archives: Sequence[str]) -> Mapping[Cell, _ArchivedCell]:
+def _archived_cells(archives: Sequence[str]) -> Cells:
     """The cells in unopened archives: …/<corruption>/<severity>/<class folder>/<image>."""
     files = open_tars(archives)
     cells = {}
@@ -178,12 +182,7 @@ def _archived_cells(archives: Sequence[str]) -> Mapping[Cell, _ArchivedCell]:
             place, images = folders[folder]
             names = sorted(images, key=lambda name: name.split("/"))
             cells[corruption, severity] = _ArchivedCell(place, names, files, [images[name] for name in names])
-    if not cells.keys() - {CLEAN}:
-        raise DataError(
-            f"expected <corruption>/<severity 1 to 5>/<class folder>/<image> in {archives[0]} and the archives beside "
-            "it, found none"
-        )
-    return dict(sorted(cells.items()))
+    return cells
 
 
 def _archived_folders(files: TarFiles) -> dict[str, dict[str, tuple[str, dict[str, int]]]]:
@@ -239,13 +238,16 @@ def _around(path: str, folders: Collection[str]) -> str | None:
 
 
 def _cell_folders(root: Path) -> dict[Cell, Path]:
-    """The folder of each cell that is stored, sorted by cell; corruptions may lie in folders of categories."""
-    folders = _cells_in(root) or {
-        cell: folder for category in CATEGORIES for cell, folder in _cells_in(root / category).items()
-    }
-    if not folders.keys() - {CLEAN}:
-        raise DataError(f"expected {root}/<corruption>/<severity 1 to 5>/<class folder>/<image>, found no such folder")
-    return dict(sorted(folders.items()))
+    """The folder of each cell that is stored; corruptions may lie in folders of categories."""
+    places = (*(root / category for category in CATEGORIES), root)
+    return {cell: folder for place in places for cell, folder in _cells_in(place).items()}
+
+
+def _no_cells(root: Path, archives: Sequence[str]) -> DataError:
+    layout = "<corruption>/<severity 1 to 5>/<class folder>/<image>"
+    if not archives:
+        return DataError(f"expected {root}/{layout}, found no such folder")
+    return DataError(f"expected {layout} in {archives[0]} and the archives beside it, found none")
 
 
 def _check_once(root: Path, archived: Collection[Cell]) -> None:

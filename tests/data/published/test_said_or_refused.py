@@ -91,6 +91,17 @@ def test_folders_inside_class_folders_are_read_in_unopened_archives_too(tmp_path
         assert [tuple(own) for own in seen.tolist()] == [colour_of(7), colour_of(4), colour_of(8), colour_of(5)]
 
 
+def test_some_archives_may_be_unpacked(tmp_path):
+    """One unopened, one unpacked to its category, and clean pictures in the folder of both."""
+    write_tar(tmp_path / "c" / "noise.tar", {f"shot_noise/1/{WNIDS[4]}/a.png": png(4)})
+    write(tmp_path / "c" / "weather" / "fog" / "1" / WNIDS[4] / "a.png", 7, size=(32, 32))
+    write(tmp_path / "c" / "none" / "0" / WNIDS[4] / "a.png", 8, size=(32, 32))
+    dataset = open_data(f"imagenet-c:{tmp_path / 'c'}")
+    assert dataset.stored_cells == {("none", 0), ("fog", 1), ("shot_noise", 1)}
+    for cell, answer in ((("none", 0), 8), (("fog", 1), 7), (("shot_noise", 1), 4)):
+        assert tuple(dataset.read([0], SEEN, cell)[0, :, 16, 16]) == colour_of(answer)
+
+
 def test_archived_class_folders_that_hold_folders_alone_are_refused(tmp_path):
     for number, members in enumerate(({}, {f"fog/1/{WNIDS[1]}/a.png": png(1)})):
         write_tar(tmp_path / str(number) / "a.tar", {**members, f"fog/1/{WNIDS[0]}/images/a.png": png(0)})

@@ -57,6 +57,6 @@ def _probabilities_note(run: Run, label: str, classes: int) -> str:
         return ""
     return (
         f"{label} is never more confident than {100 * most:.3g} %, the limit for {classes:,} classes if a network "
-        "returns probabilities instead of logits. If it ends in a softmax, remove it: its top-1 is right, but ECE, NLL, "
-        "Brier score and all confidences are wrong"
+        "returns probabilities instead of logits. If it ends in a softmax, remove it: its top-1 is right, but ECE, NLL "
+        "and Brier score are wrong, as are all confidences"
     )

@@ -183,9 +183,8 @@ def score(cells: pd.DataFrame, normaliser: pd.DataFrame | None = None) -> Measur
     if joined["n"].notna().all():
         joined["n"] = joined["n"].astype(int)
     source = "AlexNet's published errors on ImageNet-C" if divisors is None else f"the errors of {reference} as given"
-    caption = (
-        f"Accuracies as given, in percent, without intervals: these need records of single images. "
-        f"Corruption errors are relative to {source}."
+    caption = "Accuracies as given, in percent, without intervals, which need the records of single images." + (
+        f" Corruption errors are relative to {source}." if joined["corruption_error"].notna().any() else ""
     )
     return Measurements(joined, TASKS["classification"], caption, tuple(notes))
 

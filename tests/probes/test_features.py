@@ -53,7 +53,7 @@ def test_the_third_stage_is_found_inside_a_wrapper(known):
 
 def test_without_a_third_stage_the_layers_with_maps_are_listed():
     network = Steps(first=nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU()), last=nn.AdaptiveAvgPool2d(1))
-    with pytest.raises(InputError, match=r"choose --layer, such as first \(32×32\)$"):
+    with pytest.raises(InputError, match=r"choose one with --layer, such as first \(32×32\)$"):
         choose_layer(subject_of(network), IMAGES[:1])
     with pytest.raises(
         InputError, match=r"'last' of Steps must output maps .* \(1, 4, 1, 1\); .* such as first \(32×32\)"

@@ -195,7 +195,7 @@ def test_what_does_not_fit_is_refused(tmp_path, shades):
     path.unlink()
     fourier_errors([Patches()], out=tmp_path / "out", seed=1, **SMALL)
     next((tmp_path / "out").iterdir()).rename(path)
-    with pytest.raises(RunMismatchError, match="holds a different configuration"):
+    with pytest.raises(RunMismatchError, match="was made with other settings"):
         fourier_errors([Patches()], out=tmp_path / "out", **SMALL)
     with pytest.raises(InputError, match="imagenet-c contains corrupted ones"):
         (tmp_path / "c" / "fog").mkdir(parents=True)

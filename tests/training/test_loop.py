@@ -219,11 +219,11 @@ def test_splits_of_other_classes_are_refused(tmp_path, folder):
     [
         ({"seed": -1}, InputError, "seed must be an integer from 0"),
         ({"precision": "fp8"}, InputError, "precision must be fp32 or bf16, got 'fp8'"),
-        ({"device": "tpu9"}, InputError, "unknown device 'tpu9'"),
+        ({"device": "tpu9"}, InputError, "device 'tpu9' is not available"),
         ({"preset": "dmo"}, UnknownNameError, "Did you mean 'demo'"),
         ({"epochs": 0}, InputError, "epochs must be a positive integer, got 0"),
         ({"limit": 0}, InputError, "limit must be a positive integer, got 0"),
-        ({"limit": 1}, DataError, "training needs at least 2 images, demo gives 1"),
+        ({"limit": 1}, DataError, "training needs at least 2 images, but demo has 1"),
         (
             {"options": {"weights": "demo"}},
             InputError,

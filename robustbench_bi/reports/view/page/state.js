@@ -10,7 +10,7 @@ if (about.clean) severitiesOf.none = [0];
 
 const [firstCorruption, firstSeverity] = about.first;
 const FIRST = {
-  view: "pictures", model: 0, beside: about.models.length === 2 ? 1 : null, corruption: firstCorruption, severity: firstSeverity,
+  view: "pictures", model: 0, beside: null, corruption: firstCorruption, severity: firstSeverity,
   show: about.clean && firstCorruption !== "none" ? "right-to-wrong" : "all", sort: about.orders[0].name,
   label: null, answer: null, name: "", start: 0, image: null,
 };

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from robustbench_bi.data import Dataset
-from robustbench_bi.errors import InputError
+from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.evaluation.configure import configure_run
 from robustbench_bi.evaluation.networks import device_for
 from robustbench_bi.evaluation.ready import as_known
@@ -86,7 +86,9 @@ class Detectors:
 
         Raises:
             InputError: their classes lack some of the data's; two models are the same; or as `configure_run`.
+            DataError: the images have no object to find.
         """
+        check_objects(dataset)
         names = [_name_of(model) for model in self.request.models]
         matched = [match_classes(own, name, dataset) for own, name in zip(self.loaded, names, strict=True)]
         known = [with_synonyms(dataset, synonyms_of(own, dataset)) for own in self.loaded]
@@ -99,6 +101,22 @@ class Detectors:
         if len(set(labels)) < len(labels):
             raise InputError("give each model once; two are the same network with the same weights")
         return [DetectorSubject(*parts) for parts in zip(labels, self.loaded, matched, configs, strict=True)]
+
+
+def check_objects(dataset: Dataset) -> None:
+    """Refuse images without an object to find, on which no average precision is defined.
+
+    Raises:
+        DataError: there is none, or all are crowds or difficult.
+    """
+    if dataset.objects is None:
+        return
+    objects = dataset.objects.of(dataset.image_ids)
+    if not (~(objects["crowd"] | objects["difficult"])).any():
+        raise DataError(
+            f"{dataset.name} has no object to find in {len(dataset)} images, so average precision is not defined "
+            "there; choose images with objects"
+        )
 
 
 def load_detectors(request: EvalRequest, dataset: Dataset, share: Share = ALONE) -> Detectors:

@@ -221,6 +221,49 @@ def test_boxes_of_a_smaller_input_are_told_by_the_objects_that_they_never_reach(
     rb.detect(whole, f"coco:{tmp_path / 'boxes.json'}", **options)
 
 
+def test_boxes_of_a_square_input_are_told_in_pictures_that_lie_and_that_stand(tmp_path):
+    """Of a detector that squashes pictures to 40×40: its boxes reach the last quarter of the width of standing ones."""
+    stored = coloured_boxes.write(tmp_path)
+    for image in stored["images"][:4]:
+        box = [image["width"] - 12, 2, 10, 5] if image["width"] > 50 else [2, image["height"] - 12, 10, 5]
+        own = {"id": 1000 + image["id"], "image_id": image["id"], "category_id": 5, "iscrowd": 0, "area": 10}
+        stored["annotations"].append({**own, "bbox": box})
+    (tmp_path / "boxes.json").write_text(json.dumps(stored))
+
+    def squashed(images, side=40):
+        random = np.random.default_rng(0)
+        boxes = [np.sort(random.random((12, 2, 2)), axis=1).reshape(12, 4) for _ in images]
+        sizes = [np.array([image.shape[2], image.shape[1]] * 2) if side is None else side for image in images]
+        return [
+            {"boxes": own * size, "scores": np.full(12, 0.5), "labels": np.zeros(12, int)}
+            for own, size in zip(boxes, sizes, strict=True)
+        ]
+
+    def right(images):
+        return squashed(images, None)
+
+    squashed.class_names = right.class_names = coloured_boxes.NAMES
+    options = {"suite": (), "out": tmp_path / "runs"}
+    with pytest.raises(
+        ModelOutputError, match=r"36 boxes on 3 pictures, and none reaches beyond pixel \d+ of the width"
+    ):
+        rb.detect(squashed, f"coco:{tmp_path / 'boxes.json'}", **options)
+    assert not list(tmp_path.rglob("*.parquet"))
+    rb.detect(right, f"coco:{tmp_path / 'boxes.json'}", **options)
+
+
+@pytest.mark.parametrize("change", [{"annotations": []}, {"iscrowd": 1}])
+def test_images_without_an_object_to_find_are_refused(boxes, tmp_path, change):
+    root = Path(boxes.removeprefix("coco:")).parent
+    stored = json.loads((root / "boxes.json").read_text())
+    stored["annotations"] = change.get("annotations", [{**own, **change} for own in stored["annotations"]])
+    file = tmp_path / "few.json"
+    file.write_text(json.dumps(stored))
+    with pytest.raises(DataError, match="has no object to find in 6 images, so average precision is not defined there"):
+        rb.detect(coloured_boxes.find, f"coco:{file}", images_root=root, out=tmp_path / "runs")
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
 def test_classes_are_matched_by_name(boxes, tmp_path):
     def turned(images):
         return [{**own, "labels": 3 - own["labels"]} for own in coloured_boxes.find(images)]

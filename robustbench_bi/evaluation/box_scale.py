@@ -75,8 +75,8 @@ def check_scale(subject: DetectorSubject, dataset: Dataset) -> None:
             _refuse_unreached(subject, found["image_id"], image_ids, far, f"the last quarter of the {words}")
         last = ends[:, axis].max()
         beyond = begins[:, axis] > last
-        pictures = np.unique(wanted["image_id"][beyond])
-        _refuse_unreached(subject, found["image_id"], pictures, beyond, f"beyond pixel {last:.0f} of the {words}")
+        holding = np.unique(wanted["image_id"][beyond])
+        _refuse_unreached(subject, found["image_id"], holding, beyond, f"beyond pixel {last:.0f} of the {words}")
 
 
 def _refuse_unreached(

@@ -93,7 +93,7 @@ def _channels_last(shape: tuple[int, ...]) -> bool:
         )
     if not first and not last:
         raise InputError(
-            "images must have shape (3, H, W) or (B, 3, H, W), or with channels last (H, W, 3) or (B, H, W, 3), "
+            "images must have shape (3, H, W) or (B, 3, H, W), or with channels last shape (H, W, 3) or (B, H, W, 3), "
             f"got {shape}"
         )
     return last

@@ -224,7 +224,7 @@ def test_what_is_resized_and_not_resized_is_refused(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--common-images"], "common_images is for stored corrupted images"),
+        (["--common-images"], "common_images goes with stored corrupted images (imagenet-c, cifar-10-c, "),
         (["--class-space", "full"], "demo has images of all its 10 classes, so there is nothing to restrict"),
         (["--class-space", "restricted"], "demo has images of all its 10 classes, so there is nothing to restrict"),
         (["--fit", "--no-resize"], "give one of the two"),

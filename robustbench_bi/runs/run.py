@@ -327,7 +327,8 @@ def open_run(path: str | Path) -> Run:
         schema = run.config["record_schema"]
         list(run.blocks()), run.cell_names, run.name
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(f"no run in {path}: expected a folder with run.json, as eval writes it") from error
+        held = f", but it holds runs: give these, as {path}/*" if any(Path(path).glob("*/run.json")) else ""
+        raise DataError(f"no run in {path}: expected a folder with run.json, as eval writes it{held}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{Path(path) / 'run.json'} is not a run's configuration ({error})") from error
     if schema != RECORD_SCHEMA:

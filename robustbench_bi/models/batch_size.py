@@ -16,6 +16,8 @@ PART_OF_MEMORY = 0.25
 """Of the memory that is free, since other processes and the corrupted images need some too."""
 CACHE = 16 << 20
 """Bytes of a layer's output that a processor's thread finds again in its caches, about; more comes from memory."""
+FEWEST = 16
+"""Images at once: with fewer, and one thread, torch takes slower convolutions of its own instead of oneDNN's."""
 
 
 def batch_size_that_fits(network: nn.Module, image: Tensor) -> int:
@@ -44,16 +46,17 @@ def images_at_once(network: nn.Module, image: Tensor) -> int | None:
         image: (1, C, H, W), as the network takes it.
 
     Returns:
-        A power of two; None on other devices, which are the faster the more images they are given.
+        A power of two, at least `FEWEST`; None on other devices, which are the faster the more images they are given.
 
     Example:
         >>> images_at_once(nn.Conv2d(3, 64, 3), torch.zeros(1, 3, 1026, 1026))
-        1
+        16
     """
     if image.device.type != "cpu":
         return None
     largest = max([image.nbytes, *_bytes_of_outputs(network, image)])
-    return 1 << max(0, (CACHE * torch.get_num_threads() // largest).bit_length() - 1)
+    fitting = CACHE * torch.get_num_threads() // largest
+    return max(FEWEST, 1 << max(0, fitting.bit_length() - 1))
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -49,6 +49,7 @@ class DependsOnTheBatch(Convolutional):
 @pytest.fixture
 def two_fit(monkeypatch):
     """Caches that hold the largest layer, 8 maps of 14 × 14, of two images and a half."""
+    monkeypatch.setattr(batch_size, "FEWEST", 1)
     monkeypatch.setattr(batch_size, "CACHE", int(2.5 * 8 * 14 * 14 * 4) // torch.get_num_threads())
 
 
@@ -85,11 +86,11 @@ def test_a_batch_that_fits_is_given_as_a_whole(two_fit):
     assert [size for size, _ in network.given] == [2] and "at_once" not in made.about
 
 
-def test_the_largest_layer_decides_how_many_and_never_less_than_one(monkeypatch):
+def test_the_largest_layer_decides_how_many_and_never_less_than_torch_needs(monkeypatch):
     network = nn.Sequential(nn.Conv2d(3, 64, 1), nn.Conv2d(64, 2, 1))
-    monkeypatch.setattr(batch_size, "CACHE", 64 * 8 * 8 * 4 * 9 // torch.get_num_threads())
-    assert images_at_once(network, torch.zeros(1, 3, 8, 8)) == 8
-    assert images_at_once(network, torch.zeros(1, 3, 32, 32)) == 1
+    monkeypatch.setattr(batch_size, "CACHE", 64 * 8 * 8 * 4 * 70 // torch.get_num_threads())
+    assert images_at_once(network, torch.zeros(1, 3, 8, 8)) == 64
+    assert images_at_once(network, torch.zeros(1, 3, 32, 32)) == 16
     assert images_at_once(network.to("meta"), torch.zeros(1, 3, 8, 8, device="meta")) is None
 
 

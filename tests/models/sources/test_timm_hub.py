@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 
 import robustbench_bi as rb
-from robustbench_bi.errors import InputError, WeightsError
+from robustbench_bi.errors import WeightsError
 from robustbench_bi.models import create_model
 from robustbench_bi.models.sources import downloads
 
@@ -61,7 +61,7 @@ def test_a_revision_is_found_and_another_is_not(published):
 
 
 def test_classes_are_those_of_the_repository_but_for_random_weights(published):
-    with pytest.raises(InputError, match="10 classes"):
+    with pytest.raises(WeightsError, match="tiny is for 10 classes, and 7 were asked for"):
         create_model(NAME, num_classes=7)
     assert create_model(NAME, num_classes=7, weights="none").num_classes == 7
 

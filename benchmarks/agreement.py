@@ -1,43 +1,53 @@
 """How often a prepared network predicts another class than the network as it came:
 `python benchmarks/agreement.py MODEL DATA [WEIGHTS] [SEVERITIES]`; it appends to results/agreement.csv.
 
-Both evaluate the same pictures with the 19 corruptions; folded, channels last and in parts, against eager.
+Both are evaluated on the same pictures with the 19 corruptions: folded, channels last, few at once; and eager.
 """
 
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
+import torch
 from machine import append, machine
 
 import robustbench_bi as rb
-from robustbench_bi.models import prepare_forward_pass
+
+STATED = ("mean", "std", "input_size", "resize_size", "interpolation", "crop_mode", "cut_as", "class_names")
 
 
-def as_it_came(network: Any, image: Any, name: str, *_: Any) -> Any:
-    """In the place of `prepare_forward_pass`: nothing is done to the network."""
-    prepared = prepare_forward_pass(network, image, name)
-    return type(prepared)(network)
+class AsItCame(torch.nn.Module):
+    """A network whose layers nobody finds, so that nothing is done to them."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.hidden = (network,)
+        for name in STATED:
+            if hasattr(network, name):
+                setattr(self, name, getattr(network, name))
+
+    def forward(self, images: torch.Tensor) -> Any:
+        """(B, 3, H, W) to (B, K)."""
+        return self.hidden[0](images)
 
 
 def main() -> None:
     """Evaluate twice and count."""
     model, data, *more = sys.argv[1:]
-    options: dict[str, Any] = {"suite": "all", "weights": more[0] if more and more[0] else None}
-    options["severities"] = more[1] if len(more) > 1 else "1-5"
+    network = rb.create_model(model, weights=more[0] if more and more[0] else None).eval()
+    options = {"suite": "all", "severities": more[1] if len(more) > 1 else "1-5", "batch_size": 32}
     with tempfile.TemporaryDirectory() as out:
-        prepared = rb.evaluate(model, data, out=f"{out}/prepared", **options)
-        with patch("robustbench_bi.evaluation.ready.forward_pass", as_it_came):
-            eager = rb.evaluate(model, data, out=f"{out}/eager", **options)
-        keys = ["corruption", "severity", "image_id"]
-        both = [run.records().sort_values(keys)["prediction"].to_numpy() for run in (prepared, eager)]
-    differing = int(np.count_nonzero(both[0] != both[1]))
-    row = {"model": model, "weights": Path(more[0]).name if more else "", "data": Path(data).name}
-    row |= {"predictions": len(both[0]), "differing": differing, "of_10000": round(1e4 * differing / len(both[0]), 2)}
-    row |= {"forward": " ".join(f"{key}={value}" for key, value in prepared.config["runtime"]["forward_pass"].items())}
+        runs = [rb.evaluate(one, data, out=out, **options) for one in (network, AsItCame(network))]
+        frames = [run.records().sort_values(["corruption", "severity", "image_id"]) for run in runs]
+    first, second = (frame["prediction"].to_numpy() for frame in frames)
+    differing = int(np.count_nonzero(first != second))
+    losses = np.abs(frames[0]["loss"].to_numpy() - frames[1]["loss"].to_numpy())
+    row = {"model": model, "data": Path(data).name, "predictions": len(first), "differing": differing}
+    row |= {"of_10000": round(1e4 * differing / len(first), 2), "largest_difference_of_a_loss": f"{losses.max():.1e}"}
+    forms = [run.config["runtime"]["forward_pass"] for run in runs]
+    row |= {name: str(form) for name, form in zip(("prepared", "eager"), forms, strict=True)}
     print(*row.values(), sep=" | ")
     append("agreement.csv", {**row, **machine("torch", "torchvision")})
 

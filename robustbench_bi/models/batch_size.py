@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustbench_bi.models.inference import full_precision
+
 LARGEST = {"cpu": 64, "cuda": 512}
 """More gains nothing: on a CPU a batch leaves the caches."""
 IN_OTHER_WORDS = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -81,7 +83,7 @@ def _bytes_of_outputs(network: nn.Module, image: Tensor) -> list[int]:
 
     handles = [module.register_forward_hook(add) for module in network.modules() if not any(module.children())]
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), full_precision():
             network(image)
     except Exception:
         return []

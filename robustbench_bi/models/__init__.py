@@ -259,12 +259,9 @@ def find_model(name: str) -> tuple[ModelSource, str] | None:
         if elsewhere:
             known = " or ".join(map(repr, elsewhere))
             raise UnknownNameError(f"unknown model {name!r}. Did you mean {known}?")
-        if closest(name, own) is None:
-            from robustbench_bi.models.sources import how_to_name_a_model
-
-            module, _, function = name.rpartition(".")
-            typed = f"; is it {module}:{function}, a function of your own?" if module and function else ""
-            raise UnknownNameError(f"unknown model {name!r}{typed or '; ' + how_to_name_a_model()}")
+        module, _, function = name.rpartition(".")
+        if closest(name, own) is None and module and function:
+            raise UnknownNameError(f"unknown model {name!r}; is it {module}:{function}, a function of your own?")
         raise unknown_name("model", name, own)
     return found
 

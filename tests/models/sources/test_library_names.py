@@ -39,6 +39,8 @@ def test_a_name_that_is_like_none_gets_the_known_ones():
     assert listed_elsewhere("qqqqqq", near=True) == []
     with pytest.raises(UnknownNameError, match="Known: "):
         find_model("qqqqqq")
+    with pytest.raises(UnknownNameError, match="is it qq_qq:build, a function of your own"):
+        find_model("qq_qq.build")
 
 
 def test_no_name_that_timm_or_torchvision_knows_is_refused():

@@ -61,14 +61,14 @@ def test_a_revision_is_found_and_another_is_not(published):
 
 
 def test_classes_are_those_of_the_repository_but_for_random_weights(published):
-    with pytest.raises(WeightsError, match="tiny is for 10 classes, and 7 were asked for"):
+    with pytest.raises(WeightsError, match="tiny has 10 classes, but num_classes or the data ask for 7"):
         create_model(NAME, num_classes=7)
     assert create_model(NAME, num_classes=7, weights="none").num_classes == 7
 
 
 def test_a_hub_that_does_not_answer_is_given_up_at_once_and_says_what_to_fetch():
     begun = time.monotonic()
-    advice = r"Download config.json and model.safetensors of https://huggingface.co/owner/other and give timm:ARCH"
+    advice = r"Download config.json and model.safetensors from https://huggingface.co/owner/other and use timm:ARCH"
     with pytest.raises(WeightsError, match=f"huggingface.co does not answer. {advice}"):
         create_model("timm:hf-hub:owner/other")
     assert time.monotonic() - begun < 5

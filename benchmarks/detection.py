@@ -141,7 +141,7 @@ def sampled(rows: Any, place: NDArray[np.int32]) -> Any:
 
 def numbers_of(n: int, objects: DetectionObjects, cells: list[Any]) -> dict[str, Any]:
     """What `detect` and `compare` print of a detector, whose cells stand before the other detector's only one."""
-    own = DetectionPrecision(n, objects, cells)
+    own, other = (DetectionPrecision(n, objects, part) for part in (cells, cells[-1:]))
     of_cells = {name: DetectionNumber(own, place) for place, name in enumerate(("AP", "AP50", "AP75", "AR"))}
     first, last = np.eye(len(cells))[:, :1], np.eye(len(cells))[:, -1:]
     corrupted = np.full((len(cells), 1), 1 / (len(cells) - 2)) * (1 - first - last)
@@ -151,7 +151,7 @@ def numbers_of(n: int, objects: DetectionObjects, cells: list[Any]) -> dict[str,
         "mean AP of 3 cells": Weighted(of_cells["AP"], corrupted),
         "the mean's share of clean": SharesOfFirst(both),
         "ΔAP to clean": Weighted(of_cells["AP"], corrupted - first),
-        "ΔAP of two detectors": Weighted(of_cells["AP"], last - first),
+        "ΔAP of two detectors": DetectionNumber(other, 0).minus(Weighted(of_cells["AP"], first)),
     }
 
 

@@ -15,8 +15,9 @@ def start(count, *arguments, program=PROGRAM, **variables):
     """`train` in `count` processes; their exit codes, and what each wrote to stderr."""
     # The processes meet at a store of the test's own, as under torchrun: a port that is free now need not stay free.
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    path = os.pathsep.join([str(TINY_NETWORKS), *sys.path])
     command = [sys.executable, *program, "train", *map(str, arguments)]
-    shared = {**os.environ, "PYTHONPATH": str(TINY_NETWORKS), "MASTER_ADDR": "127.0.0.1", **variables}
+    shared = {**os.environ, "PYTHONPATH": path, "MASTER_ADDR": "127.0.0.1", **variables}
     shared |= {"WORLD_SIZE": str(count), "MASTER_PORT": str(store.port), "LOCAL_WORLD_SIZE": str(count)}
     shared |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
     started = [

@@ -212,7 +212,11 @@ class Weighted:
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """The numbers of a run minus those of another, resampled with the same weights: the pairing by image."""
+    """The numbers of a run minus those of another, resampled with the same weights: the pairing by image.
+
+    It has no `limits`: two runs differ by far less than the −100 to 100 that they might, so images that are added at
+    these ends would say more than the images that there are.
+    """
 
     own: Statistic
     other: Statistic
@@ -221,11 +225,6 @@ class Difference:
     def n(self) -> int:
         """The images."""
         return self.own.n
-
-    @property
-    def limits(self) -> Bounds:
-        """The bounds of the differences."""
-        return limits_of(self.own).minus(limits_of(self.other))
 
     def value(self) -> Floats:
         """The differences (S,)."""

@@ -129,9 +129,8 @@ def test_a_killed_run_goes_on_to_the_same_records(found_run, boxes, tmp_path):
         "rb.detect(coloured_boxes.mortal_detector(), data, out=out, block_size=2, **coloured_boxes.CELLS)"
     )
     command = [sys.executable, "-c", program, boxes, str(tmp_path)]
-    for end_at in ("10", "12"):
-        done = subprocess.run(command, capture_output=True, check=False, env={**where, "END_AT": end_at})
-        assert done.returncode == 9, done.stderr
+    done = subprocess.run(command, capture_output=True, check=False, env={**where, "END_AT": "12"})
+    assert done.returncode == 9, done.stderr
     (folder,) = tmp_path.iterdir()
     assert 1 < len(list((folder / "records").iterdir())) < FILES
     subprocess.run(command, capture_output=True, check=True, env=where)

@@ -1,11 +1,13 @@
 """What results are called and what is said below them: labels of runs, and sentences on data, means and intervals."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from robustbench_bi.analysis.described import data_name
 from robustbench_bi.ground.cells import SEVERITIES
 from robustbench_bi.metrics.intervals import MANY, Resampling
+from robustbench_bi.models.weights_files import WEIGHTS_SUFFIXES
 from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Measure, Task
 
@@ -14,7 +16,9 @@ _TELLING = ("generator", "table", "jpeg", "seed")
 
 
 def run_labels(runs: Sequence[Run]) -> list[str]:
-    """The models' names; where runs share one, with the setting that tells them apart, or else their folders' names."""
+    """The models' names; where runs share one, with the setting or the weights that tell them apart, or else their
+    folders' names.
+    """
     return [_label(run, [other for other in runs if other.name == run.name]) for run in runs]
 
 
@@ -24,7 +28,16 @@ def _label(run: Run, namesakes: Sequence[Run]) -> str:
     for field in _TELLING:
         if len({other.config.get(field) for other in namesakes}) == len(namesakes):
             return f"{run.name} ({field} {run.config.get(field)})"
+    files = {weights_file(other) for other in namesakes}
+    if len(files) == len(namesakes) and all(files):
+        return f"{run.name} ({weights_file(run)})"
     return run.directory.name
+
+
+def weights_file(run: Run) -> str:
+    """The file of weights that a run was asked for, without its folder; empty where none was named."""
+    named = run.config.get("runtime", {}).get("requested", {}).get("weights") or [""]
+    return Path(str(named[0])).name if str(named[0]).endswith(WEIGHTS_SUFFIXES) else ""
 
 
 def describe_data(config: Mapping[str, Any], n: int) -> str:
@@ -98,17 +111,18 @@ def describe_means(severities: Sequence[int]) -> str:
     return f"Means over severities {', '.join(map(str, severities))}."
 
 
-def describe_bootstrap(resampling: Resampling) -> str:
-    """The words on intervals by resampling, with no full stop.
+def describe_halves(resampling: Resampling) -> str:
+    """The words on intervals of what is no mean over images, such as AP, with no full stop.
 
     Example:
-        >>> describe_bootstrap(Resampling())
-        '95 % intervals: percentile bootstrap over images (2,000 resamples)'
+        >>> describe_halves(Resampling())
+        '95 % intervals: t with 2,000 random halves of the images, corrected for bias'
     """
-    return (
-        f"{resampling.confidence * 100:g} % intervals: percentile bootstrap over images "
-        f"({resampling.repeats:,} resamples)"
-    )
+    return f"{resampling.confidence * 100:g} % intervals: {_halves_words(resampling)}"
+
+
+def _halves_words(resampling: Resampling) -> str:
+    return f"t with {2 * -(-resampling.repeats // 2):,} random halves of the images{_DEBIASED}"
 
 
 def bootstrap_words(resampling: Resampling, n: int) -> str:
@@ -150,8 +164,10 @@ def interval_methods(
             methods[measure.short] = "t with a worst and a best image added"
         elif measure.chance:
             methods[measure.short] = "t, debiased by folded normals"
-        else:
+        elif task.load("PAIRING") == "scores":
             methods[measure.short] = bootstrap_words(resampling, n)
+        else:
+            methods[measure.short] = _halves_words(resampling)
     if errors:
         methods["CE, mCE"] = methods[task.primary.short]
     if task.primary.proportion:
@@ -185,7 +201,7 @@ def describe_intervals(
     for number, method in interval_methods(resampling, task, errors, measures, n).items():
         numbers.setdefault(method, []).append(number)
     if len(numbers) == 1:
-        return f"{describe_bootstrap(resampling)}."
+        return f"{resampling.confidence * 100:g} % intervals: {next(iter(numbers))}."
     methods = "; ".join(f"{method} ({', '.join(own)})" for method, own in numbers.items())
     return f"{resampling.confidence * 100:g} % intervals over images: {methods}."
 

@@ -1,4 +1,4 @@
-"""Networks that are no better than chance: what reports must say of them, since relative numbers then mean nothing."""
+"""What reports must say of a network: it is no better than chance, or it returns probabilities in place of logits."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ CAUSES = (
 
 
 def chance_notes(runs: Sequence[Run], confidence: float = 0.95) -> tuple[str, ...]:
-    """A warning for each run whose clean accuracy is not above chance, 1 / number of classes.
+    """A warning for each run whose numbers mislead.
 
-    It is not above chance where its interval (Wilson's) reaches down to that. Networks without clean images, and tasks
-    whose primary number is no share of images, have none.
+    Clean accuracy is not above chance, 1 / number of classes, where its interval (Wilson's) reaches down to that. If it
+    is above, but no confidence exceeds the most that a softmax of probabilities can give, e / (e + classes − 1), the
+    network seems to end in a softmax. Networks without clean images, and tasks whose primary number is no share of
+    images, have no warning.
 
     Args:
         runs: finished runs.
@@ -41,9 +43,20 @@ def _note(run: Run, label: str, confidence: float) -> str:
     value, chance = float(clean[measure.name]), 100 / classes
     low, high = (float(end[0]) for end in wilson_interval(np.array([value]), int(clean["n"]), confidence))
     if low > chance:
-        return ""
+        return _probabilities_note(run, label, classes)
     return (
         f"{label} is no better than chance on clean images: {measure.short} {format_interval(value, low, high)} %, "
         f"chance {chance:.3g} % (1 of {classes:,} classes). Its relative mCE, Δ and calibration say nothing about "
         f"robustness. {CAUSES}"
+    )
+
+
+def _probabilities_note(run: Run, label: str, classes: int) -> str:
+    most = float(np.e / (np.e + classes - 1))
+    if run.records()["confidence"].max() > most * (1 + 1e-5):
+        return ""
+    return (
+        f"{label} is never more confident than {100 * most:.3g} %, the limit for {classes:,} classes if a network "
+        "returns probabilities instead of logits. If it ends in a softmax, remove it: its top-1 is right, but ECE, NLL "
+        "and Brier score are wrong, as are all confidences"
     )

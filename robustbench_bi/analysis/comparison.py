@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from robustbench_bi.analysis.captions import describe_bootstrap, describe_data, describe_means, run_labels
+from robustbench_bi.analysis.captions import describe_data, describe_halves, describe_means, run_labels
 from robustbench_bi.analysis.chance import chance_notes
 from robustbench_bi.analysis.comparable import MUST_AGREE, WHERE_KNOWN, apart, check_across
 from robustbench_bi.analysis.described import header
@@ -22,6 +22,9 @@ from robustbench_bi.metrics.statistics import Statistic
 from robustbench_bi.runs.identity import fields_compared, value_of
 from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Measure, Task
+
+BESIDE_THE_GATE = "The gate's intervals are simultaneous, so they are wider."
+"""Said where numbers of both are read, not in figures and papers."""
 
 ROWS: dict[str, Callable[[Iterable[Cell]], list[Group]]] = {
     "bars": bar_groups,
@@ -243,11 +246,11 @@ def _describe_comparison(
     means = "Means over the severities that each run shares with the baseline."
     if len(severities) == 1:
         means = describe_means(next(iter(severities)))
-    intervals = describe_bootstrap(resampling)
+    intervals = describe_halves(resampling)
     if measure.proportion:
         intervals = f"{resampling.confidence * 100:g} % intervals over images: t with a worst and a best image added"
     return (
-        f"Δ {measure.short} in points over {frame['baseline'].iloc[0]}, paired by image. "
+        f"Δ {measure.short} in points, compared with {frame['baseline'].iloc[0]}, paired by image. "
         f"{describe_data(config, int(frame['n'].iloc[0]))} {means} {intervals}; pointwise: each excludes 0 "
-        f"exactly where p < {1 - resampling.confidence:.3g}. The gate's intervals are simultaneous, so they are wider."
+        f"if and only if p < {1 - resampling.confidence:.3g}."
     )

@@ -99,9 +99,10 @@ def heat_maps(
             models, dataset, corruptions=chosen, severities=(severity,), jpeg=jpeg, look_inside=True, **options
         )
         shown = dataset if data is None or images is None else open_pictures(images)
+        shown.check_shown()
         for pictures in (dataset, shown):
             if pictures.stored_cells is not None and CLEAN not in pictures.stored_cells:
-                raise DataError(f"heat maps are compared with clean ones, but {pictures.name} has no clean images")
+                raise DataError(f"heat maps need clean images, and {pictures.name} has none; choose other data")
         probe = _Probe(subjects, layer, reduce, shown)
         correlations = probe.correlations(dataset, progress)
         grid = probe.grid(shown, min(show, len(shown)))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from robustbench_bi.analysis.comparison import comparison_frame
+from robustbench_bi.analysis.comparison import BESIDE_THE_GATE, comparison_frame
 from robustbench_bi.errors import InputError, RunMismatchError
 from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.metrics.paired import holm, mcnemar
@@ -144,7 +144,10 @@ def test_order_of_cells_does_not_matter(make_run):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"listing_hash": "b" * 64}, "b was made on some images of the demo set, a on others"),
+        (
+            {"listing_hash": "b" * 64},
+            "b was made on one choice of the images of the demo set or with one numbering of the classes, a on another",
+        ),
         ({"listing_hash": "b" * 64, "n": 30}, "b was made on 30 images of the demo set, a on 150"),
         (
             {"listing_hash": "b" * 64, "data": "folder", "runtime": {"source": "photos"}},
@@ -160,6 +163,13 @@ def test_order_of_cells_does_not_matter(make_run):
 def test_other_pictures_are_never_compared(make_run, change, message):
     baseline, run = make_run("a", corruptions=("fog",)), make_run("b", corruptions=("fog",), **change)
     with pytest.raises(RunMismatchError, match=f"b and a cannot be compared: .*{message}"):
+        comparison_frame([run], baseline, resampling=QUICK)
+
+
+def test_the_same_pictures_under_other_class_numbers_are_not_called_other_pictures(make_run):
+    run, baseline = (make_run(name, corruptions=("fog",), listing_hash=name * 64, content_hash="c") for name in "ba")
+    message = r"b was made with one numbering of the classes \(--classes, --labels\), a with another"
+    with pytest.raises(RunMismatchError, match=message):
         comparison_frame([run], baseline, resampling=QUICK)
 
 
@@ -240,6 +250,8 @@ def test_two_networks_with_nothing_right_have_an_interval(make_run):
 def test_captions_tell_both_kinds_of_p_and_of_the_gate(pair):
     baseline, run = pair
     found = comparison_frame([run], baseline, resampling=QUICK)
-    assert "pointwise: each excludes 0 exactly where p < 0.05" in found.caption and "gate" in found.caption
+    assert "pointwise: each excludes 0 if and only if p < 0.05" in found.caption
+    # Readers of a figure or a paper do not know of a gate.
+    assert "gate" not in found.caption and "gate's intervals are simultaneous" in BESIDE_THE_GATE
     assert "p (Holm) is corrected for the 10 tests" in found.tests
     assert found.header.startswith("resnet50 (64 px)") and "binet50 (resnet50, 64 px) on demo, n = 150" in found.header

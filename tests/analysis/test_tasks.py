@@ -159,7 +159,7 @@ def test_a_comparison_is_paired_and_tested_by_the_bootstrap(simulated):
     assert set(frame["test"]) == {"paired bootstrap"}
     assert frame.loc["weather", "p_holm"] < 0.01 and frame.loc["weather", "delta_high"] < 0
     assert frame.loc["blur", "p_holm"] > 0.05
-    assert found.caption.startswith("Δ F1 in points over a, paired by image. n = 120 images of demo")
+    assert found.caption.startswith("Δ F1 in points, compared with a, paired by image. n = 120 images of demo")
     assert found.tests.startswith("p: the difference over its standard error, from a paired bootstrap over images, ")
     shown = display_comparison(found)
     assert {"F1 %", "Δ F1"} <= set(shown) and "top-1 %" not in shown
@@ -215,7 +215,7 @@ def test_every_figure_of_a_primary_number_is_drawn(simulated, tmp_path):
     bars = comparison_frame(runs, simulated("a"), resampling=QUICK)
     written = {path.name for path in write_comparison(runs, simulated("a"), bars, tmp_path)}
     figures = {row.name for row in FIGURES if row.frame in ("comparison", "cells", "summaries")}
-    assert len(figures) == 4
+    assert len(figures) == 5
     assert {path.removesuffix(".png") for path in written if path.endswith(".png")} == figures
     assert FIGURES.load("fig3")(bars).axes[0].get_ylabel() == "Δ F1 over a (points)"
     assert pd.read_csv(tmp_path / "cells.csv")["baseline_f1"].notna().all()

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-# Pixels (height × width × images) that are corrupted at once. On the CPU the working set should stay in cache; an
-# accelerator needs more to be busy, and a corruption's temporaries still stay near one gigabyte.
-_PIXELS_AT_ONCE_CPU = 2**20
+# Pixels (height × width × images) that are corrupted at once. An accelerator needs more to be busy, and a corruption's
+# temporaries still stay near one gigabyte. What is corrupted at once need not be put together from parts afterwards.
+_PIXELS_AT_ONCE_CPU = 2**21
 _PIXELS_AT_ONCE_ACCELERATOR = 2**22
 _JPEG = {
     "reference": "robustbench_bi.corruptions.jpeg",
@@ -157,14 +157,13 @@ def corrupt_batch(
     modules = modules_of(name, table)
     function = load(modules, choose_backend(backend, batch.device, modules), name)
     stream = CORRUPTIONS[name].stream
-    corrupted = torch.empty_like(batch)
 
-    def corrupt_part(rows: slice) -> None:
+    def corrupt_part(rows: slice) -> Tensor:
         draws = Draws(ids[rows], seed=seed, stream=stream, severity=severity, backend=backend)
-        corrupted[rows] = function(batch[rows], draws, **constants)
+        corrupted: Tensor = function(batch[rows], draws, **constants)
+        return corrupted
 
-    for_each_part(corrupt_part, batch)
-    return corrupted
+    return in_parts(corrupt_part, batch)
 
 
 def _applied_to_each(applied: Callable[[Tensor, Tensor], Tensor], pictures: Sequence[Any], ids: Tensor) -> list[Any]:
@@ -206,17 +205,16 @@ def jpeg_round_trip(images: Images, *, quality: int = 85, backend: str | None = 
     """
     batch = as_batch(images)
     function = load(_JPEG, choose_backend(backend, batch.device, _JPEG), "jpeg_round_trip")
-    decoded = torch.empty_like(batch)
 
-    def compress_part(rows: slice) -> None:
-        decoded[rows] = function(batch[rows], quality=quality)
+    def compress_part(rows: slice) -> Tensor:
+        decoded: Tensor = function(batch[rows], quality=quality)
+        return decoded
 
-    for_each_part(compress_part, batch)
-    return as_given(decoded, images)
+    return as_given(in_parts(compress_part, batch), images)
 
 
-def for_each_part(work: Callable[[slice], None], batch: Tensor) -> None:
-    """Call work with slices of a batch (B, 3, H, W) that together are all of it, on the CPU in torch's thread count.
+def in_parts(work: Callable[[slice], Tensor], batch: Tensor) -> Tensor:
+    """Return what work makes of a batch (B, 3, H, W), given slices of it, on the CPU in torch's thread count.
 
     Gradients and a caller's autocast, under which sums that must be exact would be taken in 16 bits, are off meanwhile.
     Of several GPUs, the batch's is the current one, on which Triton launches.
@@ -226,17 +224,15 @@ def for_each_part(work: Callable[[slice], None], batch: Tensor) -> None:
     # A tensor made in the caller's inference mode can be written to in that mode alone.
     inference = torch.is_inference_mode_enabled()
 
-    def quietly(rows: slice) -> None:
+    def quietly(rows: slice) -> Tensor:
         current = torch.cuda.device_of(batch)  # type: ignore[no-untyped-call]
         off = torch.autocast(batch.device.type, enabled=False)
         with torch.inference_mode(inference), torch.no_grad(), off, current:
-            work(rows)
+            return work(rows).contiguous()
 
-    if threads > 1 and len(parts) > 1:
-        list(pool(threads).map(quietly, parts))
-    else:
-        for rows in parts:
-            quietly(rows)
+    each = pool(threads).map if threads > 1 and len(parts) > 1 else map
+    made = list(each(quietly, parts)) or [torch.empty_like(batch)]
+    return made[0] if len(made) == 1 else torch.cat(made)
 
 
 @functools.cache

@@ -76,6 +76,8 @@ def _smooth(planes: Any, taps: Any, truncate: bool, result: Any) -> None:
     padded = np.empty(width + 2 * radius, taps.dtype)
     row = padded[radius : radius + width]
     twice, sums = np.empty(width, taps.dtype), np.empty(width, taps.dtype)
+    # In the precision of the sums: beside these numbers of 64 bits, everything would be taken in 64.
+    error, black, white = np.array([1e-9, 0, 255]).astype(taps.dtype)
     for number in range(count):
         for y in range(height):
             for x in range(width):
@@ -109,8 +111,8 @@ def _smooth(planes: Any, taps: Any, truncate: bool, result: Any) -> None:
             target = result[number, y]
             if truncate:
                 for x in range(width):
-                    change = np.floor(row[x] - centre[x] + sums[x] + 1e-9)
-                    target[x] = min(max(centre[x] + change, 0.0), 255.0)
+                    change = np.floor(row[x] - centre[x] + sums[x] + error)
+                    target[x] = min(max(centre[x] + change, black), white)
             else:
                 for x in range(width):
                     target[x] = row[x] + sums[x]

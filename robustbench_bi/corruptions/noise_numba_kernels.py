@@ -19,69 +19,90 @@ if TYPE_CHECKING:
 
 # A search for a Poisson count starts where the upper ones of its 16 random bits say.
 _GUIDE_BITS = 10
+# So many values of noise are looked up at once; they stay in the first-level cache.
+_CHUNK = 1024
 
 
 def gaussian_noise(images: Tensor, draws: Draws, *, std: float) -> Tensor:
     """Twin of `noise.gaussian_noise`."""
     result = torch.empty_like(images)
-    _add(images.numpy().ravel(), draws.normal(*images.shape[1:]).numpy().ravel(), 255 * std, result.numpy().ravel())
+    _add(images.flatten(1).numpy(), *draws.normal_ranks(*images.shape[1:]), 255 * std, result.flatten(1).numpy())
     return result
 
 
 @numba.njit(nogil=True, cache=True)
-def _add(levels: Any, noise: Any, std: float, result: Any) -> None:
-    scale, white = np.float32(std), np.float32(255)
-    for place in range(len(levels)):
-        result[place] = min(max(noise[place] * scale + np.float32(levels[place]), np.float32(0)), white)
+def _add(images: Any, ranks: Any, table: Any, std: float, result: Any) -> None:
+    scale, white, noise = np.float32(std), np.float32(255), np.empty(_CHUNK, np.float32)
+    for number in range(len(images)):
+        for first in range(0, images.shape[1], _CHUNK):
+            levels, target = images[number, first : first + _CHUNK], result[number, first : first + _CHUNK]
+            _look_up(table, ranks[number, first : first + _CHUNK], noise)
+            for place in range(len(levels)):
+                target[place] = min(max(noise[place] * scale + np.float32(levels[place]), np.float32(0)), white)
+
+
+@numba.njit(nogil=True, cache=True)
+def _look_up(table: Any, ranks: Any, values: Any) -> None:
+    """In a loop of its own, so that what follows is done for many values at once."""
+    for place in range(len(ranks)):
+        values[place] = table[ranks[place]]
 
 
 def speckle_noise(images: Tensor, draws: Draws, *, std: float) -> Tensor:
     """Twin of `noise.speckle_noise`."""
     result = torch.empty_like(images)
-    _scale(images.numpy().ravel(), draws.normal(*images.shape[1:]).numpy().ravel(), std, result.numpy().ravel())
+    _scale(images.flatten(1).numpy(), *draws.normal_ranks(*images.shape[1:]), std, result.flatten(1).numpy())
     return result
 
 
 @numba.njit(nogil=True, cache=True)
-def _scale(levels: Any, noise: Any, std: float, result: Any) -> None:
-    scale, white = np.float32(std), np.float32(255)
-    for place in range(len(levels)):
-        level = (noise[place] * scale + np.float32(1)) * np.float32(levels[place])
-        result[place] = min(max(level, np.float32(0)), white)
+def _scale(images: Any, ranks: Any, table: Any, std: float, result: Any) -> None:
+    scale, white, noise = np.float32(std), np.float32(255), np.empty(_CHUNK, np.float32)
+    for number in range(len(images)):
+        for first in range(0, images.shape[1], _CHUNK):
+            levels, target = images[number, first : first + _CHUNK], result[number, first : first + _CHUNK]
+            _look_up(table, ranks[number, first : first + _CHUNK], noise)
+            for place in range(len(levels)):
+                level = (noise[place] * scale + np.float32(1)) * np.float32(levels[place])
+                target[place] = min(max(level, np.float32(0)), white)
 
 
 def impulse_noise(images: Tensor, draws: Draws, *, amount: float) -> Tensor:
     """Twin of `noise.impulse_noise`."""
     result = torch.empty_like(images)
-    threshold = round(amount * 65536)
-    _replace(images.numpy().ravel(), draws.bits16(*images.shape[1:]).numpy().ravel(), threshold, result.numpy().ravel())
+    bits = draws.halves(*images.shape[1:])
+    _replace(images.flatten(1).numpy(), bits, round(amount * 65536), result.flatten(1).numpy())
     return result
 
 
 @numba.njit(nogil=True, cache=True)
-def _replace(levels: Any, bits: Any, threshold: int, result: Any) -> None:
+def _replace(images: Any, bits: Any, threshold: int, result: Any) -> None:
     hit, salt = np.int32(threshold), np.int32(threshold // 2)
-    for place in range(len(levels)):
-        level = levels[place] if bits[place] >= hit else np.uint8(0)
-        result[place] = level if bits[place] >= salt else np.uint8(255)
+    for number in range(len(images)):
+        levels, own, target = images[number], bits[number], result[number]
+        for place in range(len(levels)):
+            level = levels[place] if own[place] >= hit else np.uint8(0)
+            target[place] = level if own[place] >= salt else np.uint8(255)
 
 
 def shot_noise(images: Tensor, draws: Draws, *, photons: int) -> Tensor:
     """Twin of `noise.shot_noise`: a search among the few counts of a grey level, in place of its 65,536 results."""
     result = torch.empty_like(images)
-    bits = draws.bits16(*images.shape[1:]).numpy().ravel()
-    _count(images.numpy().ravel(), bits, *_shot_tables(photons), result.numpy().ravel())
+    bits = draws.halves(*images.shape[1:])
+    _count(images.flatten(1).numpy(), bits, *_shot_tables(photons), result.flatten(1).numpy())
     return result
 
 
 @numba.njit(nogil=True, cache=True)
-def _count(levels: Any, bits: Any, patterns: Any, guide: Any, outcomes: Any, result: Any) -> None:
-    for place in range(len(levels)):
-        level, pattern = np.uint32(levels[place]), np.uint32(bits[place])
-        count = np.uint32(guide[level, pattern >> np.uint32(16 - _GUIDE_BITS)])
-        while pattern >= patterns[level, count]:
-            count += np.uint32(1)
-        result[place] = outcomes[count]
+def _count(images: Any, bits: Any, patterns: Any, guide: Any, outcomes: Any, result: Any) -> None:
+    for number in range(len(images)):
+        levels, own, target = images[number], bits[number], result[number]
+        for place in range(len(levels)):
+            level, pattern = np.uint32(levels[place]), np.uint32(own[place])
+            count = np.uint32(guide[level, pattern >> np.uint32(16 - _GUIDE_BITS)])
+            while pattern >= patterns[level, count]:
+                count += np.uint32(1)
+            target[place] = outcomes[count]
 
 
 # Room for the five severities of a table of constants.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["brightness", "fog", "frost", "snow", "spatter"]
 
+_NEXT = np.uint64(1)
 _RED, _GREEN, _BLUE = (np.float32(weight) for weight in weather.LUMA)
 
 
@@ -60,9 +61,10 @@ def snow(
 
 
 @functools.lru_cache(maxsize=64)
-def _zoom_places(side: int, zoom: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _zoom_places(side: int, zoom: float) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
     lefts, shares = filters.zoom_places(side, zoom)
-    return lefts.numpy(), shares.numpy()
+    # An unsigned number as an index spares numba the question whether it counts from the end.
+    return lefts.numpy().astype(np.uint64), shares.numpy()
 
 
 @numba.njit(nogil=True, cache=True)
@@ -73,13 +75,13 @@ def _magnify(
     row = np.empty(noise.shape[2])
     for number in range(len(noise)):
         for y in range(len(tops)):
-            above, below = noise[number, tops[y]], noise[number, tops[y] + 1]
+            above, below = noise[number, tops[y]], noise[number, tops[y] + _NEXT]
             down, up = downs[y], 1 - downs[y]
             for x in range(len(row)):
                 row[x] = (above[x] * std + mean) * up + (below[x] * std + mean) * down
             target = layers[number, 0, y]
             for x in range(len(lefts)):
-                level = row[lefts[x]] * (1 - rights[x]) + row[lefts[x] + 1] * rights[x]
+                level = row[lefts[x]] * (1 - rights[x]) + row[lefts[x] + _NEXT] * rights[x]
                 target[x] = np.uint8(0 if level < threshold else min(max(level, 0.0), 1.0) * 255)
 
 
@@ -215,27 +217,35 @@ def spatter(
     mud: int,
 ) -> Tensor:
     """Twin of `weather.spatter`."""
-    # In float32, errors would move pixels over the threshold.
-    liquid = filters_numba_kernels.gaussian(draws.normal(*images.shape[-2:]).numpy(), sigma)
-    liquid *= std
-    liquid += mean
+    noise = draws.normal(*images.shape[-2:]).numpy()
     result = torch.empty_like(images)
-    if mud:
-        cover = filters_numba_kernels.gaussian((liquid > threshold).view(np.uint8), strength)
-        _cover(images.numpy(), cover, _colour(weather.MUD), result.numpy())
-    else:
+    colour = _colour(weather.MUD if mud else weather.WATER)
+    # One at a time: the liquid has 64 bits a pixel, since in float32 errors would move pixels over the threshold.
+    for image, own, target in zip(images.numpy()[:, None], noise[:, None], result.numpy()[:, None], strict=True):
+        liquid = filters_numba_kernels.gaussian(own, sigma)
         levels = np.empty(liquid.shape, dtype=np.uint8)
-        _cut_off(liquid.ravel(), float(threshold), levels.ravel())
-        _wet(images.numpy(), levels, relief(levels), np.float32(strength), _colour(weather.WATER), result.numpy())
+        pour = _spot if mud else _cut_off
+        pour(liquid.ravel(), float(std), float(mean), float(threshold), levels.ravel())
+        if mud:
+            _cover(image, filters_numba_kernels.gaussian(levels, strength), colour, target)
+        else:
+            _wet(image, levels, relief(levels), np.float32(strength), colour, target)
     return result
 
 
 @numba.njit(nogil=True, cache=True)
-def _cut_off(liquid: Any, threshold: float, levels: Any) -> None:
-    """Levels of liquid, where there is enough of it; those above 1 wrap around."""
+def _spot(liquid: Any, std: float, mean: float, threshold: float, spots: Any) -> None:
+    """One where there is enough of the liquid, else zero."""
     for place in range(len(liquid)):
-        level = liquid[place] if liquid[place] >= threshold else 0.0
-        levels[place] = np.uint8(np.int32(level * 255))
+        spots[place] = liquid[place] * std + mean > threshold
+
+
+@numba.njit(nogil=True, cache=True)
+def _cut_off(liquid: Any, std: float, mean: float, threshold: float, levels: Any) -> None:
+    """Levels of the liquid, where there is enough of it; those above 1 wrap around."""
+    for place in range(len(liquid)):
+        level = liquid[place] * std + mean
+        levels[place] = np.uint8(np.int32(level * 255 if level >= threshold else 0.0))
 
 
 def _colour(levels: tuple[int, int, int]) -> NDArray[np.float32]:

@@ -70,6 +70,14 @@ class InjectedDraws:
     def bits16(self, *shape: int) -> Tensor:
         return self._next("bits16", shape, torch.int32)
 
+    def halves(self, *shape: int) -> np.ndarray:
+        return self.bits16(*shape).flatten(1).numpy()
+
+    def normal_ranks(self, *shape: int) -> tuple[np.ndarray, np.ndarray]:
+        """Each value has a place of its own in the table."""
+        values = self.normal(*shape).flatten(1).numpy()
+        return np.arange(values.size).reshape(values.shape), values.ravel()
+
     def used_up(self) -> bool:
         return not any(self._queues.values())
 

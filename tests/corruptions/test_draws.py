@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -137,6 +138,16 @@ def test_integers_are_uniform() -> None:
     assert (int(values.min()), int(values.max())) == (-4, 3)
     chi_square = float(((counts - SAMPLE / 8) ** 2 / (SAMPLE / 8)).sum())
     assert chi_square < 29.9  # 7 degrees of freedom, level 1e-4
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 8), (1,)], ids=str)
+def test_kernels_get_the_same_values(shape: tuple[int, ...]) -> None:
+    """A second request each: an odd count must leave the next block to it, as with the other methods."""
+    tensors, arrays = draws(), draws()
+    for _ in range(2):
+        assert np.array_equal(arrays.halves(*shape), tensors.bits16(*shape).flatten(1).numpy())
+        ranks, table = arrays.normal_ranks(*shape)
+        assert np.array_equal(table[ranks], tensors.normal(*shape).flatten(1).numpy())
 
 
 def test_bits16_use_all_bits() -> None:

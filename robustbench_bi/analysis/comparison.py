@@ -6,12 +6,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from robustbench_bi.analysis.captions import describe_bootstrap, describe_data, describe_means, run_labels
 from robustbench_bi.analysis.chance import chance_notes
 from robustbench_bi.analysis.comparable import MUST_AGREE, WHERE_KNOWN, apart, check_across
 from robustbench_bi.analysis.described import header
-from robustbench_bi.analysis.groups import Group, bar_groups, cell_groups, corruption_groups
+from robustbench_bi.analysis.groups import Group, bar_groups, cell_groups, corruption_groups, first_alike
 from robustbench_bi.analysis.measured import measured
 from robustbench_bi.errors import InputError, RunMismatchError
 from robustbench_bi.ground.cells import CLEAN, Cell, cell_label
@@ -63,8 +64,9 @@ def comparison_frame(
     The p-value of a single cell is McNemar's (mid-p). That of a mean over cells is from a paired t-test with the image
     as the unit, because McNemar's test would count an image several times. A task whose number is no mean of per-image
     scores has a test of its own; see `metrics.pairing`. Each interval is by itself at the confidence asked for, and
-    excludes zero exactly where the p beside it is below 1 − confidence; p_holm is corrected for all rows, and they are
-    not. Two runs that give the same answer to every image in every cell differ by 0, without an interval.
+    excludes zero exactly where the p beside it is below 1 − confidence; p_holm is corrected for all tests of the frame,
+    and they are not. Rows over the same cells are one test, which counts once. Two runs that give the same answer to
+    every image in every cell differ by 0, without an interval: its ends are the number itself.
 
     Args:
         runs: finished runs, at least one.
@@ -95,6 +97,7 @@ def comparison_frame(
     task = of_baseline.task
     pairing = PAIRINGS[task.load("PAIRING")]
     frames: list[pd.DataFrame] = []
+    tests: list[int] = []
     notes: list[str] = []
     severities: set[tuple[int, ...]] = set()
     for label, run in zip(labels, runs, strict=True):
@@ -112,15 +115,16 @@ def comparison_frame(
         frame.insert(0, "model", label)
         frame.insert(1, "baseline", baseline_label)
         frames.append(frame)
+        tests += [len(tests) + place for place in first_alike(groups)]
     joined = pd.concat(frames, ignore_index=True)
-    joined["p_holm"] = holm(joined["p_value"])
+    joined["p_holm"] = _corrected(joined["p_value"], np.array(tests))
     caption = _describe_comparison(joined, task.primary, baseline.config, severities, resampling)
     everything = [baseline, *runs]
     return Comparison(
         joined,
         task,
         caption,
-        _describe_tests(joined["p_value"], pairing),
+        _describe_tests(joined["p_value"], pairing, set(tests)),
         (*notes, *chance_notes(everything, resampling.confidence)),
         header(everything, [baseline_label, *labels]),
     )
@@ -225,11 +229,19 @@ def _compare(
     )
 
 
-def _describe_tests(p_values: pd.Series, pairing: Pairing) -> str:
-    number = int(p_values.notna().sum())
+def _corrected(p_values: pd.Series, tests: NDArray[np.intp]) -> NDArray[np.float64]:
+    """p-values by Holm's method, where rows of one test, whose first row `tests` has, count once."""
+    once = np.where(tests == np.arange(len(tests)), p_values, np.nan)
+    corrected: NDArray[np.float64] = holm(once)[tests]
+    return corrected
+
+
+def _describe_tests(p_values: pd.Series, pairing: Pairing, tests: set[int]) -> str:
+    number = int(p_values.iloc[sorted(tests)].notna().sum())
+    once = "" if len(tests) == len(p_values) else "; rows over the same cells are one test"
     return (
         f"p: {pairing.test_words}, pointwise like the intervals. p (Holm) is corrected for the "
-        f"{number} {'test' if number == 1 else 'tests'} of this table."
+        f"{number} {'test' if number == 1 else 'tests'} of this table{once}."
     )
 
 

@@ -58,6 +58,7 @@ def comparison_frame(
     rows: Literal["bars", "corruptions", "cells"] = "bars",
     resampling: Resampling | None = None,
     across: Sequence[str] = (),
+    cells: Sequence[Cell] | None = None,
 ) -> Comparison:
     """Δ top-1 of runs over a baseline, or Δ of their task's primary number, with paired intervals and tests.
 
@@ -77,6 +78,7 @@ def comparison_frame(
         across: settings that make other pictures of the same images, and may differ all the same: "generator", "seed",
             "table" or "jpeg". The pairing by image holds; the corruptions are other ones. And "adapt", which makes
             other answers.
+        cells: those that count, of the ones that a run shares with the baseline; all by default.
 
     Returns:
         A row for each run and group of cells that the run shares with the baseline: model, baseline, kind, name, n,
@@ -105,6 +107,7 @@ def comparison_frame(
         found = measured(run)
         check_paired(found.grid, of_baseline.grid, label, baseline_label)
         shared = _shared(found.grid, of_baseline.grid, label, baseline_label)
+        shared = [cell for cell in shared if cells is None or cell in cells]
         notes += _unshared(found.grid, of_baseline.grid, label, baseline_label)
         severities.add(tuple(sorted({severity for _, severity in shared} - {CLEAN[1]})))
         groups = ROWS[rows](shared)

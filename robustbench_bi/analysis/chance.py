@@ -1,4 +1,4 @@
-"""Networks that are no better than chance: what reports must say of them, since relative numbers then mean nothing."""
+"""What reports must say of a network: it is no better than chance, or it returns probabilities in place of logits."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ LEAST_AP = 1.0
 
 
 def chance_notes(runs: Sequence[Run], confidence: float = 0.95) -> tuple[str, ...]:
-    """A warning for each run whose clean accuracy is not above chance, 1 / number of classes.
+    """A warning for each run whose numbers mislead.
 
-    It is not above chance where its interval (Wilson's) reaches down to that, or lies below it. A detector is warned of
-    where its clean AP is below 1 %. Networks without clean images have no warning.
+    Clean accuracy is not above chance, 1 / number of classes, where its interval (Wilson's) reaches down to that or lies
+    below it. If it is above, but no confidence exceeds the most that a softmax of probabilities can give,
+    e / (e + classes − 1), the network seems to end in a softmax. A detector is warned of where its clean AP is below 1 %.
+    Networks without clean images have no warning.
 
     Args:
         runs: finished runs.
@@ -48,7 +50,7 @@ def _note(run: Run, label: str, confidence: float) -> str:
     value, chance = float(clean[measure.name]), 100 / classes
     low, high = (float(end[0]) for end in wilson_interval(np.array([value]), int(clean["n"]), confidence))
     if low > chance:
-        return ""
+        return _probabilities_note(run, label, classes)
     return (
         f"{label} is no better than chance on clean images: {measure.short} {format_interval(value, low, high)} %, "
         f"chance {chance:.3g} % (1 of {classes:,} classes). Any relative mCE, Δ and calibration say nothing about "
@@ -66,4 +68,15 @@ def _note_on_detector(run: Run, label: str) -> str:
         f"{label} finds almost nothing on clean images: {measure.short} {clean:.2g} %. Its rPC and Δ say nothing about "
         "robustness, and rPC has no interval where a sample's clean AP may be 0. Likely causes: classes of other "
         "names, boxes that are not x1, y1, x2, y2 in pixels, or weights that were not loaded (--weights)"
+    )
+
+
+def _probabilities_note(run: Run, label: str, classes: int) -> str:
+    most = float(np.e / (np.e + classes - 1))
+    if run.records()["confidence"].max() > most * (1 + 1e-5):
+        return ""
+    return (
+        f"{label} is never more confident than {100 * most:.3g} %, the limit for {classes:,} classes if a network "
+        "returns probabilities instead of logits. If it ends in a softmax, remove it: its top-1 is right, but ECE, NLL "
+        "and Brier score are wrong, as are all confidences"
     )

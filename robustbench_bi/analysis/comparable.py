@@ -93,7 +93,10 @@ def _images_apart(config: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[
         return f"on {own}", f"on {others}"
     if config.get("n") != other.get("n"):
         return f"on {config.get('n'):,} images of {own}", f"on {other.get('n'):,}"
-    return f"on some images of {own}", "on others"
+    content = value_of(config, "content_hash")
+    if content and content == value_of(other, "content_hash"):
+        return "with one numbering of the classes (--classes, --labels)", "with another"
+    return f"on one choice of the images of {own} or with one numbering of the classes", "on another"
 
 
 def _source(config: Mapping[str, Any]) -> str:

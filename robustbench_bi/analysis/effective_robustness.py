@@ -9,6 +9,10 @@ from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.metrics.effective_robustness import LINES, effective_robustness
 from robustbench_bi.runs.run import Run
 
+_SETS = {"imagenet-v2": "imagenet-v2 (matched-frequency)"}
+_OTHER_SETS = ("threshold", "top-images")
+"""In the published names of ImageNet-V2's two other sets, to which its line does not apply."""
+
 
 @dataclass(frozen=True)
 class EffectiveRobustness:
@@ -42,6 +46,9 @@ def effective_robustness_of(run: Run, clean: Run) -> EffectiveRobustness:
     line = LINES.get(source)
     if line is None:
         raise RunMismatchError(f"effective robustness is known for {', '.join(LINES)}; {run.name} was run on {source}")
+    named = str(run.config["runtime"].get("source", ""))
+    if source == "imagenet-v2" and any(other in named for other in _OTHER_SETS):
+        raise RunMismatchError(f"the line is of ImageNet-V2's matched-frequency set, and {run.name} was run on {named}")
     if run.config["weights_hash"] != clean.config["weights_hash"]:
         raise RunMismatchError(f"both runs must be of one network, but they are of {run.name} and {clean.name}")
     own, other = ((one.config.get("answers") or {}).get("competing_hash") for one in (run, clean))
@@ -54,7 +61,7 @@ def effective_robustness_of(run: Run, clean: Run) -> EffectiveRobustness:
         float(frame.set_index(["corruption", "severity"])["top1"].loc[[CLEAN]].item()) for frame in cells
     )
     caption = (
-        f"Effective robustness (Taori et al. 2020): accuracy on {source} above a line on logit axes through "
-        f"{line.networks} standard networks of the ImageNet testbed (R² = {line.explained:g})."
+        f"Effective robustness (Taori et al. 2020): accuracy on {_SETS.get(source, source)} above a line on logit axes "
+        f"through {line.networks} standard networks of the ImageNet testbed (R² = {line.explained:g})."
     )
     return EffectiveRobustness(points, accuracy, of_clean, line.foretold(of_clean), caption)

@@ -21,7 +21,11 @@ from robustbench_bi.runs.identity import differing, installed_versions
 
 CLASS_FILE = "classes.tsv"
 LABEL_FILE = "labels.npy"
-SHOWN = 16  # characters of a value in a message
+_OF_IMAGES = {
+    "listing_hash": "the names, sizes or labels of the images are others",
+    "content_hash": "the images have the same names and sizes there, but what is in them is not the same",
+}
+"""What it means that a hash of the images differs, which tells nobody anything."""
 
 
 def check_destination(root: Path, dataset: Dataset) -> None:
@@ -107,9 +111,9 @@ def check_same(root: Path, held: Mapping[str, Any], identity: Mapping[str, Any],
         RunMismatchError: the two differ.
     """
     for key in differing({name: held.get(name) for name in identity}, identity):
+        settings = f"{key} is {held.get(key)} there and {identity[key]} here"
         raise RunMismatchError(
-            f"{root} holds files of other images or settings: {key} is {str(held.get(key))[:SHOWN]} there and "
-            f"{str(identity[key])[:SHOWN]} here. {advice}"
+            f"{root} holds files of other images or settings: {_OF_IMAGES.get(key, settings)}. {advice}"
         )
 
 

@@ -88,8 +88,9 @@ def corrupt(
         name: a row of `robustbench_bi.corruptions.CORRUPTIONS`.
         severity: 1 (weakest) to 5.
         seed: 0 to 2**64 - 1.
-        ids: B integers from 0 to 2**63 - 1, one for each image; None counts from 0. Images with the same id and seed
-            get the same random draws.
+        ids: B integers from 0 to 2**63 - 1, one for each image; None counts from 0 in each call. Images with the same
+            id and seed get the same random draws, so that calls in a loop without ids put the same noise on every
+            image: give each its own, or let `robustbench_bi.transforms.Corrupt` draw by the content of an image.
         table: the severity constants, a row of `robustbench_bi.corruptions.TABLES`, or "auto" for the one nearest to
             the shorter side. Constants are pixels of the table's own side and are not scaled to the images.
         backend: a row of `robustbench_bi.ops.backends.BACKENDS`; None is the fastest that can run: compiled kernels on
@@ -110,6 +111,9 @@ def corrupt(
         (64, 64, 3)
         >>> [picture.shape for picture in corrupt([image, image[:40]], "contrast", 3)]
         [(64, 64, 3), (40, 64, 3)]
+        >>> first, second = (corrupt(image, "gaussian_noise", 3, ids=[number]) for number in (0, 1))
+        >>> bool((first == second).all())
+        False
         >>> corrupt(image, "fog", 6)
         Traceback (most recent call last):
         ...

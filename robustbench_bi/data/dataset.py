@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from robustbench_bi.data.sources import Source, named_source
+from robustbench_bi.data.sources import SOURCES, Source, named_source
 from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.ground.cells import CLEAN, Cell
 from robustbench_bi.ground.checks import is_integer
@@ -75,6 +75,7 @@ class Dataset:
         contents: `(image_ids) -> the CRC-32 of each file of each image`, a line an image; None where `describe` tells
             what is in them.
         clean_hash: of the listing of the clean images that were paired with stored ones; empty where none were.
+        made_from: the kind of source whose pictures were corrupted, of stored ones; empty where that is not known.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Dataset:
     checksums: Callable[[NDArray[np.int64]], NDArray[np.uint32]] | None = None
     contents: Callable[[NDArray[np.int64]], Iterable[str]] | None = None
     clean_hash: str = ""
+    made_from: str = ""
     objects: Objects | None = None
     at: Callable[[Path], Dataset] | None = None
 
@@ -115,6 +117,21 @@ class Dataset:
     def kind(self) -> str:
         """The name of that row."""
         return self.source.name
+
+    @property
+    def hidden_by(self) -> Source | None:
+        """The row of `SOURCES` for whose sake its pictures are not drawn; None where they may be."""
+        rows = [self.source] if self.made_from not in SOURCES else [self.source, SOURCES[self.made_from]]
+        return next((row for row in rows if row.hidden), None)
+
+    def check_shown(self) -> None:
+        """Refuse to draw its pictures where they may not be shown.
+
+        Raises:
+            DataError: they may not.
+        """
+        if self.hidden_by is not None:
+            self.hidden_by.check_shown()
 
     @property
     def num_classes(self) -> int:

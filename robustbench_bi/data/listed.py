@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,11 +98,9 @@ def clean_dataset(
     def checksums(image_ids: NDArray[np.int64]) -> NDArray[np.uint32]:
         return np.array(files.visit(image_ids, lambda _, file: checksum(file), SIZING_THREADS), dtype=np.uint32)
 
-    return Dataset(
-        name=name,
-        image_ids=np.arange(len(images.names), dtype=np.int64),
-        labels=images.labels,
-        class_names=images.class_names,
+    return _dataset(
+        name,
+        images,
         load=load,
         checksums=checksums,
         contents=partial(contents_of, [files]),
@@ -109,7 +108,6 @@ def clean_dataset(
         check=lambda image_ids, _, workers: broken_files([files], image_ids, workers),
         open_image=open_image,
         native_size=native_size,
-        list_names=partial(_list_names, images),
         border=border,
     )
 
@@ -144,11 +142,9 @@ def stored_dataset(
     def check(image_ids: NDArray[np.int64], wanted: Collection[Cell], workers: int) -> list[Broken]:
         return broken_files([cells[cell] for cell in wanted], image_ids, workers)
 
-    return Dataset(
-        name=name,
-        image_ids=np.arange(len(images.names), dtype=np.int64),
-        labels=images.labels,
-        class_names=images.class_names,
+    return _dataset(
+        name,
+        images,
         load=load,
         describe=describe,
         contents=partial(contents_of, list(cells.values())),
@@ -156,7 +152,18 @@ def stored_dataset(
         native_size=native_size,
         stored_cells=frozenset(cells),
         stored_side=partial(native_side, next(iter(cells.values()))),
+    )
+
+
+def _dataset(name: str, images: Labelled, **own: Any) -> Dataset:
+    """A dataset of images of which this is known, in the order of their ids."""
+    return Dataset(
+        name=name,
+        image_ids=np.arange(len(images.names), dtype=np.int64),
+        labels=images.labels,
+        class_names=images.class_names,
         list_names=partial(_list_names, images),
+        **own,
     )
 
 

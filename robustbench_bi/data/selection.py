@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from robustbench_bi.data.containers.folders import expand_user
+from robustbench_bi.data.labels.text import VALIDATION
 from robustbench_bi.data.sources import SOURCES
 from robustbench_bi.errors import DataError, InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from robustbench_bi.data.dataset import Dataset
     from robustbench_bi.data.sources import Source
 
@@ -84,8 +88,14 @@ def with_common_images(dataset: Dataset, common_images: bool) -> Dataset:
     """Refuse stored cells that do not hold the same images, unless a user asked for those that all share.
 
     Raises:
-        DataError: they do not.
+        InputError: these were asked for, and there are no stored cells.
+        DataError: the cells do not hold the same images.
     """
+    if common_images and dataset.stored_cells is None:
+        raise InputError(
+            f"common_images is for stored corrupted images, of which cells may hold others; {dataset.name} holds clean "
+            "ones, so leave it out"
+        )
     if dataset.unshared and not common_images:
         raise DataError(
             f"all cells must hold the same files, but {dataset.unshared}. Evaluate the images that all cells share "
@@ -98,25 +108,24 @@ def with_class_space(dataset: Dataset, class_space: ClassSpace | None) -> Datase
     """Let all classes compete, or only those of the set; where nothing is said, as its source's protocol says.
 
     Raises:
-        InputError: the images lie in all classes, so that there is nothing to restrict.
+        InputError: the images lie in all classes, so that either way all compete.
     """
     from robustbench_bi.data.class_spaces.answers import Answers
 
     wanted = class_space or dataset.source.class_space or dataset.class_space
     if wanted is None:
         return dataset
-    own = dataset.answers or Answers()
+    import numpy as np
+
+    own, held = dataset.answers or Answers(), np.unique(dataset.labels)
+    if own.competing is None and len(held) == dataset.num_classes:
+        raise InputError(
+            f"{dataset.name} has images of all its {len(held)} classes, so there is nothing to restrict; leave "
+            "class_space out"
+        )
     if wanted == "full":
         own = replace(own, competing=None)
     elif own.competing is None:
-        import numpy as np
-
-        held = np.unique(dataset.labels)
-        if len(held) == dataset.num_classes:
-            raise InputError(
-                f"{dataset.name} has images of all its {len(held)} classes, so there is nothing to restrict; leave "
-                "class_space out"
-            )
         own = replace(own, competing=held.astype(np.int32))
     answers = own if own.competing is not None or own.accepted is not None else None
     return replace(dataset, class_space=wanted, answers=answers)
@@ -261,8 +270,8 @@ def with_clean(dataset: Dataset, clean: Dataset, common_images: bool) -> Dataset
         raise InputError(f"--clean takes clean images, but {clean.name} holds corrupted ones")
     pairs, missing, surplus = _paired(dataset.names(), clean.names())
     # What is left out already is counted there, and is no image that the stored ones lack.
-    known = dataset.left_out_names | {_stem(name) for name in dataset.left_out_names}
-    surplus = [name for name in surplus if not {name, _stem(name)} & known]
+    known = {key(name) for name in dataset.left_out_names for key in _KEYS}
+    surplus = [name for name in surplus if not {key(name) for key in _KEYS} & known]
     if (missing or surplus) and not common_images:
         lacks = f"lacks {listed(missing)} of the images of {dataset.name}" if missing else ""
         more = f"holds {listed(surplus)} that are not in {dataset.name}" if surplus else ""
@@ -274,8 +283,9 @@ def with_clean(dataset: Dataset, clean: Dataset, common_images: bool) -> Dataset
         raise DataError(f"{clean.name} and {dataset.name} share no image: their names differ")
     rows = sorted(pairs)
     dataset, partner = dataset.taken(rows), np.array([pairs[row] for row in rows])
-    if (dataset.labels != clean.labels[partner]).any():
-        row = int(np.argmax(dataset.labels != clean.labels[partner]))
+    others = _of_other_classes(dataset, clean, partner)
+    if others.any():
+        row = int(np.argmax(others))
         raise DataError(
             f"{dataset.names()[row]} has class {dataset.labels[row]} in {dataset.name} and "
             f"{clean.labels[partner[row]]} in {clean.name}; give both the same --classes"
@@ -284,22 +294,38 @@ def with_clean(dataset: Dataset, clean: Dataset, common_images: bool) -> Dataset
     if missing or surplus:
         left_out[NOT_IN_EVERY_CELL] = left_out.get(NOT_IN_EVERY_CELL, 0) + len(missing) + len(surplus)
     paired = dataset.paired_with(clean, clean.image_ids[partner])
-    return replace(paired, left_out=left_out)
+    made_from = clean.kind if clean.hidden_by is not None else dataset.made_from
+    return replace(paired, left_out=left_out, made_from=made_from)
+
+
+def _of_other_classes(dataset: Dataset, clean: Dataset, partner: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which images have other classes than their partners: another label, or others that count where both say which."""
+    import numpy as np
+
+    from robustbench_bi.data.class_spaces.answers import NO_CLASS
+
+    own = None if dataset.answers is None else dataset.answers.accepted_of(dataset.image_ids)
+    other = None if clean.answers is None else clean.answers.accepted_of(clean.image_ids[partner])
+    if own is None or other is None:
+        differ: NDArray[np.bool_] = dataset.labels != clean.labels[partner]
+        return differ
+    pairs = zip(own.tolist(), other.tolist(), strict=True)
+    return np.array([{*counted} - {NO_CLASS} != {*there} - {NO_CLASS} for counted, there in pairs])
 
 
 def _paired(names: Sequence[str], clean: Sequence[str]) -> tuple[dict[int, int], list[str], list[str]]:
     """Row → row of the clean image of that name; names without one; and clean names without one.
 
     Where whole names differ in their suffixes alone, as where corrupted files were written as JPEG, these do not count,
-    unless several names have that stem.
+    unless several names have that stem. ImageNet's validation pictures are known by their numbers, whatever the folder.
     """
-    places = {name: row for row, name in enumerate(clean)}
-    pairs = {row: places[name] for row, name in enumerate(names) if name in places}
-    stems, own_stems = (Counter(map(_stem, own)) for own in (clean, names))
-    by_stem = {_stem(name): row for name, row in places.items() if stems[_stem(name)] == 1}
-    for row, name in enumerate(names):
-        if row not in pairs and own_stems[_stem(name)] == 1 and _stem(name) in by_stem:
-            pairs[row] = by_stem[_stem(name)]
+    pairs: dict[int, int] = {}
+    for key in _KEYS:
+        keys, own_keys = [key(name) for name in clean], [key(name) for name in names]
+        counts, own_counts = Counter(keys), Counter(own_keys)
+        places = {own: row for row, own in enumerate(keys) if counts[own] == 1}
+        found = {row: places[own] for row, own in enumerate(own_keys) if own_counts[own] == 1 and own in places}
+        pairs = found | pairs
     taken = set(pairs.values())
     missing = [_stem(name) for row, name in enumerate(names) if row not in pairs]
     return pairs, missing, [name for row, name in enumerate(clean) if row not in taken]
@@ -308,6 +334,15 @@ def _paired(names: Sequence[str], clean: Sequence[str]) -> tuple[dict[int, int],
 def _stem(name: str) -> str:
     folder, slash, file = name.rpartition("/")
     return f"{folder}{slash}{file.rpartition('.')[0] or file}"
+
+
+def _validation(name: str) -> str:
+    found = VALIDATION.search(name)
+    return found[0] if found else name
+
+
+_KEYS = (str, _stem, _validation)
+"""What images are known by, the first that tells two apart: their names; these without suffix; a number in them."""
 
 
 def listed(names: Sequence[str] | Mapping[str, object]) -> str:

@@ -154,6 +154,9 @@ class EvalRequest(Settings):
             _check_choice(name, getattr(self, name), (None, *known))
         if isinstance(self.std, tuple | list):
             check_std(self.std)
+        resizing = "fit" if self.fit else "corrupt_size" if self.corrupt_size is not None else None
+        if self.no_resize and resizing:
+            raise InputError(f"no_resize leaves pictures as they are, and {resizing} resizes them; give one of the two")
         if self.channels not in (None, 1, 3):
             raise InputError(f"channels must be 1 or 3, got {self.channels!r}")
 

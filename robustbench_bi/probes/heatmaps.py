@@ -99,6 +99,7 @@ def heat_maps(
             models, dataset, corruptions=chosen, severities=(severity,), jpeg=jpeg, look_inside=True, **options
         )
         shown = dataset if data is None or images is None else open_pictures(images)
+        shown.check_shown()
         for pictures in (dataset, shown):
             if pictures.stored_cells is not None and CLEAN not in pictures.stored_cells:
                 raise DataError(f"heat maps are compared with clean ones, but {pictures.name} has no clean images")

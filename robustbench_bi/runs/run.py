@@ -229,13 +229,15 @@ class Run:
                 "command again to finish it"
             )
 
-    def open_data(self, moved_to: str | None = None) -> Dataset:
+    def open_data(self, moved_to: str | None = None, *, contents: bool = True) -> Dataset:
         """Open the images that the run was evaluated on, with the options that it was evaluated with.
 
         Relative paths are looked for from here, and then from the folder that the run was started in.
 
         Args:
             moved_to: where they are now, a path or a source; None: where they were.
+            contents: also compare what is in the files, where the run keeps that of a sample; who compares each file
+                that is read needs it not.
 
         Raises:
             DataError: the source is not there any more, or holds other images now; or it would have to be fetched.
@@ -253,11 +255,19 @@ class Run:
             found = request.found_from(runtime.get("started_in", ""))
             dataset = found.open(fetch=False, cells=self.cell_names)
         except (DataError, UnknownNameError) as error:
-            raise DataError(f"the images of {self.directory.name} were {request.source}, and now: {error}") from error
+            # A plain name was a folder when the run was made, and now it could be a mistyped source.
+            gone = moved_to is None and isinstance(error, UnknownNameError)
+            now = f"there is no folder {request.source!r}" if gone else str(error).rstrip(".")
+            raise DataError(f"the images of {self.directory.name} were {request.source}, and now: {now}") from error
         images = self.images()
         kept = dataset.without(np.setdiff1d(dataset.image_ids, images["image_id"].to_numpy()))
         if kept.listing_hash != self.config["listing_hash"]:
             raise DataError(f"{request.source} no longer holds the same images{difference(images, dataset)}")
+        if contents and self.config.get("content_hash", "") not in ("", kept.content_hash):
+            raise DataError(
+                f"{request.source} no longer holds the same images: their names and sizes are the same, but what is in "
+                "the files is not"
+            )
         return kept
 
     def _damage(self, cell: Cell, number: int) -> str:
@@ -320,7 +330,8 @@ def open_run(path: str | Path) -> Run:
         schema = run.config["record_schema"]
         list(run.blocks()), run.cell_names, run.name
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(f"no run in {path}: expected a folder with run.json, as eval writes it") from error
+        held = f", but it holds runs: give these, as {path}/*" if any(Path(path).glob("*/run.json")) else ""
+        raise DataError(f"no run in {path}: expected a folder with run.json, as eval writes it{held}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{Path(path) / 'run.json'} is not a run's configuration ({error})") from error
     if schema != RECORD_SCHEMA:

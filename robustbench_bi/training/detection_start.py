@@ -71,6 +71,7 @@ def prepare_detector(
         "data": data,
         "images": len(images),
         "listing_hash": f"{training.listing_hash} {images.objects.digest(training.image_ids)}",
+        "content_hash": training.content_hash,
         "recipe": stated(recipe),
         "precision": execution.precision,
         "seed": seed,

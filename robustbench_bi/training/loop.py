@@ -215,6 +215,7 @@ def _prepare(
         "data": data,
         "images": len(training),
         "listing_hash": training.listing_hash,
+        "content_hash": training.content_hash,
         "recipe": stated(recipe),
         "precision": execution.precision,
         "seed": seed,

@@ -29,6 +29,7 @@ IDENTITY = {
     "class_names": "names of the classes",
     "backbone_weights": "weights of the backbone",
     "listing_hash": "training images",
+    "content_hash": "contents of the training images",
     "recipe": "recipe",
     "precision": "precision",
     "seed": "seed",
@@ -36,7 +37,9 @@ IDENTITY = {
 }
 """The metadata that must agree for a training to go on, in words."""
 
-_UNREADABLE = ("source", "class_names", "listing_hash", "backbone_weights")
+_UNREADABLE = ("source", "class_names", "listing_hash", "content_hash", "backbone_weights")
+_LATER = ("content_hash",)
+"""Which files of older versions lack."""
 
 
 @dataclass
@@ -81,7 +84,8 @@ def require_same(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any
     """
     wanted = json.loads(json.dumps(wanted))
     found: list[str] = []
-    different = differing({n: stored.get(n) for n in IDENTITY}, {n: wanted.get(n) for n in IDENTITY})
+    compared = [name for name in IDENTITY if name in stored or name not in _LATER]
+    different = differing({n: stored.get(n) for n in compared}, {n: wanted.get(n) for n in compared})
     for name in different:
         if name == "source" and "options" in different:
             continue  # other options give a network of the user's other layers

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from robustbench_bi.analysis.chance import chance_notes
 from robustbench_bi.analysis.comparison import comparison_frame
@@ -45,6 +46,17 @@ def test_the_warning_stands_with_summaries_and_comparisons(with_ranks, make_run)
     assert "bad is no better" in summary_frame(bad, QUICK).notes[0]
     assert summary_frame(good, QUICK).notes == ()
     assert "bad is no better" in comparison_frame([bad], good, resampling=QUICK).notes[0]
+
+
+@pytest.mark.parametrize(("ends_in_softmax", "warned"), [(True, 1), (False, 0)])
+def test_a_network_that_ends_in_a_softmax_is_named(with_ranks, ends_in_softmax, warned):
+    """Right in all 150 images, with logits of 4 for one class of ten and 0 for the others."""
+    run = with_ranks(150, n=150, num_classes=10)
+    scores = softmax(np.eye(10)[0] * 4)
+    run.frame["confidence"] = np.float32((softmax(scores) if ends_in_softmax else scores).max())
+    notes = chance_notes([run])
+    assert len(notes) == warned
+    assert all("never more confident than 23.2 %, the limit for 10 classes" in note for note in notes)
 
 
 def test_without_clean_images_nothing_is_said(with_ranks):

@@ -157,7 +157,10 @@ def test_order_of_cells_does_not_matter(make_run):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"listing_hash": "b" * 64}, "b was made on some images of the demo set, a on others"),
+        (
+            {"listing_hash": "b" * 64},
+            "b was made on one choice of the images of the demo set or with one numbering of the classes, a on another",
+        ),
         ({"listing_hash": "b" * 64, "n": 30}, "b was made on 30 images of the demo set, a on 150"),
         (
             {"listing_hash": "b" * 64, "data": "folder", "runtime": {"source": "photos"}},
@@ -173,6 +176,13 @@ def test_order_of_cells_does_not_matter(make_run):
 def test_other_pictures_are_never_compared(make_run, change, message):
     baseline, run = make_run("a", corruptions=("fog",)), make_run("b", corruptions=("fog",), **change)
     with pytest.raises(RunMismatchError, match=f"b and a cannot be compared: .*{message}"):
+        comparison_frame([run], baseline, resampling=QUICK)
+
+
+def test_the_same_pictures_under_other_class_numbers_are_not_called_other_pictures(make_run):
+    run, baseline = (make_run(name, corruptions=("fog",), listing_hash=name * 64, content_hash="c") for name in "ba")
+    message = r"b was made with one numbering of the classes \(--classes, --labels\), a with another"
+    with pytest.raises(RunMismatchError, match=message):
         comparison_frame([run], baseline, resampling=QUICK)
 
 

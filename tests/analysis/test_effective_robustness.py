@@ -42,6 +42,11 @@ def test_two_runs_of_one_network_on_the_right_classes(make_run, imagenet):
     assert found.points == pytest.approx(found.accuracy - found.foretold)
     assert found.foretold == pytest.approx(LINES["imagenet-v2"].foretold(found.clean))
     assert "R² = 0.996" in found.caption
+    assert "accuracy on imagenet-v2 (matched-frequency) above" in found.caption
+    for name in ("imagenetv2-threshold0.7-format-val", "imagenetv2-top-images-format-val"):
+        easier = make_run(**{**own, "data": "imagenet-v2", "runtime": {"source": f"imagenet-v2:{name}"}})
+        with pytest.raises(RunMismatchError, match="the line is of ImageNet-V2's matched-frequency set, and"):
+            effective_robustness_of(easier, clean)
     other = make_run(**{**own, "runtime": {"weights_hash": "b" * 64}})
     with pytest.raises(RunMismatchError, match="both runs must be of one network"):
         effective_robustness_of(shifted, other)

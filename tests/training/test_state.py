@@ -26,6 +26,7 @@ WANTED = {
     "backbone_weights": "90ab",
     "class_names": ["a", "b"],
     "listing_hash": "12ab",
+    "content_hash": "56cd",
     "recipe": {"epochs": 2, "ema": 0.0},
     "precision": "fp32",
     "seed": 0,
@@ -79,6 +80,7 @@ def test_a_restored_training_takes_the_same_next_step(tmp_path):
         ({"class_names": ["a", "c"]}, "names of the classes differ"),
         ({"backbone_weights": None}, "weights of the backbone differ"),
         ({"listing_hash": "34cd"}, "training images differ"),
+        ({"content_hash": "78cd"}, "contents of the training images differ"),
         ({"recipe": {"epochs": 3, "ema": 0.9}}, "epochs was 2, now 3; ema was 0.0, now 0.9"),
         ({"precision": "bf16"}, "precision was fp32, now bf16"),
         ({"seed": 1, "num_classes": 3}, "number of classes was 10, now 3; seed was 0, now 1"),
@@ -93,6 +95,10 @@ def test_another_training_is_refused_with_what_differs(change, text):
         f"{path} belongs to another training run: {text}. Choose another --out, or delete that file to start over"
     )
     assert str(caught.value) == expected
+
+
+def test_a_file_from_before_contents_were_kept_goes_on():
+    require_same(Path("a"), {name: own for name, own in WANTED.items() if name != "content_hash"}, WANTED)
 
 
 def test_every_part_of_the_identity_is_compared():

@@ -132,6 +132,16 @@ def image_names(folder: Path) -> list[str]:
     return _names_of_images(_entries(folder))
 
 
+def is_image(name: str) -> bool:
+    """Whether a path in a container is that of an image: by its suffix, and not hidden.
+
+    Example:
+        >>> is_image("cat/1.JPEG"), is_image("cat/._1.JPEG"), is_image("cat/1.txt")
+        (True, False, False)
+    """
+    return name.lower().endswith(EXTENSIONS) and not name.rpartition("/")[2].startswith(".")
+
+
 def _names_of_images(entries: list[os.DirEntry[str]]) -> list[str]:
     return sorted(entry.name for entry in entries if entry.name.lower().endswith(EXTENSIONS) and not entry.is_dir())
 

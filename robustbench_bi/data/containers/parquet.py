@@ -86,12 +86,12 @@ class ParquetRows:
 
     Attributes:
         files: the images, in the order of the files.
-        labels: int64 (n,), as they stand there.
+        labels: as they stand there, class numbers or words; words that are names of classes are their numbers.
         class_names: as the files' own metadata have them; none where they have none.
     """
 
     files: ParquetFiles
-    labels: NDArray[np.int64]
+    labels: Sequence[str]
     class_names: tuple[str, ...]
 
 
@@ -102,22 +102,23 @@ def open_parquet(tables: Sequence[str]) -> ParquetRows:
         DataError: a file cannot be read, or lacks the columns.
     """
     names: list[str] = []
-    labels, counts = [], []
+    labels: list[str] = []
+    counts: list[int] = []
     classes: tuple[str, ...] | None = None
     for table in tables:
         own_names, own_labels, own_classes = _listing(table)
         names += own_names
-        labels.append(own_labels)
+        labels += own_labels
         counts.append(len(own_names))
         if classes is not None and own_classes != classes:
             raise DataError(f"{table} names other classes than {tables[0]}; give the files of one data set")
         classes = own_classes
     table_of = np.repeat(np.arange(len(tables), dtype=np.int32), counts)
     row_of = np.concatenate([np.arange(count, dtype=np.int64) for count in counts])
-    return ParquetRows(ParquetFiles(tables, names, table_of, row_of), np.concatenate(labels), classes or ())
+    return ParquetRows(ParquetFiles(tables, names, table_of, row_of), labels, classes or ())
 
 
-def _listing(table: str) -> tuple[list[str], NDArray[np.int64], tuple[str, ...]]:
+def _listing(table: str) -> tuple[list[str], list[str], tuple[str, ...]]:
     """Paths and labels of the rows of a file, and the names of its classes."""
     import pyarrow as pa
 
@@ -130,11 +131,34 @@ def _listing(table: str) -> tuple[list[str], NDArray[np.int64], tuple[str, ...]]
             rows = file.read(columns=[label, *([f"{image}.path"] if with_paths else [])])
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"cannot read {table}: {' '.join(str(error).split())}") from error
-    if rows[label].null_count or not pa.types.is_integer(rows[label].type):
-        raise DataError(f"the column {label} of {table} must hold a class number in each row, got {rows[label].type}")
+    classes = _class_names(schema.metadata or {}, label)
     paths = rows[image].combine_chunks().field("path").to_pylist() if with_paths else [None] * len(rows)
-    labels = rows[label].to_numpy().astype(np.int64)
-    return [path or "" for path in paths], labels, _class_names(schema.metadata or {}, label)
+    return [path or "" for path in paths], _labels(table, label, rows[label], classes), classes
+
+
+def _labels(table: str, name: str, column: pa.ChunkedArray, classes: Sequence[str]) -> list[str]:
+    """The label of each row: a number, or a word; words that are names of the file's own classes are their numbers.
+
+    Raises:
+        DataError: a row has none, or a word that is none of these names.
+    """
+    import pyarrow as pa
+
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    words = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if column.null_count or not (words or pa.types.is_integer(kind)):
+        raise DataError(f"the column {name} of {table} must hold a class number in each row, got {column.type}")
+    labels = [str(label) for label in column.to_pylist()]
+    if not words or not classes:
+        return labels
+    numbers = {own: str(number) for number, own in enumerate(classes)}
+    unknown = sorted(set(labels) - numbers.keys())
+    if unknown:
+        raise DataError(
+            f"the column {name} of {table} holds {len(unknown)} words that are none of its {len(classes)} classes, the "
+            f"first is {unknown[0]!r}; give the class numbers of all words with --classes FILE"
+        )
+    return [numbers[label] for label in labels]
 
 
 def _columns(table: str, schema: pa.Schema) -> tuple[str, str]:

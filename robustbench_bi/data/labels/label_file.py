@@ -16,10 +16,9 @@ from pathlib import Path
 
 from robustbench_bi.data.class_spaces.imagenet import imagenet_classes
 from robustbench_bi.data.labels.class_folders import IMAGENET, known_classes, some
-from robustbench_bi.data.labels.text import numbered_lines
+from robustbench_bi.data.labels.text import VALIDATION, numbered_lines
 from robustbench_bi.errors import DataError
 
-VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})")
 _NAME_HEADING = re.compile(r"image_?(id)?|img|file_?(name|path)?|path|name|id")
 _LABEL_HEADING = re.compile(r"labels?|class_?(id)?|wnid|target|category|predictionstring|y")
 _WHOLE = re.compile(r"-?\d+")

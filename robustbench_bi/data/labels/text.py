@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from robustbench_bi.errors import DataError
+
+VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})")
+"""In the names of ImageNet's validation pictures."""
 
 
 def numbered_lines(file: Path) -> list[tuple[int, str]]:

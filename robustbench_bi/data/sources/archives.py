@@ -13,13 +13,14 @@ from pathlib import Path
 
 from robustbench_bi.data.class_spaces.imagenet import imagenet_classes
 from robustbench_bi.data.containers.files import Files, FolderFiles
-from robustbench_bi.data.containers.folders import BESIDE, EXTENSIONS, existing_folder
+from robustbench_bi.data.containers.folders import BESIDE, EXTENSIONS, existing_folder, is_image
 from robustbench_bi.data.containers.parquet import ParquetRows, open_parquet
 from robustbench_bi.data.containers.shards import matching
 from robustbench_bi.data.containers.tar import TarFiles, open_tars
 from robustbench_bi.data.dataset import Dataset, Split
 from robustbench_bi.data.labels.class_folders import number_folders, some
-from robustbench_bi.data.labels.label_file import VALIDATION, LabelFile, class_folders_of, read_label_file, read_real
+from robustbench_bi.data.labels.label_file import LabelFile, class_folders_of, read_label_file, read_real
+from robustbench_bi.data.labels.text import VALIDATION
 from robustbench_bi.data.listed import clean_dataset, sort_labelled
 from robustbench_bi.data.selection import NOT_IN_REAL
 from robustbench_bi.errors import DataError
@@ -70,8 +71,9 @@ def open_parquet_rows(path: str, *, split: Split = "evaluation", classes: Path |
     """
     rows = open_parquet(matching(path, ".parquet"))
     names = _row_names(rows)
-    labels = [str(number) for number in rows.labels.tolist()]
-    named = None if classes is not None else _folders_by_path(names, labels) or _folders_by_name(rows)
+    labels = rows.labels
+    numbered = bool(rows.class_names) or _numbered(path, labels, classes)
+    named = None if classes is not None or not numbered else _folders_by_path(names, labels) or _folders_by_name(rows)
     if named is None:
         folders = class_folders_of(labels, names, classes, Path(path))
     else:
@@ -83,6 +85,21 @@ def open_parquet_rows(path: str, *, split: Split = "evaluation", classes: Path |
     if named is not None:
         _check_agreement(path, dataset, {folder: int(label) for label, folder in named.items()})
     return dataset
+
+
+def _numbered(path: str, labels: Sequence[str], classes: Path | None) -> bool:
+    """Whether the labels of parquet files are numbers. Words need a class file, but for wnids, which have ImageNet's.
+
+    Raises:
+        DataError: nothing says which numbers the words have.
+    """
+    words = [label for label in labels if not re.fullmatch(r"-?\d+", label)]
+    if classes is None and words and not {*words} <= imagenet_classes().keys():
+        raise DataError(
+            f"the labels in {path} are words, such as {words[0]!r}, and it does not say which numbers they have; give "
+            "these with --classes FILE, with a line of number, word and label for each class"
+        )
+    return not words
 
 
 def _check_agreement(path: str, dataset: Dataset, stated: dict[str, int]) -> None:
@@ -155,7 +172,7 @@ def folder_files(path: str) -> FolderFiles:
     for folder, inner, held in os.walk(root):
         inner[:] = sorted(name for name in inner if not name.startswith(".") and name not in BESIDE)
         within = os.path.relpath(folder, root).replace(os.sep, "/")
-        names += [name if within == "." else f"{within}/{name}" for name in sorted(held) if _is_image(name)]
+        names += [name if within == "." else f"{within}/{name}" for name in sorted(held) if is_image(name)]
     if not names:
         raise DataError(f"expected images in {root} or the folders in it, found none")
     return FolderFiles(str(root), names)
@@ -192,7 +209,7 @@ def _dataset(
 
 
 def _images_of(every: TarFiles) -> TarFiles:
-    places = [place for place, name in enumerate(every.names) if _is_image(name)]
+    places = [place for place, name in enumerate(every.names) if is_image(name)]
     if not places:
         raise DataError(f"{every.archives[0]} holds no images, but {some(list(every.names))} other files")
     return every.taken(places)
@@ -209,7 +226,7 @@ def _pictures_of_samples(path: str, every: TarFiles) -> TarFiles:
     places: dict[str, int] = {}
     for place, name in enumerate(every.names):
         key = _key(name)
-        if not _is_image(name) or name[len(key) :].lower() not in EXTENSIONS:
+        if not is_image(name) or name[len(key) :].lower() not in EXTENSIONS:
             continue
         if key in places:
             raise DataError(
@@ -227,10 +244,6 @@ def _unused(count: int, what: str, of: str | Path) -> tuple[str, ...]:
     if not count:
         return ()
     return (f"{count:,} {what}{' of ' if count == 1 else 's of '}{of} {'is' if count == 1 else 'are'} of no picture",)
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS) and not name.rpartition("/")[2].startswith(".")
 
 
 def _is_label(name: str) -> bool:

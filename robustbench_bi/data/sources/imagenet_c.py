@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from robustbench_bi.data.class_spaces.imagenet import class_names, imagenet_classes
 from robustbench_bi.data.class_spaces.shift_sets import objectnet_folders, with_protocol, written_from
 from robustbench_bi.data.containers.files import Files, FolderFiles
-from robustbench_bi.data.containers.folders import EXTENSIONS, existing_folder, list_classes, subfolders, unpacked
+from robustbench_bi.data.containers.folders import existing_folder, is_image, list_classes, subfolders, unpacked
 from robustbench_bi.data.containers.image_files import in_threads
 from robustbench_bi.data.containers.tar import TarFiles, open_tars
 from robustbench_bi.data.dataset import Dataset, Split
@@ -29,8 +29,10 @@ from robustbench_bi.ground.cells import CLEAN, PUBLISHED_SPELLINGS, SEVERITIES, 
 # The archives of ImageNet-C, whose names some keep as folders.
 CATEGORIES = ("noise", "blur", "weather", "digital", "extra")
 TINY_CLASSES = 200
+NUMBERED_BY_SET = ("imagenet-v2", "objectnet")  # by their class folders, also where `corrupt` wrote these
 _BY_VALUE = re.compile(r"\d+\.\d+")
 _OF_SEVERITY = re.compile(r"\d+(\.\d+)?")
+_DEEPER = re.compile(r"[^/]/[1-5]/[^/]+/[^/]+/")
 # Whose published script names folders by the value of the severity, which may be whole: 2 to 6, or 3, 5, 8, 9 and 10.
 NAMED_BY_VALUE = frozenset({
     "blue_noise_sample", "brownish_noise", "caustic_refraction", "checkerboard_cutout", "cocentric_sine_waves",
@@ -71,8 +73,13 @@ def open_tiny_imagenet_c(path: str, *, split: Split = "evaluation", classes: Pat
 def _open_stored(path: str, classes: Path | None, tiny: bool = False) -> Dataset:
     root = unpacked(existing_folder(path), _holds_cells)
     archives = sorted(str(file) for file in root.glob("*.tar"))
-    listings = _archived_cells(archives) if archives else _folder_cells(root)
-    _check_once(root, listings.keys() if archives else ())
+    archived = _archived_cells(archives) if archives else {}
+    _check_once(root, archived)
+    listings: Cells = dict(sorted({**archived, **_folder_cells(_cell_folders(root))}.items()))
+    if not listings.keys() - {CLEAN}:
+        raise _no_cells(root, archives)
+    if classes is None and not tiny and written_from(root) not in NUMBERED_BY_SET:
+        _check_class_folders(listings)
     return _of_cells(path, root, listings, classes, tiny)
 
 
@@ -99,7 +106,7 @@ def _of_cells(path: str, root: Path, listings: Cells, classes: Path | None, tiny
 
     counted = {NOT_IN_EVERY_CELL: len(left_out)} if left_out else {}
     dataset = replace(with_protocol(dataset, set_of), narrowed=narrowed if unshared else None)
-    return replace(dataset, unshared=unshared, left_out=counted, left_out_names=left_out)
+    return replace(dataset, unshared=unshared, left_out=counted, left_out_names=left_out, made_from=written_from(root))
 
 
 def _labelled(
@@ -147,8 +154,9 @@ class _ArchivedCell:
 Cells = Mapping[Cell, _FolderCell | _ArchivedCell]
 
 
-def _folder_cells(root: Path) -> Mapping[Cell, _FolderCell]:
-    folders = _cell_folders(root)
+def _folder_cells(folders: Mapping[Cell, Path]) -> Cells:
+    if not folders:
+        return {}
 
     def names_of(folder: Path) -> list[str]:
         # Where class numbers do not hang on which folders there are, an empty one lacks images like any other.
@@ -165,7 +173,7 @@ def _folder_cells(root: Path) -> Mapping[Cell, _FolderCell]:
     return {cell: _FolderCell(str(folders[cell]), own) for cell, own in zip(folders, listings, strict=True)}
 
 
-def _archived_cells(archives: Sequence[str]) -> Mapping[Cell, _ArchivedCell]:
+def _archived_cells(archives: Sequence[str]) -> Cells:
     """The cells in unopened archives: …/<corruption>/<severity>/<class folder>/<image>."""
     files = open_tars(archives)
     cells = {}
@@ -174,40 +182,72 @@ def _archived_cells(archives: Sequence[str]) -> Mapping[Cell, _ArchivedCell]:
             place, images = folders[folder]
             names = sorted(images, key=lambda name: name.split("/"))
             cells[corruption, severity] = _ArchivedCell(place, names, files, [images[name] for name in names])
-    if not cells.keys() - {CLEAN}:
-        raise DataError(
-            f"expected <corruption>/<severity 1 to 5>/<class folder>/<image> in {archives[0]} and the archives beside "
-            "it, found none"
-        )
-    return dict(sorted(cells.items()))
+    return cells
 
 
 def _archived_folders(files: TarFiles) -> dict[str, dict[str, tuple[str, dict[str, int]]]]:
     """Corruption -> name of a folder of a severity -> where it is, and the position of each of its images."""
     found: dict[str, dict[str, tuple[str, dict[str, int]]]] = {}
-    for position, name in enumerate(files.names):
-        parts = name.rsplit("/", 4)[-4:]
-        if len(parts) < 4 or not _OF_SEVERITY.fullmatch(parts[1]) or not name.lower().endswith(EXTENSIONS):
-            continue
-        own = f"{parts[2]}/{parts[3]}"
-        folders = found.setdefault(PUBLISHED_SPELLINGS.get(parts[0], parts[0]), {})
-        _, images = folders.setdefault(parts[1], (name.removesuffix(own), {}))
-        if own in images:
-            raise DataError(
-                f"{files.path(position)} appears twice, also as {files.path(images[own])}; remove one archive"
-            )
-        images[own] = position
+    for place, images in _archived_images(files).items():
+        corruption, severity = place.split("/")[-2:]
+        folders = found.setdefault(PUBLISHED_SPELLINGS.get(corruption, corruption), {})
+        _, held = folders.setdefault(severity, (f"{place}/", {}))
+        for own, position in images:
+            if own in held:
+                raise DataError(
+                    f"{files.path(position)} appears twice, also as {files.path(held[own])}; remove one archive"
+                )
+            held[own] = position
     return found
 
 
+def _archived_images(files: TarFiles) -> dict[str, list[tuple[str, int]]]:
+    """Folder of a severity -> path in it, and position, of each image in its class folders.
+
+    As where they are unpacked, class folders that hold images may hold more in folders inside them.
+
+    Raises:
+        DataError: an image lies in a folder inside a class folder that holds none itself.
+    """
+    placed: dict[str, list[tuple[str, int]]] = {}
+    for position, name in enumerate(files.names):
+        if is_image(name):
+            placed.setdefault(name.rpartition("/")[0].rpartition("/")[0], []).append((name, position))
+    # Numbered class folders look like severities to what lies deeper in them.
+    cells = {place for place in placed if "/" in place and _OF_SEVERITY.fullmatch(place.rpartition("/")[2])}
+    cells = {place for place in cells if _around(place, cells) is None}
+    found = {place: [(name[len(place) + 1 :], position) for name, position in placed[place]] for place in sorted(cells)}
+    deeper = [image for place, images in placed.items() if place not in cells for image in images]
+    class_folders = {name.rpartition("/")[0] for place in cells if deeper for name, _ in placed[place]}
+    for name, position in deeper:
+        place = _around(name, cells)
+        if place is not None and _around(name, class_folders) is not None:
+            found[place].append((name[len(place) + 1 :], position))
+        elif place is not None or _DEEPER.search(name):
+            raise DataError(
+                f"expected <corruption>/<severity 1 to 5>/<class folder>/<image>, but {files.path(position)} lies "
+                "deeper, in a class folder without images of its own; pack the archive anew without that folder"
+            )
+    return found
+
+
+def _around(path: str, folders: Collection[str]) -> str | None:
+    """The outermost of some folders that a path lies in; None where it lies in none."""
+    ends = (end for end, mark in enumerate(path) if mark == "/")
+    return next((path[:end] for end in ends if path[:end] in folders), None)
+
+
 def _cell_folders(root: Path) -> dict[Cell, Path]:
-    """The folder of each cell that is stored, sorted by cell; corruptions may lie in folders of categories."""
-    folders = _cells_in(root) or {
-        cell: folder for category in CATEGORIES for cell, folder in _cells_in(root / category).items()
-    }
-    if not folders.keys() - {CLEAN}:
-        raise DataError(f"expected {root}/<corruption>/<severity 1 to 5>/<class folder>/<image>, found no such folder")
-    return dict(sorted(folders.items()))
+    """The folder of each cell that is stored; corruptions may lie in folders of categories."""
+    places = (*(root / category for category in CATEGORIES), root)
+    return {cell: folder for place in places for cell, folder in _cells_in(place).items()}
+
+
+def _no_cells(root: Path, archives: Sequence[str]) -> DataError:
+    layout = "<corruption>/<severity 1 to 5>/<class folder>/<image>"
+    if not archives:
+        return DataError(f"expected {root}/{layout}, found no such folder")
+    return DataError(f"expected {layout} in {archives[0]} and the archives beside it, found none")
 
 
 def _check_once(root: Path, archived: Collection[Cell]) -> None:
@@ -260,6 +300,23 @@ def _severities(corruption: str, folders: Collection[str]) -> dict[str, int]:
         values = numbers
     names = values if len(values) == len(severities) else map(str, severities)
     return {name: severity for severity, name in zip(severities, names, strict=True) if name in folders}
+
+
+def _check_class_folders(cells: Cells) -> None:
+    """Refuse cells with other class folders where these are numbered by which of them there are.
+
+    Raises:
+        DataError: a class of one cell is not in another, so nobody can tell which number a class has.
+    """
+    first, *others = cells.values()
+    folders = {name.partition("/")[0] for name in first.names}
+    for other in others:
+        held = folders if other.names == first.names else {name.partition("/")[0] for name in other.names}
+        if held != folders and not {*held, *folders} <= imagenet_classes().keys():
+            raise DataError(
+                f"all cells must hold the same files, but {_shared(cells)[2]}. Not all have the class folder "
+                f"{min(held ^ folders)}, so class numbers cannot be told; give them with --classes FILE"
+            )
 
 
 def _shared(cells: Cells) -> tuple[list[str], frozenset[str], str]:

@@ -15,7 +15,6 @@ from robustbench_bi.analysis.measured import measured
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.spectra import spectra_frame
 from robustbench_bi.corruptions import PIXEL_VERSION, in_words
-from robustbench_bi.data.sources import named_source
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import CLEAN, Cell, cells_by_corruption
 from robustbench_bi.metrics.spectra import measure_spectra
@@ -59,8 +58,8 @@ def pictures_of(run: Run, image_ids: Sequence[int] | NDArray[np.int64], cells: S
             another package, or by another version of the corruptions; or its pictures may not be shown.
     """
     config = run.config
-    named_source(str(config["data"]))[0].check_shown()
     dataset = run.open_data()
+    dataset.check_shown()
     rows = np.searchsorted(dataset.image_ids, np.asarray(image_ids, dtype=np.int64))
     whole = config["input_size"] is None
     preprocessing = None if whole else cut_of(config)

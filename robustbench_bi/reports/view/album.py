@@ -105,7 +105,8 @@ def open_album(runs: Sequence[Run], moved_to: str | None = None) -> Album:
         raise InputError("view needs at least one run, got none")
     for run in runs:
         _check(run, runs[0])
-    dataset = _opened(runs[0], moved_to)
+    checksums = _checksums(runs[0])
+    dataset = _opened(runs[0], moved_to, contents=checksums is None)
     shared = [cell for cell in runs[0].cell_names if all(cell in run.cell_names for run in runs)]
     return Album(
         runs=tuple(runs),
@@ -116,7 +117,7 @@ def open_album(runs: Sequence[Run], moved_to: str | None = None) -> Album:
         class_names=dataset.class_names,
         cells=tuple(shared),
         columns=[RunColumns(run, dataset.image_ids) for run in runs],
-        pictures=PictureMaker(dataset, [run.config for run in runs], _checksums(runs[0])),
+        pictures=PictureMaker(dataset, [run.config for run in runs], checksums),
     )
 
 
@@ -138,9 +139,9 @@ def _check(run: Run, first: Run) -> None:
         )
 
 
-def _opened(run: Run, moved_to: str | None) -> Dataset:
+def _opened(run: Run, moved_to: str | None, contents: bool) -> Dataset:
     try:
-        return run.open_data(moved_to)
+        return run.open_data(moved_to, contents=contents)
     except DataError as error:
         raise DataError(f"{error}. {_looked(run, moved_to)}; say where they are with --data PATH") from error
 

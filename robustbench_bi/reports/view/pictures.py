@@ -112,8 +112,8 @@ class PictureMaker:
 
     def _why_not(self) -> str:
         """Why no picture is shown; empty where they are."""
-        source = self.dataset.source
-        if source.hidden:
+        source = self.dataset.hidden_by
+        if source is not None:
             return f"those of {source.name} are not shown: {source.hidden}"
         version = self.configs[0].get("pixel_version")
         if self.dataset.stored_cells is None and version != PIXEL_VERSION:

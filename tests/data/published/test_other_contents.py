@@ -12,7 +12,7 @@ from robustbench_bi.analysis.gate import gate_frame
 from robustbench_bi.corrupted_files import write_corrupted
 from robustbench_bi.data import dataset as dataset_module
 from robustbench_bi.data import open_data
-from robustbench_bi.errors import RunMismatchError
+from robustbench_bi.errors import DataError, RunMismatchError
 from robustbench_bi.runs import open_run
 from robustbench_bi.runs.identity import fingerprint_of
 from robustbench_bi.runs.images import FILE
@@ -85,6 +85,18 @@ def test_the_clean_pictures_of_stored_ones_count_too(right, wrong, tmp_path):
     assert [run.cells()["top1"].tolist() for run in runs] == [[100.0, 100.0], [0.0, 100.0]]
 
 
+def test_the_images_of_a_run_are_not_opened_where_their_contents_are_others(right, wrong, tmp_path):
+    run = clean_accuracy(right, tmp_path / "runs")[1]
+    assert len(run.open_data()) == IMAGES
+    with pytest.raises(DataError, match="no longer holds the same images: their names and sizes are the same, but"):
+        run.open_data(str(wrong))
+    older = dict(run.config)
+    del older["content_hash"]
+    older["fingerprint"] = fingerprint_of(older)
+    (run.directory / "run.json").write_text(json.dumps(older))
+    assert len(open_run(run.directory).open_data(str(wrong))) == IMAGES
+
+
 def test_they_are_not_compared(right, wrong, tmp_path):
     runs = [clean_accuracy(own, tmp_path / "runs")[1] for own in (right, wrong)]
     write_baseline(outcomes_of(runs[0]), tmp_path / "baseline.json")
@@ -128,7 +140,7 @@ def test_a_run_from_before_goes_on_and_compares(right, wrong, tmp_path, checksum
 def test_corrupt_notices_another_source(right, wrong, tmp_path):
     options = {"suite": "contrast", "severities": 1, "size": 64, "workers": 1}
     write_corrupted(right, tmp_path / "c", **options)
-    with pytest.raises(RunMismatchError, match="holds files of other images or settings: content_hash is "):
+    with pytest.raises(RunMismatchError, match="other images or settings: the images have the same names and sizes"):
         write_corrupted(wrong, tmp_path / "c", **options)
     assert write_corrupted(right, tmp_path / "c", **options).written == 0
     description = json.loads((tmp_path / "c" / "bivo-robust.json").read_text())

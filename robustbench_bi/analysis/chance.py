@@ -24,10 +24,10 @@ LEAST_AP = 1.0
 def chance_notes(runs: Sequence[Run], confidence: float = 0.95) -> tuple[str, ...]:
     """A warning for each run whose numbers mislead.
 
-    Clean accuracy is not above chance, 1 / number of classes, where its interval (Wilson's) reaches down to that or lies
-    below it. If it is above, but no confidence exceeds the most that a softmax of probabilities can give,
-    e / (e + classes − 1), the network seems to end in a softmax. A detector is warned of where its clean AP is below 1 %.
-    Networks without clean images have no warning.
+    Clean accuracy is not above chance, 1 / number of classes, where its interval (Wilson's) reaches down to that or
+    lies below it. If it is above, but no confidence exceeds the most that a softmax of probabilities can give,
+    e / (e + classes − 1), the network seems to end in a softmax. A detector finds almost nothing where its clean AP is
+    below 1 %. Networks without clean images have no warning.
 
     Args:
         runs: finished runs.

@@ -65,7 +65,9 @@ def heat_table(summaries: Measurements, sheet: Sheet = PAGE) -> Figure:
         small, room = width < _WIDEST, width >= _INTERVAL
         for (row, column), value in np.ndenumerate(values):
             if not np.isnan(value):
-                low, high = (table[end][models].to_numpy()[row, column] for end in (f"{name}_low", f"{name}_high"))
+                low, high = (
+                    float(table[end][models].to_numpy()[row, column]) for end in (f"{name}_low", f"{name}_high")
+                )
                 text = format_interval(value, low, high) if room else f"{value:.1f}"
                 text = text.replace(" ", "\n", 1) if small else text
                 axes.text(column, row, text, ha="center", va="center", fontsize=6 if small else 6.5, linespacing=0.95)

@@ -45,7 +45,8 @@ _SETTINGS = (
     "input_size", "resize_size", "interpolation", "crop_mode", "cut_as", "mean", "std", "precision",
     "weights_hash", "fingerprint",
 )  # fmt: skip
-_NO_CODE = hashlib.sha256(b"").hexdigest()
+# The hash of a state dict that is empty, or of no code: it identifies nothing.
+_OF_NOTHING = hashlib.sha256(b"").hexdigest()
 _RUNTIME = ("source", "device", "batch_size", "workers", "versions", "started")
 
 Row = dict[str, Any]
@@ -322,7 +323,7 @@ def _provenance(report: Report) -> Row:
             "folder": run.directory.name,
             "command": "" if together else command,
             "fields": {name: text for name, text in fields_of_run.items() if name not in shared or not several},
-            "model": _text(_model(run.config.get("model", ""))),
+            "model": _text(run.config.get("model", "")),
             "resumed": len(run.config["runtime"].get("resumed", [])),
             "broken": len(run.config["runtime"].get("broken", [])),
         }
@@ -331,21 +332,14 @@ def _provenance(report: Report) -> Row:
     return {"shared": shared if several else {}, "command": commands[0] if together else "", "runs": own}
 
 
-def _model(model: Any) -> Any:
-    """What a run tells of its model, without the hash of a user's own code where there is none."""
-    own = dict(model) if isinstance(model, Mapping) else model
-    if isinstance(own, dict) and own.get("source") == _NO_CODE:
-        del own["source"]
-    return own
-
-
 def _fields(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:
-    return {name.replace("_", " "): _text(config[name]) for name in names if name in config}
+    known = (name for name in names if name in config and config[name] != _OF_NOTHING)
+    return {name.replace("_", " "): _text(config[name]) for name in known}
 
 
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items() if item != _OF_NOTHING)
     if isinstance(value, list):
         return ", ".join(map(_text, value))
     if value is None:

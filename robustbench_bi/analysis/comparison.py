@@ -67,7 +67,7 @@ def comparison_frame(
     scores has a test of its own; see `metrics.pairing`. Each interval is by itself at the confidence asked for, and
     excludes zero exactly where the p beside it is below 1 − confidence; p_holm is corrected for all tests of the frame,
     and they are not. Rows over the same cells are one test, which counts once. Two runs that give the same answer to
-    every image in every cell differ by 0, without an interval: its ends are the number itself.
+    every image in every cell differ by exactly 0, and so do the ends of the interval.
 
     Args:
         runs: finished runs, at least one.

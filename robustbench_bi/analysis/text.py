@@ -12,8 +12,7 @@ def format_interval(
 
     Args:
         value: the number; NaN gives a dash.
-        low: lower end; without it (NaN) the number stands alone. So does it where both ends are the number: an interval
-            without width would claim that nothing is left to chance.
+        low: lower end; without it (NaN) the number stands alone.
         high: upper end.
         signed: whether to write the plus sign too.
         decimals: digits after the point.
@@ -21,16 +20,13 @@ def format_interval(
     Example:
         >>> format_interval(76.13, 75.76, 76.5), format_interval(1.24, -0.3, 2.8, signed=True)
         ('76.1 [75.8, 76.5]', '+1.2 [-0.3, +2.8]')
-        >>> format_interval(0.0, 0.0, 0.0, signed=True)
-        '+0.0'
     """
     if math.isnan(value):
         return NO_VALUE
     form = f"{'+' if signed else ''}.{decimals}f"
     # As floats, since NumPy's round scales first and breaks ties in another way; + 0.0 makes a rounded -0.0 plain 0.0.
     shown, *ends = (format(round(float(number), decimals) + 0.0, form) for number in (value, low, high))
-    alone = math.isnan(low) or math.isnan(high) or low == value == high
-    return shown if alone else f"{shown} [{', '.join(ends)}]"
+    return shown if math.isnan(low) or math.isnan(high) else f"{shown} [{', '.join(ends)}]"
 
 
 def format_p_value(p_value: float) -> str:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from robustbench_bi.analysis.measured import Measurements
 from robustbench_bi.analysis.reliability import ece_name
 from robustbench_bi.analysis.result import Result
-from robustbench_bi.analysis.text import format_interval
 from robustbench_bi.corruptions import category_of, in_words
 from robustbench_bi.errors import InputError
 from robustbench_bi.reports.figures.accuracy import finish
@@ -65,11 +64,9 @@ def heat_table(summaries: Measurements, sheet: Sheet = PAGE) -> Figure:
         small, room = width < _WIDEST, width >= _INTERVAL
         for (row, column), value in np.ndenumerate(values):
             if not np.isnan(value):
-                low, high = (
-                    float(table[end][models].to_numpy()[row, column]) for end in (f"{name}_low", f"{name}_high")
-                )
-                text = format_interval(value, low, high) if room else f"{value:.1f}"
-                text = text.replace(" ", "\n", 1) if small else text
+                low, high = (table[end][models].to_numpy()[row, column] for end in (f"{name}_low", f"{name}_high"))
+                interval = ("\n" if small else " ") + f"[{low:.1f}, {high:.1f}]"
+                text = f"{value:.1f}" + (interval if room else "")
                 axes.text(column, row, text, ha="center", va="center", fontsize=6 if small else 6.5, linespacing=0.95)
         size = 6 if small else 7.5
         axes.set_xticks(range(len(models)), [name_in_column(model, width, size) for model in models], fontsize=size)

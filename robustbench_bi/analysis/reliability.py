@@ -71,9 +71,10 @@ def reliability_frame(runs: Sequence[Run], resampling: Resampling | None = None)
     joined = pd.concat(frames, ignore_index=True)
     caption = (
         f"{joined_captions(captions)}{shared_words(runs, shared)} {BINS} bins of equal width; bars: predictions in "
-        "each, on a logarithmic scale. The pooled ECE puts all corrupted predictions into the same bins; the mean of the "
-        f"cells' ECEs, which tables show, is never smaller. {resampling.confidence * 100:g} % intervals: Wilson with the "
-        "effective number of images (accuracy); t, debiased by folded normals (ECE, pooled ECE)."
+        "each, on a logarithmic scale. The pooled ECE puts all corrupted predictions into the same bins; the mean of "
+        "the cells' ECEs, which tables show, is never smaller. "
+        f"{resampling.confidence * 100:g} % intervals: Wilson with the effective number of images (accuracy); t, "
+        "debiased by folded normals (ECE, pooled ECE)."
     )
     return Result(joined, caption, chance_notes(runs, resampling.confidence), header(runs, run_labels(runs)))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_bi.analysis.described import data_name
-from robustbench_bi.ground.cells import SEVERITIES
+from robustbench_bi.ground.cells import CLEAN, SEVERITIES, Cell
 from robustbench_bi.metrics.intervals import MANY, Resampling
 from robustbench_bi.models.weights_files import WEIGHTS_SUFFIXES
 from robustbench_bi.runs.run import Run
@@ -109,6 +109,15 @@ def describe_means(severities: Sequence[int]) -> str:
     if len(severities) == len(SEVERITIES):
         return "Means over five severities."
     return f"Means over severities {', '.join(map(str, severities))}."
+
+
+def shared_words(runs: Sequence[Run], shared: Sequence[Cell]) -> str:
+    """A sentence, with a space before it, on means over the cells that all runs share; empty where none has others."""
+    if all(len(run.cell_names) == len(shared) for run in runs):
+        return ""
+    number = len([cell for cell in shared if cell != CLEAN])
+    words = f"the {number} corrupted cell{'' if number == 1 else 's'} that all runs have" if number else "no corruption"
+    return f" Means are over {words}; cells of single runs are left out of them."
 
 
 def describe_halves(resampling: Resampling) -> str:

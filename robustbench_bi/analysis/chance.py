@@ -17,14 +17,17 @@ CAUSES = (
     "weights that were not loaded (--weights)"
 )
 
+# Percent. A detector has no chance level; published ones reach 20 and more.
+LEAST_AP = 1.0
+
 
 def chance_notes(runs: Sequence[Run], confidence: float = 0.95) -> tuple[str, ...]:
     """A warning for each run whose numbers mislead.
 
-    Clean accuracy is not above chance, 1 / number of classes, where its interval (Wilson's) reaches down to that. If it
-    is above, but no confidence exceeds the most that a softmax of probabilities can give, e / (e + classes − 1), the
-    network seems to end in a softmax. Networks without clean images, and tasks whose primary number is no share of
-    images, have no warning.
+    Clean accuracy is not above chance, 1 / number of classes, where its interval (Wilson's) reaches down to that or
+    lies below it. If it is above, but no confidence exceeds the most that a softmax of probabilities can give,
+    e / (e + classes − 1), the network seems to end in a softmax. A detector finds almost nothing where its clean AP is
+    below 1 %. Networks without clean images have no warning.
 
     Args:
         runs: finished runs.
@@ -37,7 +40,11 @@ def chance_notes(runs: Sequence[Run], confidence: float = 0.95) -> tuple[str, ..
 
 def _note(run: Run, label: str, confidence: float) -> str:
     measure, classes = run.task.primary, int(run.config["num_classes"])
-    if not measure.proportion or CLEAN not in run.cell_names or classes < 2:
+    if CLEAN not in run.cell_names:
+        return ""
+    if run.task.has("mean_performance"):
+        return _note_on_detector(run, label)
+    if not measure.proportion or classes < 2:
         return ""
     clean = run.cells().query(f"corruption == {CLEAN[0]!r}").iloc[0]
     value, chance = float(clean[measure.name]), 100 / classes
@@ -46,8 +53,21 @@ def _note(run: Run, label: str, confidence: float) -> str:
         return _probabilities_note(run, label, classes)
     return (
         f"{label} is no better than chance on clean images: {measure.short} {format_interval(value, low, high)} %, "
-        f"chance {chance:.3g} % (1 of {classes:,} classes). Its relative mCE, Δ and calibration say nothing about "
+        f"chance {chance:.3g} % (1 of {classes:,} classes). Any relative mCE, Δ and calibration say nothing about "
         f"robustness. {CAUSES}"
+    )
+
+
+def _note_on_detector(run: Run, label: str) -> str:
+    """The warning of a detector, but where it found nothing at all, which its summary says already."""
+    measure, cells = run.task.primary, run.cells()
+    clean = float(cells.loc[cells["corruption"] == CLEAN[0], measure.name].iloc[0])
+    if not clean < LEAST_AP or not len(run.records()):
+        return ""
+    return (
+        f"{label} finds almost nothing on clean images: {measure.short} {clean:.2g} %. Its rPC and Δ say nothing about "
+        "robustness, and rPC has no interval where a sample's clean AP may be 0. Likely causes: classes of other "
+        "names, boxes that are not x1, y1, x2, y2 in pixels, or weights that were not loaded (--weights)"
     )
 
 

@@ -6,12 +6,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from robustbench_bi.analysis.captions import describe_data, describe_halves, describe_means, run_labels
 from robustbench_bi.analysis.chance import chance_notes
 from robustbench_bi.analysis.comparable import MUST_AGREE, WHERE_KNOWN, apart, check_across
 from robustbench_bi.analysis.described import header
-from robustbench_bi.analysis.groups import Group, bar_groups, cell_groups, corruption_groups
+from robustbench_bi.analysis.groups import Group, bar_groups, cell_groups, corruption_groups, first_alike
 from robustbench_bi.analysis.measured import measured
 from robustbench_bi.errors import InputError, RunMismatchError
 from robustbench_bi.ground.cells import CLEAN, Cell, cell_label
@@ -60,14 +61,16 @@ def comparison_frame(
     rows: Literal["bars", "corruptions", "cells"] = "bars",
     resampling: Resampling | None = None,
     across: Sequence[str] = (),
+    cells: Sequence[Cell] | None = None,
 ) -> Comparison:
     """Δ top-1 of runs over a baseline, or Δ of their task's primary number, with paired intervals and tests.
 
     The p-value of a single cell is McNemar's (mid-p). That of a mean over cells is from a paired t-test with the image
     as the unit, because McNemar's test would count an image several times. A task whose number is no mean of per-image
     scores has a test of its own; see `metrics.pairing`. Each interval is by itself at the confidence asked for, and
-    excludes zero exactly where the p beside it is below 1 − confidence; p_holm is corrected for all rows, and they are
-    not. Two runs that give the same answer to every image in every cell differ by 0, without an interval.
+    excludes zero exactly where the p beside it is below 1 − confidence; p_holm is corrected for all tests of the frame,
+    and they are not. Rows over the same cells are one test, which counts once. Two runs that give the same answer to
+    every image in every cell differ by exactly 0, and so do the ends of the interval.
 
     Args:
         runs: finished runs, at least one.
@@ -78,6 +81,7 @@ def comparison_frame(
         across: settings that make other pictures of the same images, and may differ all the same: "generator", "seed",
             "table" or "jpeg". The pairing by image holds; the corruptions are other ones. And "adapt", which makes
             other answers.
+        cells: those that count, of the ones that a run shares with the baseline; all by default.
 
     Returns:
         A row for each run and group of cells that the run shares with the baseline: model, baseline, kind, name, n,
@@ -98,6 +102,7 @@ def comparison_frame(
     task = of_baseline.task
     pairing = PAIRINGS[task.load("PAIRING")]
     frames: list[pd.DataFrame] = []
+    tests: list[int] = []
     notes: list[str] = []
     severities: set[tuple[int, ...]] = set()
     for label, run in zip(labels, runs, strict=True):
@@ -105,6 +110,7 @@ def comparison_frame(
         found = measured(run)
         check_paired(found.grid, of_baseline.grid, label, baseline_label)
         shared = _shared(found.grid, of_baseline.grid, label, baseline_label)
+        shared = [cell for cell in shared if cells is None or cell in cells]
         notes += _unshared(found.grid, of_baseline.grid, label, baseline_label)
         severities.add(tuple(sorted({severity for _, severity in shared} - {CLEAN[1]})))
         groups = ROWS[rows](shared)
@@ -115,15 +121,16 @@ def comparison_frame(
         frame.insert(0, "model", label)
         frame.insert(1, "baseline", baseline_label)
         frames.append(frame)
+        tests += [len(tests) + place for place in first_alike(groups)]
     joined = pd.concat(frames, ignore_index=True)
-    joined["p_holm"] = holm(joined["p_value"])
+    joined["p_holm"] = _corrected(joined["p_value"], np.array(tests))
     caption = _describe_comparison(joined, task.primary, baseline.config, severities, resampling)
     everything = [baseline, *runs]
     return Comparison(
         joined,
         task,
         caption,
-        _describe_tests(joined["p_value"], pairing),
+        _describe_tests(joined["p_value"], pairing, set(tests)),
         (*notes, *chance_notes(everything, resampling.confidence)),
         header(everything, [baseline_label, *labels]),
     )
@@ -228,11 +235,19 @@ def _compare(
     )
 
 
-def _describe_tests(p_values: pd.Series, pairing: Pairing) -> str:
-    number = int(p_values.notna().sum())
+def _corrected(p_values: pd.Series, tests: NDArray[np.intp]) -> NDArray[np.float64]:
+    """p-values by Holm's method, where rows of one test, whose first row `tests` has, count once."""
+    once = np.where(tests == np.arange(len(tests)), p_values, np.nan)
+    corrected: NDArray[np.float64] = holm(once)[tests]
+    return corrected
+
+
+def _describe_tests(p_values: pd.Series, pairing: Pairing, tests: set[int]) -> str:
+    number = int(p_values.iloc[sorted(tests)].notna().sum())
+    once = "" if len(tests) == len(p_values) else "; rows over the same cells are one test"
     return (
         f"p: {pairing.test_words}, pointwise like the intervals. p (Holm) is corrected for the "
-        f"{number} {'test' if number == 1 else 'tests'} of this table."
+        f"{number} {'test' if number == 1 else 'tests'} of this table{once}."
     )
 
 

@@ -55,11 +55,22 @@ def describe_model(run: Run) -> str:
         if option not in _NOT_SHOWN and not (option in usual and usual[option] == value):
             parts.append(f"{option} {value}")
     if runtime.get("parameters"):
-        parts.append(f"{runtime['parameters'] / 1e6:.3g} M parameters")
+        parts.append(_parameters(runtime["parameters"]))
     if run.config.get("adapt"):
         parts.append(f"adapted {run.config['adapt']} to batches of {run.config['adapt_batch']}")
     side = run.config["input_size"]
     return ", ".join([*parts, "native size" if side is None else f"{side} px"])
+
+
+def _parameters(number: int) -> str:
+    """A number of parameters to three digits.
+
+    Example:
+        >>> _parameters(1_262_000), _parameters(5_514), _parameters(40)
+        ('1.26 M parameters', '5.51 k parameters', '40 parameters')
+    """
+    size, unit = next(((size, unit) for size, unit in ((1e6, " M"), (1e3, " k")) if number >= size), (1, ""))
+    return f"{number / size:.3g}{unit} parameter{'' if number == 1 else 's'}"
 
 
 def header(runs: Sequence[Run], labels: Sequence[str]) -> str:

@@ -5,9 +5,10 @@ more than a given number of points and its paired interval lies below zero. The 
 row is the mean of its outcomes over the row's cells, so cells that share an image are never taken for separate samples.
 
 All rows are tested at once. So each interval is at 1 − (1 − confidence) / rows (Bonferroni), and together they hold at
-the confidence that was asked for. That far out a bootstrap would rest on a handful of its resamples. The interval is
-Student's instead (`metrics.bounded`), and excludes zero exactly where the paired t-test rejects. A bootstrap with
-enough resamples agrees with it, and it draws nothing at random, so the same two runs always get the same verdict.
+the confidence that was asked for. Rows over the same cells are one test, which counts once. That far out a bootstrap
+would rest on a handful of its resamples. The interval is Student's instead (`metrics.bounded`), and excludes zero
+exactly where the paired t-test rejects. A bootstrap with enough resamples agrees with it, and it draws nothing at
+random, so the same two runs always get the same verdict.
 `metrics.pairing` says what stands in for it where a task's number is no mean of per-image scores. `docs/statistics.md`
 has the gate's false alarms and its power.
 """
@@ -21,7 +22,7 @@ import pandas as pd
 from robustbench_bi.analysis.baseline import Outcomes
 from robustbench_bi.analysis.captions import describe_data, describe_means
 from robustbench_bi.analysis.comparison import check_settings, differences
-from robustbench_bi.analysis.groups import summary_groups, weight_matrix
+from robustbench_bi.analysis.groups import first_alike, summary_groups, weight_matrix
 from robustbench_bi.analysis.verdicts import HOLDS as HOLDS
 from robustbench_bi.analysis.verdicts import REGRESSED as REGRESSED
 from robustbench_bi.analysis.verdicts import UNPROVEN as UNPROVEN
@@ -116,7 +117,9 @@ def gate_frame(
     other = baseline.kept.statistic(range(len(cells)), weights)
     change = own.minus(other)
     pairing = PAIRINGS[task.load("PAIRING")]
-    each, delta = 1 - (1 - confidence) / len(groups), change.value()
+    # Of rows over the same cells, the last: a corruption, and not the mean that has it alone.
+    counted = {first: place for place, first in enumerate(first_alike(groups))}.values()
+    each, delta = 1 - (1 - confidence) / len(counted), change.value()
     # Every row by the paired t-test, also clean: McNemar's exact test has too few outcomes so far out.
     p_values, _ = pairing.test(change, np.zeros(len(groups), dtype=bool), Resampling())
     low, high = agreeing(pairing.interval(change, each), delta, p_values, each)
@@ -139,8 +142,9 @@ def gate_frame(
             "verdict": np.select([dropped & (high < 0), dropped], [REGRESSED, UNPROVEN], HOLDS),
         }
     )
-    caption = _caption(run, baseline, frame, pairing.interval_words, max_drop, confidence)
-    return Gate(frame, task, _headline(frame, max_drop), caption, tuple(notes), _header(run, baseline))
+    caption = _caption(run, baseline, frame, pairing.interval_words, max_drop, confidence, len(counted))
+    headline = _headline(frame.iloc[sorted(counted)], max_drop)
+    return Gate(frame, task, headline, caption, tuple(notes), _header(run, baseline))
 
 
 def _check_comparable(run: Outcomes, baseline: Outcomes, skip_new_cells: bool, across: Sequence[str]) -> list[str]:
@@ -207,18 +211,25 @@ def _data(run: Outcomes) -> str:
 
 
 def _caption(
-    run: Outcomes, baseline: Outcomes, frame: pd.DataFrame, intervals: str, max_drop: float, confidence: float
+    run: Outcomes,
+    baseline: Outcomes,
+    frame: pd.DataFrame,
+    intervals: str,
+    max_drop: float,
+    confidence: float,
+    count: int,
 ) -> str:
     names = [f"{one.run['name']} ({one.run.get('fingerprint', '')[:12]})" for one in (run, baseline)]
     severities = sorted({severity for _, severity in baseline.cells} - {CLEAN[1]})
-    each = 100 * (1 - (1 - confidence) / len(frame))
+    each = 100 * (1 - (1 - confidence) / count)
+    once = "" if count == len(frame) else f" Rows over the same cells count once, so {count} of {len(frame)}."
     data = describe_data({**baseline.settings, "data": _data(run)}, len(baseline.image_ids))
     text = (
         f"{names[0]} against the baseline {names[1]}, paired by image. "
         f"{data} {describe_means(severities)} Intervals: "
-        f"{intervals}, together at {confidence * 100:g} % (Bonferroni: each of {len(frame)} at {each:.6g} %), so wider "
+        f"{intervals}, together at {confidence * 100:g} % (Bonferroni: each of {count} at {each:.6g} %), so wider "
         "than those of compare, which are pointwise. A row regresses if it drops by more than "
-        f"{_count(max_drop, 'point')} and its interval lies entirely below zero."
+        f"{_count(max_drop, 'point')} and its interval lies entirely below zero.{once}"
     )
     half = ((frame["delta_high"] - frame["delta_low"]) / 2).to_numpy()
     if frame["delta"].any():

@@ -56,6 +56,20 @@ def weighted(group: Group, values: Mapping[Cell, float]) -> float:
     return sum(weight * values[cell] for cell, weight in group.weights.items())
 
 
+def first_alike(groups: Iterable[Group]) -> list[int]:
+    """For each group the place of the first one that weighs the same cells alike: the two are one number and one test.
+
+    Where a run has one corruption of a category, the category's mean is that corruption under another name.
+
+    Example:
+        >>> first_alike(summary_groups([("none", 0), ("fog", 1), ("noise", 1)]))
+        [0, 1, 1, 1, 4]
+    """
+    seen: dict[frozenset[tuple[Cell, float]], int] = {}
+    weighed = (frozenset((cell, round(weight, 9)) for cell, weight in group.weights.items()) for group in groups)
+    return [seen.setdefault(weights, place) for place, weights in enumerate(weighed)]
+
+
 def summary_groups(cells: Iterable[Cell]) -> list[Group]:
     """Clean, the mean over ImageNet-C's corruptions, each category, each corruption, as far as they are in `cells`.
 

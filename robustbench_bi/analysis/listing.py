@@ -12,15 +12,19 @@ from typing import Any
 
 from robustbench_bi.analysis.captions import weights_file
 from robustbench_bi.analysis.described import data_name
-from robustbench_bi.analysis.groups import corruption_groups, summary_groups, weighted
+from robustbench_bi.analysis.groups import CATEGORIES, corruption_groups, summary_groups, weighted
+from robustbench_bi.corruptions import category_of
 from robustbench_bi.errors import BivoRobustError, DataError
-from robustbench_bi.ground.cells import CLEAN
+from robustbench_bi.ground.cells import CLEAN, SEVERITIES, Cell, cells_by_corruption
+from robustbench_bi.metrics.robustness import benchmark_corruptions
 from robustbench_bi.runs.run import Run, open_run
 
 # How records are laid out, and not what was measured: two runs that differ in these alone hold the same answers.
 _LAID_OUT = ("block_size", "record_schema")
 # Of `run.json`, what is not part of a run's identity.
 _BESIDE = ("fingerprint", "cells", "runtime")
+# Of the names of corruptions in a line of the list.
+_SHOWN = 3
 SAME_COMMAND = "run the same command as before"
 
 
@@ -35,6 +39,7 @@ class Listed:
         metric: which number clean and mean are.
         clean, mean: of clean images, and the mean over corruptions; None where it is not finished or has none.
         mean_of: what the mean is over.
+        over: the corruptions of the mean in words, and its severities, as "noise, fog at 1, 3".
         when: of its first start, ISO 8601.
         fingerprint: of its configuration.
         resume: the command that finishes it; empty where it is finished.
@@ -51,6 +56,7 @@ class Listed:
     clean: float | None
     mean: float | None
     mean_of: str
+    over: str
     when: str
     fingerprint: str
     resume: str
@@ -129,6 +135,7 @@ def _listed(run: Run, name: str) -> Listed:
         clean=clean,
         mean=mean,
         mean_of=mean_of,
+        over=_over(run.cell_names) if mean_of else "",
         when=str(runtime.get("started", "")),
         fingerprint=str(config["fingerprint"]),
         resume=_resume(runtime) if unfinished else "",
@@ -149,6 +156,23 @@ def _first_numbers(run: Run) -> tuple[float | None, float | None, str]:
         return clean, None, ""
     mean = sum(weighted(group, values) for group in corruptions) / len(corruptions)
     return clean, mean, f"mean of {len(corruptions)} corruptions"
+
+
+def _over(cells: Sequence[Cell]) -> str:
+    """The corruptions that a mean over these cells is of, whole categories by their names, and the severities.
+
+    Example:
+        >>> _over([("none", 0), ("gaussian_noise", 1), ("shot_noise", 1), ("impulse_noise", 1), ("fog", 1)])
+        'noise, fog at 1'
+    """
+    names = [group.name for group in corruption_groups(cells)]
+    names = [name for name in names if name in benchmark_corruptions()] or names
+    members = cells_by_corruption(cells)
+    severities = sorted({severity for name in names for _, severity in members[name]})
+    whole = [group.name for group in summary_groups(cells) if group.name in CATEGORIES]
+    shown = [*whole, *(name for name in names if category_of(name) not in whole)]
+    words = "all 15" if len(whole) == len(CATEGORIES) else ", ".join(shown[:_SHOWN]) + ", …" * (len(shown) > _SHOWN)
+    return f"{words} at {'1-5' if severities == list(SEVERITIES) else ', '.join(map(str, severities))}"
 
 
 def _resume(runtime: Mapping[str, Any]) -> str:

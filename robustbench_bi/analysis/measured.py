@@ -82,6 +82,12 @@ class Measured:
 _KEPT = "_measured"
 
 
+def records_of(run: Run, cells: Sequence[Cell]) -> pd.DataFrame:
+    """The records of those of these cells that a run has."""
+    records = run.records()
+    return records if set(run.cell_names) <= set(cells) else _chosen(records, cells)
+
+
 def _chosen(records: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
     """The records of these cells."""
     pairs = zip(records["corruption"].astype(str), records["severity"], strict=True)
@@ -89,22 +95,51 @@ def _chosen(records: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
     return records[[cell in wanted for cell in pairs]].astype({"corruption": "str"})
 
 
-def measured(run: Run) -> Measured:
+def shared_cells(runs: Sequence[Run]) -> list[Cell]:
+    """The cells that all of these runs have: means of several runs that stand beside each other are over these.
+
+    Raises:
+        RunMismatchError: there is none.
+    """
+    shared = [cell for cell in runs[0].cell_names if all(cell in run.cell_names for run in runs)]
+    if not shared:
+        names = ", ".join(run.directory.name for run in runs)
+        raise RunMismatchError(f"runs shown together must share a cell, but {names} share none")
+    return shared
+
+
+def measured(run: Run, cells: Sequence[Cell] | None = None) -> Measured:
     """Lay the records of a run out.
+
+    Args:
+        run: a finished run.
+        cells: those of the run that are wanted; all by default.
 
     Raises:
         RunMismatchError: the run is not finished.
         DataError: the records do not hold what the task wants of every image in every cell.
     """
+    found = _all_measured(run)
+    if cells is None or set(found.grid.cells) <= set(cells):
+        return found
+    own = [cell for cell in found.grid.cells if cell in cells]
+    records = _chosen(found.records, own).astype({"corruption": "category"}).reset_index(drop=True)
+    return _laid_out(run, records, own)
+
+
+def _all_measured(run: Run) -> Measured:
     # Kept with the run, as its records are: every table of a report starts from it.
     kept = vars(run)
     if _KEPT not in kept:
-        task, records = run.task, run.records()
-        truth = (run.truth,) if task.keeps_truth else ()
-        grid = task.load("arrange")(records, run.images, run.cell_names, *truth)
-        kept[_KEPT] = Measured(task, records, grid)
+        kept[_KEPT] = _laid_out(run, run.records(), run.cell_names)
     found: Measured = kept[_KEPT]
     return found
+
+
+def _laid_out(run: Run, records: pd.DataFrame, cells: Sequence[Cell]) -> Measured:
+    task = run.task
+    truth = (run.truth,) if task.keeps_truth else ()
+    return Measured(task, records, task.load("arrange")(records, run.images, cells, *truth))
 
 
 def common_task(runs: Sequence[Run]) -> Task:

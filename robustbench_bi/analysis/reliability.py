@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustbench_bi.analysis.captions import describe_data, joined_captions, run_labels
+from robustbench_bi.analysis.captions import describe_data, joined_captions, run_labels, shared_words
 from robustbench_bi.analysis.chance import chance_notes
 from robustbench_bi.analysis.described import header
+from robustbench_bi.analysis.measured import records_of, shared_cells
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.metrics.bounded import bounded_interval, wilson_interval
@@ -54,8 +55,9 @@ def reliability_frame(runs: Sequence[Run], resampling: Resampling | None = None)
     resampling = resampling or Resampling()
     frames = []
     captions: dict[str, list[str]] = {}
+    shared = shared_cells(runs)
     for label, run in zip(run_labels(runs), runs, strict=True):
-        records = run.records()[["corruption", "image_id", "confidence", "rank"]]
+        records = records_of(run, shared)[["corruption", "image_id", "confidence", "rank"]]
         benchmark = records["corruption"].isin(benchmark_corruptions())
         clean = records["corruption"] == CLEAN[0]
         parts = {"clean": clean, "corrupted": benchmark if benchmark.any() else ~clean}
@@ -68,10 +70,11 @@ def reliability_frame(runs: Sequence[Run], resampling: Resampling | None = None)
         captions.setdefault(describe_data(run.config, int(run.config["n"])), []).append(label)
     joined = pd.concat(frames, ignore_index=True)
     caption = (
-        f"{joined_captions(captions)} {BINS} bins of equal width; bars: predictions in each, on a logarithmic scale. "
-        "The pooled ECE puts all corrupted predictions into the same bins; the mean of the cells' ECEs, which tables "
-        f"show, is never smaller. {resampling.confidence * 100:g} % intervals: Wilson with the effective number of "
-        "images (accuracy); t, debiased by folded normals (ECE, pooled ECE)."
+        f"{joined_captions(captions)}{shared_words(runs, shared)} {BINS} bins of equal width; bars: predictions in "
+        "each, on a logarithmic scale. The pooled ECE puts all corrupted predictions into the same bins; the mean of "
+        "the cells' ECEs, which tables show, is never smaller. "
+        f"{resampling.confidence * 100:g} % intervals: Wilson with the effective number of images (accuracy); t, "
+        "debiased by folded normals (ECE, pooled ECE)."
     )
     return Result(joined, caption, chance_notes(runs, resampling.confidence), header(runs, run_labels(runs)))
 

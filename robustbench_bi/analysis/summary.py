@@ -18,6 +18,7 @@ from robustbench_bi.analysis.captions import (
     interval_methods,
     joined_captions,
     run_labels,
+    shared_words,
 )
 from robustbench_bi.analysis.chance import chance_notes
 from robustbench_bi.analysis.described import header
@@ -32,9 +33,9 @@ from robustbench_bi.analysis.groups import (
     summary_groups,
     weighted,
 )
-from robustbench_bi.analysis.measured import Measured, Measurements, common_task, measured
+from robustbench_bi.analysis.measured import Measured, Measurements, common_task, measured, shared_cells
 from robustbench_bi.data.sources import named_source
-from robustbench_bi.ground.cells import Cell
+from robustbench_bi.ground.cells import CLEAN, Cell
 from robustbench_bi.metrics.bounded import wilson_interval
 from robustbench_bi.metrics.intervals import Resampling, image_interval
 from robustbench_bi.metrics.naming import mce_name, mpc_name
@@ -45,7 +46,12 @@ from robustbench_bi.tasks import Measure
 from robustbench_bi.tasks.chosen import chosen_measures
 
 
-def summary_frame(run: Run, resampling: Resampling | None = None, metrics: Sequence[str] | str = ()) -> Measurements:
+def summary_frame(
+    run: Run,
+    resampling: Resampling | None = None,
+    metrics: Sequence[str] | str = (),
+    cells: Sequence[Cell] | None = None,
+) -> Measurements:
     """The summary of a run with intervals.
 
     A mean weighs severities equally within a corruption, and corruptions equally within a category. Intervals have the
@@ -55,6 +61,7 @@ def summary_frame(run: Run, resampling: Resampling | None = None, metrics: Seque
         run: a finished run.
         resampling: of the intervals.
         metrics: names of further metrics, or "all": those of the task that are shown where they are chosen.
+        cells: those of the run that count; all by default.
 
     Returns:
         One row each for clean, the mean over ImageNet-C's corruptions, every category and corruption, mCE and relative
@@ -82,7 +89,7 @@ def summary_frame(run: Run, resampling: Resampling | None = None, metrics: Seque
         DataError: the records do not hold every image once in every cell, or hold values that are not finite.
     """
     resampling = resampling or Resampling()
-    found = measured(run)
+    found = measured(run, cells)
     further = [own for own in chosen_measures(found.task, metrics) if own not in found.task.measures]
     groups = summary_groups(found.grid.cells)
     if found.task.has("mean_performance"):
@@ -111,7 +118,7 @@ def summary_frame(run: Run, resampling: Resampling | None = None, metrics: Seque
     _lower_by_chance(frame, found, groups, shown)
     caption = (
         describe_data(run.config, found.n),
-        describe_means(run.config["severities"]),
+        describe_means(sorted({severity for _, severity in found.grid.cells} - {CLEAN[1]})),
         describe_intervals(resampling, found.task, bool(errors), shown, found.n),
     )
     return Measurements(
@@ -235,7 +242,9 @@ def cells_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> Me
 def summaries_frame(
     runs: Sequence[Run], resampling: Resampling | None = None, metrics: Sequence[str] | str = ()
 ) -> Measurements:
-    """The summaries of several runs, one below the other.
+    """The summaries of several runs, one below the other, over the cells that all of them have.
+
+    So no mean stands beside one over other cells. The caption says where a run has more.
 
     Args:
         runs: finished runs of one task, at least one.
@@ -246,15 +255,15 @@ def summaries_frame(
         `summary_frame` of each, with the column model in front. Its caption names the runs where they differ in data.
 
     Raises:
-        RunMismatchError: a run is not finished, or they are of several tasks.
+        RunMismatchError: a run is not finished, or they are of several tasks, or share no cell.
     """
-    task = common_task(runs)
+    task, shared = common_task(runs), shared_cells(runs)
     frames: list[pd.DataFrame] = []
     captions: dict[str, list[str]] = {}
     cannot: list[str] = []
     further: tuple[Measure, ...] = ()
     for label, run in zip(run_labels(runs), runs, strict=True):
-        summary = summary_frame(run, resampling, metrics)
+        summary = summary_frame(run, resampling, metrics, shared)
         further = max(further, summary.further, key=len)
         cannot += [note for note in summary.notes if note.startswith(f"{run.name} has no ")]
         frames.append(summary.frame)
@@ -264,7 +273,7 @@ def summaries_frame(
     return Measurements(
         pd.concat(frames, ignore_index=True),
         task,
-        joined_captions(captions),
+        joined_captions(captions) + shared_words(runs, shared),
         (*chance_notes(runs, resampling.confidence), *cannot),
         header(runs, run_labels(runs)),
         interval_methods(resampling, task, any(own["kind"].isin(SCORES).any() for own in frames)),

@@ -74,12 +74,14 @@ def compare(
         raise OneLineError(f"none of these runs can be compared with {baseline_run.directory.name}")
     from robustbench_bi.analysis.chosen_comparison import chosen_comparison
     from robustbench_bi.analysis.comparison import BESIDE_THE_GATE, comparison_frame
+    from robustbench_bi.analysis.measured import shared_cells
     from robustbench_bi.reports.tables.display import display_chosen, display_comparison
     from robustbench_bi.reports.write import write_comparison
 
     chosen_measures(baseline_run.task, metrics, paired=True)
-    bars = comparison_frame(others, baseline_run, across=across)
-    corruptions = comparison_frame(others, baseline_run, rows="corruptions", across=across)
+    shared = shared_cells([baseline_run, *others])
+    bars = comparison_frame(others, baseline_run, across=across, cells=shared)
+    corruptions = comparison_frame(others, baseline_run, rows="corruptions", across=across, cells=shared)
     written = write_comparison(others, baseline_run, bars, out, across, corruptions, sheet)
     if as_json:
         found = {"bars": bars.frame, "corruptions": corruptions.frame, "caption": bars.caption, "notes": bars.notes}

@@ -112,6 +112,7 @@ def _save_baseline(run: Path, path: Path, options: list[str]) -> None:
     from robustbench_bi.analysis.baseline import outcomes_of, write_baseline
 
     outcomes = outcomes_of(opened)
+    verb = "Replaced" if path.exists() else "Written"
     write_baseline(outcomes, path)
     n, cells = len(outcomes.image_ids), len(outcomes.cells)
-    click.echo(f"Written: {path}, the baseline of {outcomes.run['name']}: {n:,} images × {cells} cells.")
+    click.echo(f"{verb}: {path}, the baseline of {outcomes.run['name']}: {n:,} images × {cells} cells.")

@@ -67,11 +67,10 @@ def print_summary(run: Run, summary: Measurements, metrics: Sequence[str] | str 
             ends = (row[f"{measure.name}{end}"] for end in ("", "_low", "_high"))
             click.echo(f"{measure.title}, {row['name']}: {format_interval(*ends)} {measure.unit}")
     for _, row in frame[frame["kind"].isin(["clean", "mean"])].iterrows():
-        parts = [
-            f"{measure.heading} {format_interval(*row[[measure.name, f'{measure.name}_low', f'{measure.name}_high']])}"
-            for measure in others
-            if row[measure.name] == row[measure.name]
-        ]
+        parts = []
+        for measure in (own for own in others if row[own.name] == row[own.name]):
+            ends = (row[f"{measure.name}{end}"] for end in ("", "_low", "_high"))
+            parts.append(f"{measure.heading} {format_interval(*ends, decimals=measure.decimals)}")
         if parts:
             click.echo(f"{row['name']}: {', '.join(parts)}")
     click.echo(summary.caption)

@@ -48,7 +48,9 @@ def _print_runs(listing: Listing) -> None:
     import pandas as pd
 
     from robustbench_bi.analysis.text import NO_VALUE
+    from robustbench_bi.tasks import TASKS
 
+    headings = {task.primary.name: task.primary.heading for task in TASKS}
     rows = [
         {
             "run": run.run,
@@ -56,8 +58,10 @@ def _print_runs(listing: Listing) -> None:
             "data": run.data,
             "n": f"{run.n:,}",
             "cells": f"{run.cells_done}/{run.cells}",
+            "number": headings[run.metric],
             "clean": NO_VALUE if run.clean is None else f"{run.clean:.1f}",
             "mean": NO_VALUE if run.mean is None else f"{run.mean:.1f}",
+            "over": run.over or NO_VALUE,
             "when": run.when[:16].replace("T", " ") or NO_VALUE,
         }
         for run in listing.runs

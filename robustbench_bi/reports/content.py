@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from robustbench_bi.analysis.captions import run_labels
 from robustbench_bi.analysis.comparison import Comparison, comparison_frame
 from robustbench_bi.analysis.drops import drops_frame
-from robustbench_bi.analysis.measured import Measurements, common_task
+from robustbench_bi.analysis.measured import Measurements, common_task, shared_cells
 from robustbench_bi.analysis.reliability import reliability_frame
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.summary import cells_frame, summaries_frame
@@ -54,13 +55,18 @@ class Report:
 
     @cached_property
     def bars(self) -> Comparison | None:
-        """`comparison_frame` of the bars of Fig. 3 and the means; None with a single run."""
-        return comparison_frame(self.runs[1:], self.runs[0], "bars", self.resampling) if self.runs[1:] else None
+        """`comparison_frame` of the bars of Fig. 3 and the means, over the cells of all runs; None with one run."""
+        return self._compared("bars") if self.runs[1:] else None
 
     @cached_property
     def corruptions(self) -> Comparison:
-        """`comparison_frame` of each corruption."""
-        return comparison_frame(self.runs[1:], self.runs[0], "corruptions", self.resampling)
+        """`comparison_frame` of each corruption, over the cells of all runs."""
+        return self._compared("corruptions")
+
+    def _compared(self, rows: Literal["bars", "corruptions"]) -> Comparison:
+        """Means beside each other are over the same cells, also of runs that share more with the baseline."""
+        baseline, *others = self.runs
+        return comparison_frame(others, baseline, rows, self.resampling, cells=shared_cells(self.runs))
 
     @cached_property
     def compared_cells(self) -> Comparison:

@@ -1,4 +1,7 @@
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import softmax
 
@@ -7,6 +10,7 @@ from robustbench_bi.analysis.comparison import comparison_frame
 from robustbench_bi.analysis.described import data_name, describe_model, header
 from robustbench_bi.analysis.summary import summary_frame
 from robustbench_bi.metrics.intervals import Resampling
+from robustbench_bi.tasks import TASKS
 
 QUICK = Resampling(repeats=100)
 
@@ -118,3 +122,21 @@ def test_a_header_says_what_was_evaluated(make_run):
 )
 def test_data_have_the_name_of_their_folder(kind, source, name):
     assert data_name({"data": kind, "runtime": {"source": source}}) == name
+
+
+@pytest.mark.parametrize(
+    ("ap", "found", "warned"), [(0.02, 5, True), (1.0, 5, False), (30.0, 5, False), (0.0, 0, False)]
+)
+def test_a_detector_that_finds_almost_nothing_is_named(ap, found, warned):
+    """Its rPC may be 100 %. One that finds nothing at all is named by its own remark."""
+    run = SimpleNamespace(
+        name="det",
+        task=TASKS["detection"],
+        config={"num_classes": 10},
+        cell_names=[("none", 0), ("fog", 3)],
+        cells=lambda: pd.DataFrame({"corruption": ["none", "fog"], TASKS["detection"].primary.name: [ap, 30.0]}),
+        records=lambda: pd.DataFrame({"score": [0.5] * found}),
+    )
+    notes = chance_notes([run])
+    assert bool(notes) == warned
+    assert not warned or "det finds almost nothing on clean images: AP 0.02 %. Its rPC and Δ say nothing" in notes[0]

@@ -111,6 +111,19 @@ def test_holm_counts_every_test_of_the_table(make_run, pair):
     assert "for the 20 tests of this table" in both[1].tests
 
 
+def test_rows_over_the_same_cells_are_one_test(make_run):
+    """The weather and the mean of fog alone are fog; with several networks each has its own tests."""
+    baseline, run = (make_run(name, corruptions=("fog",), luck=luck) for luck, name in enumerate("ab"))
+    third = make_run("c", corruptions=("fog",), luck=2, gains={"fog": 4.0})
+    found = comparison_frame([run, third], baseline, resampling=QUICK)
+    frame = found.frame
+    assert frame["name"].tolist() == 2 * ["clean", "weather (1 of 4)", "mean (1 of 15)"]
+    once = frame.drop(index=[2, 5])
+    assert once["p_holm"].tolist() == holm(once["p_value"]).tolist()
+    assert frame["p_holm"][5] == frame["p_holm"][4] < holm(frame["p_value"])[4]
+    assert "for the 4 tests of this table; rows over the same cells are one test." in found.tests
+
+
 def test_cells_of_one_run_only_are_left_out_and_named(make_run):
     baseline = make_run("a", corruptions=("snow", "frost", "fog", "brightness"))
     run = make_run("b", corruptions=("snow", "frost", "fog", "contrast"), luck=1)

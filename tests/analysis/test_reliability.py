@@ -7,6 +7,7 @@ import pytest
 from robustbench_bi.analysis.drops import drops_frame
 from robustbench_bi.analysis.reliability import reliability_frame
 from robustbench_bi.analysis.summary import summaries_frame, summary_frame
+from robustbench_bi.errors import RunMismatchError
 from robustbench_bi.metrics.calibration import expected_calibration_error
 from robustbench_bi.metrics.intervals import Resampling, wilson_interval
 
@@ -28,10 +29,33 @@ def test_summaries_are_those_of_each_run(runs):
 
 
 def test_a_caption_names_the_runs_that_differ(make_run):
-    runs = [make_run("a", corruptions=("fog",)), make_run("b", corruptions=("fog",), severities=(1, 3))]
+    runs = [
+        make_run(name, corruptions=("fog",), severities=(1, 3), jpeg=jpeg) for name, jpeg in (("a", None), ("b", 85))
+    ]
     caption = summaries_frame(runs, QUICK).caption
     assert "a: n = 150 images" in caption and "b: n = 150 images" in caption
     assert "Means over severities 1, 3." in caption
+
+
+def test_means_beside_each_other_are_over_the_same_cells(make_run):
+    """Of one network, once over more cells: its means over all of them would differ, and look like a drop."""
+    few, many = (
+        make_run("a", corruptions=corruptions, severities=severities)
+        for corruptions, severities in ((("fog", "snow"), (1, 3)), (("fog", "snow", "contrast"), (1, 3, 5)))
+    )
+    found = summaries_frame([many, few], QUICK)
+    one, other = (own.drop(columns="model").reset_index(drop=True) for _, own in found.frame.groupby("model"))
+    assert one.equals(other) and "contrast" not in set(one["name"])
+    assert one.equals(summary_frame(few, QUICK).frame)
+    assert not summary_frame(many, QUICK).frame.equals(one)
+    words = "Means are over the 4 corrupted cells that all runs have; cells of single runs are left out of them."
+    bins = reliability_frame([many, few], QUICK)
+    assert words in found.caption and words in bins.caption
+    assert bins.frame.query("part == 'corrupted'")["cells"].unique().tolist() == [4]
+    for shown in (summaries_frame([many], QUICK), reliability_frame([many], QUICK)):
+        assert "that all runs have" not in shown.caption
+    with pytest.raises(RunMismatchError, match="must share a cell"):
+        summaries_frame([few, make_run("b", corruptions=("contrast",), clean=False)], QUICK)
 
 
 def test_the_bins_of_clean_images(runs):

@@ -52,6 +52,7 @@ def test_runs_lists_what_there_is(written, tmp_path):
     assert finished["clean"] == cells["none", 0]
     assert finished["mean"] == pytest.approx(cells.drop(("none", 0)).mean())
     assert (finished["mean_of"], finished["when"], finished["n"]) == ("mean (2 of 15)", "2026-01-02T03:04:05", 150)
+    assert (finished["over"], unfinished["over"]) == ("snow, fog at 1, 5", "")
     assert (finished["cells_done"], finished["cells"], finished["resume"]) == (5, 5, "")
     assert (unfinished["cells_done"], unfinished["clean"], unfinished["run"]) == (3, None, "deeper/binet50")
     assert unfinished["resume"] == "cd '/my data' && bivo-robust eval --model binet50 --out x"
@@ -59,6 +60,8 @@ def test_runs_lists_what_there_is(written, tmp_path):
     text = invoke("runs", tmp_path / "listed").output
     assert "To finish deeper/binet50: cd '/my data' && bivo-robust eval --model binet50 --out x" in text
     assert "3/5" in text
+    # A mean is of something, and AP beside top-1 is not taken for it.
+    assert "top-1 %" in text and "snow, fog at 1, 5" in text
     assert "Left out: broken" in text
 
 

@@ -27,6 +27,8 @@ from robustbench_bi.tasks import Measure
 SIGNIFICANT = 0.05
 # Cycles per pixel; beyond, few coefficients are left in the corner.
 LAST_FREQUENCY = 0.65
+# Letters beside a bar.
+_FITS = 20
 # Marks around a point, in the order of `LOOKS`.
 _MARKERS = {
     "o": "m-2.6 0a2.6 2.6 0 1 0 5.2 0a2.6 2.6 0 1 0-5.2 0z",
@@ -98,12 +100,17 @@ def bar_chart(
     _write(svg, 358, height - 4, unit, "end")
     for number, name in enumerate(names):
         start = top + number * (len(shown) * bar + gap)
-        _write(svg, gutter - 12, start + len(shown) * bar / 2 + 3.5, in_words(name), "end")
+        _write(svg, gutter - 12, start + len(shown) * bar / 2 + 3.5, _beside(in_words(name)), "end")
         for row in rows:
             if row["name"] == name:
                 place = start + shown.index(row["model"]) * bar
                 _draw_bar(svg, row, column, unit, x, place, bar, models.index(row["model"]))
     return _as_text(svg)
+
+
+def _beside(words: str) -> str:
+    """A name beside a bar; what would not fit says no more than the table, so its bracket is left to that."""
+    return words if len(words) <= _FITS else words.partition(" (")[0]
 
 
 def _draw_bar(

@@ -6,6 +6,7 @@ a few lines of JavaScript make tables sortable where scripts run. A library for 
 megabytes and show nothing to those who read without scripts or by ear.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -22,7 +23,7 @@ from robustbench_bi.analysis.reliability import ece_name
 from robustbench_bi.analysis.text import format_interval, format_p_value
 from robustbench_bi.corruptions import category_of, in_words
 from robustbench_bi.errors import BivoRobustError, DataError
-from robustbench_bi.ground.cells import cell_label
+from robustbench_bi.ground.cells import CLEAN, cell_label
 from robustbench_bi.reports.content import Report
 from robustbench_bi.reports.figures.accuracy import figure_3_names, panels_across
 from robustbench_bi.reports.page.boxes import box_examples
@@ -44,6 +45,8 @@ _SETTINGS = (
     "input_size", "resize_size", "interpolation", "crop_mode", "cut_as", "mean", "std", "precision",
     "weights_hash", "fingerprint",
 )  # fmt: skip
+# The hash of a state dict that is empty, or of no code: it identifies nothing.
+_OF_NOTHING = hashlib.sha256(b"").hexdigest()
 _RUNTIME = ("source", "device", "batch_size", "workers", "versions", "started")
 
 Row = dict[str, Any]
@@ -84,10 +87,12 @@ def render_page(report: Report, open_pictures: OpenPictures | None = None) -> st
         "losses": [] if bars is None else _losses(report),
         "categories": _categories(report),
         "across": panels_across,
+        "snow_eases": _snow_eases(report),
         "panels": [(name, Markup(svg)) for name, svg in curve_panels(report.cells, models)],
         "cells": _table(_named_cells(report.cells.frame), models, lambda row: _ends(row, measure.name)),
         "cells_caption": report.cells.caption,
         "heat": _heat(report),
+        "drops_picked": _picked(report),
         "drops": _table(_named_cells(report.drops.frame), models, lambda row: _drop(row, measure)),
         "further": _further(report),
         "reliability": [] if report.reliability is None else _reliability(report, report.reliability.frame),
@@ -141,7 +146,11 @@ def _card(report: Report, model: str) -> Row:
             numbers.append((row["name"], f"{_ends(row, 'corruption_error', decimals=2)} %"))
         if row["kind"] == "mce":
             numbers.append(("mean error", f"{_ends(row, 'mean_error', decimals=2)} %"))
-    of = first["name"] if first["kind"] == "clean" else f"{first['name']}, {first['cells']} cells"
+    of = (
+        first["name"]
+        if first["kind"] == "clean"
+        else f"{first['name']}, {first['cells']} cell{'' if first['cells'] == 1 else 's'}"
+    )
     return {"value": _ends(first, primary.name), "of": of, "n": first["n"], "numbers": numbers}
 
 
@@ -243,7 +252,27 @@ def _heat(report: Report) -> Row:
     groups: dict[str, list[Row]] = {}
     for row in _table(frame, report.models, cell):
         groups.setdefault(category_of(row["name"]), []).append(row)
-    return {"groups": groups, "worst": format_interval(worst), "best": format_interval(best)}
+    return {
+        "groups": groups,
+        "worst": format_interval(worst),
+        "best": format_interval(best),
+        "spread": bool(best > worst),
+    }
+
+
+def _snow_eases(report: Report) -> bool:
+    """Whether the page shows classifiers under snow whose published constants are harder at 2 than at 3."""
+    cells = set(zip(report.cells.frame["corruption"].astype(str), report.cells.frame["severity"], strict=True))
+    published = all(run.config["table"] == "imagenet-c" for run in report.runs)
+    return report.task.primary.proportion and published and {("snow", 2), ("snow", 3)} <= cells
+
+
+def _picked(report: Report) -> bool:
+    """Whether the worst drops are some of several cells; where they are all, none was picked."""
+    cells = report.cells.frame
+    shown = report.drops.frame.drop_duplicates(["corruption", "severity"])
+    corrupted = cells[cells["corruption"] != CLEAN[0]].drop_duplicates(["corruption", "severity"])
+    return len(shown) < len(corrupted)
 
 
 def _drop(row: Row, measure: Measure) -> Row:
@@ -304,12 +333,13 @@ def _provenance(report: Report) -> Row:
 
 
 def _fields(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:
-    return {name: _text(config[name]) for name in names if name in config}
+    known = (name for name in names if name in config and config[name] != _OF_NOTHING)
+    return {name.replace("_", " "): _text(config[name]) for name in known}
 
 
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items() if item != _OF_NOTHING)
     if isinstance(value, list):
         return ", ".join(map(_text, value))
     if value is None:

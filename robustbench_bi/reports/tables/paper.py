@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from robustbench_bi.analysis.comparison import Comparison
+from robustbench_bi.analysis.described import describe_model
 from robustbench_bi.analysis.text import NO_VALUE, format_interval
 from robustbench_bi.corruptions import in_words
 from robustbench_bi.reports.content import Report
@@ -90,7 +91,10 @@ def _summary_table(report: Report, cell: Callable[[str, str], str]) -> PaperTabl
         add(in_words(name), named, "corruption_error" if normalised else measure.name)
     words = measure.words[:1].upper() + measure.words[1:]
     notes = "".join(f" Note: {note}" for note in report.summaries.notes)
-    caption = f"{report.summaries.header}. {words} in percent{_mce_words(names)}. {report.summaries.caption}{notes}"
+    networks = ", ".join(
+        f"{name} ({describe_model(run)})" for name, run in zip(report.models, report.runs, strict=True)
+    )
+    caption = f"{networks}. {words} in percent{_mce_words(names)}. {report.summaries.caption}{notes}"
     return PaperTable("summary", "Robustness to corruptions", caption, pd.DataFrame(texts))
 
 

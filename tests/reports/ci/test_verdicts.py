@@ -72,7 +72,7 @@ def test_the_page_of_a_job_is_added_to(found, tmp_path):
     environment = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(page)}
     publish(verdicts_of(found), markdown_summary(found), None, environment)
     text = page.read_text(encoding="utf-8")
-    assert text.startswith("of another step\n## bivo-robust gate\n\nRegression: 3 of 6 rows")
+    assert text.startswith("of another step\n## bivo-robust gate\n\nRegression: 2 of 4 rows")
     assert "| fog | 200 | 100.0 | 80.0 | -20.00 [" in text
     assert found.caption in text
 

@@ -70,10 +70,17 @@ def test_the_mean_error_stands_beside_mce_in_every_form(make_run, imagenet):
         assert f"{100 - row['top1']:.1f}" in document
 
 
-def test_a_model_without_a_group_has_a_dash(make_run):
-    runs = [make_run("a", n=30, corruptions=("fog", "snow")), make_run("b", n=30, corruptions=("fog",))]
+def test_means_are_over_the_cells_of_all_models(make_run):
+    """The third shares less with the first than the second does, so that pairs alone would be over other cells."""
+    runs = [
+        make_run(name, n=30, corruptions=names)
+        for name, names in (("a", ("fog", "snow")), ("b", ("fog", "snow")), ("c", ("fog",)))
+    ]
     summary, delta = paper_tables(Report(runs, QUICK))
-    assert summary.frame["weather (2 of 4)"].tolist()[1] == "–"
+    assert summary.frame.columns.tolist() == ["model", "clean", "weather (1 of 4)", "mean (1 of 15)"]
+    assert "over the 5 corrupted cells that all runs have" in summary.caption
+    assert delta.frame["corruption"].tolist() == ["clean", "weather (1 of 4)", "mean (1 of 15)"]
+    assert not (delta.frame == "–").any(axis=None)
     assert "Note: 5 cells are only in a" in delta.caption
 
 

@@ -45,19 +45,29 @@ class Bounds:
         least: (S,), −∞ where a score has no lower bound.
         most: (S,), ∞ where it has no upper one.
         single: bool (S,), whether the number is of one cell alone.
+        ends: what the numbers can be at least and at most, (S,) each, where that is less than what an image can score.
     """
 
     least: Floats
     most: Floats
     single: NDArray[np.bool_]
+    ends: tuple[Floats, Floats] | None = None
+
+    @property
+    def scale(self) -> tuple[Floats, Floats]:
+        """What the numbers can be at least and at most."""
+        return self.ends or (self.least, self.most)
 
     def minus(self, other: Bounds) -> Bounds:
         """The bounds of a difference."""
-        return Bounds(self.least - other.most, self.most - other.least, np.zeros_like(self.single))
+        (low, high), (others_low, others_high) = self.scale, other.scale
+        ends = (low - others_high, high - others_low) if self.ends or other.ends else None
+        return Bounds(self.least - other.most, self.most - other.least, np.zeros_like(self.single), ends)
 
     def at(self, places: Sequence[int] | NDArray[np.intp] | slice) -> Bounds:
         """The bounds of some of the numbers."""
-        return Bounds(self.least[places], self.most[places], self.single[places])
+        ends = None if self.ends is None else (self.ends[0][places], self.ends[1][places])
+        return Bounds(self.least[places], self.most[places], self.single[places], ends)
 
 
 def unbounded(number: int) -> Bounds:
@@ -254,8 +264,11 @@ def joined(parts: Sequence[Statistic]) -> Statistic:
     """
     means = [part for part in parts if isinstance(part, ImageMeans)]
     if len(means) == len(parts):
-        ends = [np.concatenate([getattr(part.limits, name) for part in means]) for name in ("least", "most", "single")]
-        return ImageMeans(np.hstack([part.scores for part in means]), Bounds(*ends))
+        least, most, single = (
+            np.concatenate([getattr(part.limits, name) for part in means]) for name in ("least", "most", "single")
+        )
+        low, high = (np.concatenate([part.limits.scale[place] for part in means]) for place in (0, 1))
+        return ImageMeans(np.hstack([part.scores for part in means]), Bounds(least, most, single, (low, high)))
     return Joined(tuple(parts))
 
 

@@ -106,7 +106,7 @@ def open_data(
     if class_space not in (None, *CLASS_SPACES):
         raise InputError(f"class_space must be {' or '.join(CLASS_SPACES)}, got {class_space!r}")
     row, path = find_source(str(source))
-    check_takes(row, split=split, classes=classes, images_root=images_root)
+    check_takes(row, split=split, classes=classes, images_root=images_root, common_images=common_images)
     class_file = None if classes is None else expand_user(classes)
     label_file = None if labels is None else expand_user(labels)
     of_clean = label_file is not None and clean is not None and not row.files
@@ -139,12 +139,16 @@ def check_takes(
     split: Split = "evaluation",
     classes: str | Path | None = None,
     images_root: str | Path | None = None,
+    common_images: bool = False,
 ) -> None:
     """Refuse what a source does not take; nothing is read.
 
     Raises:
-        InputError: it has no such split, or takes no such file or folder.
+        InputError: it has no such split, takes no such file or folder, or has no cells that could differ.
     """
+    if common_images and not row.stored:
+        takers = ", ".join(other.name for other in SOURCES if other.stored)
+        raise InputError(f"common_images goes with stored corrupted images ({takers}), not with {row.name}")
     if split == "training" and not row.training:
         advice = "; to train on it, unpack it into class folders in PATH/train and PATH/val" if row.pattern_of else ""
         raise InputError(f"{row.name} has no training split: it is for evaluation only{advice}")

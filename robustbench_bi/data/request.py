@@ -119,7 +119,7 @@ class DataRequest:
             DataError: the images, or a file beside them, are not there.
         """
         row, path = find_source(self.source)
-        check_takes(row, classes=self.classes, images_root=self.images_root)
+        check_takes(row, classes=self.classes, images_root=self.images_root, common_images=self.common_images)
         if row.pattern_of and path is not None:
             matching(path, row.pattern_of)
         elif row.name == "folder" and path is not None and not (pictures and _exists(path)):

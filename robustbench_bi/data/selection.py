@@ -88,14 +88,8 @@ def with_common_images(dataset: Dataset, common_images: bool) -> Dataset:
     """Refuse stored cells that do not hold the same images, unless a user asked for those that all share.
 
     Raises:
-        InputError: these were asked for, and there are no stored cells.
-        DataError: the cells do not hold the same images.
+        DataError: they do not.
     """
-    if common_images and dataset.stored_cells is None:
-        raise InputError(
-            f"common_images is for stored corrupted images, of which cells may hold others; {dataset.name} holds clean "
-            "ones, so leave it out"
-        )
     if dataset.unshared and not common_images:
         raise DataError(
             f"all cells must hold the same files, but {dataset.unshared}. Evaluate the images that all cells share "

@@ -203,8 +203,7 @@ class EvalRequest(Settings):
     @property
     def stored(self) -> bool:
         """Whether the images are stored corrupted ones, whose names others may have chosen."""
-        row, _ = named_source(self.data.source)
-        return row.corrupted_as is None and row.task == "classification"
+        return named_source(self.data.source)[0].stored
 
     def check_early(self) -> None:
         """Refuse what can be told before the libraries are imported that read images and build networks.

@@ -69,14 +69,14 @@ class TarFiles:
         """Their sizes in bytes."""
         return self.lengths[positions]
 
-    def content(self, position: int) -> bytes:
-        """The bytes of a file.
+    def contents(self, positions: Sequence[int]) -> list[bytes]:
+        """The bytes of small files.
 
         Raises:
-            DataError: the archive cannot be read, or ends before.
+            DataError: an archive cannot be read, or ends before.
         """
-        with _opened([self.archives[self.archive[position]]]) as (descriptor,):
-            return self._read(descriptor, position)
+        with _opened(self.archives) as descriptors:
+            return [self._read(descriptors[self.archive[position]], position) for position in positions]
 
     def visit(
         self, positions: NDArray[np.int64], function: Callable[[int, File], Result], workers: int

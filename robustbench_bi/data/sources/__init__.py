@@ -64,6 +64,11 @@ class Source:
     hidden: str = ""
     may_adapt: bool = True
 
+    @property
+    def stored(self) -> bool:
+        """Whether it holds corrupted images as files."""
+        return self.corrupted_as is None and self.task == "classification"
+
     def load_files(self, path: str) -> Files:
         """List the images of a container, whatever their classes."""
         module, _, function = self.files.partition(":")

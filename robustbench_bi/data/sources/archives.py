@@ -51,7 +51,7 @@ def open_tar(path: str, *, split: Split = "evaluation", classes: Path | None = N
     missing = [name for name, key in zip(files.names, keys, strict=True) if key not in sidecars]
     if missing:
         raise DataError(f"{path} has no {LABEL_SUFFIX} file for {some(missing)} of its {len(keys)} images")
-    labels = [every.content(sidecars[key]).decode("utf-8", "replace").strip() for key in keys]
+    labels = [content.decode("utf-8", "replace").strip() for content in every.contents([sidecars[key] for key in keys])]
     dataset = _dataset(path, files, class_folders_of(labels, files.names, classes, Path(path)), classes)
     return replace(dataset, remarks=_unused(len(sidecars) - len(keys), f"{LABEL_SUFFIX} file", path))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from robustbench_bi.data.containers.folders import existing_folder, list_classes
 from robustbench_bi.data.dataset import Dataset, Split
 from robustbench_bi.data.labels.class_folders import label_files
 from robustbench_bi.data.listed import Labelled, clean_dataset
+from robustbench_bi.errors import DataError
+from robustbench_bi.ground.cells import SEVERITIES
 
 
 def open_folder(path: str, *, split: Split = "evaluation", classes: Path | None = None) -> Dataset:
@@ -30,7 +34,18 @@ def open_folder(path: str, *, split: Split = "evaluation", classes: Path | None 
     listing = list_classes(root)
     files, labels, names = label_files(listing, classes)
     dataset = clean_dataset(path, FolderFiles(str(root), files), Labelled(files, labels, names))
-    return replace(dataset, remarks=remarks_on(root, listing))
+    return replace(dataset, remarks=(*_remarks_on_place(root), *remarks_on(root, listing)))
+
+
+def _remarks_on_place(root: Path) -> tuple[str, ...]:
+    """What to say of a folder among the severities of a corruption: its pictures would be corrupted twice."""
+    severities = {*map(str, SEVERITIES)}
+    place = Path(os.path.abspath(root))  # noqa: PTH100 - links in it are as they were typed
+    with suppress(DataError):
+        if place.name in severities and severities <= {*subfolders(place.parent)}:
+            whole = place.parent.parent
+            return (f"The folder lies among severities 1 to 5, as stored corrupted files do; use imagenet-c:{whole}",)
+    return ()
 
 
 def _split_folder(root: Path, split: Split) -> Path:

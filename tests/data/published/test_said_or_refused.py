@@ -58,6 +58,16 @@ def test_class_folders_that_one_cell_lacks_shift_no_numbers(tmp_path, held):
     assert (run.config["n"], run.cells()["top1"].tolist()) == (2, [100.0, 100.0])
 
 
+def test_stored_pictures_given_as_clean_ones_are_remarked_upon(tmp_path):
+    """They would be corrupted twice."""
+    for severity in range(1, 6):
+        photos(tmp_path / "c" / "fog" / str(severity))
+    assert open_data(tmp_path / "c" / "fog" / "3").remarks == (
+        f"The folder lies among severities 1 to 5, as stored corrupted files do; use imagenet-c:{tmp_path / 'c'}",
+    )
+    assert open_data(photos(tmp_path / "other" / "3")).remarks == ()
+
+
 def write_tar(path, members):
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as archive:
@@ -214,7 +224,7 @@ def test_what_is_resized_and_not_resized_is_refused(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--common-images"], "common_images is for stored corrupted images"),
+        (["--common-images"], "common_images goes with stored corrupted images (imagenet-c, cifar-10-c, "),
         (["--class-space", "full"], "demo has images of all its 10 classes, so there is nothing to restrict"),
         (["--class-space", "restricted"], "demo has images of all its 10 classes, so there is nothing to restrict"),
         (["--fit", "--no-resize"], "give one of the two"),

@@ -16,7 +16,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parent.parent
 # Figures and pages of reports/, in the order of the gallery, each with what it is and how it is made.
 GALLERY = (
-    ("demo/comparison/fig3.png", "Change of top-1 over a baseline, after Fig. 3 of the paper", "compare"),
+    ("demo/comparison/fig3.png", "Change in top-1 from a baseline, after Fig. 3 of the paper", "compare"),
     ("demo/comparison/fig3_paper.png", "The same in the paper's own form", "compare"),
     ("demo/comparison/severity_curves.png", "Top-1 against severity", "compare"),
     ("demo/comparison/category_bars.png", "Top-1 by category", "compare"),
@@ -79,7 +79,7 @@ def sheet() -> bytes:
 def reference() -> str:
     """Every name that docs/api.md promises and that is a function or a class, from its docstring."""
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    parts = ["# Functions and classes", "From the docstrings. [What may be imported](api.md) lists all names."]
+    parts = ["# Functions and classes", "From the docstrings. [Public names](api.md) lists all names."]
     for room in re.findall(r"^## `(\S+)`", text, flags=re.MULTILINE):
         module = importlib.import_module(room)
         found = {name: getattr(module, name) for name in module.__all__}

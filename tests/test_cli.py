@@ -12,6 +12,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from robustbench_bi.cli import cli
 from robustbench_bi.commands.list_rows import LISTED
@@ -107,7 +108,7 @@ def test_report_writes_a_page(runs, tmp_path):
     assert result.stdout.startswith("Compared with resnet50: binet50\n")
     assert re.search(r"^Written: .*report\.html \(\d+ kB\)$", result.stdout, flags=re.MULTILINE)
     page = out.read_text(encoding="utf-8")
-    assert "Against resnet50" in page and "--pictures draws them" in page and "<img" not in page
+    assert "Against resnet50" in page and "without pictures" in page and "<img" not in page
     before = out.read_bytes()
     invoke("report", folders[0], "--baseline", folders[1], "--out", out)
     assert out.read_bytes() == before
@@ -198,7 +199,7 @@ def test_train_goes_on_refuses_and_does_not_repeat(tmp_path):
     assert re.findall(r"^epoch (\d)/2, step 2/2, loss \d\.\d{3}, \d+ images/s$", first.stderr, re.M) == ["1", "2"]
     assert first.stdout == f"Written: {tmp_path}/resnet29.safetensors\n"
     again = invoke(*TRAINED, *options, "--out", tmp_path, "--quiet")
-    assert again.stderr == f"{tmp_path}/resnet29.safetensors is already trained; nothing to do.\n"
+    assert again.stderr == f"Training already finished: {tmp_path}/resnet29.safetensors. Nothing to do.\n"
     line = one_line(*TRAINED, *options, "--label-smoothing", 0.1, "--learning-rate", 0.05, "--out", tmp_path)
     assert (
         "belongs to another training run: learning_rate was 0.2, now 0.05; label_smoothing was 0.0, now 0.1. Choose"
@@ -208,11 +209,11 @@ def test_train_goes_on_refuses_and_does_not_repeat(tmp_path):
 
 def test_train_that_is_asked_to_stop_says_how_to_go_on(tmp_path, monkeypatch):
     def stopped(*arguments, **options):
-        raise KeyboardInterrupt("stopped after step 3 of epoch 2; the same command goes on")
+        raise KeyboardInterrupt("stopped after step 3 of epoch 2; run the same command to resume")
 
     monkeypatch.setattr("robustbench_bi.training.loop.train", stopped)
     result = invoke(*TRAINED, "--out", tmp_path, code=130)
-    assert result.stderr == "stopped after step 3 of epoch 2; the same command goes on\n"
+    assert result.stderr == "stopped after step 3 of epoch 2; run the same command to resume\n"
 
 
 def test_corrupt_then_eval_of_its_files(tmp_path):
@@ -229,7 +230,8 @@ def test_corrupt_then_eval_of_its_files(tmp_path):
     command = result.stdout.strip().splitlines()[-1].removeprefix("Evaluate them with: bivo-robust ").split()
     command[command.index("NAME")] = "resnet50"
     small = ["--suite", "contrast", "--severities", "1,5", "--quiet", "--json", "--out", tmp_path / "runs"]
-    files = json.loads(invoke(*command, "--weights", "demo", *small).stdout)[0]["cells"]
+    # What is printed says which cells there are.
+    files = json.loads(invoke(*command, "--weights", "demo", *small[4:]).stdout)[0]["cells"]
     drawn = json.loads(invoke("eval", "--model", "resnet50", "--limit", 16, "--jpeg", 85, *small).stdout)[0]["cells"]
     assert [cell["n"] for cell in files] == [16, 16, 16]
     assert [cell["top1"] for cell in files] == [cell["top1"] for cell in drawn]
@@ -259,7 +261,7 @@ def test_profile_stands_beside_the_paper():
     result = invoke("profile", "binet50_dc_sakg7", "rednet101", "--size", 64)
     assert re.search(r"dc, 7×7 +binet50_dc_sakg7 +17.663 +17.7 +✓ +0.231 +2.9 +1 *$", result.stdout, flags=re.MULTILINE)
     assert re.search(r"RedNet-101 .+ 25.653 +25.6 +\+0.003 ", result.stdout)
-    for text in ("Hu et al., AAAI 2022, Table 1 and Table 4", "K·K for each output", "[2] Its source prints 25.65 M"):
+    for text in ("Hu et al., AAAI 2022, Table 1 and Table 4", "K·K per", "[2] Its source prints 25.65 M"):
         assert text in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 100
     (row,) = json.loads(invoke("profile", "rednet50", "--table", "4", "--size", 64, "--json").stdout)
@@ -458,7 +460,7 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
         (["train", "--model", "resnet50", "--option", "widht=1"], "Did you mean 'width'?"),
         (["train", "--model", "resnet50", "--recipe", "flip"], "--recipe must be KEY=VALUE, such as weight_decay=5e-5"),
         (["train", "--model", "resnet50", "--recipe", "weight_decy=1"], "Did you mean 'weight_decay'?"),
-        (["train", "--model", "resnet50", "--ema", "1"], "ema must be from 0 to below 1, got 1.0"),
+        (["train", "--model", "resnet50", "--ema", "1"], "ema must be at least 0 and below 1, got 1.0"),
         (["train", "--model", "resnet50", "--augment", "mixup"], "'mixup' is not one of 'none', 'augmix', 'noise'"),
         (["train", "--model", "resnet50", "--accumulate", "3"], "cannot be split evenly over 1 processes × 3"),
         (["profile", "resnet5O"], "Did you mean 'resnet50'?"),
@@ -466,7 +468,10 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
         (["profile", "--table", "3"], "'3' is not one of '1', '2', '4'"),
         (["convert", "resnet50", "--weights", "absent.pth", "--out", "new.safetensors"], "no weights file absent.pth"),
         (["convert", "se_resnet50", "--weights", "a.pth", "--out", "b.safetensors"], "convert is for rows of `list"),
-        (["convert", "resnet50", "--weights", "none", "--out", "new.pth"], "is written as .safetensors, got new.pth"),
+        (
+            ["convert", "resnet50", "--weights", "none", "--out", "new.pth"],
+            "must be written as .safetensors, got new",
+        ),
         (["convert", "resnet50", "--weights", "demo", "--out", "a.safetensors", "--mean", "1,2"], "mean must be three"),
         (["eval", "--model", "resnet50", "--limit", "0"], "'--limit'"),
         (["eval", "--model", "resnet50", "--precision", "fp64"], "'fp64' is not one of"),
@@ -491,7 +496,7 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
         (["eval", "--model", "resnet50", "--severities", "1-999999999999"], "severity must be an integer from 1 to 5"),
         (["eval", "--model", "resnet50", "--suite", "fog,"], "single commas"),
         (["eval", "--model", "resnet50", "--jpeg", "²"], "jpeg must be a quality"),
-        (["eval", "--model", "resnet50", "--device", "meta"], "device 'meta' cannot be used here"),
+        (["eval", "--model", "resnet50", "--device", "meta"], "unknown device 'meta'"),
         (["heatmaps", "--model", "resnet5O"], "Did you mean 'resnet50'?"),
         (["heatmaps", "--model", "resnet50", "--corruptions", "fogg"], "Did you mean 'fog'?"),
         (["heatmaps", "--model", "resnet50", "--limit", "1", "--layer", "layer3.9"], "Did you mean 'layer3."),
@@ -620,6 +625,29 @@ def test_bad_options_are_refused_before_large_libraries_are_imported(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == "".join(f"[] {arguments}\n" for arguments in EARLY)
+
+
+def test_images_that_do_not_fit_are_refused_before_networks_are_built(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "flat" / "a.png", tmp_path / "one" / "cat" / "a.png"):
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(path)
+    wrong = {
+        "holds neither class folders nor images": ["--data", "empty"],
+        "holds images but no class folders": ["--data", "flat"],
+        "has only one class, 'cat'": ["--data", "one"],
+        "are not resized; leave out resize_size": ["--data", "demo", "--resize-size", "80"],
+    }
+    program = (
+        "import sys\nfrom click.testing import CliRunner\nfrom robustbench_bi.cli import cli\n"
+        f"for message, options in {wrong!r}.items():\n"
+        "    for command in ('eval', 'heatmaps', 'fourier'):\n"
+        "        done = CliRunner().invoke(cli, [command, '--model', 'resnet50', '--weights', 'none', *options])\n"
+        "        assert done.exit_code == 2 and message in done.output, (command, options, done.output)\n"
+        "print([name for name in ('torch', 'pandas', 'numba', 'matplotlib') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout == "[]\n"
 
 
 def test_the_command_line_reference_is_current():

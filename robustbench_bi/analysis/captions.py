@@ -1,11 +1,13 @@
 """What results are called and what is said below them: labels of runs, and sentences on data, means and intervals."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from robustbench_bi.analysis.described import data_name
 from robustbench_bi.ground.cells import SEVERITIES
 from robustbench_bi.metrics.intervals import MANY, Resampling
+from robustbench_bi.models.weights_files import WEIGHTS_SUFFIXES
 from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Measure, Task
 
@@ -14,7 +16,9 @@ _TELLING = ("generator", "table", "jpeg", "seed")
 
 
 def run_labels(runs: Sequence[Run]) -> list[str]:
-    """The models' names; where runs share one, with the setting that tells them apart, or else their folders' names."""
+    """The models' names; where runs share one, with the setting or the weights that tell them apart, or else their
+    folders' names.
+    """
     return [_label(run, [other for other in runs if other.name == run.name]) for run in runs]
 
 
@@ -24,7 +28,16 @@ def _label(run: Run, namesakes: Sequence[Run]) -> str:
     for field in _TELLING:
         if len({other.config.get(field) for other in namesakes}) == len(namesakes):
             return f"{run.name} ({field} {run.config.get(field)})"
+    files = {weights_file(other) for other in namesakes}
+    if len(files) == len(namesakes) and all(files):
+        return f"{run.name} ({weights_file(run)})"
     return run.directory.name
+
+
+def weights_file(run: Run) -> str:
+    """The file of weights that a run was asked for, without its folder; empty where none was named."""
+    named = run.config.get("runtime", {}).get("requested", {}).get("weights") or [""]
+    return Path(str(named[0])).name if str(named[0]).endswith(WEIGHTS_SUFFIXES) else ""
 
 
 def describe_data(config: Mapping[str, Any], n: int) -> str:

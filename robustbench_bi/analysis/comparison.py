@@ -23,6 +23,9 @@ from robustbench_bi.runs.identity import fields_compared, value_of
 from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Measure, Task
 
+BESIDE_THE_GATE = "The gate's intervals are simultaneous, so they are wider."
+"""Said where numbers of both are read, not in figures and papers."""
+
 ROWS: dict[str, Callable[[Iterable[Cell]], list[Group]]] = {
     "bars": bar_groups,
     "corruptions": corruption_groups,
@@ -247,7 +250,7 @@ def _describe_comparison(
     if measure.proportion:
         intervals = f"{resampling.confidence * 100:g} % intervals over images: t with a worst and a best image added"
     return (
-        f"Δ {measure.short} in points over {frame['baseline'].iloc[0]}, paired by image. "
+        f"Δ {measure.short} in points, compared with {frame['baseline'].iloc[0]}, paired by image. "
         f"{describe_data(config, int(frame['n'].iloc[0]))} {means} {intervals}; pointwise: each excludes 0 "
-        f"exactly where p < {1 - resampling.confidence:.3g}. The gate's intervals are simultaneous, so they are wider."
+        f"if and only if p < {1 - resampling.confidence:.3g}."
     )

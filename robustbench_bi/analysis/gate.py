@@ -223,5 +223,5 @@ def _caption(
     half = ((frame["delta_high"] - frame["delta_low"]) / 2).to_numpy()
     if frame["delta"].any():
         widest = frame["name"].iloc[half.argmax()]
-        text += f" The widest is ±{half.max():.1f} points ({widest}): there, smaller drops may be chance."
+        text += f" The widest is ±{half.max():.1f} points ({widest}): a smaller drop there may be chance."
     return text

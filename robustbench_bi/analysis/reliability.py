@@ -68,10 +68,10 @@ def reliability_frame(runs: Sequence[Run], resampling: Resampling | None = None)
         captions.setdefault(describe_data(run.config, int(run.config["n"])), []).append(label)
     joined = pd.concat(frames, ignore_index=True)
     caption = (
-        f"{joined_captions(captions)} {BINS} bins of equal width. The pooled ECE puts all corrupted predictions into "
-        "the same bins; the mean of the cells' ECEs, which tables show, is never smaller. "
-        f"{resampling.confidence * 100:g} % intervals: Wilson with the effective number of images (accuracy); t, "
-        "debiased by folded normals (ECE, pooled ECE)."
+        f"{joined_captions(captions)} {BINS} bins of equal width; bars: predictions in each, on a logarithmic scale. "
+        "The pooled ECE puts all corrupted predictions into the same bins; the mean of the cells' ECEs, which tables "
+        f"show, is never smaller. {resampling.confidence * 100:g} % intervals: Wilson with the effective number of "
+        "images (accuracy); t, debiased by folded normals (ECE, pooled ECE)."
     )
     return Result(joined, caption, chance_notes(runs, resampling.confidence), header(runs, run_labels(runs)))
 

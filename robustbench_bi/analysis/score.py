@@ -10,6 +10,7 @@ import pandas as pd
 from robustbench_bi.analysis.groups import Group, error_groups, mean_errors_beside, summary_groups, weighted
 from robustbench_bi.analysis.measured import Measurements
 from robustbench_bi.corruptions import CORRUPTIONS
+from robustbench_bi.data.sources import SOURCES
 from robustbench_bi.errors import DataError, UnknownNameError
 from robustbench_bi.ground.cells import CLEAN, MEAN, SEVERITIES, Cell, cell_label, cells_by_corruption
 from robustbench_bi.metrics.naming import PUBLISHED_IMAGES, coverage, qualify
@@ -23,13 +24,13 @@ def read_cells(path: str | Path) -> pd.DataFrame:
     """Read a table of accuracies, and check it.
 
     Args:
-        path: CSV with the columns corruption, severity and top1 (percent), and where wanted model and n (images a
-            cell); others are passed over. Clean is corruption "clean" or "none". An empty severity, or no such column,
-            means the mean over the five severities.
+        path: CSV with the columns corruption, severity and top1 (percent), and where wanted model, n (images a cell)
+            and data (as `export` writes it); others are passed over. Clean is corruption "clean" or "none". An empty
+            severity, or no such column, means the mean over the five severities.
 
     Returns:
         A frame with model (the file's name where there is no such column), corruption, severity (0 for clean and for
-        means), top1 and n (NaN where it is not told).
+        means), top1, n (NaN where it is not told) and data (empty where it is not told).
 
     Raises:
         DataError: the file cannot be read, lacks a column, or a row is not as above, stands twice, or looks like a
@@ -54,7 +55,8 @@ def read_cells(path: str | Path) -> pd.DataFrame:
     cells["model"] = raw["model"].str.strip() if "model" in raw else path.stem
     for model, own in cells.groupby("model", sort=False):
         _check_model(f"{path}, {model}", own)
-    return cells[["model", "corruption", "severity", "top1", "n"]]
+    cells["data"] = raw["data"].str.strip() if "data" in raw else ""
+    return cells[["model", "corruption", "severity", "top1", "n", "data"]]
 
 
 def read_table(path: Path, expected: str = "corruption, severity, top1") -> pd.DataFrame:
@@ -178,10 +180,11 @@ def score(cells: pd.DataFrame, normaliser: pd.DataFrame | None = None) -> Measur
         frames.append(frame)
         notes += [f"{model}: {remark}" for remark in remarks]
     joined = pd.concat(frames, ignore_index=True)
+    if joined["n"].notna().all():
+        joined["n"] = joined["n"].astype(int)
     source = "AlexNet's published errors on ImageNet-C" if divisors is None else f"the errors of {reference} as given"
-    caption = (
-        f"Accuracies as given, in percent, without intervals: these need records of single images. "
-        f"Corruption errors are relative to {source}."
+    caption = "Accuracies as given, in percent, without intervals, which need the records of single images." + (
+        f" Corruption errors are relative to {source}." if joined["corruption_error"].notna().any() else ""
     )
     return Measurements(joined, TASKS["classification"], caption, tuple(notes))
 
@@ -206,27 +209,37 @@ def _score_model(
     errors = _errors(own)
     top1 = {cell: 100.0 - error for cell, error in errors.items()}
     sizes = own["n"].dropna().unique()
+    foreign = [] if divisors is not None else _without_errors_of_alexnet(own)
     reasons = coverage(errors, divisors)
     if len(sizes) and (len(sizes) > 1 or sizes[0] != PUBLISHED_IMAGES):
         reasons.append("n=" + "-".join(f"{size:,.0f}" for size in sorted({sizes.min(), sizes.max()})))
     if _NORMALISER not in reference.lower():
         reasons.append(f"relative to {reference}")
+    of_corruptions = {} if foreign else corruption_error_weights(errors, divisors)
     corruption_errors = {
-        name: sum(weight * errors[cell] for cell, weight in weights.items())
-        for name, weights in corruption_error_weights(errors, divisors).items()
+        name: sum(weight * errors[cell] for cell, weight in weights.items()) for name, weights in of_corruptions.items()
     }
     rows = []
     for group in summary_groups(errors):
         value = weighted(group, top1)
         delta = math.nan if group.kind == "clean" else value - top1.get(CLEAN, math.nan)
         rows.append(_row(group, value, delta, corruption_errors.get(group.name, math.nan)))
-    normalised = error_groups(errors, qualify(reasons), divisors)
+    normalised = [] if foreign else error_groups(errors, qualify(reasons), divisors)
     rows += [_row(group, math.nan, math.nan, weighted(group, errors)) for group in normalised]
     frame = pd.DataFrame(rows)
     for group in mean_errors_beside(normalised, errors):
         frame.loc[frame["kind"] == group.kind, "mean_error"] = weighted(group, errors)
     frame.insert(2, "n", sizes[0] if len(sizes) == 1 else math.nan)
+    if foreign:
+        return frame, [f"no corruption errors: AlexNet's errors on ImageNet-C say nothing of {', '.join(foreign)}"]
     return frame, _remarks(errors, corruption_errors)
+
+
+def _without_errors_of_alexnet(own: pd.DataFrame) -> list[str]:
+    """Of the data that a table names, those that AlexNet's published errors do not apply to."""
+    named = sorted(set(own["data"])) if "data" in own else []
+    kinds = {name: name.partition(":")[0] for name in named}
+    return [name for name, kind in kinds.items() if kind in SOURCES and not SOURCES[kind].mce_applies]
 
 
 def _row(group: Group, top1: float, delta: float, corruption_error: float) -> dict[str, object]:

@@ -59,8 +59,8 @@ def compare(
     """Compare finished runs with a baseline run, image by image.
 
     Prints Δ top-1 as in the paper's Fig. 3 and for each corruption, with paired intervals and tests, and writes figures
-    and tables. --json has the differences of every metric, and how alike two networks err; --metrics prints those that
-    it names.
+    and tables. --json has the differences of every metric and each pair's error consistency; --metrics chooses which to
+    print.
     """
     from robustbench_bi.commands.chosen_runs import LeftOut, comparable_with, open_runs
     from robustbench_bi.runs.run import open_run
@@ -73,7 +73,7 @@ def compare(
     if opened and not others:
         raise OneLineError(f"none of these runs can be compared with {baseline_run.directory.name}")
     from robustbench_bi.analysis.chosen_comparison import chosen_comparison
-    from robustbench_bi.analysis.comparison import comparison_frame
+    from robustbench_bi.analysis.comparison import BESIDE_THE_GATE, comparison_frame
     from robustbench_bi.reports.tables.display import display_chosen, display_comparison
     from robustbench_bi.reports.write import write_comparison
 
@@ -92,7 +92,7 @@ def compare(
     for table in (bars, corruptions):
         print_table(display_comparison(table).drop(columns=["baseline %", bars.task.primary.heading]))
         click.echo(table.tests)
-    for note in [bars.caption, *bars.notes]:
+    for note in [f"{bars.caption} {BESIDE_THE_GATE}", *bars.notes]:
         click.echo(note)
     if metrics:
         chosen = chosen_comparison(others, baseline_run, metrics)

@@ -57,7 +57,7 @@ def convert(
         raise OneLineError(f"convert is for rows of `list models`, got {model!r}; eval takes its checkpoint as it is")
     check_weights_file(weights)
     if out.suffix != ".safetensors":
-        raise OneLineError(f"a checkpoint is written as .safetensors, got {out}")
+        raise OneLineError(f"a checkpoint must be written as .safetensors, got {out}")
     chosen = dict(key_and_value(text) for text in options)
     check_options(model, chosen)
     from robustbench_bi.data.preprocess import preprocessing_of

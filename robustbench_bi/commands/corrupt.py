@@ -43,7 +43,7 @@ class SideType(click.ParamType):  # type: ignore[type-arg]
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Use a fixed random subset of N images.")
 @eval_options(["seed"])
 @click.option(
-    "--size", type=SideType(), metavar="PIXELS", help="Image side, or native: as large as each is.  [default: 224]"
+    "--size", type=SideType(), metavar="PIXELS", help="Image side, or native to keep each image's size.  [default: 224]"
 )
 @click.option(
     "--resize",
@@ -52,7 +52,7 @@ class SideType(click.ParamType):  # type: ignore[type-arg]
     help="Short side before the crop.  [default: 256 for 224, in proportion]",
 )
 @eval_options(["classes", "skip_broken"])
-@click.option("--keep-format", is_flag=True, help="Files keep suffix and format: JPEG stays JPEG, others become PNG.")
+@click.option("--keep-format", is_flag=True, help="Keep suffix and format: JPEG stays JPEG, others become PNG.")
 @click.option("--verify", is_flag=True, help="Check existing files by checksum, not only by size.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Number of processes.  [default: one per core]")
 @QUIET
@@ -81,5 +81,9 @@ def corrupt(source: str, destination: Path, jpeg: str | None, quiet: bool, **opt
     if not summary.source:  # they have no classes
         return
     classes = [] if summary.classes is None else ["--classes", str(summary.classes)]
-    command = ["bivo-robust", "eval", "--model", "NAME", "--data", summary.source, *classes]
+    # Not all of what eval asks for by default may be there.
+    cells = {f"--{name}": options[name] for name in ("suite", "severities")}
+    usual = {"--suite": "imagenet-c", "--severities": "1-5"}
+    chosen = [word for pair in cells.items() if pair not in usual.items() for word in pair]
+    command = ["bivo-robust", "eval", "--model", "NAME", "--data", summary.source, *classes, *chosen]
     click.echo(f"Evaluate them with: {shlex.join(command)}")

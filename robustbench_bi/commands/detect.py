@@ -22,8 +22,8 @@ from robustbench_bi.evaluation.detect import detection_request
     multiple=True,
     callback=early.a_detector,
     metavar="NAME",
-    help="A row of `list detectors`, torchvision:NAME, or package.module:function of your own. Repeatable: several "
-    "share every corrupted picture.",
+    help="A name from `list detectors`, torchvision:NAME, or your own package.module:function. Repeat it to evaluate "
+    "several detectors on the same corrupted pictures.",
 )
 @click.option(
     "--weights",
@@ -46,18 +46,23 @@ from robustbench_bi.evaluation.detect import detection_request
     "network_options",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Network option, such as neck=involution; a checkpoint of ours brings its own.",
+    help="Network option, such as neck=involution; our checkpoints store their own.",
 )
 @eval_options([name for name in EVAL_OPTIONS if name not in FOR_CLASSIFICATION])
 @click.option(
     "--score-threshold",
     type=click.FloatRange(0, 1),
-    help="The lowest score to keep, where the detector has such a limit.",
+    help="Lowest score to keep, if the detector has such a limit.",
 )
-@click.option("--max-detections", type=click.IntRange(1), metavar="N", help="The most detections a picture, likewise.")
-@click.option("--min-size", type=click.IntRange(1), metavar="PIXELS", help="Overrides the detector's: the short side.")
-@click.option("--max-size", type=click.IntRange(1), metavar="PIXELS", help="Overrides the detector's: the long side.")
-@click.option("--per-category", is_flag=True, help="Show AP class by class too; in JSON of every cell.")
+@click.option(
+    "--max-detections",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Most detections per picture, if the detector has such a limit.",
+)
+@click.option("--min-size", type=click.IntRange(1), metavar="PIXELS", help="Override the detector's short side.")
+@click.option("--max-size", type=click.IntRange(1), metavar="PIXELS", help="Override the detector's long side.")
+@click.option("--per-category", is_flag=True, help="Also show AP by class; --json has it for every cell.")
 def detect(
     models: tuple[str, ...],
     weights: tuple[str, ...],
@@ -70,9 +75,9 @@ def detect(
 ) -> None:
     """Evaluate detectors on clean and corrupted pictures.
 
-    Prints COCO's average precision on clean pictures (P), its mean over corruptions (mPC) and their ratio (rPC). Keeps
-    every detection under --out; the same command continues a stopped run. Pictures are corrupted at their native size,
-    as Michaelis et al. (2019) do it.
+    Prints COCO's average precision on clean pictures (P), its mean over corruptions (mPC) and their ratio (rPC). Saves
+    every detection under --out. Run the same command to resume a run that was stopped. Pictures are corrupted at their
+    own size, as in Michaelis et al. (2019).
     """
     options["model_options"] = dict(key_and_value(text, example="neck=involution") for text in network_options)
     request = detection_request(models, data, weights=weights or None, **options)

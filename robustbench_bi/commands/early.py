@@ -11,8 +11,10 @@ import click
 
 from robustbench_bi.corruptions import resolve_suite, resolve_table
 from robustbench_bi.data import check_takes, find_source, named_source
+from robustbench_bi.data.download import is_at_hand
 from robustbench_bi.data.request import DataRequest
 from robustbench_bi.errors import DataError, InputError
+from robustbench_bi.evaluation.opening import check_images
 from robustbench_bi.evaluation.request import EvalRequest, option_names
 from robustbench_bi.ground.cells import parse_severities
 from robustbench_bi.ground.checks import check_number, check_quality
@@ -50,10 +52,15 @@ def check_request(models: Iterable[str], data: str = "demo", **options: Any) -> 
         **options: of the command; those that an evaluation lacks are passed over.
 
     Raises:
-        BivoRobustError: as `EvalRequest` and `DataRequest.check_source`.
+        BivoRobustError: as `EvalRequest`, `DataRequest.check_source` and `check_images`.
     """
     own = {name: value for name, value in options.items() if name in option_names()}
-    EvalRequest.of(tuple(models), data, **own).data.check_source()
+    request = EvalRequest.of(tuple(models), data, **own)
+    request.data.check_source()
+    row, _ = find_source(data)
+    # Listing archives takes long, and stored corrupted files are refused by name.
+    if not row.pattern_of and row.corrupted_as is not None and is_at_hand(data):
+        check_images(request, request.data.open())
 
 
 def _check_model_or_detector(name: str) -> None:

@@ -16,14 +16,14 @@ FORMATS = ("csv", "timm", "model-card", "robustbench", "imagenet-x", "json")
 @click.argument(
     "runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path), shell_complete=completion.runs
 )
-@click.option("--format", "form", required=True, type=click.Choice(FORMATS), help="What the file is for.")
+@click.option("--format", "form", required=True, type=click.Choice(FORMATS), help="Output format.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), callback=remember_out, help="File to write.")
 def export(runs: tuple[Path, ...], form: str, out: Path) -> None:
     """Write finished runs as a file for another program.
 
-    csv is one table of all cells; json one flat set of names and numbers, as MLflow and W&B take them; timm has rows as
-    in timm's tables of results; model-card is the metadata of a Hugging Face model card; robustbench an entry of
-    RobustBench, of a run on its 5,000 pictures; imagenet-x the predictions on clean pictures of ImageNet.
+    csv is one table of all cells; json one flat list of names and numbers, for MLflow or W&B; timm the columns of
+    timm's results tables; model-card the metadata of a Hugging Face model card; robustbench an entry of RobustBench's
+    leaderboard, for a run on its 5,000 pictures; imagenet-x the predictions on ImageNet's clean pictures.
     """
     from robustbench_bi.reports.exports import EXPORTS, export_runs
     from robustbench_bi.runs.run import open_run

@@ -40,8 +40,8 @@ from robustbench_bi.evaluation.request import PREPROCESSING
 )
 @out_option(
     "fourier",
-    "Folder for fourier.png, .svg and .pdf, fourier.csv, fourier_bands.csv, the table that is printed, and a file a "
-    "model from which the same command continues.",
+    "Folder for fourier.png, .svg and .pdf, fourier.csv, fourier_bands.csv (the printed table), and one file per model "
+    "to resume from.",
 )
 @sheet_options
 @eval_options([*RUNNING, *PREPROCESSING, "quiet", "as_json"])

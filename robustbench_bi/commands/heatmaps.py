@@ -46,7 +46,7 @@ from robustbench_bi.evaluation.request import PREPROCESSING
 )
 @out_option(
     "heatmaps",
-    "Folder for heatmaps.png, .svg and .pdf, heatmaps.csv, the table that is printed, and heatmaps_images.csv.",
+    "Folder for heatmaps.png, .svg and .pdf, heatmaps.csv (the printed table) and heatmaps_images.csv.",
 )
 @sheet_options
 @eval_options(["table", "jpeg", *RUNNING, *PREPROCESSING, "quiet", "as_json"])

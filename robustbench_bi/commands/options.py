@@ -70,7 +70,7 @@ def sheet_options(command: Any) -> Any:
             "--style",
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="A matplotlib style file for the figures, whose settings win over ours.",
+            help="A matplotlib style file for the figures; its settings override ours.",
         ),
         click.option(
             "--width",
@@ -78,7 +78,7 @@ def sheet_options(command: Any) -> Any:
             default=7.2,
             show_default=True,
             metavar="INCHES",
-            help="Width of the figures: 7.2 is both columns of a paper, 3.3 is one.",
+            help="Width of the figures: 7.2 fills both columns of a paper, 3.3 one.",
         ),
     ):
         with_sheet = option(with_sheet)

@@ -55,7 +55,7 @@ def report(
 
     The page shows accuracies with intervals, Fig. 3, severity curves, a table of models and corruptions, the worst
     drops, calibration, and how the runs were made. It uses only the saved records; no model runs. Runs that cannot be
-    compared, such as those on other images, get a page of their own; with --baseline they are left out.
+    compared, such as runs on other images, get their own page; with --baseline they are left out.
     """
     from robustbench_bi.commands.chosen_runs import LeftOut, open_runs
     from robustbench_bi.reports.forms import form_of
@@ -77,7 +77,8 @@ def report(
         made = write_report(group, path, form=form, open_pictures=shown, baseline_named=named, metrics=metrics)
         if made.bars is not None:
             click.echo(f"Compared with {made.models[0]}: {', '.join(made.models[1:])}")
-            click.echo(f"The baseline is {made.models[0]}, {made.baseline_words}.")
+            advice = "" if named else "; --baseline chooses another"
+            click.echo(f"The baseline is {made.models[0]}, {made.baseline_words}{advice}.")
             for note in made.bars.notes:
                 click.echo(note)
         click.echo(f"Written: {path} ({path.stat().st_size / 1000:,.0f} kB)")

@@ -21,6 +21,7 @@ from robustbench_bi.commands.output import (
 )
 from robustbench_bi.commands.terminal import cell_progress
 from robustbench_bi.errors import BivoRobustError
+from robustbench_bi.evaluation.opening import open_images
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.tasks.chosen import ALL
 
@@ -80,8 +81,6 @@ def _evaluate_each(
     requests: Mapping[str, EvalRequest], quiet: bool, share: Share
 ) -> tuple[dict[str, list[Run]], dict[str, str]]:
     """The runs of each data set; and of those that failed among several, why."""
-    from robustbench_bi.evaluation.loop import evaluate_request
-
     found: dict[str, list[Run]] = {}
     failed: dict[str, str] = {}
     for number, (name, request) in enumerate(requests.items(), start=1):
@@ -93,7 +92,10 @@ def _evaluate_each(
                 if progress is not None:
                     say_loading(request, progress)
                     ready = partial(_get_ready, request, progress)
-                found[name] = evaluate_request(request, progress=progress, share=share, ready=ready)
+                dataset = open_images(request)
+                from robustbench_bi.evaluation.loop import evaluate_request  # torch, once the images are sound
+
+                found[name] = evaluate_request(request, progress=progress, share=share, ready=ready, dataset=dataset)
         except BivoRobustError as error:
             if len(requests) == 1:
                 raise
@@ -180,8 +182,7 @@ def _say_shared(share: Share) -> None:
     else:
         click.echo(
             f"This is rank {share.rank} of {share.count} that share the work. To do all the work in each process, "
-            "unset "
-            "RANK, WORLD_SIZE and SLURM_ARRAY_TASK_ID.",
+            "unset RANK, WORLD_SIZE and SLURM_ARRAY_TASK_ID.",
             err=True,
         )
 
@@ -193,8 +194,7 @@ def _left_to_others(runs: Sequence[Run], share: Share) -> bool:
         total = len(run.cell_names) * len(list(run.blocks()))
         click.echo(
             f"Rank {share.rank} of {share.count} has finished its part. {total - missing:,} of {total:,} cell-blocks "
-            "of "
-            f"{run.directory} are there; the others are left to the other ranks. The last one to finish prints the "
+            f"of {run.directory} are done; the others are left to the other ranks. The last one to finish prints the "
             "result.",
             err=True,
         )

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def runs(folder: Path, as_json: bool) -> None:
     """List the runs in FOLDER and below it, `runs` by default.
 
-    Shows how far each has come and its first numbers, names runs that measured the same network on the same pictures,
-    and gives the command that finishes an unfinished one.
+    Shows how far each has come and its main numbers, points out runs of the same network on the same pictures, and
+    gives the command that finishes an unfinished run.
     """
     from robustbench_bi.analysis.listing import as_rows, list_runs
 
@@ -52,7 +52,7 @@ def _print_runs(listing: Listing) -> None:
     rows = [
         {
             "run": run.run,
-            "model": run.model,
+            "model": f"{run.model} ({run.weights})" if run.weights else run.model,
             "data": run.data,
             "n": f"{run.n:,}",
             "cells": f"{run.cells_done}/{run.cells}",

@@ -40,9 +40,7 @@ from robustbench_bi.commands.terminal import cell_progress, print_table
     help="Quality of a JPEG round trip after each corruption.  [default: no round trip]",
 )
 @eval_options(["seed"])
-@out_option(
-    "spectra", "Folder for spectra.png, .svg and .pdf, spectra.csv, and spectra_bands.csv, the table that is printed."
-)
+@out_option("spectra", "Folder for spectra.png, .svg and .pdf, spectra.csv and spectra_bands.csv (the printed table).")
 @sheet_options
 @QUIET
 @JSON

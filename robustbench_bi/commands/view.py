@@ -18,7 +18,7 @@ from robustbench_bi.commands.terminal import cell_progress
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write a part of it as files to FOLDER/index.html instead, to send round.",
+    help="Write a selection to FOLDER/index.html instead, to share.",
     metavar="FOLDER",
 )
 @click.option(
@@ -26,7 +26,7 @@ from robustbench_bi.commands.terminal import cell_progress
     type=click.IntRange(1),
     default=24,
     show_default=True,
-    help="Images in --out: those that come first by loss, wrong confidence and disagreement.",
+    help="Images in --out: the first by loss, by confidence of wrong answers and by disagreement.",
 )
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the local page.  [default: a free one]")
 @click.option("--data", metavar="PATH", help="Where the images are now, if they have moved.")
@@ -35,8 +35,8 @@ def view(runs: tuple[Path, ...], out: Path | None, limit: int, port: int | None,
     """Browse the pictures of finished runs: a local page, or a folder of files.
 
     Shows clean and corrupted pictures side by side, made on the fly exactly as the networks saw them, with every
-    network's answers: sort by loss or confidence, filter those that flip, see all severities of a picture, and what is
-    mistaken for what. The page is for this machine only, sends nothing to the network, and ends with Ctrl-C.
+    network's answers. Sort by loss or confidence, filter pictures that flip, see all severities of a picture and which
+    classes are confused. The page works on this machine only, sends nothing elsewhere, and ends with Ctrl-C.
     """
     from robustbench_bi.commands.chosen_runs import LeftOut, open_runs
 

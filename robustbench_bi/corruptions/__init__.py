@@ -97,56 +97,66 @@ def _bar(name: str, file: str, stream: int, summary: str, *, random: bool = True
 
 # Ten make ImageNet-C-bar, in alphabetical order; five of them and the last five make CIFAR-10-C-bar.
 _C_BAR = (
-    _bar("blue_noise_sample", "noise", 20, "black pixels where a noise of high frequencies is low"),
-    _bar("brownish_noise", "noise", 21, "adds a noise of low frequencies to each channel"),
-    _bar("caustic_refraction", "warps", 22, "seen through a bright, rippled surface of water"),
-    _bar("checkerboard_cutout", "covers", 23, "grey squares in place of some of a turned checkerboard"),
-    _bar("concentric_sine_waves", "circles", 24, "adds wobbling rings about a random centre"),
-    _bar("inverse_sparkles", "circles", 25, "white but for one star"),
-    _bar("perlin_noise", "noise", 26, "a bright marbled cloud laid over"),
-    _bar("plasma_noise", "noise", 27, "an iridescent cloud laid over"),
+    _bar("blue_noise_sample", "noise", 20, "blackens pixels where high-frequency noise is low"),
+    _bar("brownish_noise", "noise", 21, "adds low-frequency noise to each channel"),
+    _bar("caustic_refraction", "warps", 22, "as seen through a bright, rippled water surface"),
+    _bar("checkerboard_cutout", "covers", 23, "replaces some squares of a rotated checkerboard with grey"),
+    _bar("concentric_sine_waves", "circles", 24, "adds wobbly rings around a random centre"),
+    _bar("inverse_sparkles", "circles", 25, "whitens everything but one star"),
+    _bar("perlin_noise", "noise", 26, "overlays a bright marbled cloud"),
+    _bar("plasma_noise", "noise", 27, "overlays an iridescent cloud"),
     _bar("single_frequency_greyscale", "noise", 28, "adds one plane wave"),
-    _bar("sparkles", "circles", 29, "five white stars"),
-    _bar("circular_motion_blur", "splines", 30, "blur along circles about the middle", random=False),
-    _bar("lines", "covers", 31, "grey lines across the picture"),
-    _bar("pinch_and_twirl", "warps", 32, "a grid of whirls"),
-    _bar("ripple", "warps", 33, "shifts rows and columns by sines"),
-    _bar("transverse_chromatic_aberration", "splines", 34, "magnifies the three channels unequally"),
+    _bar("sparkles", "circles", 29, "paints five white stars"),
+    _bar("circular_motion_blur", "splines", 30, "blurs along circles around the centre", random=False),
+    _bar("lines", "covers", 31, "draws grey lines across the picture"),
+    _bar("pinch_and_twirl", "warps", 32, "swirls the picture in a grid"),
+    _bar("ripple", "warps", 33, "shifts rows and columns by sine waves"),
+    _bar("transverse_chromatic_aberration", "splines", 34, "scales the three channels differently"),
 )
 
 # The 15 of the benchmark in its published order, then the four validation corruptions, which never enter mCE.
 CORRUPTIONS = Table(
     "corruption",
     [
-        Corruption("gaussian_noise", "noise", f"{_MODULE}.noise:gaussian_noise", 1, True, "adds normal noise"),
-        Corruption("shot_noise", "noise", f"{_MODULE}.noise:shot_noise", 2, True, "Poisson counts of few photons"),
-        Corruption("impulse_noise", "noise", f"{_MODULE}.noise:impulse_noise", 3, True, "salt and pepper"),
+        Corruption("gaussian_noise", "noise", f"{_MODULE}.noise:gaussian_noise", 1, True, "adds Gaussian noise"),
+        Corruption("shot_noise", "noise", f"{_MODULE}.noise:shot_noise", 2, True, "Poisson noise of low light"),
+        Corruption("impulse_noise", "noise", f"{_MODULE}.noise:impulse_noise", 3, True, "salt-and-pepper noise"),
         Corruption("defocus_blur", "blur", f"{_MODULE}.blur:defocus_blur", 4, False, "disk-shaped lens blur"),
-        Corruption("glass_blur", "blur", f"{_MODULE}.blur:glass_blur", 5, True, "pixels copied over from near by"),
+        Corruption("glass_blur", "blur", f"{_MODULE}.blur:glass_blur", 5, True, "blurs and copies pixels from nearby"),
         Corruption(
             "motion_blur", "blur", f"{_MODULE}.blur:motion_blur", 6, True, "blur along a random direction", _BOTH
         ),
         Corruption(
-            "zoom_blur", "blur", f"{_MODULE}.blur:zoom_blur", 7, False, "mean over growing magnifications", _BOTH
+            "zoom_blur", "blur", f"{_MODULE}.blur:zoom_blur", 7, False, "averages growing magnifications", _BOTH
         ),
         Corruption(
-            "snow", "weather", f"{_MODULE}.weather:snow", 8, True, "streaks of snow on a whitened picture", _BOTH
+            "snow", "weather", f"{_MODULE}.weather:snow", 8, True, "adds streaks of snow and whitens the picture", _BOTH
         ),
-        Corruption("frost", "weather", f"{_MODULE}.weather:frost", 9, True, "photographed ice crystals laid over"),
-        Corruption("fog", "weather", f"{_MODULE}.weather:fog", 10, True, "a bright fractal cloud laid over"),
-        Corruption("brightness", "weather", f"{_MODULE}.weather:brightness", 11, False, "raises the value of HSV"),
-        Corruption("contrast", "digital", f"{_MODULE}.digital:contrast", 12, False, "shrinks towards the mean colour"),
+        Corruption("frost", "weather", f"{_MODULE}.weather:frost", 9, True, "overlays photographed ice crystals"),
+        Corruption("fog", "weather", f"{_MODULE}.weather:fog", 10, True, "overlays a bright fractal cloud"),
+        Corruption("brightness", "weather", f"{_MODULE}.weather:brightness", 11, False, "raises the value in HSV"),
+        Corruption("contrast", "digital", f"{_MODULE}.digital:contrast", 12, False, "pulls pixels towards the mean"),
         Corruption(
-            "elastic_transform", "digital", f"{_MODULE}.digital:elastic_transform", 13, True, "bends and stretches"
+            "elastic_transform",
+            "digital",
+            f"{_MODULE}.digital:elastic_transform",
+            13,
+            True,
+            "stretches and bends small regions",
         ),
         Corruption("pixelate", "digital", f"{_MODULE}.digital:pixelate", 14, False, "fewer, larger pixels"),
         Corruption("jpeg_compression", "digital", f"{_MODULE}.digital:jpeg_compression", 15, False, "JPEG artefacts"),
         Corruption(
-            "speckle_noise", "extra", f"{_MODULE}.noise:speckle_noise", 16, True, "noise in proportion to light"
+            "speckle_noise",
+            "extra",
+            f"{_MODULE}.noise:speckle_noise",
+            16,
+            True,
+            "adds noise proportional to brightness",
         ),
-        Corruption("gaussian_blur", "extra", f"{_MODULE}.blur:gaussian_blur", 17, False, "normal blur"),
-        Corruption("spatter", "extra", f"{_MODULE}.weather:spatter", 18, True, "drops of water or mud on the lens"),
-        Corruption("saturate", "extra", f"{_MODULE}.digital:saturate", 19, False, "greys or overcolours"),
+        Corruption("gaussian_blur", "extra", f"{_MODULE}.blur:gaussian_blur", 17, False, "Gaussian blur"),
+        Corruption("spatter", "extra", f"{_MODULE}.weather:spatter", 18, True, "splashes water or mud on the lens"),
+        Corruption("saturate", "extra", f"{_MODULE}.digital:saturate", 19, False, "lowers or raises the saturation"),
         *_C_BAR,
     ],
     aliases=PUBLISHED_SPELLINGS,
@@ -164,25 +174,25 @@ _SHARED = ("blue_noise_sample", "brownish_noise", "checkerboard_cutout", "invers
 SUITES = Table(
     "suite",
     [
-        Suite("imagenet-c", CORRUPTIONS.names[:15], "the 15 of the benchmark, whose mean error is the mCE"),
-        Suite("paper", CORRUPTIONS.names[:16], "the 15 and speckle_noise, as Fig. 3 of the Bi-volution paper"),
-        Suite("all", CORRUPTIONS.names[:19], "all 19 of ImageNet-C"),
+        Suite("imagenet-c", CORRUPTIONS.names[:15], "the benchmark's 15 corruptions, which mCE averages"),
+        Suite("paper", CORRUPTIONS.names[:16], "the 15 and speckle_noise, as in Fig. 3 of the Bi-volution paper"),
+        Suite("all", CORRUPTIONS.names[:19], "all 19 corruptions of ImageNet-C"),
         Suite("noise", _category("noise"), "a category"),
         Suite("blur", _category("blur"), "a category"),
         Suite("weather", _category("weather"), "a category"),
         Suite("digital", _category("digital"), "a category"),
-        Suite("extra", _category("extra"), "the four validation corruptions"),
+        Suite("extra", _category("extra"), "ImageNet-C's four validation corruptions"),
         Suite(
             "imagenet-c-bar",
             tuple(row.name for row in _C_BAR[:10]),
-            "the ten of ImageNet-C-bar; no mCE, a plain mean error",
+            "the ten of ImageNet-C-bar; mean error, not mCE",
         ),
         Suite(
             "cifar-10-c-bar",
             (*_SHARED, *(row.name for row in _C_BAR[10:])),
-            "the ten of CIFAR-10-C-bar; no mCE, a plain mean error",
+            "the ten of CIFAR-10-C-bar; mean error, not mCE",
         ),
-        Suite("c-bar", _category("c-bar"), "the 15 of both"),
+        Suite("c-bar", _category("c-bar"), "the 15 of both C-bar sets"),
     ],
 )
 
@@ -229,7 +239,7 @@ def resolve_suite(text: str | Sequence[str], *, stored: bool = False) -> tuple[s
     parts = text.split(",") if isinstance(text, str) else text if isinstance(text, Iterable) else [text]
     for part in parts:
         if not isinstance(part, str) or not part.strip():
-            raise InputError(f"a suite is a name, or names separated by single commas, got {text!r}")
+            raise InputError(f"a suite must be a name, or names separated by single commas, got {text!r}")
         if stored and part.strip() not in _SUITES_AND_CORRUPTIONS:
             others[part.strip()] = None
             continue

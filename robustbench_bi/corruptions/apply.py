@@ -173,8 +173,8 @@ def _applied_to_each(applied: Callable[[Tensor, Tensor], Tensor], pictures: Sequ
     for picture in pictures:
         if getattr(picture, "ndim", 3) != 3:
             raise InputError(
-                "a list must hold single pictures, (H, W, 3) or (3, H, W), got one of the shape "
-                f"{tuple(picture.shape)}; give a batch without the list"
+                "a list must hold single pictures, (H, W, 3) or (3, H, W), got one of shape "
+                f"{tuple(picture.shape)}; pass a batch by itself, not in a list"
             )
     threads = torch.get_num_threads() if all(batch.device.type == "cpu" for batch in batches) else 1
     each = map if threads == 1 else pool(threads).map
@@ -280,9 +280,9 @@ def as_ids(ids: Sequence[int] | NDArray[np.integer[Any]] | Tensor | None, count:
     try:
         array = np.asarray(ids.tolist() if isinstance(ids, Tensor) else ids)
     except (ValueError, NotImplementedError) as error:
-        raise InputError(f"ids must be one integer for each image, here {count} in all ({error})") from error
+        raise InputError(f"ids must be {count} integers, one per image ({error})") from error
     if array.shape != (count,):
-        raise InputError(f"ids must be one integer for each image, here {count} in all, got the shape {array.shape}")
+        raise InputError(f"ids must be {count} integers, one per image, got shape {array.shape}")
     if count == 0:
         return torch.arange(0)
     if array.dtype.kind not in "iu":

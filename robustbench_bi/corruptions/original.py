@@ -87,7 +87,7 @@ def corrupt(
 def _check_packaged(name: str) -> None:
     if name not in SUITES["all"].corruptions:
         raise InputError(
-            f"imagecorruptions has the 19 corruptions of the suite all, got {name}; leave the generator out"
+            f"imagecorruptions has only the 19 corruptions of the suite all, not {name}; leave the generator out"
         )
 
 

@@ -69,7 +69,7 @@ class Pixels:
             [100, 176]
         """
         if self.generator not in GENERATORS:
-            raise InputError(f"pixels are made by {' or '.join(GENERATORS)}, got {self.generator!r}")
+            raise InputError(f"generator must be {' or '.join(GENERATORS)}, got {self.generator!r}")
         if cell == CLEAN:
             return images
         # When pixels are made, so that what only holds a recipe does without.

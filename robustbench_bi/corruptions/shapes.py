@@ -40,22 +40,22 @@ def as_batch(images: Tensor | NDArray[np.uint8] | Image.Image) -> Tensor:
         >>> as_batch(np.zeros((3, 40, 3), dtype=np.uint8))
         Traceback (most recent call last):
         ...
-        robustbench_bi.errors.InputError: images of the shape (3, 40, 3) may have their channels first or last; give \
+        robustbench_bi.errors.InputError: shape (3, 40, 3) is ambiguous: channels could be first or last; pass \
 (H, W, 3) or (3, H, W) with sides of at least 32 pixels
     """
     if isinstance(images, Image.Image):
         if images.mode != "RGB":
-            raise InputError(f'a Pillow image must be RGB, got mode {images.mode}; give image.convert("RGB")')
+            raise InputError(f'a Pillow image must be RGB, got mode {images.mode}; pass image.convert("RGB")')
         images = cast("NDArray[np.uint8]", np.asarray(images))
     if not isinstance(images, Tensor | np.ndarray):
         raise InputError(
-            f"images must be a Pillow image, a torch tensor or a numpy array, got {type(images).__name__}; several "
-            "Pillow images of one size go in as np.stack(images)"
+            f"images must be a Pillow image, a torch tensor or a NumPy array, got {type(images).__name__}; stack "
+            "several Pillow images of one size with np.stack(images)"
         )
     if images.dtype not in (torch.uint8, np.uint8):
         raise InputError(f"images must be uint8 (0 to 255), got {images.dtype}; scale and round them first")
     if isinstance(images, Tensor) and (images.is_meta or images.layout != torch.strided):
-        kind = "meta tensor" if images.is_meta else f"tensor of the layout {images.layout}"
+        kind = "meta tensor" if images.is_meta else f"tensor with layout {images.layout}"
         raise InputError(f"images must be a dense tensor with values, got a {kind}")
     last = _channels_last(tuple(images.shape))
     height, width = images.shape[-3:-1] if last else images.shape[-2:]
@@ -88,12 +88,12 @@ def _channels_last(shape: tuple[int, ...]) -> bool:
     first, last = (len(shape) in (3, 4) and shape[place] == 3 for place in (-3, -1))
     if first and last:
         raise InputError(
-            f"images of the shape {shape} may have their channels first or last; give (H, W, 3) or (3, H, W) with "
+            f"shape {shape} is ambiguous: channels could be first or last; pass (H, W, 3) or (3, H, W) with "
             f"sides of at least {SMALLEST_SIDE} pixels"
         )
     if not first and not last:
         raise InputError(
-            "images must have the shape (3, H, W) or (B, 3, H, W), or with channels last the shape (H, W, 3) or "
-            f"(B, H, W, 3), got {shape}"
+            "images must have shape (3, H, W) or (B, 3, H, W), or with channels last shape (H, W, 3) or (B, H, W, 3), "
+            f"got {shape}"
         )
     return last

@@ -56,17 +56,17 @@ class DataRequest:
     )
     labels: str | None = requested(
         default=None,
-        option=Option("Labels of images in no class folders: a table or list; or ReaL's real.json.", "path", "FILE"),
+        option=Option("Labels of images without class folders: a table, a list, or ReaL's real.json.", "path", "FILE"),
     )
     class_space: ClassSpace | None = requested(
         default=None,
         option=Option(
-            "Whether only the classes of the set compete, or all of the network's.  [default: as the set's protocol]",
+            "Whether only the data's classes compete, or all of the network's.  [default: the data set's protocol]",
             choices=CLASS_SPACES,
         ),
     )
     images: str | None = requested(
-        default=None, option=Option("Take the images that FILE names, one a line.", "path", "FILE")
+        default=None, option=Option("Use only the images named in FILE, one per line.", "path", "FILE")
     )
     clean: str | None = requested(
         default=None,
@@ -76,11 +76,11 @@ class DataRequest:
     )
     common_images: bool = requested(
         default=False,
-        option=Option("Where cells do not hold the same images, take those that all share.", "flag"),
+        option=Option("If cells hold different images, use those that all share.", "flag"),
     )
 
     images_root: str | None = requested(
-        default=None, option=Option("The folder of the pictures, where they do not lie beside their labels.", "path")
+        default=None, option=Option("The folder of the pictures, if they are not beside their labels.", "path")
     )
 
     def __post_init__(self) -> None:

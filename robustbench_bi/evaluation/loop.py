@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robustbench_bi.data.broken import without_broken
-from robustbench_bi.data.containers.tar import index_folder
-from robustbench_bi.errors import DataError, InputError, ModelOutputError
+from robustbench_bi.errors import InputError, ModelOutputError
 from robustbench_bi.evaluation.adapting import Plan
 from robustbench_bi.evaluation.cell_blocks import Candidate, CellBlock, cell_blocks_of, there_already
 from robustbench_bi.evaluation.folders import close_folder, note, open_folder
 from robustbench_bi.evaluation.networks import load_networks
+from robustbench_bi.evaluation.opening import open_images
 from robustbench_bi.evaluation.pixels import BlockReader
 from robustbench_bi.evaluation.request import EvalRequest, other_labels
 from robustbench_bi.evaluation.sharing import ALONE, Share, owners, wait_until
@@ -127,17 +127,17 @@ def evaluate_request(
     progress: Callable[[Progress], None] | None = None,
     share: Share = ALONE,
     ready: Callable[[], None] | None = None,
+    dataset: Dataset | None = None,
 ) -> list[Run]:
     """Do what a request says; see `evaluate_models`.
 
     Args:
         request, progress, share: as there.
         ready: called before the first cell-block, when all that can be refused has been; not where none is missing.
+        dataset: the images, where `open_images` has opened them already.
     """
     with unchanged(request.models):
-        with index_folder(Path(request.out) / INDICES):
-            dataset = request.data.open(cells=request.cells)
-        dataset, subjects = _prepare(request, dataset, share)
+        dataset, subjects = _prepare(request, open_images(request) if dataset is None else dataset, share)
         candidates = [
             Candidate(subject, open_folder(Path(request.out), subject.config, dataset, share)) for subject in subjects
         ]
@@ -158,11 +158,6 @@ def _prepare(request: EvalRequest, dataset: Dataset, share: Share) -> tuple[Data
     A run folder is made only once every image has been decoded, so an existing one needs no second check. Of processes
     started together rank 0 does it for all, unless each must know which images are left out.
     """
-    if dataset.num_classes == 1 and dataset.objects is None:
-        raise DataError(
-            f"{request.data.source} has only one class, {dataset.class_names[0]!r}, so every answer would be right; "
-            "expected a folder with one subfolder per class"
-        )
     networks = _loader(request, dataset)(request, dataset, share)
     subjects = networks.configured(dataset)
     begun = all((Path(request.out) / subject.config.folder / "run.json").exists() for subject in subjects)
@@ -184,10 +179,6 @@ def _prepare(request: EvalRequest, dataset: Dataset, share: Share) -> tuple[Data
 
             check_scale(subject, dataset)
     return dataset, subjects
-
-
-INDICES = ".indices"
-"""The folder beside the runs that keeps the indices of archives."""
 
 
 def _loader(request: EvalRequest, dataset: Dataset) -> Callable[..., Any]:

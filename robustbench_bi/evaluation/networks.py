@@ -15,12 +15,13 @@ from robustbench_bi.data.class_spaces.answers import Answers
 from robustbench_bi.data.preprocess import Cut, Preprocessing, normalise, preprocessing_of, resize_images
 from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.evaluation.configure import configure_run
+from robustbench_bi.evaluation.opening import check_resizable
 from robustbench_bi.evaluation.ready import as_begun, as_known, made_ready
 from robustbench_bi.evaluation.request import EvalRequest, needs_weights
 from robustbench_bi.evaluation.sharing import ALONE, Share
 from robustbench_bi.evaluation.views import View, fitted_view, plain_view
 from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS
-from robustbench_bi.models import CLASSES_ADVICE, MODELS, create_model, resolve
+from robustbench_bi.models import MODELS, classes_advice, create_model, resolve
 from robustbench_bi.models.forward_pass import ForwardPass
 from robustbench_bi.models.inference import choose_device, memory_format
 from robustbench_bi.models.sources import brings_weights
@@ -230,7 +231,8 @@ def network_for(
         classes = read_metadata(weights).get("num_classes", dataset.num_classes)
         if classes != dataset.num_classes:
             raise WeightsError(
-                f"{weights} is for {classes} classes, and the data have {dataset.num_classes}. {CLASSES_ADVICE}"
+                f"{weights} has {classes} classes, but the data have {dataset.num_classes}; "
+                f"{classes_advice(classes, dataset.num_classes)}"
             )
     asked_for = {} if not labelled else {"num_classes": None if published else dataset.num_classes}
     with torch.random.fork_rng(devices=[]):
@@ -306,13 +308,8 @@ def preprocessing_for(network: nn.Module, dataset: Dataset, overrides: dict[str,
         InputError: an override is out of range, or sets the size of images that are not resized; or the model states a
             crop mode without the size that goes with it.
     """
-    sizes = {"input_size", "resize_size", "interpolation", "crop_mode", "cut_as"} & set(overrides)
+    check_resizable(dataset, overrides)
     if dataset.native_size is not None:
-        if sizes:
-            raise InputError(
-                f"{dataset.kind} images are {dataset.native_size} pixels and are not resized; leave out {min(sizes)}, "
-                "or give fit"
-            )
         prepared = preprocessing_of(network, **overrides)
         side = dataset.native_size
         return replace(prepared, input_size=side, resize_size=side, crop_mode=CROP_MODES[0], cut_as=CUT_AS[0])

@@ -30,6 +30,7 @@ from robustbench_bi.ground.devices import check_device
 from robustbench_bi.ground.registry import nearest
 from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS, INTERPOLATIONS
 from robustbench_bi.models.sources import brings_weights
+from robustbench_bi.models.weights_files import TORCHVISION_NAME
 from robustbench_bi.runs.identity import BLOCK_SIZE
 from robustbench_bi.runs.settings import GENERATORS, PRECISIONS, Settings
 from robustbench_bi.tasks import task_of
@@ -218,7 +219,7 @@ class EvalRequest(Settings):
             raise other_labels(self.task, source.name)
         for model, own in zip(self.models, self.weights or (), strict=True):
             if isinstance(model, str) and own is None and source.weights is None and not brings_weights(model):
-                raise needs_weights(model, source.name)
+                raise needs_weights(model, self.data.source)
 
     def alone(self, number: int) -> EvalRequest:
         """The same request for one of its models, with the weights that were named for it."""
@@ -250,9 +251,12 @@ class EvalRequest(Settings):
 
 def needs_weights(model: str, data: str) -> InputError:
     """The error where a model was given no weights on a source of data."""
+    # Names of other libraries have a colon.
+    published = (
+        "" if ":" not in model and model not in TORCHVISION_NAME else ", 'pretrained' or a torchvision weights name"
+    )
     return InputError(
-        f"{model} on {data} needs --weights: a checkpoint file, 'pretrained' or a torchvision weights name; 'none' "
-        "evaluates random weights"
+        f"{model} on {data} needs --weights: a checkpoint file{published}; 'none' evaluates random weights"
     )
 
 

@@ -175,5 +175,5 @@ def _number(environment: Mapping[str, str], name: str, beside: str | None = None
     if text is None:
         raise InputError(f"{beside} is set and {name} is not; set both, or neither for one process")
     if not (text.isascii() and text.isdigit()):
-        raise InputError(f"{name} must be a number from 0, as torchrun and SLURM set it, got {text!r}")
+        raise InputError(f"{name} must be an integer of at least 0, as torchrun and SLURM set it, got {text!r}")
     return int(text)

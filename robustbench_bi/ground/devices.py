@@ -27,12 +27,12 @@ def check_device(name: str) -> str:
         >>> check_device("gpu")
         Traceback (most recent call last):
         ...
-        robustbench_bi.errors.InputError: device 'gpu' cannot be used here; expected auto, cpu, cuda or cuda:N
+        robustbench_bi.errors.InputError: unknown device 'gpu'; expected auto, cpu, cuda or cuda:N
     """
     if not isinstance(name, str) or not re.fullmatch(_KNOWN, name):
-        raise InputError(f"device {name!r} cannot be used here; expected auto, cpu, cuda or cuda:N")
+        raise InputError(f"unknown device {name!r}; expected auto, cpu, cuda or cuda:N")
     if name.startswith("cuda") and _lacks_driver():
-        raise InputError(f"device {name!r} cannot be used here: found no NVIDIA driver; use cpu")
+        raise InputError(f"device {name!r} is not available: found no NVIDIA driver; use cpu")
     return name
 
 

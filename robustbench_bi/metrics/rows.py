@@ -337,7 +337,7 @@ METRICS = Table(
                 of="pairs",
                 unit="points",
                 better="higher",
-                summary=f"accuracy on {title} minus what clean accuracy foretells: {baseline}",
+                summary=f"accuracy on {title} minus what clean accuracy predicts: {baseline}",
             )
             for source, title, baseline in (
                 ("imagenet-v2", "ImageNet-V2", "the baseline is on ImageNet's validation pictures"),

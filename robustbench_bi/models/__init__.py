@@ -40,7 +40,20 @@ if TYPE_CHECKING:
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-CLASSES_ADVICE = "Where the data hold only some of the model's classes, list all of them in --classes FILE"
+
+def classes_advice(of_model: int, of_data: int) -> str:
+    """What to do where a network and the data have different numbers of classes.
+
+    Example:
+        >>> classes_advice(10, 1000).partition(";")[0]
+        'the data have more classes than the model'
+    """
+    if of_model > of_data:
+        return "if the data cover only some of the model's classes, list all of the model's classes in --classes FILE"
+    return (
+        "the data have more classes than the model; choose other weights or data (--classes FILE helps if they have "
+        "fewer)"
+    )
 
 
 @dataclass(frozen=True)
@@ -246,6 +259,12 @@ def find_model(name: str) -> tuple[ModelSource, str] | None:
         if elsewhere:
             known = " or ".join(map(repr, elsewhere))
             raise UnknownNameError(f"unknown model {name!r}. Did you mean {known}?")
+        if closest(name, own) is None:
+            from robustbench_bi.models.sources import how_to_name_a_model
+
+            module, _, function = name.rpartition(".")
+            typed = f"; is it {module}:{function}, a function of your own?" if module and function else ""
+            raise UnknownNameError(f"unknown model {name!r}{typed or '; ' + how_to_name_a_model()}")
         raise unknown_name("model", name, own)
     return found
 

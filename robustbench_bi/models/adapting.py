@@ -38,10 +38,10 @@ def adapted(network: nn.Module, source_count: int, batch_size: int, name: str) -
     try:
         copied = copy.deepcopy(network)
     except Exception as error:  # a user's module may refuse in any way
-        raise InputError(f"{name} cannot adapt to batches, since it cannot be copied: {error}") from error
+        raise InputError(f"{name} cannot adapt to batches because it cannot be copied: {error}") from error
     norms = [module for module in copied.modules() if _has_statistics(module)]
     if not norms:
-        raise InputError(f"{name} has no batch norms that could adapt to batches; leave adapt out")
+        raise InputError(f"{name} has no batch norms to adapt; leave adapt out")
     for norm in norms:
         norm.register_forward_pre_hook(_Mixing(norm, batch_size / (source_count + batch_size)))
     return copied.requires_grad_(False)

@@ -36,7 +36,9 @@ class MultiSpectralAttention(nn.Module):
     def __init__(self, channels: int, side: int, reduction: int = 16) -> None:
         super().__init__()
         if channels % len(FREQUENCIES):
-            raise InputError(f"{channels} channels cannot be cut into {len(FREQUENCIES)} parts; choose another width")
+            raise InputError(
+                f"{channels} channels cannot be split into {len(FREQUENCIES)} equal parts; choose another width"
+            )
         self.side = side
         self.dct_layer = nn.Module()
         self.dct_layer.register_buffer("weight", _cosines(channels, side))

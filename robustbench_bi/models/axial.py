@@ -161,7 +161,7 @@ class AxialResNet(nn.Module):
         """
         if tuple(x.shape[2:]) != (self.input_size, self.input_size):
             raise InputError(
-                f"axial attention made for images of {self.input_size}×{self.input_size} takes no others, got "
+                f"this axial attention takes images of {self.input_size}×{self.input_size}, got "
                 f"{x.shape[2]}×{x.shape[3]}; create the network with another input_size"
             )
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))

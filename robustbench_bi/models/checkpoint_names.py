@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from robustbench_bi.errors import WeightsError
-from robustbench_bi.models import CLASSES_ADVICE
+from robustbench_bi.models import classes_advice
 
 INNER = {".cbam.": ".att."}
 """What the code of CBAM calls the attention of a block."""
@@ -84,7 +84,7 @@ def check_single(found: Names, source: str) -> None:
     if found.others:
         prefixes = ", ".join(repr(prefix) for prefix in (found.prefix, *found.others))
         raise WeightsError(
-            f"{source} holds several networks that would fit, with different weights, under the prefixes {prefixes}; "
+            f"{source} holds several networks that fit, with different weights, under the prefixes {prefixes}; "
             "save the state_dict() of the one you mean"
         )
 
@@ -124,7 +124,7 @@ def misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in state if name not in expected]
     if missing == ["fc.weight", "fc.bias"] and not unexpected:
-        return "it is a backbone without a classifier; create_model with num_classes=0 builds the network without one"
+        return "it is a backbone without a classifier; to load it, call create_model with num_classes=0"
     other_types = [
         f"{name} {str(state[name].dtype).removeprefix('torch.')}"
         for name in expected
@@ -135,8 +135,8 @@ def misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     only_the_first = all(state[name].shape[1:] == expected[name].shape[1:] for name in reshaped)
     if not missing and not unexpected and only_the_first and len(first) == 1:
         stored, wanted = first.pop()
-        asked = f"{wanted} were asked for (by num_classes, or by the data)"
-        return f"it is for {stored} classes, and {asked}; num_classes={stored} fits. {CLASSES_ADVICE}"
+        asked = f"num_classes or the data ask for {wanted}"
+        return f"it has {stored} classes, but {asked}; num_classes={stored} fits; {classes_advice(stored, wanted)}"
     shapes = [f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}" for name in reshaped]
     parts = (("missing", missing), ("unexpected", unexpected), ("other shape", shapes), ("other type", other_types))
     return "; ".join(f"{what}: {_first(names)}" for what, names in parts if names)

@@ -77,7 +77,7 @@ def fold(network: nn.Module, images: Tensor) -> Folded:
         with torch.no_grad():
             pairs, before = _watch(network, images)
             if not pairs:
-                return Folded(network, 0, norms, "no batch norm follows a layer that it can be folded into")
+                return Folded(network, 0, norms, "no batch norm follows a layer it can be folded into")
             folded = copy.deepcopy(network)
             for layer, norm in pairs:
                 _merge(folded, layer, norm)
@@ -189,7 +189,7 @@ def spread_difference(before: Any, after: Any) -> float:
         0.5
     """
     if not isinstance(before, Tensor) or not isinstance(after, Tensor):
-        raise TypeError(f"it puts out {type(before).__name__}, not a tensor")
+        raise TypeError(f"it returns {type(before).__name__}, not a tensor")
     spread = before.float().std().clamp_min(torch.finfo(torch.float32).tiny)
     return float((before - after).float().abs().max() / spread)
 

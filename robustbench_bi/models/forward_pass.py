@@ -127,7 +127,7 @@ def forward_pass(
         compiled = _compiled(parts, image, precision)
     except Exception as error:  # what torch cannot compile it says in many ways
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-        logging.getLogger(__name__).warning("%s does not compile and runs without: %s", name, reason)
+        logging.getLogger(__name__).warning("%s cannot be compiled and runs uncompiled: %s", name, reason)
         return replace(plain, about={**about, "compiled": False, "not_compiled": reason})
     return ForwardPass(compiled, "compiled", {**about, "compiled": True})
 
@@ -170,7 +170,7 @@ def _compiled(parts: InParts, image: Tensor, precision: str) -> Compiled:
     network = parts.network
     scripted = any(isinstance(module, torch.jit.ScriptModule) for module in network.modules())
     if scripted or getattr(network, "own_precision", False):
-        raise TypeError("it is a compiled file")
+        raise TypeError("the file is compiled already")
     compiled = Compiled(network, parts.size, image.contiguous(memory_format=parts.layout))
     with torch.inference_mode(), full_precision(), autocast(image.device, precision):
         difference = spread_difference(parts(image), compiled(image))

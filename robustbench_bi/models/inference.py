@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustbench_bi.errors import BivoRobustError, InputError, ModelOutputError
-from robustbench_bi.models import CLASSES_ADVICE, MODELS, VARIANTS
+from robustbench_bi.models import MODELS, VARIANTS, classes_advice
 from robustbench_bi.models.sources import split_name
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -35,7 +35,7 @@ def choose_device(name: str) -> torch.device:
         torch.ones(1, device=device, dtype=torch.float64).item()
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         reason = re.split(r"\. |\n", str(error))[0]
-        raise InputError(f"device {name!r} cannot be used here: {reason[:200]}") from error
+        raise InputError(f"device {name!r} is not available: {reason[:200]}") from error
     return device
 
 
@@ -117,7 +117,7 @@ def finite_logits(asked: Asked, images: Tensor, place: str) -> Tensor:
     logits = logits_of(asked, images)
     if not torch.isfinite(logits).all():
         advice = "" if asked.precision == "fp32" else "; try --precision fp32"
-        raise ModelOutputError(f"{asked.name} returned logits that are not finite {place}{advice}")
+        raise ModelOutputError(f"{asked.name} returned NaN or infinite logits {place}{advice}")
     return logits
 
 
@@ -161,10 +161,13 @@ def checked_logits(logits: object, images: Tensor, name: str, num_classes: int) 
     """
     expected = (len(images), num_classes)
     if not isinstance(logits, Tensor) or logits.shape != expected:
-        came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        came, advice = type(logits).__name__, "return the logits alone, as one tensor"
+        if isinstance(logits, Tensor):
+            came, advice = str(tuple(logits.shape)), "return one row of class scores per image"
+            if logits.ndim == 2 and len(logits) == len(images):
+                advice = classes_advice(logits.shape[1], num_classes)
         raise ModelOutputError(
-            f"{name} must return logits of shape {expected} for data of {num_classes} classes, got {came}. "
-            f"{CLASSES_ADVICE}"
+            f"{name} must return logits of shape {expected} for data with {num_classes} classes, got {came}; {advice}"
         )
     return logits.float()
 

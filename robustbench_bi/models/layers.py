@@ -57,7 +57,8 @@ class FilterNorm(nn.Module):
         super().__init__()
         if kernel_size < 2:
             raise InputError(
-                f"a filter of {kernel_size}×{kernel_size} has no spread to divide by; kernel_size must be at least 3"
+                f"FilterNorm divides by a filter's spread, and one of {kernel_size}×{kernel_size} has none; "
+                "kernel_size must be at least 3"
             )
         self.taps = kernel_size**2
         self.scale = FILTER_GAIN / kernel_size

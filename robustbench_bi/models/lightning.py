@@ -60,11 +60,11 @@ def read_lightning(path: Path) -> Mapping[str, Any]:
         UnpicklingError: it is another file; or whatever a broken file makes the parser raise.
     """
     if not zipfile.is_zipfile(path):  # torch reads what is older in other ways
-        raise pickle.UnpicklingError(f"{path} is no checkpoint of Lightning")
+        raise pickle.UnpicklingError(f"{path} is not a Lightning checkpoint")
     reader = SimpleNamespace(Unpickler=_Unpickler, __name__="inert")
     # With this reader torch's own word for safe, weights_only, cannot be asked for; it would refuse the other classes.
     content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader)
     if not isinstance(content, dict) or MARK not in content:
-        raise pickle.UnpicklingError(f"{path} is no checkpoint of Lightning")
+        raise pickle.UnpicklingError(f"{path} is not a Lightning checkpoint")
     state: Mapping[str, Any] = content["state_dict"]
     return state

@@ -8,13 +8,10 @@ from robustbench_bi.errors import WeightsError
 from robustbench_bi.models.sources.downloads import downloaded
 from robustbench_bi.models.sources.from_torchvision import is_kept, preprocessing_of_entry, weights_entry
 from robustbench_bi.models.weights import Checkpoint, demo_path, read_checkpoint
-from robustbench_bi.models.weights_files import is_file
+from robustbench_bi.models.weights_files import TORCHVISION_NAME, is_file
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-TORCHVISION_NAME = {"resnet50": "resnet50", "resnet101": "resnet101", "resnext50": "resnext50_32x4d"}
-"""Rows of ours that torchvision's published weights fit, and what it calls them."""
 
 
 def named_weights(name: str, weights: str | Path) -> Checkpoint | None:
@@ -31,8 +28,7 @@ def named_weights(name: str, weights: str | Path) -> Checkpoint | None:
         return None
     if name not in TORCHVISION_NAME:
         raise WeightsError(
-            f"there are no published weights {str(weights)!r} for {name}; "
-            "give a file (.safetensors, .pth, .pt), 'demo' or 'none'"
+            f"{name} has no published weights {str(weights)!r}; give a file (.safetensors, .pth, .pt), 'demo' or 'none'"
         )
     entry = weights_entry(TORCHVISION_NAME[name], "IMAGENET1K_V1" if weights == "pretrained" else str(weights))
     state = downloaded(

@@ -73,13 +73,15 @@ def settle(
     for name, value in (*stated.items(), *given.items()):
         check_option(row, name, value)
     if num_classes is not None and not _is_count(num_classes, least=0):
-        raise InputError(f"num_classes must be a positive integer, or 0 for no classifier, got {num_classes!r}")
+        raise InputError(
+            f"num_classes must be a positive integer, or 0 to leave out the classifier, got {num_classes!r}"
+        )
     wanted = given if num_classes is None else {**given, "num_classes": num_classes}
     known = {**stated, "num_classes": stored["num_classes"]} if "num_classes" in stored else stated
     for name, value in wanted.items():
         if name in known and known[name] != value:
             raise InputError(
-                f"{name}={value!r} contradicts the checkpoint, which was made with {name}={known[name]!r}; leave it out"
+                f"{name}={value!r} contradicts the checkpoint, which has {name}={known[name]!r}; leave it out"
             )
     preset = DC_PRESETS[given["preset"]] if "preset" in given else {}
     options = {**row.options, **preset, **stated, **given}

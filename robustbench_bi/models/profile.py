@@ -17,9 +17,9 @@ from robustbench_bi.ops.dynamic_filter import OPERATOR as FILTER
 from robustbench_bi.ops.local_logits import OPERATOR as LOGITS
 
 RULE = (
-    "Params in millions; MACs of one image in thousand millions: convolutions, matrix products, the logits of local "
-    "attention, K·K for each value of a query, and the aggregation by dynamic filters, K·K for each output value. "
-    "Biases, normalisation, activations and pooling do not count."
+    "Params in millions; MACs per image in billions: convolutions, matrix products, local attention's logits (K·K per "
+    "value of a query) and dynamic filters' aggregation (K·K per output value). Biases, normalisation, activations and "
+    "pooling are not counted."
 )
 
 

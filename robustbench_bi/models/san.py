@@ -44,7 +44,9 @@ class PairwiseAttention2d(nn.Module):
         self.kernel_size = kernel_size
         self.groups = max(1, output_channels // SHARED)
         if output_channels % self.groups:
-            raise InputError(f"{output_channels} channels cannot share weights by {SHARED}; choose another width")
+            raise InputError(
+                f"{output_channels} channels cannot be split into groups of {SHARED}; choose another width"
+            )
         self.conv1 = nn.Conv2d(channels, relation_channels, 1)
         self.conv2 = nn.Conv2d(channels, relation_channels, 1)
         self.conv3 = nn.Conv2d(channels, output_channels, 1)

@@ -60,9 +60,7 @@ def demo_path(name: str) -> Path:
     path = DEMO_FOLDER / f"{name}.safetensors"
     if not path.is_file():
         bundled = sorted(file.stem for file in DEMO_FOLDER.glob("*.safetensors"))
-        raise WeightsError(
-            f"there are no demo weights for {name!r}; they exist for: {', '.join(bundled) or 'no model'}"
-        )
+        raise WeightsError(f"{name} has no demo weights; models with demo weights: {', '.join(bundled) or 'none'}")
     return path
 
 
@@ -93,7 +91,9 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             return {key: _decoded(value) for key, value in (file.metadata() or {}).items()}
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a whole safetensors file ({error}); copy or download it again") from error
+        raise WeightsError(
+            f"{path} is incomplete or not a safetensors file ({error}); copy or download it again"
+        ) from error
 
 
 def save_checkpoint(
@@ -125,7 +125,7 @@ def save_checkpoint(
     """
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise WeightsError(f"a checkpoint is written as .safetensors, got {path}")
+        raise WeightsError(f"a checkpoint must be written as .safetensors, got {path}")
     tensors = {}
     for name, tensor in model.state_dict().items():
         narrow = half and tensor.dtype == torch.float32 and tensor.dim() > 1
@@ -175,8 +175,8 @@ def load_weights(model: nn.Module, weights: str | Path | Checkpoint) -> None:
         model.load_state_dict(dict(found.state), strict=False)
     except RuntimeError as error:
         raise WeightsError(
-            f"{checkpoint.source} does not fit {name}: it holds sparse tensors, or some without values; "
-            "save the state_dict() of a network that was loaded on the CPU"
+            f"{checkpoint.source} does not fit {name}: it contains sparse or empty (meta) tensors; load the network on "
+            "the CPU and save its state_dict()"
         ) from error
 
 
@@ -270,16 +270,18 @@ def _unpickle(path: Path) -> Any:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
         if wanted:
             raise WeightsError(
-                f"{path} is not a plain state dict: it asks for {wanted[1]}, which is refused and was not run; "
+                f"{path} is not a plain state dict: it needs {wanted[1]}, which was not run; "
                 "save model.state_dict() and give that file"
             ) from error
         if isinstance(error, pickle.UnpicklingError):
             raise WeightsError(
-                f"{path} is not a plain state dict and was refused; nothing in it was run. "
-                "Save model.state_dict() and give that file"
+                f"{path} is not a plain state dict, and nothing in it was run; "
+                "save model.state_dict() and give that file"
             ) from error
         reason = re.split(r"[.:\n]", str(error))[0] or type(error).__name__
-        raise WeightsError(f"{path} cannot be read as a checkpoint, it may be truncated ({reason})") from error
+        raise WeightsError(
+            f"{path} cannot be read as a checkpoint and may be truncated ({reason}); copy or download it again"
+        ) from error
 
 
 def _state_of(content: Any, path: Path) -> Mapping[str, Tensor]:

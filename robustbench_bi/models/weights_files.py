@@ -19,6 +19,8 @@ def is_file(weights: str | Path) -> bool:
 
 
 _PUBLISHED = re.compile(r"[A-Z]\w*")
+TORCHVISION_NAME = {"resnet50": "resnet50", "resnet101": "resnet101", "resnext50": "resnext50_32x4d"}
+"""Rows of ours that torchvision's published weights fit, and what it calls them."""
 _WORDS = ("pretrained", "none", "demo")
 
 

@@ -60,14 +60,14 @@ def choose_backend(name: str | None, device: torch.device, modules: Mapping[str,
         return next((backend for backend in fast if not _problem(modules[backend])), "reference")
     row = BACKENDS[name]
     if row.name not in modules:
-        problem = f"there are only {' and '.join(modules)} kernels for this"
+        problem = f"only {' and '.join(modules)} kernels exist for this operator"
     elif row.device not in ("", device.type) and not (row.name == "triton" and interpreted()):
-        problem = f"it takes tensors on {row.device}, and these are on {device.type}"
+        problem = f"it needs tensors on {row.device}, but these are on {device.type}"
     else:
         problem = _problem(modules[row.name])
     if problem:
         raise BackendUnavailableError(
-            f"backend {row.name!r} cannot run here: {problem}; leave the backend out to use the fastest that can run"
+            f"backend {row.name!r} cannot run here: {problem}; leave the backend out to use the fastest available one"
         )
     return row.name
 
@@ -93,7 +93,7 @@ def _problem(module: str) -> str:
     except ImportError as error:
         return str(error)
     except RuntimeError as error:  # numba's, where it may keep what it compiles nowhere
-        problem = f"{error}; name a folder that can be written in the environment variable NUMBA_CACHE_DIR"
-        warnings.warn(f"{module} is left out, and slower operators of torch take its place: {problem}", stacklevel=2)
+        problem = f"{error}; set the environment variable NUMBA_CACHE_DIR to a writable folder"
+        warnings.warn(f"{module} cannot be used, so slower torch operators replace it: {problem}", stacklevel=2)
         return problem
     return ""

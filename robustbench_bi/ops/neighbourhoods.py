@@ -47,10 +47,10 @@ def check_tensors(named: Mapping[str, Tensor]) -> None:
     for name, tensor in named.items():
         if not isinstance(tensor, Tensor) or tensor.dim() != 4 or not tensor.is_floating_point():
             came = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise InputError(f"{name} must be a floating tensor of 4 dimensions, got {came}")
+            raise InputError(f"{name} must be a 4-dimensional floating-point tensor, got {came}")
         device = named[first].device
         if tensor.device != device:
-            raise InputError(f"{name} must be on the device of {first}, {device}, got {tensor.device}")
+            raise InputError(f"{name} must be on the same device as {first}, {device}, got {tensor.device}")
 
 
 def memory_format(x: Tensor) -> torch.memory_format:

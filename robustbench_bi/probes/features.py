@@ -50,7 +50,7 @@ def choose_layer(subject: Subject, image: Tensor, name: str | None = None) -> st
     chosen = name or _last_block_of_third_stage(subject.network)
     if chosen is None:
         raise InputError(
-            f"{subject.label} has no stage called {' or '.join(THIRD_STAGES)}, whose last block is the default; choose "
+            f"{subject.label} has no stage {' or '.join(THIRD_STAGES)} to take the default layer from; choose one with "
             f"--layer, such as {_candidates(subject, image)}"
         )
     if chosen not in names:
@@ -79,7 +79,7 @@ def _candidates(subject: Subject, image: Tensor) -> str:
     with _recording(subject.network, names, _side_of_maps) as recorded:
         run_network(subject, image)
     last = {(name.partition(".")[0], side): name for name, side in recorded.items() if side}
-    return ", ".join(f"{name} ({side}×{side})" for (_, side), name in last.items()) or "(none puts out maps)"
+    return ", ".join(f"{name} ({side}×{side})" for (_, side), name in last.items()) or "(none outputs maps)"
 
 
 def _side_of_maps(output: Any) -> int:
@@ -112,10 +112,10 @@ def layer_maps(subject: Subject, images: Tensor, layer: str) -> Tensor:
     with _recording(subject.network, [layer], _copy_of_maps) as recorded:
         run_network(subject, images)
     if layer not in recorded:
-        raise InputError(f"{subject.label} never runs its layer {layer!r}")
+        raise InputError(f"{subject.label} does not run its layer {layer!r}")
     maps = recorded[layer]
     if not isinstance(maps, Tensor):
-        raise InputError(f"layer {layer!r} of {subject.label} does not output maps over the picture, but {maps}")
+        raise InputError(f"layer {layer!r} of {subject.label} must output maps over the picture, but outputs {maps}")
     return maps
 
 

@@ -105,7 +105,9 @@ def fourier_errors(
             raise InputError(f"{name} must be a number above 0, got {value!r}")
     dataset = open_data(data, limit=limit, classes=classes)
     if dataset.stored_cells is not None:
-        raise InputError(f"frequencies are added to clean images; {dataset.kind} holds corrupted files")
+        raise InputError(
+            f"frequencies are added to clean images, but {dataset.kind} contains corrupted ones; choose clean --data"
+        )
     with unchanged(models):
         dataset, subjects = open_subjects(models, dataset, **options)
         remove_partial_files(Path(out))
@@ -113,7 +115,9 @@ def fourier_errors(
         for subject in subjects:
             side = subject.preprocessing.side
             if subject.preprocessing.shape != (side, side):
-                raise InputError(f"frequencies are added to square images, but {subject.label} takes others")
+                raise InputError(
+                    f"frequencies are added to square images, but {subject.label} takes images that are not square"
+                )
             chosen = frequencies(side, step=step or -(-side // _FREQUENCIES_ACROSS), radius=radius)
             added = default_norm(side) if norm is None else float(norm)
             additions = [NOTHING, *(Addition(*frequency, added) for frequency in chosen)]
@@ -254,7 +258,7 @@ class _Kept:
             raise DataError(f"{self.path} is damaged ({reason}); delete it to recompute it") from error
         identity = ("map_version", "fingerprint")
         if any(settings.get(key) != self.settings[key] for key in identity):
-            raise RunMismatchError(f"{self.path} holds a different configuration; move it away or choose another --out")
+            raise RunMismatchError(f"{self.path} was made with other settings; move it away or choose another --out")
         return known
 
 

@@ -102,7 +102,7 @@ def heat_maps(
         shown.check_shown()
         for pictures in (dataset, shown):
             if pictures.stored_cells is not None and CLEAN not in pictures.stored_cells:
-                raise DataError(f"heat maps are compared with clean ones, but {pictures.name} has no clean images")
+                raise DataError(f"heat maps need clean images, and {pictures.name} has none; choose other data")
         probe = _Probe(subjects, layer, reduce, shown)
         correlations = probe.correlations(dataset, progress)
         grid = probe.grid(shown, min(show, len(shown)))

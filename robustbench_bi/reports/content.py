@@ -40,7 +40,7 @@ class Report:
     @property
     def baseline_words(self) -> str:
         """How the baseline was chosen."""
-        return "chosen with --baseline" if self.baseline_named else "the first run; --baseline chooses another"
+        return "as chosen" if self.baseline_named else "the first run"
 
     @cached_property
     def task(self) -> Task:

@@ -105,7 +105,9 @@ class Settings:
         default=None,
         compared="noted",
         added=True,
-        option=Option("Override whose resize and crop are followed to the byte.", choices=CUT_AS, name="cut_as"),
+        option=Option(
+            "Override the library whose resize and crop are reproduced to the byte.", choices=CUT_AS, name="cut_as"
+        ),
     )
     precision: str = identity(default="fp32", compared="noted", option=Option(choices=PRECISIONS))
     mean: tuple[float, ...] | None = identity(
@@ -123,7 +125,9 @@ class Settings:
         default=False,
         compared="noted",
         added=True,
-        option=Option("Resize what was corrupted or stored at the data's own side to the network's.", "flag"),
+        option=Option(
+            "Corrupt pictures at the data's own side, or read them so, then resize to the network's.", "flag"
+        ),
     )
     corrupt_size: int | None = identity(
         default=None,
@@ -135,13 +139,13 @@ class Settings:
         default=None,
         compared="noted",
         added=True,
-        option=Option("Crop clean pictures at most, as stored corrupted files.", "flag"),
+        option=Option("Never resize clean pictures, as stored corrupted files never are; only crop.", "flag"),
     )
     channels: int | None = identity(
         default=None,
         compared="noted",
         added=True,
-        option=Option("1 for grey pictures, made so after the corruption.  [default: the network's]", "integer", "1|3"),
+        option=Option("1 turns pictures grey after the corruption.  [default: the network's]", "integer", "1|3"),
     )
     adapt: str | None = identity(
         default=None,
@@ -152,8 +156,8 @@ class Settings:
         of_network=True,
         added=True,
         option=Option(
-            "Adapt batch norms to each batch: N/(N+n) of the statistics from the network, n/(N+n) from the batch of n "
-            "images. bn is bn:0. Batch size and order are then part of the run.",
+            "Adapt batch norms to each batch of n images: the network's statistics count N/(N+n), the batch's n/(N+n). "
+            "bn means bn:0. Batch size and order then identify the run.",
             metavar="bn[:N]",
         ),
     )

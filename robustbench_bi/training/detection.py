@@ -68,11 +68,9 @@ class DetectionImages:
 
     def __init__(self, dataset: Dataset, recipe: Recipe, seed: int, workers: int, masks: bool) -> None:
         if dataset.objects is None:
-            raise DataError(
-                f"{dataset.name} has no boxes; detectors are trained on coco:PATH, voc:PATH or demo-detection"
-            )
+            raise DataError(f"{dataset.name} has no boxes; train detectors on coco:PATH, voc:PATH or demo-detection")
         if masks and not dataset.objects.has_masks:
-            raise DataError(f"{dataset.name} lacks masks of some objects, which Mask R-CNN needs")
+            raise DataError(f"Mask R-CNN needs a mask for every object, and {dataset.name} lacks some")
         self.dataset, self.objects, self.recipe = dataset, dataset.objects, recipe
         self.seed, self.workers = seed, workers
         self.masks = masks
@@ -80,7 +78,7 @@ class DetectionImages:
         self.columns = {name: values[plain] for name, values in self.objects.columns.items()}
         self.rows = np.flatnonzero(np.isin(dataset.image_ids, self.columns["image_id"]))
         if not len(self.rows):
-            raise DataError(f"no picture of {dataset.name} has a box")
+            raise DataError(f"none of the pictures of {dataset.name} has a box")
         self.starts = np.searchsorted(self.columns["image_id"], dataset.image_ids[self.rows])
         self.ends = np.searchsorted(self.columns["image_id"], dataset.image_ids[self.rows], side="right")
         sizes = self.objects.sizes_of(dataset.image_ids[self.rows]).astype(np.int64)
@@ -145,9 +143,7 @@ class DetectionLearner:
         self, network: nn.Module, recipe: Recipe, execution: Execution, processes: Processes, pretrained: bool
     ) -> None:
         if execution.compiled or execution.accumulate > 1 or recipe.ema or execution.sync_batch_norm:
-            raise InputError(
-                "detectors cannot be trained with --compile, --accumulate, --ema or synchronised statistics"
-            )
+            raise InputError("detectors cannot be trained with --compile, --accumulate, --ema or --sync-batch-norm")
         self.network, self.recipe, self.execution, self.processes = network, recipe, execution, processes
         self.name = str(getattr(network, "identity", {}).get("name", "the network"))
         self.pretrained = pretrained

@@ -46,7 +46,7 @@ def prepare_detector(
     """
     training, evaluation = splits
     if model not in DETECTORS:
-        raise InputError(f"{data} has boxes; only {', '.join(DETECTORS.names)} can be trained on it, got {model}")
+        raise InputError(f"{data} has boxes and trains only detectors ({', '.join(DETECTORS.names)}), got {model}")
     if recipe.crop != "none" or recipe.augment != "none" or recipe.label_smoothing:
         raise InputError("detectors cannot be trained with crop, augment or label_smoothing; use --preset detection")
     row = DETECTORS[model]
@@ -88,7 +88,7 @@ def prepare_detector(
 def _load_backbone(network: nn.Module, backbone: str, file: str | Path) -> None:
     options = network.identity["options"]  # type: ignore[index]
     if "stem_kernel" in options:
-        raise InputError("backbones have a stem of 3×3; leave out stem_kernel, or the backbone's weights")
+        raise InputError("pretrained backbones have a 3×3 stem; leave out stem_kernel or backbone_weights")
     stem: dict[str, Any] = {name: options[name] for name in ("width", "stem")}  # type: ignore[index]
     whole = create_model(backbone, num_classes=0, **stem)
     load_weights(whole, file)

@@ -119,7 +119,9 @@ def join(device: str) -> Iterator[Processes]:
     """
     count = _number("WORLD_SIZE", 1)
     if "WORLD_SIZE" not in os.environ and _number("SLURM_STEP_NUM_TASKS", 1) > 1:
-        raise InputError("srun started several copies of the training; let it start torchrun, which splits the work")
+        raise InputError(
+            "srun started several copies of this training; have srun start torchrun instead, which splits the work"
+        )
     if count == 1:
         yield Processes(choose_device(device))
         return
@@ -128,7 +130,9 @@ def join(device: str) -> Iterator[Processes]:
         group.init_process_group("nccl" if place.type == "cuda" else "gloo")
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"the {count} processes cannot find each other: {reason}; start them with torchrun") from error
+        raise InputError(
+            f"the {count} processes cannot connect to each other: {reason}; start them with torchrun"
+        ) from error
     try:
         yield Processes(place, group.get_rank(), count, max(1, _number("LOCAL_WORLD_SIZE", 1)))
     finally:
@@ -150,7 +154,7 @@ def losing_others(processes: Processes, advice: str) -> Iterator[None]:
             raise
         if processes.rank > 1:
             _leave_quietly()
-        raise DataError(f"another of the {processes.count} processes has ended. {advice}") from error
+        raise DataError(f"another of the {processes.count} processes has stopped. {advice}") from error
 
 
 def is_of_lost_process(error: Exception) -> bool:
@@ -167,7 +171,7 @@ def _leave_quietly() -> NoReturn:
 def _number(name: str, default: int) -> int:
     text = os.environ.get(name, str(default))
     if not (text.isascii() and text.isdigit()):
-        raise InputError(f"{name} must be a number from 0, as torchrun sets it, got {text!r}")
+        raise InputError(f"{name} must be an integer of at least 0, as torchrun sets it, got {text!r}")
     return int(text)
 
 
@@ -177,7 +181,7 @@ def _own_device(device: str) -> torch.device:
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if device not in ("auto", "cuda"):
-        raise InputError(f"with several processes device must be auto, cpu or cuda, got {device!r}")
+        raise InputError(f"with several processes, device must be auto, cpu or cuda, got {device!r}")
     place = choose_device(f"cuda:{number}")
     torch.cuda.set_device(place)
     return place

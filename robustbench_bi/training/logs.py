@@ -81,7 +81,7 @@ def tensorboard(folder: Path, steps_per_epoch: int, steps_done: int) -> Iterator
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise BackendUnavailableError(
-            "TensorBoard's logs need its package: pip install 'bivo-robust[tensorboard]', or leave --tensorboard out"
+            "--tensorboard needs TensorBoard; run: pip install 'bivo-robust[tensorboard]', or leave --tensorboard out"
         ) from error
     try:
         writer = SummaryWriter(str(folder), purge_step=steps_done + 1)

@@ -115,7 +115,7 @@ def train(
         processes = stack.enter_context(join(device))
         cuda = processes.device.type == "cuda"
         stack.enter_context(torch.random.fork_rng(devices=[processes.device] if cuda else []))
-        stack.enter_context(losing_others(processes, "The same command goes on from the last state that was kept"))
+        stack.enter_context(losing_others(processes, "Run the same command to resume from the last saved state"))
 
         def settle() -> tuple[Recipe, Execution]:
             _check(seed, precision, accumulate, save_every, workers)
@@ -142,7 +142,7 @@ def train(
         files = Files(Path(out), re.sub(r"[^A-Za-z0-9._-]+", "-", MODELS[model].name if model in MODELS else model))
         tell = note if note is not None and processes.first else lambda _: None
         if processes.tell(processes.together(lambda: processes.first and files.finished(prepared.about))):
-            tell(f"{files.weights} is already trained; nothing to do.")
+            tell(f"Training already finished: {files.weights}. Nothing to do.")
             return files.weights
         kept = processes.tell(processes.together(lambda: files.kept(prepared.about) if processes.first else None))
         position = kept[1] if kept else Position()
@@ -167,8 +167,8 @@ def _fitting(images: int) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        advice = "take more micro-batches (--accumulate), more processes, or a smaller batch"
-        raise InputError(f"{images} images at once do not fit into the device's memory; {advice}") from error
+        advice = "use more micro-batches (--accumulate), more processes, or a smaller --batch-size"
+        raise InputError(f"{images} images at once do not fit in the device's memory; {advice}") from error
 
 
 def _check(seed: int, precision: str, accumulate: int, save_every: float, workers: int | None) -> None:
@@ -178,7 +178,7 @@ def _check(seed: int, precision: str, accumulate: int, save_every: float, worker
         raise InputError(f"precision must be fp32 or bf16, got {precision!r}")
     check_integer("accumulate", accumulate, 1)
     if not save_every >= 0:
-        raise InputError(f"save_every must be a number of seconds of at least 0, got {save_every!r}")
+        raise InputError(f"save_every must be at least 0 seconds, got {save_every!r}")
     if workers is not None:
         check_integer("workers", workers, 0)
 
@@ -241,10 +241,10 @@ def _open_splits(data: str, limit: int | None, classes: str | Path | None) -> tu
             f"{evaluation.num_classes}, or their names differ; both must have the same class folders"
         )
     if len(training) < 2:
-        raise DataError(f"training needs at least 2 images, {data} gives {len(training)}")
+        raise DataError(f"training needs at least 2 images, but {data} has {len(training)}")
     if training.objects is not None:
         if training.listing_hash == evaluation.listing_hash:
-            raise DataError(f"{data} has no training split of its own: give COCO's folder, with train2017 and val2017")
+            raise DataError(f"{data} has no training split; give COCO's folder, with train2017 and val2017")
         return training, evaluation
     whole = training if limit is None else open_data(data, split="training", classes=classes)
     rows, preprocessing = range(min(8, len(evaluation))), Preprocessing(32, 32)
@@ -252,7 +252,7 @@ def _open_splits(data: str, limit: int | None, classes: str | Path | None) -> tu
     if whole.listing_hash == evaluation.listing_hash and np.array_equal(
         whole.read(rows, preprocessing), evaluation.read(rows, preprocessing)
     ):
-        raise DataError(f"{data} has no evaluation split of its own: expected the folders {data}/train and {data}/val")
+        raise DataError(f"{data} has no evaluation split; expected the folders {data}/train and {data}/val")
     return training, evaluation
 
 
@@ -261,8 +261,8 @@ def _network(model: str, training: Dataset, recipe: Recipe, options: Mapping[str
     for name in ("name", "num_classes", "weights", "pretrained"):
         if name in options:
             raise InputError(
-                f"{name} is not an option of training, which starts from random weights and takes the classes from "
-                "the data"
+                f"{name} cannot be set in training, which starts from random weights and takes the classes from the "
+                "data; leave it out"
             )
     if model in DETECTORS:
         raise InputError(f"{model} is a detector; train it on coco:PATH or demo-detection")
@@ -277,5 +277,5 @@ def _preprocessing(network: torch.nn.Module, dataset: Dataset) -> Preprocessing:
     side = dataset.native_size
     preprocessing = preprocessing_of(network, input_size=side, resize_size=side)
     if isinstance(preprocessing.input_size, tuple):
-        raise InputError(f"training takes square images, and this network takes {preprocessing.input_size}")
+        raise InputError(f"training needs square images, but this network takes {preprocessing.input_size}")
     return preprocessing

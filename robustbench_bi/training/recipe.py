@@ -73,16 +73,16 @@ class Recipe:
         self._require("shift", "an integer of at least 0", lambda value: isinstance(value, int) and value >= 0)
         object.__setattr__(self, "drops", tuple(self.drops))
         if any(not isinstance(epoch, int) or not 0 < epoch < self.epochs for epoch in self.drops):
-            raise InputError(f"drops must be epochs before the last, such as (8, 11), got {self.drops!r}")
+            raise InputError(f"drops must be epochs before the last one, such as (8, 11), got {self.drops!r}")
         for name in ("learning_rate", "final_learning_rate", "weight_decay", "warmup_epochs", "clip"):
             self._require(name, "a number of at least 0", lambda value: 0 <= value < math.inf)
         for name in ("momentum", "label_smoothing", "ema"):
-            self._require(name, "from 0 to below 1", lambda value: 0 <= value < 1)
+            self._require(name, "at least 0 and below 1", lambda value: 0 <= value < 1)
         self._check_choices()
         if self.warmup_epochs > self.epochs:
-            raise InputError(f"warmup_epochs must be at most the {self.epochs} epochs, got {self.warmup_epochs:g}")
+            raise InputError(f"warmup_epochs must be at most epochs={self.epochs}, got {self.warmup_epochs:g}")
         if self.nesterov and not self.momentum:
-            raise InputError("nesterov needs a momentum above 0, got 0")
+            raise InputError("nesterov needs momentum above 0, got 0")
 
     def _check_choices(self) -> None:
         for name in ("nesterov", "flip", "half"):
@@ -92,7 +92,7 @@ class Recipe:
             if getattr(self, name) not in known:
                 raise InputError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         if not isinstance(self.model_options, Mapping):
-            raise InputError(f"model_options must be options by name, got {self.model_options!r}")
+            raise InputError(f"model_options must be a dict of options by name, got {self.model_options!r}")
 
     def _require(self, name: str, expected: str, fits: Callable[[Any], bool]) -> None:
         value = getattr(self, name)
@@ -209,5 +209,5 @@ def resolve_recipe(preset: str, **changes: Any) -> Recipe:
     known = [field.name for field in fields(Recipe)]
     for name in changes:
         if name not in known:
-            raise unknown_name("part of the recipe", name, known)
+            raise unknown_name("recipe field", name, known)
     return replace(PRESETS[preset], **{name: value for name, value in changes.items() if value is not None})

@@ -111,8 +111,8 @@ class Session:
                 self._run_epoch()
         except ModelOutputError as error:
             epoch = self.position.epoch
-            advice = f"The weights of epoch {epoch} are kept in {self.files.last}" if epoch else "No epoch was finished"
-            raise ModelOutputError(f"{error}; training stops. {advice}") from error
+            advice = f"The weights of epoch {epoch} are in {self.files.last}" if epoch else "No epoch had finished"
+            raise ModelOutputError(f"{error}; training stopped. {advice}") from error
         if self.processes.first:
             load_weights(self.learner.shown, self.files.last)  # as they were rounded for the file
         accuracy = {"split": "evaluation", **self._evaluate().summary()}
@@ -194,7 +194,7 @@ class Session:
             position.correct += int(right)
             if not math.isfinite(loss):
                 where = f"epoch {position.epoch + 1}, step {position.step}"
-                text = f"the loss became {loss} in {where}; try a lower learning rate, with another --out"
+                text = f"the loss became {loss} in {where}; try a lower learning rate and another --out"
                 self.processes.fail(ModelOutputError(text))
             speed = (position.step - first) * self.recipe.batch_size / (time.monotonic() - begun)
             where_now = (position.epoch + 1, self.recipe.epochs, position.step, self.prepared.steps)
@@ -218,5 +218,6 @@ class Session:
         if not self.processes.first:
             raise SystemExit(exit_code_of(kind()))
         raise kind(
-            f"stopped after step {self.position.step} of epoch {self.position.epoch + 1}; the same command goes on"
+            f"stopped after step {self.position.step} of epoch {self.position.epoch + 1}; run the same command to "
+            "resume"
         )

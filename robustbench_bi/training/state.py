@@ -23,17 +23,17 @@ from robustbench_bi.training.distributed import Processes
 
 IDENTITY = {
     "model": "the network",
-    "options": "options of the network",
-    "source": "source files of your network",
+    "options": "the network's options",
+    "source": "your network's source files",
     "num_classes": "number of classes",
-    "class_names": "names of the classes",
-    "backbone_weights": "weights of the backbone",
+    "class_names": "class names",
+    "backbone_weights": "backbone weights",
     "listing_hash": "training images",
     "content_hash": "contents of the training images",
     "recipe": "recipe",
     "precision": "precision",
     "seed": "seed",
-    "batch_norm_images": "images that batch normalisation sees at once",
+    "batch_norm_images": "images per batch-norm statistic",
 }
 """The metadata that must agree for a training to go on, in words."""
 

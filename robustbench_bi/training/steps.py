@@ -221,10 +221,10 @@ def share_out(
     if batch_size % parts:
         raise InputError(
             f"a batch of {batch_size} images cannot be split evenly over {processes.count} processes × "
-            f"{execution.accumulate} micro-batches; choose a batch size that {parts} divides"
+            f"{execution.accumulate} micro-batches; choose a multiple of {parts}"
         )
     if execution.sync_batch_norm and processes.device.type != "cuda":
-        raise InputError("batch normalisation is synchronised on CUDA only: torch's SyncBatchNorm refuses the CPU")
+        raise InputError("batch normalisation can be synchronised on CUDA only; leave --sync-batch-norm out")
     together = processes.count if execution.sync_batch_norm else 1
     normalises = any(isinstance(module, _BatchNorm) for module in network.modules())
     return batch_size // processes.count, batch_size // parts * together if normalises else None
@@ -244,4 +244,4 @@ def _compiling(compiled: bool) -> Iterator[None]:
         if not compiled or not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
         reason = " ".join(str(error).split())[:200]
-        raise BackendUnavailableError(f"torch.compile fails here: {reason}; leave --compile out") from error
+        raise BackendUnavailableError(f"torch.compile failed: {reason}; leave --compile out") from error

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from robustbench_bi.analysis.comparison import comparison_frame
+from robustbench_bi.analysis.comparison import BESIDE_THE_GATE, comparison_frame
 from robustbench_bi.errors import InputError, RunMismatchError
 from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.metrics.paired import holm, mcnemar
@@ -250,6 +250,8 @@ def test_two_networks_with_nothing_right_have_an_interval(make_run):
 def test_captions_tell_both_kinds_of_p_and_of_the_gate(pair):
     baseline, run = pair
     found = comparison_frame([run], baseline, resampling=QUICK)
-    assert "pointwise: each excludes 0 exactly where p < 0.05" in found.caption and "gate" in found.caption
+    assert "pointwise: each excludes 0 if and only if p < 0.05" in found.caption
+    # Readers of a figure or a paper do not know of a gate.
+    assert "gate" not in found.caption and "gate's intervals are simultaneous" in BESIDE_THE_GATE
     assert "p (Holm) is corrected for the 10 tests" in found.tests
     assert found.header.startswith("resnet50 (64 px)") and "binet50 (resnet50, 64 px) on demo, n = 150" in found.header

@@ -189,3 +189,17 @@ def test_spaces_and_a_byte_order_mark_do_no_harm(table):
     path = table("")
     path.write_bytes("\ufeffcorruption, severity, top1\nfog , 1.0, 50\n".encode())
     assert read_cells(path)[["corruption", "severity", "top1"]].values.tolist() == [["fog", 1, 50.0]]
+
+
+def test_data_that_alexnet_says_nothing_of_get_no_corruption_errors(tmp_path):
+    rows = "model,data,corruption,severity,n,top1\nnet,{data},clean,,60,80\nnet,{data},fog,3,60,50\n"
+    for data, kinds in (("demo", set()), ("cifar-10-c:mine", set()), ("val", {"mce", "relative_mce"})):
+        table = tmp_path / "cells.csv"
+        table.write_text(rows.format(data=data))
+        found = score(read_cells(table))
+        assert set(found.frame["kind"]) & {"mce", "relative_mce"} == kinds
+        assert found.frame["corruption_error"].notna().any() == bool(kinds)
+        assert any("AlexNet's errors on ImageNet-C say nothing of" in note for note in found.notes) == (not kinds)
+        assert found.frame["n"].tolist() == [60] * len(found.frame) and found.frame["n"].dtype == int
+    table.write_text(rows.format(data="demo"))
+    assert {"mce"} <= set(score(read_cells(table), read_cells(table).assign(model="AlexNet")).frame["kind"])

@@ -207,3 +207,14 @@ def test_runs_of_one_network_are_told_apart_by_what_differs(make_run):
     seeds = [make_run("a", corruptions=(), seed=seed) for seed in (3, 4)]
     assert run_labels(seeds) == ["a (seed 3)", "a (seed 4)"]
     assert run_labels([*runs[:2], seeds[0]])[0] == "a (seed 0)"
+
+
+def test_runs_of_one_network_are_told_apart_by_their_weights(make_run):
+    runs = [make_run("a", corruptions=()) for _ in range(2)]
+    for run, file in zip(runs, ("trained/early.pth", "late.pth"), strict=True):
+        run.config["runtime"]["requested"] = {"weights": [file]}
+    assert run_labels(runs) == ["a (early.pth)", "a (late.pth)"]
+    runs[1].config["runtime"]["requested"] = {"weights": ["other/early.pth"]}
+    assert run_labels(runs) == [run.directory.name for run in runs]
+    runs[1].config["runtime"]["requested"] = {"weights": ["pretrained"]}
+    assert run_labels(runs) == [run.directory.name for run in runs]

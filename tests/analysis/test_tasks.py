@@ -159,7 +159,7 @@ def test_a_comparison_is_paired_and_tested_by_the_bootstrap(simulated):
     assert set(frame["test"]) == {"paired bootstrap"}
     assert frame.loc["weather", "p_holm"] < 0.01 and frame.loc["weather", "delta_high"] < 0
     assert frame.loc["blur", "p_holm"] > 0.05
-    assert found.caption.startswith("Δ F1 in points over a, paired by image. n = 120 images of demo")
+    assert found.caption.startswith("Δ F1 in points, compared with a, paired by image. n = 120 images of demo")
     assert found.tests.startswith("p: the difference over its standard error, from a paired bootstrap over images, ")
     shown = display_comparison(found)
     assert {"F1 %", "Δ F1"} <= set(shown) and "top-1 %" not in shown

@@ -116,7 +116,7 @@ def test_train_ends_its_step_and_says_which(tmp_path, number):
     process = start([*TRAIN, "--epochs", "50", "--save-every", "0"], tmp_path)
     said = stop_when(process, tmp_path, "trained/*-state.safetensors", lambda: process.send_signal(number))
     assert (process.returncode, said[0]) == (CODES[number], "")
-    assert re.fullmatch(r"stopped after step \d+ of epoch \d+; the same command goes on\n", said[1])
+    assert re.fullmatch(r"stopped after step \d+ of epoch \d+; run the same command to resume\n", said[1])
     assert not list(tmp_path.rglob(".*.partial"))
 
 

@@ -169,21 +169,21 @@ REFUSED_IMAGES = [
     (torch.zeros(1, 3, 32, 32), r"images must be uint8 \(0 to 255\), got torch.float32"),
     (np.zeros((32, 32, 3)), r"images must be uint8 \(0 to 255\), got float64"),
     (torch.zeros(1, 1, 32, 32, dtype=BYTES), r"shape \(H, W, 3\) or \(B, H, W, 3\), got \(1, 1, 32, 32\)"),
-    (np.zeros((3, 40, 3), np.uint8), r"images of the shape \(3, 40, 3\) may have their channels first or last"),
-    (torch.zeros(3, 40, 3, dtype=BYTES), r"images of the shape \(3, 40, 3\) may have their channels first or last"),
-    (torch.zeros(2, 3, 40, 3, dtype=BYTES), r"\(2, 3, 40, 3\) may have their channels first or last"),
+    (np.zeros((3, 40, 3), np.uint8), r"shape \(3, 40, 3\) is ambiguous: channels could be first or last"),
+    (torch.zeros(3, 40, 3, dtype=BYTES), r"shape \(3, 40, 3\) is ambiguous: channels could be first or last"),
+    (torch.zeros(2, 3, 40, 3, dtype=BYTES), r"shape \(2, 3, 40, 3\) is ambiguous: channels could be first or last"),
     (np.zeros((1, 2, 3, 40, 40), np.uint8), r"shape \(3, H, W\) or \(B, 3, H, W\), or with channels last"),
-    (Image.new("L", (40, 40)), r'must be RGB, got mode L; give image.convert\("RGB"\)'),
+    (Image.new("L", (40, 40)), r'must be RGB, got mode L; pass image.convert\("RGB"\)'),
     (Image.new("RGBA", (40, 40)), "must be RGB, got mode RGBA"),
-    ([np.zeros((2, 40, 40, 3), np.uint8)], r"a list must hold single pictures.* got one of the shape \(2, 40, 40, 3\)"),
+    ([np.zeros((2, 40, 40, 3), np.uint8)], r"a list must hold single pictures.* got one of shape \(2, 40, 40, 3\)"),
     ([np.zeros((40, 40, 3), np.uint8), np.zeros((40, 31, 3), np.uint8)], "at least 32 pixels high and wide, got 40×31"),
     (np.zeros((32, 32), np.uint8), r"shape \(H, W, 3\) or \(B, H, W, 3\), got \(32, 32\)"),
     (np.zeros((32, 32, 4), np.uint8), r"shape \(H, W, 3\) or \(B, H, W, 3\), got \(32, 32, 4\)"),
     (torch.zeros(1, 3, 31, 64, dtype=BYTES), "images must be at least 32 pixels high and wide, got 31×64"),
     (np.zeros((64, 31, 3), np.uint8), "images must be at least 32 pixels high and wide, got 64×31"),
-    ([[0]], "images must be a Pillow image, a torch tensor or a numpy array, got list"),
+    ([[0]], "images must be a Pillow image, a torch tensor or a NumPy array, got list"),
     (torch.zeros(1, 3, 32, 32, dtype=BYTES, device="meta"), "dense tensor with values, got a meta tensor"),
-    (torch.zeros(1, 3, 32, 32, dtype=BYTES).to_sparse(), r"got a tensor of the layout torch\.sparse_coo"),
+    (torch.zeros(1, 3, 32, 32, dtype=BYTES).to_sparse(), r"got a tensor with layout torch\.sparse_coo"),
 ]
 
 
@@ -196,7 +196,7 @@ def test_images_are_refused(images: Any, text: str) -> None:
 def test_a_list_is_refused_where_only_a_batch_is_taken() -> None:
     for change in (original_corrupt, lambda images, *_: jpeg_round_trip(images)):
         with pytest.raises(
-            InputError, match=r"got list; several Pillow images of one size go in as np.stack\(images\)"
+            InputError, match=r"got list; stack several Pillow images of one size with np.stack\(images\)"
         ):
             change([Image.new("RGB", (40, 40))], "contrast", 1)  # type: ignore[no-untyped-call]
 
@@ -219,20 +219,20 @@ def test_a_list_holds_pictures_of_different_sizes_and_kinds(name: str, threads: 
             alone = corrupt(picture, name, 3, seed=4, ids=[key], table="auto")
             assert np.array_equal(np.asarray(result), np.asarray(alone))
     assert corrupt([], name, 3) == []
-    with pytest.raises(InputError, match="one integer for each image, here 3 in all"):
+    with pytest.raises(InputError, match="ids must be 3 integers, one per image"):
         corrupt(pictures, name, 3, ids=[0])
 
 
 REFUSED_IDS = [
-    ([1], r"one integer for each image, here 2 in all, got the shape \(1,\)"),
-    (3, r"one integer for each image, here 2 in all, got the shape \(\)"),
-    ([[1], [2]], r"one integer for each image, here 2 in all, got the shape \(2, 1\)"),
+    ([1], r"ids must be 2 integers, one per image, got shape \(1,\)"),
+    (3, r"ids must be 2 integers, one per image, got shape \(\)"),
+    ([[1], [2]], r"ids must be 2 integers, one per image, got shape \(2, 1\)"),
     ([0.0, 1.0], "ids must be integers from 0 to 2.*, got float64"),
     ([True, False], "ids must be integers from 0 to 2.*, got bool"),
     ([3, -1], "ids must be integers from 0 to 2.*, got -1 to 3"),
     (np.array([0, 2**63], np.uint64), "ids must be integers from 0 to 2.*, got 0 to 9223372036854775808"),
     (["a", "b"], "ids must be integers"),
-    ([[1], [2, 3]], r"one integer for each image, here 2 in all \(setting an array element with a sequence"),
+    ([[1], [2, 3]], r"ids must be 2 integers, one per image \(setting an array element with a sequence"),
     (torch.tensor([1.0, 2.0], requires_grad=True), "ids must be integers from 0 to 2.*, got float64"),
     (torch.tensor([1.0, 2.0], dtype=torch.bfloat16), "ids must be integers from 0 to 2.*, got float64"),
 ]
@@ -263,9 +263,7 @@ def test_unknown_names_are_refused() -> None:
 
 def test_a_backend_that_cannot_run_is_refused() -> None:
     images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
-    with pytest.raises(
-        BackendUnavailableError, match=r"backend 'triton' cannot run here: there are only reference and"
-    ):
+    with pytest.raises(BackendUnavailableError, match=r"backend 'triton' cannot run here: only reference and"):
         corrupt(images, "contrast", 1, backend="triton")
 
 

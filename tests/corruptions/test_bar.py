@@ -99,7 +99,7 @@ def test_none_of_them_is_part_of_mce() -> None:
 
 def test_the_package_that_lacks_them_says_so() -> None:
     with pytest.raises(
-        InputError, match="has the 19 corruptions of the suite all, got ripple; leave the generator out"
+        InputError, match="has only the 19 corruptions of the suite all, not ripple; leave the generator out"
     ):
         original.corrupt(np.zeros((32, 32, 3), np.uint8), "ripple", 1)
 

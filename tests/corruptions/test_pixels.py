@@ -73,7 +73,7 @@ def test_a_named_backend_makes_corruption_and_jpeg(images, monkeypatch):
 
 def test_what_cannot_be_made_is_refused(images):
     for cell in (CLEAN, CELL):
-        with pytest.raises(InputError, match="pixels are made by bivo-robust or imagecorruptions, got 'files'"):
+        with pytest.raises(InputError, match="generator must be bivo-robust or imagecorruptions, got 'files'"):
             Pixels(generator="files").of_cell(images, cell, IDS)
     with pytest.raises(UnknownNameError, match="imagenet"):
         Pixels(table="imagenet").of_cell(images, CELL, IDS)

@@ -144,7 +144,7 @@ def test_what_does_not_go_together_is_refused(network, options, message, tmp_pat
 
 def test_networks_and_images_that_cannot_adapt_are_refused(network, tmp_path, monkeypatch):
     plain = torch.nn.Sequential(torch.nn.Conv2d(3, 10, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-    with pytest.raises(InputError, match="Sequential has no batch norms that could adapt"):
+    with pytest.raises(InputError, match="Sequential has no batch norms to adapt"):
         rb.evaluate(plain, out=tmp_path, adapt="bn", **ASKED)
     assert not SOURCES["objectnet"].may_adapt
     monkeypatch.setattr("robustbench_bi.data.dataset.Dataset.source", replace(SOURCES["demo"], may_adapt=False))

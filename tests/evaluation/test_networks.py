@@ -67,7 +67,7 @@ def test_each_model_gets_its_own_weights(tmp_path):
 
 def test_a_checkpoint_of_another_number_of_classes_is_refused(tmp_path):
     weights = checkpoint(tmp_path / "seven.safetensors", num_classes=7)
-    with pytest.raises(WeightsError, match=r"seven\.safetensors is for 7 classes, and the data have 10"):
+    with pytest.raises(WeightsError, match=r"seven\.safetensors has 7 classes, but the data have 10"):
         network_for("resnet38", weights, open_data("demo"), torch.device("cpu"))
 
 
@@ -107,7 +107,7 @@ def test_a_network_that_does_not_fit_leaves_no_folder(tmp_path):
         def forward(self, images):
             return torch.zeros(len(images), 3)
 
-    with pytest.raises(ModelOutputError, match=r"\(1, 10\) for data of 10 classes, got \(1, 3\)"):
+    with pytest.raises(ModelOutputError, match=r"\(1, 10\) for data with 10 classes, got \(1, 3\)"):
         rb.evaluate(Wrong(), out=tmp_path / "runs", **SMALL)
     assert not (tmp_path / "runs").exists()
 

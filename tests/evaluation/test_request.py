@@ -100,7 +100,7 @@ def test_a_gpu_without_a_driver_is_refused(monkeypatch):
     from robustbench_bi.ground import devices
 
     monkeypatch.setattr(devices, "_lacks_driver", lambda: True)
-    with pytest.raises(InputError, match="device 'cuda:1' cannot be used here: found no NVIDIA driver"):
+    with pytest.raises(InputError, match="device 'cuda:1' is not available: found no NVIDIA driver"):
         EvalRequest.of(["resnet50"], device="cuda:1")
     monkeypatch.setattr(devices, "_lacks_driver", lambda: False)
     assert EvalRequest.of(["resnet50"], device="cuda:1").device == "cuda:1"

@@ -71,5 +71,5 @@ def test_published_checkpoints_have_these_names_and_shapes():
 
 
 def test_channels_that_cannot_be_cut_are_refused():
-    with pytest.raises(InputError, match="24 channels cannot be cut into 16 parts"):
+    with pytest.raises(InputError, match="24 channels cannot be split into 16 equal parts"):
         MultiSpectralAttention(24, 7)

@@ -96,7 +96,7 @@ def test_lightning_checkpoints_give_their_weights_and_nothing_else_is_made(tmp_p
     assert MADE == []
     content.pop("pytorch-lightning_version")
     torch.save(content, tmp_path / "other.ckpt")
-    with pytest.raises(WeightsError, match=r"it asks for \S*(AttributeDict|Settings|PurePosixPath).*was not run"):
+    with pytest.raises(WeightsError, match=r"it needs \S*(AttributeDict|Settings|PurePosixPath).*was not run"):
         create_model("resnet29", width=0.125, weights=tmp_path / "other.ckpt")
     assert MADE == []
 
@@ -117,7 +117,7 @@ def test_a_lightning_checkpoint_cannot_run_a_command(tmp_path):
 
 def test_another_number_of_classes_says_what_would_fit():
     state = prefixed("model.", network(classes=7).state_dict())
-    message = r"it is for 7 classes, and 4 were asked for .*; num_classes=7 fits.*--classes FILE"
+    message = r"it has 7 classes, but num_classes or the data ask for 4; num_classes=7 fits.*--classes FILE"
     with pytest.raises(WeightsError, match=message):
         load_weights(network(), _checkpoint(state))
 

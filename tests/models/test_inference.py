@@ -47,5 +47,5 @@ def test_only_networks_that_are_known_get_another_memory_format():
 
 def test_a_device_that_is_not_there_is_refused():
     assert choose_device("auto").type in ("cpu", "cuda")
-    with pytest.raises(InputError, match="device 'nowhere' cannot be used here"):
+    with pytest.raises(InputError, match="device 'nowhere' is not available"):
         choose_device("nowhere")

@@ -124,7 +124,7 @@ def test_filter_norm_is_computed_in_float32(dtype):
 
 
 def test_filter_norm_needs_a_filter_with_spread():
-    with pytest.raises(InputError, match="a filter of 1×1 has no spread to divide by; kernel_size must be at least 3"):
+    with pytest.raises(InputError, match="filter's spread, and one of 1×1 has none; kernel_size must be at least 3"):
         DDF2d(8, kernel_size=1)
 
 

@@ -136,7 +136,7 @@ def test_axial_attention_by_loops():
 
 def test_axial_networks_take_one_size():
     network = create_model("axial_resnet_s", width=0.125, input_size=64)
-    message = "axial attention made for images of 64×64 takes no others, got 64×96; create the network with another"
+    message = "this axial attention takes images of 64×64, got 64×96; create the network with another"
     with pytest.raises(InputError, match=message):
         network(torch.zeros(1, 3, 64, 96))
 

@@ -48,7 +48,7 @@ def test_importing_us_does_not_import_timm():
 def test_timm_is_told_that_there_are_no_weights():
     register_with_timm()
     register_with_timm()
-    with pytest.raises(WeightsError, match="there are no published weights 'pretrained' for binet50_dc_ca"):
+    with pytest.raises(WeightsError, match="binet50_dc_ca has no published weights 'pretrained'"):
         timm.create_model("binet50", pretrained=True)
     with pytest.raises(InputError, match="binet50_dc_ca has no option 'drop_rate'"):
         timm.create_model("binet50", drop_rate=0.1)

@@ -45,14 +45,14 @@ def test_kernels_that_may_be_cached_nowhere_are_passed_over_with_advice(
 ) -> None:
     (tmp_path / "uncached.py").write_text("raise RuntimeError('cannot cache function')")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.warns(UserWarning, match=r"uncached is left out, .* cannot cache function; name a folder .*CACHE_DIR"):
+    with pytest.warns(UserWarning, match=r"uncached cannot be used, .* cannot cache function; set .*CACHE_DIR"):
         assert choose_backend(None, CPU, {"reference": "math", "numba": "uncached"}) == "reference"
 
 
 def test_a_backend_of_another_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BackendUnavailableError, match=r"'triton' cannot run here: it takes tensors on cuda, .* on cpu"):
+    with pytest.raises(BackendUnavailableError, match=r"'triton' cannot run here: it needs tensors on cuda, .* on cpu"):
         choose_backend("triton", CPU, MODULES)
-    with pytest.raises(BackendUnavailableError, match=r"'numba' cannot run here: it takes tensors on cpu, .* on cuda"):
+    with pytest.raises(BackendUnavailableError, match=r"'numba' cannot run here: it needs tensors on cpu, .* on cuda"):
         choose_backend("numba", CUDA, MODULES)
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert choose_backend("triton", CPU, MODULES) == "triton"

@@ -311,10 +311,10 @@ def test_a_named_backend_never_falls_back(monkeypatch):
     tensors, options = arguments(GEOMETRIES["plain"], "mul")
     for backend in ("numba", "triton"):
         monkeypatch.setenv("TRITON_INTERPRET", "1")
-        with pytest.raises(BackendUnavailableError, match=f"'{backend}' cannot run here: it computes in float32, and"):
+        with pytest.raises(BackendUnavailableError, match=f"'{backend}' cannot run here: it computes in float32, but"):
             dynamic_filter(*(tensor.to(DEVICES[backend]) for tensor in tensors), **options, backend=backend)
     monkeypatch.delenv("TRITON_INTERPRET")
-    with pytest.raises(BackendUnavailableError, match="'triton' cannot run here: it takes tensors on cuda"):
+    with pytest.raises(BackendUnavailableError, match="'triton' cannot run here: it needs tensors on cuda"):
         dynamic_filter(*tensors, **options, backend="triton")
 
 
@@ -444,7 +444,7 @@ def test_gradients_cannot_be_differentiated_again():
     tensors, options = arguments(GEOMETRIES["plain"], "mul")
     x = tensors[0].requires_grad_()
     (gradient,) = torch.autograd.grad(dynamic_filter(x, *tensors[1:], **options).sum(), x, create_graph=True)
-    with pytest.raises(InputError, match="cannot be differentiated again; use them without create_graph"):
+    with pytest.raises(InputError, match="has no second derivatives; leave create_graph out"):
         (gradient.sum() + x.sum()).backward()
 
 
@@ -454,15 +454,15 @@ X, SPATIAL, CHANNEL = torch.zeros(2, 4, 7, 6), torch.zeros(2, 18, 4, 3), torch.z
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kernel_size": 4}, "kernel_size must be odd, so that the filter has a centre, got 4"),
+        ({"kernel_size": 4}, "kernel_size must be odd so that the filter has a centre, got 4"),
         ({"kernel_size": 0}, "kernel_size must be a positive integer, got 0"),
         ({"kernel_size": 3.0}, "kernel_size must be a positive integer, got 3.0"),
         ({"stride": True}, "stride must be a positive integer, got True"),
         ({"dilation": -1}, "dilation must be a positive integer, got -1"),
         ({"combine": "max"}, "combine must be 'mul' or 'add', got 'max'"),
-        ({"x": X[0]}, r"x must be a floating tensor of 4 dimensions, got torch.float32 \(4, 7, 6\)"),
-        ({"x": X.int()}, r"x must be a floating tensor of 4 dimensions, got torch.int32 \(2, 4, 7, 6\)"),
-        ({"spatial": [1.0]}, "spatial must be a floating tensor of 4 dimensions, got list"),
+        ({"x": X[0]}, r"x must be a 4-dimensional floating-point tensor, got torch.float32 \(4, 7, 6\)"),
+        ({"x": X.int()}, r"x must be a 4-dimensional floating-point tensor, got torch.int32 \(2, 4, 7, 6\)"),
+        ({"spatial": [1.0]}, "spatial must be a 4-dimensional floating-point tensor, got list"),
         (
             {"spatial": torch.zeros(2, 18, 3, 3)},
             r"spatial must be \(B, G·K·K, Ho, Wo\) = \(2, G·9, 4, 3\) for x \(2, 4, 7, 6\), kernel_size 3 "
@@ -471,16 +471,16 @@ X, SPATIAL, CHANNEL = torch.zeros(2, 4, 7, 6), torch.zeros(2, 18, 4, 3), torch.z
         ({"spatial": torch.zeros(2, 17, 4, 3)}, r"got \(2, 17, 4, 3\)"),
         ({"spatial": torch.zeros(2, 0, 4, 3)}, r"got \(2, 0, 4, 3\)"),
         ({"spatial": torch.zeros(1, 18, 4, 3)}, r"got \(1, 18, 4, 3\)"),
-        ({"spatial": torch.zeros(2, 27, 4, 3)}, "filters for 3 groups, which must divide the 4 channels of x"),
+        ({"spatial": torch.zeros(2, 27, 4, 3)}, "filter groups in spatial must divide the 4 channels of x, got 3"),
         (
             {"channel": torch.zeros(2, 4, 9)},
-            r"channel must be a floating tensor of 4 dimensions, got torch.float32 \(2, 4, 9\)",
+            r"channel must be a 4-dimensional floating-point tensor, got torch.float32 \(2, 4, 9\)",
         ),
         (
             {"channel": torch.zeros(2, 4, 3, 5)},
             r"channel must be \(B, C, K, K\) = \(2, 4, 3, 3\), got \(2, 4, 3, 5\)",
         ),
-        ({"channel": CHANNEL.to("meta")}, "channel must be on the device of x, cpu, got meta"),
+        ({"channel": CHANNEL.to("meta")}, "channel must be on the same device as x, cpu, got meta"),
     ],
 )
 def test_bad_arguments_are_refused(changes, message):

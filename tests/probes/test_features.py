@@ -47,16 +47,16 @@ def test_the_default_is_the_last_block_of_the_third_stage(name, weights, layer):
 def test_the_third_stage_is_found_inside_a_wrapper(known):
     assert choose_layer(subject_of(Steps(backbone=Steps(body=known))), IMAGES[:1]) == "backbone.body.layer3.1"
     two = Steps(left=Steps(layer3=nn.Conv2d(3, 3, 1)), right=Steps(layer3=nn.Identity()))
-    with pytest.raises(InputError, match=r"has no stage called layer3 or stages\.2"):
+    with pytest.raises(InputError, match=r"has no stage layer3 or stages\.2"):
         choose_layer(subject_of(two), IMAGES[:1])
 
 
 def test_without_a_third_stage_the_layers_with_maps_are_listed():
     network = Steps(first=nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU()), last=nn.AdaptiveAvgPool2d(1))
-    with pytest.raises(InputError, match=r"choose --layer, such as first \(32×32\)$"):
+    with pytest.raises(InputError, match=r"choose one with --layer, such as first \(32×32\)$"):
         choose_layer(subject_of(network), IMAGES[:1])
     with pytest.raises(
-        InputError, match=r"'last' of Steps does not output maps .* \(1, 4, 1, 1\); .* such as first \(32×32\)"
+        InputError, match=r"'last' of Steps must output maps .* \(1, 4, 1, 1\); .* such as first \(32×32\)"
     ):
         choose_layer(subject_of(network), IMAGES[:1], "last")
     with pytest.raises(UnknownNameError, match=r"unknown layer of Steps: 'first.2'. Did you mean 'first.1'\?"):
@@ -65,7 +65,7 @@ def test_without_a_third_stage_the_layers_with_maps_are_listed():
 
 def test_a_layer_that_is_not_run_is_an_error(known):
     known.unused = nn.Conv2d(3, 3, 1)
-    with pytest.raises(InputError, match="never runs its layer 'unused'"):
+    with pytest.raises(InputError, match="does not run its layer 'unused'"):
         layer_maps(subject_of(known), IMAGES, "unused")
 
 

@@ -195,9 +195,9 @@ def test_what_does_not_fit_is_refused(tmp_path, shades):
     path.unlink()
     fourier_errors([Patches()], out=tmp_path / "out", seed=1, **SMALL)
     next((tmp_path / "out").iterdir()).rename(path)
-    with pytest.raises(RunMismatchError, match="holds a different configuration"):
+    with pytest.raises(RunMismatchError, match="was made with other settings"):
         fourier_errors([Patches()], out=tmp_path / "out", **SMALL)
-    with pytest.raises(InputError, match="imagenet-c holds corrupted files"):
+    with pytest.raises(InputError, match="imagenet-c contains corrupted ones"):
         (tmp_path / "c" / "fog").mkdir(parents=True)
         (tmp_path / "c" / "fog" / "1").symlink_to(shades)
         fourier_errors([Tone(1, 1)], f"imagenet-c:{tmp_path / 'c'}", out=tmp_path / "new")
@@ -220,6 +220,6 @@ def test_logits_that_are_not_finite_are_refused_and_what_was_done_is_kept(shades
         def forward(self, images):
             return super().forward(images) / (images.std() < 0.15)
 
-    with pytest.raises(ModelOutputError, match=r"Broken returned logits that are not finite at frequency \(0, 0\)"):
+    with pytest.raises(ModelOutputError, match=r"Broken returned NaN or infinite logits at frequency \(0, 0\)"):
         fourier_errors([Broken(3, 5)], shades, norm=8.0, out=tmp_path / "out")
     assert len(pd.read_parquet(next((tmp_path / "out").iterdir()))) == 1

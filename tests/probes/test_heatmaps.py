@@ -183,7 +183,7 @@ def test_stored_cells_are_read_and_the_clean_ones_are_needed(known, tmp_path):
     np.testing.assert_allclose(of(frame, "snow"), 1, rtol=1e-12)
     assert (of(frame, "fog") < 0.9).all()
     (tmp_path / "stored" / "none").rename(tmp_path / "clean")
-    with pytest.raises(DataError, match=r"compared with clean ones, but imagenet-c:.* has no clean images"):
+    with pytest.raises(DataError, match=r"heat maps need clean images, and imagenet-c:.* has none"):
         heat_maps([known], f"imagenet-c:{tmp_path / 'stored'}", **options)
 
 

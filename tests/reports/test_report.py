@@ -138,8 +138,8 @@ def test_the_headline_numbers_are_those_of_the_frames(several, page):
         assert f"ECE){row['expected_calibration_error']:.1f} [" in card
         assert "mean, 75 cells, n = 80 images" in card
     row = several.bars.frame.query("model == 'model_1' and name == 'mean'").iloc[0]
-    assert f"over model_0{row['delta']:+.2f} [{row['delta_low']:+.2f}, {row['delta_high']:+.2f}] points" in cards[1]
-    assert "baseline of this page" in cards[0] and "mCE" not in " ".join(cards)
+    assert f"from model_0{row['delta']:+.2f} [{row['delta_low']:+.2f}, {row['delta_high']:+.2f}] points" in cards[1]
+    assert "baseline" in cards[0] and "mCE" not in " ".join(cards)
 
 
 def rows_of(page, caption):

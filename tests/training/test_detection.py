@@ -120,14 +120,14 @@ def test_the_schedule_of_the_paper():
 
 
 def test_what_does_not_fit_is_refused(coco, tmp_path):
-    with pytest.raises(InputError, match=r"has boxes; only fasterrcnn_resnet50, .*can be trained on it, got resnet50"):
+    with pytest.raises(InputError, match=r"has boxes and trains only detectors .fasterrcnn_resnet50, .*, got resnet50"):
         learn(coco, tmp_path, model="resnet50")
     with pytest.raises(InputError, match="is a detector; train it on coco:PATH or demo-detection"):
         train("fasterrcnn_resnet50", "demo", preset="demo", out=tmp_path)
     with pytest.raises(InputError, match="use --preset detection"):
         train("fasterrcnn_resnet50", coco, preset="paper", out=tmp_path)
     file = coco.removeprefix("coco:") + "/annotations/instances_val2017.json"
-    with pytest.raises(DataError, match="has no training split of its own"):
+    with pytest.raises(DataError, match="has no training split"):
         train("fasterrcnn_resnet50", f"coco:{file}", preset="detection", out=tmp_path)
     with pytest.raises(InputError, match="cannot be trained with --compile, --accumulate"):
         train("fasterrcnn_resnet50", coco, preset="detection", recipe=RECIPE, options=TINY, accumulate=2, out=tmp_path)
@@ -141,7 +141,7 @@ def test_masks_are_needed_where_masks_are_learned(coco, tmp_path):
     stored = json.loads(path.read_text())
     del stored["annotations"][0]["segmentation"]
     path.write_text(json.dumps(stored))
-    with pytest.raises(DataError, match="lacks masks of some objects"):
+    with pytest.raises(DataError, match="needs a mask for every object"):
         learn(f"coco:{root}", tmp_path / "out", model="maskrcnn_resnet50")
 
 

@@ -48,7 +48,7 @@ def test_a_process_that_is_killed_costs_nothing_but_a_new_start(tmp_path, same_b
     assert codes == [2, -signal.SIGKILL]
     line = said[0].strip().splitlines()[-1]
     assert line == (
-        "Error: another of the 2 processes has ended. The same command goes on from the last state that was kept"
+        "Error: another of the 2 processes has stopped. Run the same command to resume from the last saved state"
     )
     assert "Traceback" not in said[0]
     codes, said = start(2, *arguments, tmp_path / "a", ENDS_ONCE=str(tmp_path / "ended"))
@@ -109,10 +109,10 @@ def test_a_missing_variable_of_torchrun_is_one_clear_error(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    text = r"the 2 processes cannot find each other: .*MASTER_ADDR.*; start them with torchrun"
+    text = r"the 2 processes cannot connect to each other: .*MASTER_ADDR.*; start them with torchrun"
     with pytest.raises(InputError, match=text), join("cpu"):
         pass
-    text = "with several processes device must be auto, cpu or cuda, got 'cuda:1'"
+    text = "with several processes, device must be auto, cpu or cuda, got 'cuda:1'"
     with pytest.raises(InputError, match=text), join("cuda:1"):
         pass
 
@@ -120,8 +120,8 @@ def test_a_missing_variable_of_torchrun_is_one_clear_error(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
-        ("SLURM_STEP_NUM_TASKS", "8", "srun started several copies of the training; let it start torchrun"),
-        ("WORLD_SIZE", "two", "WORLD_SIZE must be a number from 0, as torchrun sets it, got 'two'"),
+        ("SLURM_STEP_NUM_TASKS", "8", "srun started several copies of this training; have srun start torchrun"),
+        ("WORLD_SIZE", "two", "WORLD_SIZE must be an integer of at least 0, as torchrun sets it, got 'two'"),
     ],
 )
 def test_variables_that_would_start_something_else_are_refused(monkeypatch, name, value, text):
@@ -145,4 +145,4 @@ def test_only_what_a_lost_process_causes_is_called_so(monkeypatch, rank, error, 
         raise error
     assert caught.type is kind
     if kind is DataError:
-        assert str(caught.value) == "another of the 3 processes has ended. Again."
+        assert str(caught.value) == "another of the 3 processes has stopped. Again."

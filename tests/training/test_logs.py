@@ -40,7 +40,7 @@ def test_steps_that_are_done_again_replace_what_was_shown(tmp_path):
 def test_without_its_package_tensorboard_is_one_clear_error(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    text = r"need its package: pip install 'bivo-robust\[tensorboard\]', or leave --tensorboard out"
+    text = r"needs TensorBoard; run: pip install 'bivo-robust\[tensorboard\]', or leave --tensorboard out"
     with pytest.raises(BackendUnavailableError, match=text), tensorboard(tmp_path, 1, 0):
         pass
 

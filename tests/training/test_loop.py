@@ -101,7 +101,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(tmp_pat
     factory = types.ModuleType("diverging_factory")
     factory.build = lambda num_classes=10: Diverging(good_steps)
     monkeypatch.setitem(sys.modules, "diverging_factory", factory)
-    advice = "weights of epoch 2 are kept in .*-last.safetensors" if kept else "No epoch was finished"
+    advice = "weights of epoch 2 are in .*-last.safetensors" if kept else "No epoch had finished"
     with pytest.raises(
         ModelOutputError, match=f"the loss became nan in epoch {good_steps + 1}, step 1; try .*{advice}"
     ):
@@ -119,7 +119,7 @@ def test_logits_of_another_number_of_classes_are_refused(tmp_path, monkeypatch):
         torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 7)
     )
     monkeypatch.setitem(sys.modules, "narrow_factory", factory)
-    with pytest.raises(ModelOutputError, match=r"logits of shape \(64, 10\) for data of 10 classes, got \(64, 7\)"):
+    with pytest.raises(ModelOutputError, match=r"logits of shape \(64, 10\) for data with 10 classes, got \(64, 7\)"):
         train("narrow_factory:build", "demo", preset="demo", epochs=1, limit=64, out=tmp_path)
 
 
@@ -134,7 +134,7 @@ def failing(_):
             failing,
             r"output_factory:build failed on images of shape \(64, 3, 64, 64\): ValueError: no such layer; ",
         ),
-        (lambda x: {"logits": x}, r"must return logits of shape \(64, 10\) for data of 10 classes, got dict"),
+        (lambda x: {"logits": x}, r"must return logits of shape \(64, 10\) for data with 10 classes, got dict"),
     ],
 )
 def test_a_network_that_fails_is_one_clear_error(tmp_path, monkeypatch, output, text):
@@ -191,7 +191,7 @@ def test_memory_and_streaming_give_equal_weights(tmp_path, folder, monkeypatch):
 
 
 def test_a_folder_without_an_evaluation_split_is_refused(tmp_path, folder):
-    with pytest.raises(DataError, match="has no evaluation split of its own: expected the folders"):
+    with pytest.raises(DataError, match="has no evaluation split; expected the folders"):
         train("resnet38", str(folder / "train"), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -219,19 +219,19 @@ def test_splits_of_other_classes_are_refused(tmp_path, folder):
     [
         ({"seed": -1}, InputError, "seed must be an integer from 0"),
         ({"precision": "fp8"}, InputError, "precision must be fp32 or bf16, got 'fp8'"),
-        ({"device": "tpu9"}, InputError, "device 'tpu9' cannot be used here"),
+        ({"device": "tpu9"}, InputError, "device 'tpu9' is not available"),
         ({"preset": "dmo"}, UnknownNameError, "Did you mean 'demo'"),
         ({"epochs": 0}, InputError, "epochs must be a positive integer, got 0"),
         ({"limit": 0}, InputError, "limit must be a positive integer, got 0"),
-        ({"limit": 1}, DataError, "training needs at least 2 images, demo gives 1"),
+        ({"limit": 1}, DataError, "training needs at least 2 images, but demo has 1"),
         (
             {"options": {"weights": "demo"}},
             InputError,
-            "weights is not an option of training, which starts from random",
+            "weights cannot be set in training, which starts from random",
         ),
-        ({"options": {"num_classes": 5}}, InputError, "num_classes is not an option of training"),
+        ({"options": {"num_classes": 5}}, InputError, "num_classes cannot be set in training"),
         ({"recipe": {"input_size": 96}}, InputError, "resnet38 on demo takes 64 pixels, not 96; leave it out"),
-        ({"recipe": {"warmup_epochs": 2}}, InputError, "warmup_epochs must be at most the 1 epochs, got 2"),
+        ({"recipe": {"warmup_epochs": 2}}, InputError, "warmup_epochs must be at most epochs=1, got 2"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(tmp_path, arguments, error, text):

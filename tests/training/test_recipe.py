@@ -49,9 +49,7 @@ def test_an_unknown_preset_is_answered_with_a_suggestion():
 
 
 def test_an_unknown_part_is_answered_with_a_suggestion():
-    with pytest.raises(
-        UnknownNameError, match=r"unknown part of the recipe 'weight_decy'\. Did you mean 'weight_decay'"
-    ):
+    with pytest.raises(UnknownNameError, match=r"unknown recipe field 'weight_decy'\. Did you mean 'weight_decay'"):
         resolve_recipe("paper", weight_decy=0.1)
 
 
@@ -68,16 +66,16 @@ def test_what_is_not_of_the_papers_recipe_is_off_in_every_preset():
         ({"batch_size": 2.5}, "batch_size must be a positive integer, got 2.5"),
         ({"learning_rate": -1.0}, "learning_rate must be a number of at least 0, got -1.0"),
         ({"learning_rate": math.nan}, "learning_rate must be a number of at least 0, got nan"),
-        ({"momentum": 1.0}, "momentum must be from 0 to below 1, got 1.0"),
+        ({"momentum": 1.0}, "momentum must be at least 0 and below 1, got 1.0"),
         ({"crop": "centre"}, "crop must be one of inception, shift, none, got 'centre'"),
         ({"augment": "mixup"}, "augment must be one of none, augmix, noise, got 'mixup'"),
-        ({"ema": 1.0}, "ema must be from 0 to below 1, got 1.0"),
-        ({"ema": "0.9x"}, "ema must be from 0 to below 1, got '0.9x'"),
-        ({"label_smoothing": True}, "label_smoothing must be from 0 to below 1, got True"),
+        ({"ema": 1.0}, "ema must be at least 0 and below 1, got 1.0"),
+        ({"ema": "0.9x"}, "ema must be at least 0 and below 1, got '0.9x'"),
+        ({"label_smoothing": True}, "label_smoothing must be at least 0 and below 1, got True"),
         ({"shift": 1.5}, "shift must be an integer of at least 0, got 1.5"),
         ({"flip": 1}, "flip must be true or false, got 1"),
-        ({"nesterov": True, "momentum": 0.0}, "nesterov needs a momentum above 0"),
-        ({"model_options": 5}, "model_options must be options by name, got 5"),
+        ({"nesterov": True, "momentum": 0.0}, "nesterov needs momentum above 0"),
+        ({"model_options": 5}, "model_options must be a dict of options by name, got 5"),
     ],
 )
 def test_values_out_of_range_are_refused(changes, text):

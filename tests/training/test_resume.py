@@ -82,7 +82,7 @@ def test_without_states_within_it_an_epoch_is_begun_anew(tiny, tmp_path, whole, 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_request_to_stop_keeps_the_step_it_came_in(tiny, tmp_path, whole, same_bytes, number):
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt, match="stopped after step 2 of epoch 2; the same command goes on"):
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 2 of epoch 2; run the same command to resume"):
         short(tmp_path, save_every=1000, progress=until(5, lambda: os.kill(os.getpid(), number)))
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
     assert same_bytes(short(tmp_path), whole)
@@ -109,7 +109,7 @@ def test_a_finished_training_is_not_repeated(tiny, tmp_path):
     left.write_bytes(b"left by a crash at the very end")
     notes, steps = [], []
     assert short(tmp_path, epochs=1, note=notes.append, progress=steps.append) == path
-    assert notes == [f"{path} is already trained; nothing to do."]
+    assert notes == [f"Training already finished: {path}. Nothing to do."]
     assert steps == []
     assert path.stat().st_mtime_ns == before
     assert not left.exists()
@@ -122,7 +122,7 @@ def test_a_finished_training_is_not_repeated(tiny, tmp_path):
         ({"recipe": {**EVERYTHING, "label_smoothing": 0.1}}, "label_smoothing was 0.0, now 0.1"),
         ({"seed": 1}, "seed was 0, now 1"),
         ({"limit": 69}, "training images differ"),
-        ({"accumulate": 1}, "images that batch normalisation sees at once was 8, now 16"),
+        ({"accumulate": 1}, "images per batch-norm statistic was 8, now 16"),
         ({"options": {"dropout": 0.1}}, "dropout was None, now 0.1"),
     ],
 )
@@ -142,7 +142,7 @@ def test_a_network_whose_code_has_changed_is_another(tiny, tmp_path, monkeypatch
     with pytest.raises(Crash):
         short(tmp_path, progress=until(2, crash))
     monkeypatch.setattr("robustbench_bi.training.loop.source_hash", lambda network: "another")
-    with pytest.raises(RunMismatchError, match=r"source files of your network differ\. Choose another"):
+    with pytest.raises(RunMismatchError, match=r"your network's source files differ\. Choose another"):
         short(tmp_path)
 
 
@@ -174,5 +174,5 @@ def test_a_device_that_is_too_small_is_one_clear_error(tiny, tmp_path, monkeypat
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(f"robustbench_bi.training.{where}", full)
-    with pytest.raises(InputError, match=r"8 images at once do not fit into the device's memory; take more micro-"):
+    with pytest.raises(InputError, match=r"8 images at once do not fit in the device's memory; use more micro-"):
         short(tmp_path)

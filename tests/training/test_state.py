@@ -76,15 +76,15 @@ def test_a_restored_training_takes_the_same_next_step(tmp_path):
         ({"model": "binet50"}, "the network was resnet50, now binet50"),
         ({"options": {"width": 0.5}}, "width was 1.0, now 0.5"),
         ({"options": {"width": 1.0, "stem": "cifar"}}, "stem was None, now cifar"),
-        ({"source": "34cd"}, "source files of your network differ"),
-        ({"class_names": ["a", "c"]}, "names of the classes differ"),
-        ({"backbone_weights": None}, "weights of the backbone differ"),
+        ({"source": "34cd"}, "your network's source files differ"),
+        ({"class_names": ["a", "c"]}, "class names differ"),
+        ({"backbone_weights": None}, "backbone weights differ"),
         ({"listing_hash": "34cd"}, "training images differ"),
         ({"content_hash": "78cd"}, "contents of the training images differ"),
         ({"recipe": {"epochs": 3, "ema": 0.9}}, "epochs was 2, now 3; ema was 0.0, now 0.9"),
         ({"precision": "bf16"}, "precision was fp32, now bf16"),
         ({"seed": 1, "num_classes": 3}, "number of classes was 10, now 3; seed was 0, now 1"),
-        ({"batch_norm_images": 32}, "images that batch normalisation sees at once was 256, now 32"),
+        ({"batch_norm_images": 32}, "images per batch-norm statistic was 256, now 32"),
     ],
 )
 def test_another_training_is_refused_with_what_differs(change, text):
@@ -114,5 +114,5 @@ def test_a_file_that_says_nothing_of_its_training_is_refused():
 def test_a_broken_file_is_one_clear_error(tmp_path):
     path = tmp_path / "a-state.safetensors"
     path.write_bytes(b"half a file")
-    with pytest.raises(WeightsError, match="is not a whole safetensors file"):
+    with pytest.raises(WeightsError, match="is incomplete or not a safetensors file"):
         read_state(path)

@@ -84,8 +84,7 @@ class Detector(nn.Module):
             fixed = getattr(getattr(self.network, "transform", None), "fixed_size", None) is not None
             if stated[name] is None or (fixed and name in ("min_size", "max_size")):
                 raise InputError(
-                    f"{name} cannot be set for {self.identity.get('name')}: it has none; leave it out, or set it in "
-                    "your own function"
+                    f"{self.identity.get('name')} has no {name}; leave it out, or set it in your own function"
                 )
             heads = getattr(self.network, "roi_heads", self.network)
             if name == "score_threshold":
@@ -112,14 +111,14 @@ def as_detector(model: Any, name: str, identity: Mapping[str, Any] | None = None
     names = getattr(model, "class_names", None)
     if names is None or isinstance(names, str) or not all(isinstance(own, str) for own in names):
         raise InputError(
-            f"{name} must have the attribute class_names, the name of each of its labels in their order, so that they "
-            f"can be matched to those of the data; got {names!r}"
+            f"{name} must have the attribute class_names, with the names of its labels in order, so that they can be "
+            f"matched to the data's classes; got {names!r}"
         )
     if isinstance(model, nn.Module):
         return Detector(model, None, names, identity or {"name": name})
     function = getattr(model, "detect", model)
     if not callable(function):
-        raise InputError(f"{name} must be a torch.nn.Module, a function, or have the method detect")
+        raise InputError(f"{name} must be a torch.nn.Module, a function, or an object with a detect method")
     stated = getattr(model, "identity", None) or {}
     return Detector(None, function, names, {"name": name, "code": _code_hash(model), **stated, **(identity or {})})
 

@@ -63,7 +63,9 @@ def create_detector(
         made = call_function(name, {**options, **_weights_option(weights)})
         return as_detector(made, name, {"name": name, "options": options} if options else None)
     if source.name != "torchvision":
-        raise InputError(f"detectors are torchvision:NAME or package.module:function, got {name}")
+        raise InputError(
+            f"a detector is a row of `list detectors`, torchvision:NAME or package.module:function, got {name}"
+        )
     return _from_torchvision(name_there, class_names, weights, options)
 
 
@@ -76,7 +78,7 @@ def _own(
     network: Any = create_own_network(name, None if class_names is None else len(class_names), weights, options)
     names = network.class_names or class_names
     if names is None:
-        raise InputError(f"{name} without a checkpoint needs the classes that it is for")
+        raise InputError(f"{name} without a checkpoint needs class names, and the data gave none; give class_names")
     return Detector(network, None, [BACKGROUND[0], *names], network.identity)
 
 
@@ -107,7 +109,9 @@ def create_own_network(
     for key, value in options.items():
         check_option(row, key, value)
         if chosen[key] != value and key in stated:
-            raise InputError(f"{key}={value!r} contradicts the checkpoint, which was made with {key}={chosen[key]!r}")
+            raise InputError(
+                f"{key}={value!r} contradicts the checkpoint, which has {key}={chosen[key]!r}; leave it out"
+            )
         chosen[key] = value
     names = stored.get("class_names")
     classes = len(names) if names is not None else num_classes or COCO_CLASSES
@@ -145,7 +149,7 @@ def _coco_names() -> Sequence[str]:
 
 def _file_of(name: str, weights: str | Path | None) -> Path:
     if not weights_is_file(weights):
-        raise WeightsError(f"there are no published weights {str(weights)!r} for {name}; give a file, or 'none'")
+        raise WeightsError(f"{name} has no published weights {str(weights)!r}; give a file, or 'none'")
     return Path(str(weights))
 
 
@@ -167,7 +171,9 @@ def _from_torchvision(
     identity = {"name": full, "options": dict(options)}
     if weights in (None, "none") or weights_is_file(weights):
         if class_names is None:
-            raise InputError(f"{full} without published weights needs the classes that it is for")
+            raise InputError(
+                f"{full} without published weights needs class names, and the data gave none; give class_names"
+            )
         names = [BACKGROUND[0], *class_names]
         arguments = {"weights": None, "weights_backbone": None, "num_classes": len(names), **options}
         detector = Detector(built(full, lambda: get_model(name, **arguments)), None, names, identity)

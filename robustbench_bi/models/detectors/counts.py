@@ -29,11 +29,11 @@ COLUMNS = (
 )  # fmt: skip
 
 RULE = (
-    "Parameters in millions: trainable (without the frozen stem and first stage), and all. MACs in thousand millions "
-    "at 1280×800 with 1,000 boxes and 100 masks: convolutions, matrix products, and K·K for each output value of a "
-    "dynamic filter. Published: d-li14/involution, det/; its counts leave out frozen parameters, and those of MACs of "
-    "the first two Mask rows, it appears, the mask head's deconvolution and logits. Paper: Hu et al., AAAI 2022, Table "
-    "2, which prints no counts. The networks are torchvision's detectors; Bi-volution in neck and head is our reading."
+    "Parameters in millions: trainable (without the frozen stem and first stage) and all. MACs in billions at 1280×800 "
+    "with 1,000 boxes and 100 masks: convolutions, matrix products, and K·K per output value of a dynamic filter. "
+    "Published counts: d-li14/involution, det/; they omit frozen parameters, and the MACs of the first two Mask rows "
+    "seem to omit the mask head's deconvolution and logits. Hu et al., AAAI 2022, Table 2, prints no counts. The "
+    "networks are torchvision's detectors; the paper does not say how Bi-volution enters neck and head, so we chose."
 )
 
 
@@ -139,7 +139,11 @@ def as_text(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str
             ]
         )
     fit = [row["parameters_beyond"] for row in rows if row["parameters_beyond"] is not None]
-    return titles, cells, [f"Trainable parameters of {fit.count(0.0)} of {len(fit)} published rows fit.", RULE]
+    return (
+        titles,
+        cells,
+        [f"Trainable parameters match the published ones in {fit.count(0.0)} of {len(fit)} rows.", RULE],
+    )
 
 
 def _shown(value: float | None) -> str:

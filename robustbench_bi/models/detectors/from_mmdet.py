@@ -56,12 +56,12 @@ def options_in(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """
     if not any(name.startswith("backbone.stem.1.conv2.") for name in state):
         raise WeightsError(
-            "of mmdet's detectors only those on RedNet are converted: a ResNet of theirs may take BGR or RGB, with the "
-            "stride in another place, and its file does not say so"
+            "of mmdet's detectors, only those with a RedNet backbone can be converted: their ResNets differ in channel "
+            "order (BGR or RGB) and stride placement, and the file does not say which it uses"
         )
     classes = len(state["roi_head.bbox_head.fc_cls.bias"]) - 1
     if classes != _CLASSES:
-        raise WeightsError(f"only detectors of COCO's {_CLASSES} classes are converted, and these are {classes}")
+        raise WeightsError(f"only detectors with COCO's {_CLASSES} classes can be converted, got {classes} classes")
     filters = state["backbone.stem.1.conv2.conv.weight"].shape[0]
     groups = max(1, state["backbone.stem.0.conv.weight"].shape[0] // 16)
     return {

@@ -117,7 +117,7 @@ def _pyramid(backbone: str, options: Mapping[str, Any]) -> nn.Module:
 def _widen_stem(body: Any, kernel_size: int) -> None:
     """Put an involution of another side into RedNet's stem."""
     if not hasattr(body, "stem"):
-        raise InputError(f"stem_kernel is for stems with an involution, RedNet's and BiNet's, got {kernel_size}")
+        raise InputError(f"stem_kernel={kernel_size} needs a stem with an involution (RedNet or BiNet); leave it out")
     hidden = body.stem[0].conv.out_channels
     body.stem[1] = Involution2d(hidden, kernel_size=kernel_size)
     for module in body.stem[1].modules():

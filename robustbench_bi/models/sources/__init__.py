@@ -41,22 +41,20 @@ _HOME = "robustbench_bi.models.sources"
 MODEL_SOURCES = Table(
     "source of models",
     [
-        ModelSource("timm", f"{_HOME}.from_timm:build", "timm:NAME", "the networks of timm"),
+        ModelSource("timm", f"{_HOME}.from_timm:build", "timm:NAME", "timm's networks"),
         ModelSource(
             "timm:hf-hub",
             f"{_HOME}.from_timm:build_from_hub",
             "timm:hf-hub:OWNER/NAME",
-            "networks of timm on Hugging Face's hub",
+            "timm's networks on the Hugging Face Hub",
             brings_weights=True,
         ),
-        ModelSource(
-            "torchvision", f"{_HOME}.from_torchvision:build", "torchvision:NAME", "the networks of torchvision"
-        ),
+        ModelSource("torchvision", f"{_HOME}.from_torchvision:build", "torchvision:NAME", "torchvision's networks"),
         ModelSource(
             "hf",
             f"{_HOME}.from_transformers:build",
             "hf:OWNER/NAME",
-            "image classifiers of transformers, from the hub, as OWNER/NAME@REVISION, or from a folder, as ./FOLDER",
+            "image classifiers of transformers, from the Hub (OWNER/NAME@REVISION) or a folder (./FOLDER)",
             brings_weights=True,
         ),
         *(
@@ -65,15 +63,15 @@ MODEL_SOURCES = Table(
             )
             for name, summary in (
                 ("onnx", "ONNX files, run by onnxruntime on the CPU"),
-                ("export", "files of torch.export.save"),
-                ("torchscript", "files of TorchScript, which is old"),
+                ("export", "files written by torch.export.save"),
+                ("torchscript", "TorchScript files (TorchScript is deprecated)"),
             )
         ),
         ModelSource(
             "function",
             f"{_HOME}.from_function:build",
             "package.module:function",
-            "a function of yours that returns a torch.nn.Module",
+            "your own function that returns a torch.nn.Module",
             brings_weights=True,
             channels_last=False,
         ),

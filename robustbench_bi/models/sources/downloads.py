@@ -80,4 +80,4 @@ def asking_no_hub(quiet: bool) -> Iterator[None]:
 
 
 def _by_hand(url: str) -> str:
-    return f"Download {url} where there is a network, and give the file with --weights FILE"
+    return f"Download {url} on a machine with internet access, and give the file with --weights FILE"

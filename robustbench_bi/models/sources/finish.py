@@ -52,9 +52,7 @@ def weights_file(weights: str | Path | None, name: str) -> str | Path | None:
     if weights is None or weights == "none":
         return None
     if not is_file(weights):
-        raise WeightsError(
-            f"there are no weights {str(weights)!r} for {name}; give a file (.safetensors, .pth, .pt) or 'none'"
-        )
+        raise WeightsError(f"{name} has no weights {str(weights)!r}; give a file (.safetensors, .pth, .pt) or 'none'")
     return weights
 
 
@@ -102,8 +100,8 @@ def check_classes(what: str, own: int, wanted: int | None) -> None:
     """
     if wanted not in (None, own):
         raise WeightsError(
-            f"{what} is for {own} classes, and {wanted} were asked for (by num_classes, or by the data); give data of "
-            f"{own} classes, whose names --classes FILE may list"
+            f"{what} has {own} classes, but num_classes or the data ask for {wanted}; give data with {own} classes, or "
+            f"list all {own} in --classes FILE"
         )
 
 

@@ -57,9 +57,7 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
         raise
     except Exception as error:  # a broken file can make the reader fail in any way
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-        raise WeightsError(
-            f"{path} is not a file of torch.export that version {torch.__version__} can read: {reason}"
-        ) from error
+        raise WeightsError(f"torch {torch.__version__} cannot read {path} as a torch.export file: {reason}") from error
     batch, size = _input_shape(program)
     preprocessing = {} if size is None else {"input_size": size}
     return FileNetwork.settled("export", path, network, num_classes, batch=batch, preprocessing=preprocessing)
@@ -72,11 +70,13 @@ def check_harmless(path: Path) -> None:
         WeightsError: there is something, or it is no such file.
     """
     if not zipfile.is_zipfile(path):
-        raise WeightsError(f"{path} is not a file of torch.export")
+        raise WeightsError(f"{path} is not a torch.export file")
     with zipfile.ZipFile(path) as archive:
         for entry in archive.namelist():
             if any(part in entry for part in REFUSED_ENTRIES):
-                raise WeightsError(f"{path} holds {entry}, which is more than a graph and its weights, and was not run")
+                raise WeightsError(
+                    f"{path} contains {entry}, which is more than a graph and its weights; it was not run"
+                )
             if entry.endswith(".json"):
                 _check_graph(json.loads(archive.read(entry)), path)
 
@@ -88,12 +88,12 @@ def _check_graph(content: Any, path: Path) -> None:
             for node in value:
                 target = node.get("target") if isinstance(node, dict) else None
                 if isinstance(target, str) and not OPERATORS.fullmatch(target):
-                    raise WeightsError(f"{path} asks for {target!r}, which is no operator, and was not run")
+                    raise WeightsError(f"{path} calls {target!r}, which is not an operator; it was not run")
         if key == "expr_str" and isinstance(value, str):
             formula = re.sub(r"'(\w+)'", r"\1", value)  # a symbol's name
             strange = [word for word in re.findall(r"\w+", formula) if not NAMES.fullmatch(word)]
             if strange or re.search(r"[^\w\s()+\-*/%,.<>=!&|~]", formula):
-                raise WeightsError(f"{path} has the size {value[:80]!r}, which is no formula, and was not evaluated")
+                raise WeightsError(f"{path} has the size {value[:80]!r}, which is not a formula; it was not evaluated")
 
 
 def _entries(content: Any) -> Iterator[tuple[str, Any]]:

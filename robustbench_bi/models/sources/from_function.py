@@ -59,7 +59,7 @@ def call_function(name: str, options: Mapping[str, Any], offered: Mapping[str, A
     parameters = inspect.signature(factory).parameters
     unknown = [option for option in options if option not in parameters]
     if unknown:
-        raise InputError(f"{name} takes no argument {unknown[0]!r}; it takes: {', '.join(parameters) or 'none'}")
+        raise InputError(f"{name} has no argument {unknown[0]!r}; it takes: {', '.join(parameters) or 'none'}")
     try:
         return factory(**options, **{key: value for key, value in (offered or {}).items() if key in parameters})
     except BivoRobustError:
@@ -74,8 +74,8 @@ def _stated_preprocessing(model: nn.Module, name: str) -> dict[str, Any]:
     for key in (*PREPROCESSING, "identity"):
         if key in taken or callable(getattr(model, key, None)):
             raise InputError(
-                f"{name} has a {type(getattr(model, key)).__name__} under the name {key!r}, which is kept for a plain "
-                "value that tells what the network is and how its images are prepared; rename it"
+                f"the attribute {key!r} of {name} is a {type(getattr(model, key)).__name__}, but that name is reserved "
+                "for a plain value that describes the network or its preprocessing; rename it"
             )
     found: dict[str, Any] = {key: getattr(model, key, None) for key in PREPROCESSING}
     found = {key: value for key, value in found.items() if value is not None}
@@ -105,7 +105,7 @@ def _function(name: str) -> Callable[..., Any]:
     module_name, _, attribute = name.partition(":")
     advice = how_to_name_a_model()
     if not module_name or not attribute:
-        raise InputError(f"{name!r} names no model; {advice}")
+        raise InputError(f"there is no model {name!r}; {advice}")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

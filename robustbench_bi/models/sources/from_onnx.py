@@ -102,8 +102,8 @@ def _session(runtime: Any, path: Path) -> Any:
     except Exception as error:  # onnxruntime's errors have no common class, and files fail in many ways
         reason = " ".join(str(error).split())[:240]
         raise WeightsError(
-            f"onnxruntime {runtime.__version__} cannot open {path}: {reason}. Export it again, for an opset that this "
-            "version knows"
+            f"onnxruntime {runtime.__version__} cannot open {path}: {reason}. Export it again with an opset that this "
+            "version supports"
         ) from error
 
 

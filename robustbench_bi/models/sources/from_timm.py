@@ -103,9 +103,8 @@ def hub_folder(name: str, full: str, files: tuple[str, ...]) -> Path:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         reason = reason if there else f"{urlsplit(huggingface_hub.constants.ENDPOINT).netloc} does not answer"
         raise WeightsError(
-            f"{full} could not be downloaded: {reason}. Download {' and '.join(files)} of "
-            f"https://huggingface.co/{repository} "
-            f"and give timm:ARCHITECTURE with --weights model.safetensors"
+            f"{full} could not be downloaded: {reason}. Download {' and '.join(files)} from "
+            f"https://huggingface.co/{repository} and use timm:ARCHITECTURE with --weights model.safetensors"
         ) from error
     return Path(paths[0]).parent
 

@@ -14,7 +14,7 @@ from robustbench_bi.errors import WeightsError
 from robustbench_bi.models.sources.compiled_file import FileNetwork, without_warnings
 from robustbench_bi.models.sources.finish import file_of
 
-OLD = "TorchScript is old and no longer developed; torch.export.save writes files that export:FILE reads"
+OLD = "TorchScript is deprecated; save with torch.export.save instead and use export:FILE"
 
 
 def build(name: str, num_classes: int | None, weights: str | Path | None, options: Mapping[str, Any]) -> nn.Module:
@@ -38,5 +38,5 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
             script = load(str(path), map_location="cpu").eval()
     except Exception as error:  # a broken file can make the reader fail in any way
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-        raise WeightsError(f"{path} is not a TorchScript file that can be read: {reason}") from error
+        raise WeightsError(f"{path} cannot be read as a TorchScript file: {reason}") from error
     return FileNetwork.settled("torchscript", path, script, num_classes)

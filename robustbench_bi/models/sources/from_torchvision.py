@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from robustbench_bi.errors import WeightsError
 from robustbench_bi.ground.registry import unknown_name
 from robustbench_bi.ground.sizes import size_of
-from robustbench_bi.models import CLASSES_ADVICE
+from robustbench_bi.models import classes_advice
 from robustbench_bi.models.sources.downloads import downloaded
 from robustbench_bi.models.sources.finish import built, finished, weights_file
 
@@ -49,7 +49,9 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
     entry = weights_entry(name, "DEFAULT" if weights == "pretrained" else str(weights))
     classes = len(entry.meta["categories"])
     if num_classes not in (None, classes):
-        raise WeightsError(f"torchvision's {entry} is for {classes} classes, not {num_classes}. {CLASSES_ADVICE}")
+        raise WeightsError(
+            f"torchvision's {entry} has {classes} classes, not {num_classes}; {classes_advice(classes, num_classes)}"
+        )
     model = downloaded(
         f"torchvision's {entry}",
         lambda: models.get_model(name, weights=entry, **options),

@@ -57,7 +57,7 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
     """
     unknown = sorted(options.keys() - {"processor"})
     if unknown or options.get("processor", "slow") not in ("slow", "fast"):
-        raise InputError(f"hf:{name} has one option, processor, which is 'slow' or 'fast'; got {dict(options)!r}")
+        raise InputError(f"hf:{name} has one option, processor ('slow' or 'fast'), got {dict(options)!r}")
     library = extra("transformers", "hf", f"hf:{name}")
     own = weights in (None, "pretrained")
     file = None if own else weights_file(weights, f"hf:{name}")
@@ -119,13 +119,13 @@ def _place(name: str, own: bool) -> tuple[str, str | None]:
             missing.append("model.safetensors")
         if missing:
             raise WeightsError(
-                f"the folder {folder} lacks {', '.join(missing)}; save_pretrained() of the network and of its image "
-                "processor writes them (weights are read from safetensors only)"
+                f"the folder {folder} lacks {', '.join(missing)}; call save_pretrained() of the network and its image "
+                "processor to write them (weights are read from safetensors only)"
             )
         return str(folder), None
     repository, _, revision = name.partition("@")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository) or repository.startswith("."):
-        raise InputError(f"hf:{name} is neither a folder nor OWNER/NAME or OWNER/NAME@REVISION")
+        raise InputError(f"hf:{name} must be OWNER/NAME, OWNER/NAME@REVISION or an existing folder")
     return repository, revision or None
 
 
@@ -146,8 +146,8 @@ def _with_own_weights(library: Any, name: str, place: str, revision: str | None,
     missing = sorted(found["missing_keys"]) + sorted(str(key) for key in found["mismatched_keys"])
     if missing:
         raise WeightsError(
-            f"hf:{name} has no weights for {', '.join(missing[:3])}{' and more' if len(missing) > 3 else ''}, which "
-            "would be random; it is no trained classifier"
+            f"hf:{name} is not a trained classifier: it has no weights for {', '.join(missing[:3])}"
+            f"{' and more' if len(missing) > 3 else ''}, which would be random"
         )
     return network
 
@@ -191,13 +191,13 @@ def _in_one_line(name: str, place: str) -> Iterator[None]:
         text = " ".join(str(error).split()) or type(error).__name__
         reason = re.split(r"(?<=[a-z)'])\. ", text)[0][:200]
         if "trust_remote_code" in text or "custom code" in text:
-            message = f"hf:{name} needs code of its repository, which is never run; write a function of your own for it"
+            message = f"hf:{name} needs code from its repository, which is never run; load it in a function of your own"
             raise InputError(message) from error
         if "Unrecognized configuration class" in text or "AutoModelForImageClassification" in text:
-            raise InputError(f"hf:{name} is no network for image classification: {reason}") from error
+            raise InputError(f"hf:{name} is not an image classifier: {reason}") from error
         if Path(place).is_dir():
             raise WeightsError(f"the network in {place} cannot be loaded: {reason}") from error
         raise WeightsError(
             f"hf:{name} could not be downloaded: {reason}. Download config.json, preprocessor_config.json and "
-            f"model.safetensors of https://huggingface.co/{place} into a folder and give hf:./FOLDER"
+            f"model.safetensors from https://huggingface.co/{place} into a folder and use hf:./FOLDER"
         ) from error

@@ -78,8 +78,8 @@ def preprocessing_of_processor(processor: Any, fast: bool) -> LikeTheProcessor:
             return LikeTheProcessor({**reading, **common}, tint.flipped)
     asked = {name: value for name, value in stated.items() if name.startswith("do_") and value}
     raise InputError(
-        f"the image processor {kind} does something that is not known here (it asks for {', '.join(asked) or 'nothing'}"
-        f", size {stated.get('size')}); prepare the images in a function of your own"
+        f"the image processor {kind} does something we do not support (it asks for {', '.join(asked) or 'nothing'}, "
+        f"size {stated.get('size')}); prepare the images in your own package.module:function"
     )
 
 
@@ -93,14 +93,16 @@ def _readings(stated: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
     percent, edge = stated.get("crop_pct"), size.get("shortest_edge")
     cropped = size_of([crop["height"], crop["width"]]) if stated.get("do_center_crop") and "height" in crop else None
     if not stated.get("do_resize", False):
-        raise InputError(f"the image processor {kind} does not resize pictures, so each has a size of its own")
+        raise InputError(f"the image processor {kind} does not resize, and pictures must come out equal in size")
     if edge and percent and cropped is None:
         if edge >= CONVNEXT_SQUASHES_FROM:
             return [_reading(edge, edge, "squash")]
         return [_reading(edge, int(edge / percent), "center")]
     if edge:
         if cropped is None:
-            raise InputError(f"the image processor {kind} crops nothing, so pictures differ in size (size {size})")
+            raise InputError(
+                f"the image processor {kind} does not crop (size {size}), and pictures must come out equal in size"
+            )
         sides = [int(edge / percent)] if percent else [edge, int(LEVIT_MARGIN * edge)]
         return [_reading(cropped, side, "center") for side in sides]
     if "height" in size and "width" in size:
@@ -108,7 +110,7 @@ def _readings(stated: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
         if percent and isinstance(whole, int) and cropped is not None:
             return [_reading(cropped, int(whole / percent), "center")]
         return [_reading(whole if cropped is None else cropped, whole, "squash")]
-    raise InputError(f"the image processor {kind} has the size {size or None}, a mode that is not known here")
+    raise InputError(f"the image processor {kind} has the size {size or None}, a mode we do not support")
 
 
 def _reading(size: Any, resized: Any, mode: str) -> dict[str, Any]:

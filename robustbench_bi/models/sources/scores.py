@@ -69,7 +69,7 @@ def settle_output(path: Path, outputs_of: Callable[[Tensor], Mapping[str, Any]],
     if len(fitting) != 1:
         shapes = ", ".join(f"{name} {tuple(getattr(value, 'shape', ()))}" for name, value in outputs.items())
         raise InputError(
-            f"{path} must have one output with a row of class scores for each image; for {TRIED} it gives {shapes}"
+            f"{path} must have one output with a row of class scores per image; for {TRIED} images it returned {shapes}"
         )
     ((name, scores),) = fitting.items()
     return scores, name

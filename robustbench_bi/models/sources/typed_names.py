@@ -59,7 +59,7 @@ def _file(name: str) -> None:
 def _repository(name: str) -> None:
     """A folder, or the name of a repository with perhaps its revision."""
     if not Path(name).expanduser().is_dir() and not re.fullmatch(r"\w[\w.-]*/[\w.-]+(@.+)?", name):
-        raise InputError(f"hf:{name} is neither a folder nor OWNER/NAME or OWNER/NAME@REVISION")
+        raise InputError(f"hf:{name} must be OWNER/NAME, OWNER/NAME@REVISION or an existing folder")
 
 
 def _function(name: str) -> None:
@@ -67,10 +67,14 @@ def _function(name: str) -> None:
     module, _, attribute = name.partition(":")
     advice = how_to_name_a_model()
     if not module or not attribute:
-        raise InputError(f"{name!r} names no model; {advice}")
+        raise InputError(f"there is no model {name!r}; {advice}")
     if module in sys.modules:
         return
     file = _file_of_module(module)
+    if file is None and module.endswith(".py"):
+        raise InputError(
+            f"cannot import {module} for the model {name!r}: leave out .py, as in {module[:-3]}:{attribute}"
+        )
     if file is None:
         raise InputError(f"cannot import {module} for the model {name!r}: there is no such module; {advice}")
     if file.suffix != ".py":

@@ -103,7 +103,7 @@ def _check_numbers(kernel_size: int, stride: int, dilation: int, combine: str) -
         if not is_integer(value) or value < 1:
             raise InputError(f"{name} must be a positive integer, got {value!r}")
     if kernel_size % 2 == 0:
-        raise InputError(f"kernel_size must be odd, so that the filter has a centre, got {kernel_size}")
+        raise InputError(f"kernel_size must be odd so that the filter has a centre, got {kernel_size}")
     if combine not in ("mul", "add"):
         raise InputError(f"combine must be 'mul' or 'add', got {combine!r}")
 
@@ -119,7 +119,9 @@ def _check_shapes(x: Tensor, spatial: Tensor, channel: Tensor | None, kernel_siz
             f"{tuple(x.shape)}, kernel_size {kernel_size} and stride {stride}, got {tuple(spatial.shape)}"
         )
     if channels % groups:
-        raise InputError(f"spatial holds filters for {groups} groups, which must divide the {channels} channels of x")
+        raise InputError(
+            f"the number of filter groups in spatial must divide the {channels} channels of x, got {groups}"
+        )
     if channel is not None and tuple(channel.shape) != (batch, channels, kernel_size, kernel_size):
         raise InputError(
             f"channel must be (B, C, K, K) = {(batch, channels, kernel_size, kernel_size)}, got {tuple(channel.shape)}"
@@ -216,7 +218,7 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _refuse(ctx: Any, *gradients: Tensor) -> None:
-    raise InputError("the gradients of dynamic_filter cannot be differentiated again; use them without create_graph")
+    raise InputError("dynamic_filter has no second derivatives; leave create_graph out")
 
 
 torch.library.register_autograd(_NAME, _backward, setup_context=_save)
@@ -231,6 +233,6 @@ def _choose(backend: str | None, x: Tensor) -> str:
     if backend is None:
         return "reference"
     raise BackendUnavailableError(
-        f"backend {backend!r} cannot run here: it computes in float32, and these are {x.dtype}; "
-        "leave the backend out to use the fastest that can run"
+        f"backend {backend!r} cannot run here: it computes in float32, but these tensors are {x.dtype}; "
+        "leave the backend out to use the fastest available one"
     )

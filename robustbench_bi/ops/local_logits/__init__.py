@@ -89,11 +89,11 @@ def _check(query: Tensor, key: Tensor, kernel_size: int, groups: int, dilation: 
     for name, value in (("kernel_size", kernel_size), ("groups", groups), ("dilation", dilation)):
         check_integer(name, value, 1)
     if kernel_size % 2 == 0:
-        raise InputError(f"kernel_size must be odd, so that the neighbourhood has a centre, got {kernel_size}")
+        raise InputError(f"kernel_size must be odd so that the neighbourhood has a centre, got {kernel_size}")
     check_padding(padding)
     check_tensors({"query": query, "key": key})
     if query.shape != key.shape:
-        raise InputError(f"key must be of the shape of query, {tuple(query.shape)}, got {tuple(key.shape)}")
+        raise InputError(f"key must have the shape of query, {tuple(query.shape)}, got {tuple(key.shape)}")
     if query.shape[1] % groups:
         raise InputError(f"groups must divide the {query.shape[1]} channels of query, got {groups}")
 
@@ -168,7 +168,7 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _refuse(ctx: Any, *gradients: Tensor) -> None:
-    raise InputError("the gradients of local_logits cannot be differentiated again; use them without create_graph")
+    raise InputError("local_logits has no second derivatives; leave create_graph out")
 
 
 torch.library.register_autograd(_NAME, _backward, setup_context=_save)
@@ -183,6 +183,6 @@ def _choose(backend: str | None, query: Tensor) -> str:
     if backend is None:
         return "reference"
     raise BackendUnavailableError(
-        f"backend {backend!r} cannot run here: it computes in float32, and these are {query.dtype}; "
-        "leave the backend out to use the fastest that can run"
+        f"backend {backend!r} cannot run here: it computes in float32, but these tensors are {query.dtype}; "
+        "leave the backend out to use the fastest available one"
     )

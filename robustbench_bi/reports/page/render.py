@@ -162,21 +162,21 @@ def _over_baseline(report: Report, model: str, name: str) -> list[tuple[str, str
     if report.bars is None:
         return []
     if model == report.models[0]:
-        return [("role", "baseline of this page")]
+        return [("role", "baseline")]
     numbers = []
     bars = report.bars.frame
     for row in _records(bars[(bars["model"] == model) & (bars["name"] == name)]):
-        numbers.append((f"change over {report.models[0]}", f"{_ends(row, 'delta', signed=True, decimals=2)} points"))
+        numbers.append((f"change from {report.models[0]}", f"{_ends(row, 'delta', signed=True, decimals=2)} points"))
         numbers.append(
-            ("its p", f"{format_p_value(row['p_value'])} (corrected by Holm {format_p_value(row['p_holm'])})")
+            ("p of the change", f"{format_p_value(row['p_value'])} (corrected by Holm {format_p_value(row['p_holm'])})")
         )
     return numbers
 
 
 def _delta(report: Report, bars: Comparison) -> Row:
     """Fig. 3 and the tables of differences."""
-    of = f"{report.task.primary.short} over {report.models[0]}"
-    label = f"Change of {of} in points, by noise and category; numbers in the table beside it"
+    of = f"{report.task.primary.short} from {report.models[0]}"
+    label = f"Change in {of} in points, by noise and category; numbers in the table beside it"
     names = figure_3_names(bars.frame)
     chart = bar_chart(bars.frame, names, report.models, column="delta", unit="points", label=label)
     return {

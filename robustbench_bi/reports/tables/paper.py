@@ -118,7 +118,7 @@ def _delta_table(report: Report, bars: Comparison, cell: Callable[[str, str], st
     baseline = f"The baseline is {report.models[0]}, {report.baseline_words}."
     caption = " ".join([baseline, bars.caption, bars.tests, MARKS, *(f"Note: {note}." for note in bars.notes)])
     return PaperTable(
-        "delta", f"Change of {report.task.primary.short} over {report.models[0]}", caption, pd.DataFrame(texts)
+        "delta", f"Change in {report.task.primary.short} from {report.models[0]}", caption, pd.DataFrame(texts)
     )
 
 

@@ -45,21 +45,21 @@ FILTERS = Table(
     "filter",
     [
         Choice("all", f"{_HERE}:everything", "all pictures"),
-        Choice("right-to-wrong", f"{_HERE}:right_to_wrong", "right when clean, wrong when corrupted", "clean"),
-        Choice("wrong-to-right", f"{_HERE}:wrong_to_right", "wrong when clean, right when corrupted", "clean"),
+        Choice("right-to-wrong", f"{_HERE}:right_to_wrong", "right → wrong", "clean"),
+        Choice("wrong-to-right", f"{_HERE}:wrong_to_right", "wrong → right", "clean"),
         Choice("wrong", f"{_HERE}:wrong", "wrong answers"),
         Choice("right", f"{_HERE}:right", "right answers"),
-        Choice("only-first", f"{_HERE}:only_first", "right here, wrong by the model beside", "beside"),
-        Choice("only-beside", f"{_HERE}:only_beside", "wrong here, right by the model beside", "beside"),
-        Choice("differ", f"{_HERE}:differ", "other answers than the model beside", "beside"),
+        Choice("only-first", f"{_HERE}:only_first", "only this model is right", "beside"),
+        Choice("only-beside", f"{_HERE}:only_beside", "only the model beside is right", "beside"),
+        Choice("differ", f"{_HERE}:differ", "the two models answer differently", "beside"),
     ],
 )
 ORDERS = Table(
     "order",
     [
         Choice("loss", f"{_HERE}:loss", "loss, largest first"),
-        Choice("wrong-confidence", f"{_HERE}:wrong_confidence", "confidence of wrong answers, then right ones"),
-        Choice("disagreement", f"{_HERE}:disagreement", "how many answers all models give, then loss apart", "several"),
+        Choice("wrong-confidence", f"{_HERE}:wrong_confidence", "most confident wrong answers first"),
+        Choice("disagreement", f"{_HERE}:disagreement", "models disagree most first", "several"),
         Choice("data", f"{_HERE}:as_listed", "order of the data"),
     ],
 )

@@ -24,7 +24,7 @@ def printed(source, out, *options):
     done = CliRunner().invoke(cli, ["corrupt", *arguments, "--jpeg", "none", "--quiet", "--workers", "1", *options])
     assert done.exit_code == 0, done.output
     line = next(line for line in done.output.splitlines() if line.startswith("Evaluate them with: "))
-    assert line.endswith(f"--data imagenet-c:{out}")
+    assert line.endswith(f"--data imagenet-c:{out} --suite brightness --severities 1")
     return f"imagenet-c:{out}"
 
 

@@ -100,7 +100,7 @@ def test_the_stem_of_a_detector_is_as_wide_as_its_file_says(tmp_path):
     found = create_detector("fasterrcnn_rednet50", weights=tmp_path / "narrow.pth").network
     assert found.backbone.body.stem[1].kernel_size == 3 and "stem_kernel" not in found.identity["options"]
     assert made("fasterrcnn_rednet50").backbone.body.stem[1].kernel_size == 7
-    with pytest.raises(InputError, match="stem_kernel is for stems with an involution"):
+    with pytest.raises(InputError, match="stem_kernel=7 needs a stem with an involution"):
         made("fasterrcnn_resnet50")
 
 
@@ -116,9 +116,9 @@ def test_what_is_not_converted_is_refused(tmp_path):
         return str(caught.value)
 
     resnet = {key: own for key, own in state.items() if ".stem." not in key}
-    assert "only those on RedNet are converted" in refused(resnet)
+    assert "only those with a RedNet backbone can be converted" in refused(resnet)
     few = {**state, f"{BOX}fc_cls.bias": torch.zeros(21)}
-    assert "only detectors of COCO's 80 classes are converted, and these are 20" in refused(few)
+    assert "only detectors with COCO's 80 classes can be converted, got 20 classes" in refused(few)
     assert "does not fit maskrcnn_rednet50: missing" in refused(state, "maskrcnn_rednet50")
     assert "unexpected: teacher.weight" in refused({**state, "teacher.weight": torch.zeros(1)})
     missing = {key: own for key, own in state.items() if key != "neck.lateral_convs.2.conv.bias"}

@@ -30,7 +30,7 @@ def test_all_six_published_counts_fit_and_the_operations_nearly(rows):
     assert round(published[0]["parameters"] / 1e6, 1) != published[0]["published_parameters"]
     for row in published:
         assert row["macs"] / 1e9 == pytest.approx(row["published_macs"], rel=0.03)
-    assert "6 of 6 published rows fit" in as_text(rows)[2][0]
+    assert "match the published ones in 6 of 6 rows" in as_text(rows)[2][0]
 
 
 def test_every_row_of_the_papers_table_is_there(rows):
@@ -119,9 +119,9 @@ def test_names_that_there_are_not():
         create_detector("fasterrcnn_resnet5", class_names=["cat"])
     with pytest.raises(UnknownNameError, match="unknown torchvision detector 'fasterrcnn'"):
         create_detector("torchvision:fasterrcnn", class_names=["cat"])
-    with pytest.raises(InputError, match="needs the classes that it is for"):
+    with pytest.raises(InputError, match="needs class names, and the data gave none"):
         create_detector("fasterrcnn_resnet50")
-    with pytest.raises(WeightsError, match="no published weights 'pretrained' for fasterrcnn_resnet50"):
+    with pytest.raises(WeightsError, match="fasterrcnn_resnet50 has no published weights 'pretrained'"):
         create_detector("fasterrcnn_resnet50", class_names=["cat"], weights="pretrained")
 
 
@@ -135,5 +135,5 @@ def test_fewer_proposals_are_stated_and_the_usual_number_is_not(tmp_path):
     assert few.roi_heads.fg_bg_sampler.batch_size_per_image == 52
     path = tmp_path / "usual.safetensors"
     save_checkpoint(path, usual)
-    with pytest.raises(InputError, match=r"proposals=100 contradicts the checkpoint, .* with proposals=1000"):
+    with pytest.raises(InputError, match=r"proposals=100 contradicts the checkpoint, .* has proposals=1000"):
         rb.create_model("fasterrcnn_resnet50", weights=path, proposals=100)

@@ -57,7 +57,8 @@ def unreachable(monkeypatch):
 
 def test_the_library_is_not_asked_for_what_cannot_be_had(unreachable):
     message = (
-        f"net could not be downloaded: hub.invalid does not answer. Download {URL} where there is a network, and give"
+        f"net could not be downloaded: hub.invalid does not answer. Download {URL} on a machine with internet access, "
+        "and give"
     )
     with pytest.raises(WeightsError, match=message):
         downloaded("net", lambda: pytest.fail("was asked"), URL)
@@ -78,5 +79,5 @@ def test_what_is_here_needs_no_network(unreachable):
 )
 def test_the_file_is_named(name, file, unreachable, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-    with pytest.raises(WeightsError, match=f"Download {file} where there is a network"):
+    with pytest.raises(WeightsError, match=f"Download {file} on a machine with internet access"):
         create_model(name, weights="pretrained")

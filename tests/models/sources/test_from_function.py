@@ -62,9 +62,7 @@ def test_a_function_is_given_what_it_has_parameters_for(module):
     assert (len(network), network[0].out_features, network.input_size, network.mean[0]) == (2, 3, 32, 0.485)
     assert network.identity["options"] == {"depth": 2}
     assert create_model("my_model:greedy", num_classes=3).out_features == 1
-    with pytest.raises(
-        InputError, match="my_model:build takes no argument 'width'; it takes: num_classes, depth, input"
-    ):
+    with pytest.raises(InputError, match="my_model:build has no argument 'width'; it takes: num_classes, depth, input"):
         create_model("my_model:build", num_classes=3, width=2)
 
 
@@ -76,7 +74,7 @@ def test_weights_of_a_function(module, tmp_path):
         assert weights_hash(create_model("my_model:build", weights=weights)) != weights_hash(network)
     again = create_model("my_model:build", weights=tmp_path / "linear.safetensors")
     assert weights_hash(again) == weights_hash(network)
-    with pytest.raises(WeightsError, match="there are no weights 'pretrained' for my_model:build; give a file"):
+    with pytest.raises(WeightsError, match="my_model:build has no weights 'pretrained'; give a file"):
         create_model("my_model:build", weights="pretrained")
 
 
@@ -93,12 +91,12 @@ def test_weights_of_a_function(module, tmp_path):
         ("def built(): ...", "my_model:build", "my_model has no function 'build'. Did you mean 'built'?"),
         ("build = 3", "my_model:build", "the module my_model has no function 'build'. There are none."),
         ("def build(): return 3", "my_model:build", "my_model:build must return a torch.nn.Module, got int"),
-        ("", "my_model:", "'my_model:' names no model; a model is a name from `bivo-robust list models`, timm:NAME"),
-        ("", ":build", "':build' names no model"),
+        ("", "my_model:", "there is no model 'my_model:'; a model is a name from `bivo-robust list models`, timm:NAME"),
+        ("", ":build", "there is no model ':build'"),
         (
             "import torch\ndef build():\n m = torch.nn.ReLU()\n m.register_buffer('mean', torch.zeros(3))\n return m",
             "my_model:build",
-            "my_model:build has a Tensor under the name .mean., which is kept for a plain value .*; rename it",
+            "attribute .mean. of my_model:build is a Tensor, but that name is reserved for a plain value .*; rename it",
         ),
         (
             "import torch\ndef build():\n m = torch.nn.ReLU()\n m.std = 0.5\n return m",

@@ -34,7 +34,9 @@ def test_timm_weights_from_a_file(tmp_path):
     torch.save({"state_dict": network.state_dict()}, tmp_path / "timm.pth")
     again = create_model("timm:resnet18", num_classes=4, weights=tmp_path / "timm.pth")
     assert weights_hash(again) == weights_hash(network)
-    with pytest.raises(WeightsError, match=r"does not fit timm:resnet18: it is for 4 classes, and 1000 were asked for"):
+    with pytest.raises(
+        WeightsError, match=r"does not fit timm:resnet18: it has 4 classes, but num_classes or the data ask for 1000"
+    ):
         create_model("timm:resnet18", weights=tmp_path / "timm.pth")
 
 
@@ -46,6 +48,6 @@ def test_timm_downloads_fail_in_one_line(monkeypatch):
     monkeypatch.setattr(timm, "create_model", refuse)
     monkeypatch.setattr("robustbench_bi.models.sources.downloads.is_reachable", lambda url: True)
     file = "https://huggingface.co/timm/resnet18.a1_in1k/resolve/main/model.safetensors"
-    message = f"^timm's weights of resnet18 could not be downloaded: We cannot find the file. Download {file} where "
+    message = f"^timm's weights of resnet18 could not be downloaded: We cannot find the file. Download {file} on "
     with pytest.raises(WeightsError, match=message):
         create_model("timm:resnet18", weights="pretrained")

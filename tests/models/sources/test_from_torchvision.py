@@ -54,8 +54,8 @@ def test_torchvision_downloads_fail_in_one_line(name, offline, monkeypatch):
     message = (
         r"^torchvision's ResNet50_Weights.IMAGENET1K_V1 could not be downloaded: "
         r"<urlopen error Name or service not known>. Download "
-        r"https://download.pytorch.org/models/resnet50-0676ba61.pth where there is a network, and give the file with "
-        r"--weights FILE$"
+        r"https://download.pytorch.org/models/resnet50-0676ba61.pth on a machine with internet access, and give the "
+        r"file with --weights FILE$"
     )
     with pytest.raises(WeightsError, match=message):
         create_model(name, weights="IMAGENET1K_V1")

@@ -67,9 +67,9 @@ def test_what_a_processor_does_beyond_that_is_refused():
         def resize(self, image, *arguments, **options):
             return super().resize(image, *arguments, **options)[..., ::-1].copy()
 
-    with pytest.raises(InputError, match=r"image processor Mirroring does something that is not known here"):
+    with pytest.raises(InputError, match=r"image processor Mirroring does something we do not support"):
         preprocessing_of_processor(Mirroring(size=SQUARE), False)
-    with pytest.raises(InputError, match=r"does not resize pictures"):
+    with pytest.raises(InputError, match=r"does not resize, and pictures"):
         preprocessing_of_processor(type(processor_of("squash", False))(do_resize=False), False)
 
 
@@ -140,15 +140,23 @@ def test_weights_from_a_file_and_random_ones(folder, tmp_path):
 def test_what_does_not_fit_is_refused_in_a_line(folder, tmp_path):
     name = folder(vit())
     for call, error, message in (
-        (lambda: create_model(name, num_classes=5), WeightsError, "hf:./net is for 10 classes, and 5 were asked for"),
+        (
+            lambda: create_model(name, num_classes=5),
+            WeightsError,
+            "hf:./net has 10 classes, but num_classes or the data ask for 5",
+        ),
         (lambda: create_model(name, width=2), InputError, "hf:./net has one option, processor"),
-        (lambda: create_model("hf:./gone"), InputError, "hf:./gone is neither a folder nor OWNER/NAME"),
+        (
+            lambda: create_model("hf:./gone"),
+            InputError,
+            "hf:./gone must be OWNER/NAME, OWNER/NAME@REVISION or an existing",
+        ),
     ):
         with pytest.raises(error, match=message) as caught:
             call()
         assert "\n" not in str(caught.value)
     (tmp_path / "net" / "model.safetensors").unlink()
-    with pytest.raises(WeightsError, match=r"lacks model.safetensors; save_pretrained\(\) of the network"):
+    with pytest.raises(WeightsError, match=r"lacks model.safetensors; call save_pretrained\(\) of the network"):
         create_model(name)
 
 
@@ -166,7 +174,7 @@ def test_code_of_a_repository_is_never_run(folder, tmp_path):
     }
     (tmp_path / "net" / "config.json").write_text(json.dumps(config))
     (tmp_path / "net" / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    with pytest.raises(InputError, match="needs code of its repository, which is never run"):
+    with pytest.raises(InputError, match="needs code from its repository, which is never run"):
         create_model(name)
     assert not (tmp_path / "ran").exists()
 
@@ -179,7 +187,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch):
     message = r"^hf:owner/name@main could not be downloaded: .*Download config.json, preprocessor_config.json and model"
     with pytest.raises(WeightsError, match=message) as caught:
         create_model("hf:owner/name@main")
-    assert "give hf:./FOLDER" in str(caught.value) and "\n" not in str(caught.value)
+    assert "use hf:./FOLDER" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_the_extra_is_asked_for_by_name(monkeypatch):

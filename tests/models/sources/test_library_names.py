@@ -65,7 +65,7 @@ def test_the_published_weights_are_those_that_torchvision_names():
         ("own_package.nets:bild", "the module own_package.nets has no function 'bild'. Did you mean 'build'?"),
         ("own_package.others:build", "cannot import own_package.others for the model"),
         ("others:build", "cannot import others for the model"),
-        ("hf:resnet", "is neither a folder nor OWNER/NAME"),
+        ("hf:resnet", "must be OWNER/NAME, OWNER/NAME@REVISION or an existing folder"),
         ("onnx:absent.onnx", "there is no file absent.onnx"),
     ],
 )

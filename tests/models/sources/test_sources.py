@@ -15,7 +15,7 @@ from robustbench_bi.models.sources import brings_weights, split_name
     ("name", "options", "error", "message"),
     [
         ("timm:resnet5o", {}, UnknownNameError, "unknown timm model 'resnet5o'. Did you mean 'resnet50"),
-        ("timm:resnet18", {"weights": "demo"}, WeightsError, "there are no weights 'demo' for timm:resnet18; give a"),
+        ("timm:resnet18", {"weights": "demo"}, WeightsError, "timm:resnet18 has no weights 'demo'; give a"),
         ("torchvision:resnet5o", {}, UnknownNameError, "unknown torchvision model 'resnet5o'. Did you mean 'resnet50'"),
         (
             "torchvision:resnet18",
@@ -27,7 +27,7 @@ from robustbench_bi.models.sources import brings_weights, split_name
             "torchvision:resnet18",
             {"weights": "IMAGENET1K_V1", "num_classes": 10},
             WeightsError,
-            "torchvision's ResNet18_Weights.IMAGENET1K_V1 is for 1000 classes, not 10",
+            "torchvision's ResNet18_Weights.IMAGENET1K_V1 has 1000 classes, not 10",
         ),
         ("torchvision:resnet18", {"zoom": 3}, InputError, "torchvision:resnet18 cannot be built with these options: "),
     ],

@@ -39,9 +39,9 @@ def test_captions_say_n_intervals_and_tests(report):
         assert "n = 60 images of demo" in table.caption
         assert "95 % intervals over images: t with a worst and a best image added" in table.caption
     assert "debiased by folded normals (ECE)" in summary.caption
-    assert "resnet_50, the first run; --baseline chooses another" in delta.caption
+    assert "resnet_50, the first run." in delta.caption
     assert "McNemar" in delta.caption and "after Holm's correction" in delta.caption
-    assert delta.title == "Change of top-1 over resnet_50"
+    assert delta.title == "Change in top-1 from resnet_50"
 
 
 def test_a_single_run_has_one_table(make_run):

@@ -42,7 +42,8 @@ async function showGrid(state) {
   return {
     title: "",
     status: `${counted(found.total, "picture", "pictures")} of ${(data.live ? about.images : data.held).toLocaleString("en")}`
-      + (data.live ? "" : ` in this folder (of ${about.images.toLocaleString("en")} in the runs)`),
+      + (data.live ? "" : ` in this folder (of ${about.images.toLocaleString("en")} in the runs)`)
+      + (about.clean && state.corruption !== "none" ? "; left clean, right corrupted" : ""),
     content: [
       found.total === 0 ? make("p", { className: "none" }, "No picture fits these choices.") : null,
       make("ol", { className: "grid", start: found.start + 1 }, found.rows.map(row => card(state, row))),

@@ -41,7 +41,7 @@ async function showMistakes(state) {
   const sentences = models(state).map((model, at) =>
     `${about.models[model].name}: ${counted(found[at].wrong, "wrong answer", "wrong answers")} of ${found[at].answers.toLocaleString("en")}`);
   return {
-    title: "What is mistaken for what",
+    title: "Confusions",
     status: `${cell}. ${sentences.join(". ")}.`,
     content: models(state).map((model, at) => make("section", {},
       make("h2", {}, about.models[model].name),

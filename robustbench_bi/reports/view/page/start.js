@@ -11,7 +11,7 @@ function fillForm() {
   const several = about.models.length > 1;
   document.body.classList.toggle("single", !several);
   fill(form.elements.model, about.models.map((model, number) => [number, model.name]));
-  fill(form.elements.beside, [["", "no other"], ...about.models.map((model, number) => [number, model.name])]);
+  fill(form.elements.beside, [["", "none"], ...about.models.map((model, number) => [number, model.name])]);
   const groups = about.corruptions.map(group => ({
     label: group.category, options: group.corruptions.map(({ name }) => [name, inWords(name)]),
   }));

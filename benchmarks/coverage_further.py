@@ -34,7 +34,7 @@ from robustbench_bi.metrics import (
 from robustbench_bi.runs import EvalConfig, Run, open_run
 
 REPEATS = 500
-MANY = 400_000
+MANY = 200_000
 CLASSES, SEVERITY = 20, 3
 NAMES = ("gaussian_noise", "defocus_blur", "snow", "fog", "contrast")
 CELLS: list[Cell] = [CLEAN, *((name, SEVERITY) for name in NAMES)]
@@ -63,12 +63,13 @@ Frames = Sequence[Mapping[Cell, pd.DataFrame]]
 
 @dataclass(frozen=True, eq=False)
 class Number:
-    """A number with an interval: its per-image scores, their bounds, and by how much it may overstate the truth."""
+    """A number with an interval: its per-image scores, what one more image could score, the ends of its scale, whether
+    it is a share in one cell, and by how much it may overstate the truth."""
 
     name: str
     scores: Floats
-    least: float
-    most: float
+    reach: tuple[float, float]
+    ends: tuple[float, float]
     single: bool = False
     bias: Floats = field(default_factory=lambda: np.zeros(2))
 
@@ -148,47 +149,56 @@ def intervals(both: Frames) -> dict[str, tuple[float, float]]:
     corrupted, fog = [cell for cell in CELLS if cell != CLEAN], NAMES.index("fog")
     numbers: list[Number] = []
     for metric in (metric for metric in METRICS if metric.of in ("answers", "changes")):
-        own, other = (
-            np.stack([scores_of(metric.name, frames[cell], frames[CLEAN]) for cell in corrupted], axis=1)
-            for frames in both
-        )
+        pairs = [[(frames[cell], frames[CLEAN]) for cell in corrupted] for frames in both]
+        (own, reach), (other, others_reach) = (of_cells(metric.name, frames) for frames in pairs)
         bias = np.zeros((len(corrupted), 2))
         if metric.bias:
             bias = np.array([resolve_name(metric.bias)(both[0][cell]) for cell in corrupted])
         ends = metric.least, metric.most
+        mean, others_mean = tuple(reach.mean(axis=0)), tuple(others_reach.mean(axis=0))
         numbers += [
-            Number(f"{metric.name}, single cell", own[:, fog], *ends, single=metric.proportion, bias=bias[fog]),
-            Number(f"{metric.name}, mean of 5 cells", own.mean(axis=1), *ends, bias=bias.mean(axis=0)),
-            Number(f"difference of {metric.name}, mean of 5 cells", (other - own).mean(axis=1), *apart(*ends)),
+            Number(f"{metric.name}, single cell", own[:, fog], tuple(reach[fog]), ends, metric.proportion, bias[fog]),
+            Number(f"{metric.name}, mean of 5 cells", own.mean(axis=1), mean, ends, bias=bias.mean(axis=0)),
+            Number(
+                f"difference of {metric.name}, mean of 5 cells",
+                (other - own).mean(axis=1),
+                apart(others_mean, mean),
+                apart(ends, ends),
+            ),
         ]
     all_cells = [pd.concat([frames[cell] for cell in corrupted]) for frames in both]
     own, other = (METRICS.load("right_under_all").scores(frame) for frame in all_cells)  # type: ignore[attr-defined]
-    numbers += [Number("right_under_all, 5 cells", own, 0, 100, single=True)]
-    numbers += [Number("difference of right_under_all, 5 cells", other - own, -100, 100)]
-    kappa = [scores_of("error_consistency", both[1][cell], both[0][cell]) for cell in CELLS]
-    numbers += [Number("error_consistency, single cell", kappa[0], -1, 1)]
-    numbers += [Number("error_consistency, mean of 5 cells", np.mean(kappa[1:], axis=0), -1, 1)]
+    numbers += [Number("right_under_all, 5 cells", own, (0, 100), (0, 100), single=True)]
+    numbers += [Number("difference of right_under_all, 5 cells", other - own, (-100, 100), (-100, 100))]
+    kappa, reach = of_cells("error_consistency", [(both[1][cell], both[0][cell]) for cell in CELLS])
+    numbers += [Number("error_consistency, single cell", kappa[:, 0], tuple(reach[0]), (-1, 1))]
+    mean = tuple(reach[1:].mean(axis=0))
+    numbers += [Number("error_consistency, mean of 5 cells", kappa[:, 1:].mean(axis=1), mean, (-1, 1))]
     return ends_of([number for number in numbers if np.isfinite(number.scores).all()])
 
 
-def scores_of(name: str, frame: pd.DataFrame, other: pd.DataFrame) -> Floats:
-    """The per-image scores of a number in one cell."""
-    pair = (frame,) if METRICS[name].of == "answers" else (frame, other)
-    scores: Floats = METRICS.load(name).scores(*pair)  # type: ignore[attr-defined]
-    return scores
+def of_cells(name: str, pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[Floats, Floats]:
+    """The per-image scores of a number in each cell (n, C), and what one more image could score (C, 2)."""
+    metric, scored = METRICS[name], METRICS.load(name)
+    found = [pair[:1] if metric.of == "answers" else pair for pair in pairs]
+    scores = np.stack([scored.scores(*frames) for frames in found], axis=1)  # type: ignore[attr-defined]
+    reach = scored.reach or (lambda *_: (metric.least, metric.most))  # type: ignore[attr-defined]
+    return scores, np.array([reach(*frames) for frames in found])
 
 
-def apart(least: float, most: float) -> tuple[float, float]:
+def apart(own: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
     """The bounds of a difference."""
-    return least - most, most - least
+    return own[0] - other[1], own[1] - other[0]
 
 
 def ends_of(numbers: Sequence[Number]) -> dict[str, tuple[float, float]]:
     """The ends of each interval: moved where the number is biased, and where a difference must agree with its test."""
     scores = np.stack([number.scores for number in numbers], axis=1)
-    bounds = bounds_of(np.eye(1), 0, 100)
-    named = {name: np.array([getattr(number, name) for number in numbers]) for name in ("least", "most", "single")}
-    means = ImageMeans(scores, replace(bounds, **named))
+    least, most = np.array([number.reach for number in numbers]).T
+    single = np.array([number.single for number in numbers])
+    scale = np.array([number.ends for number in numbers], dtype=np.float64).T
+    bounds = replace(bounds_of(np.eye(1), 0, 100), least=least, most=most, single=single, ends=(scale[0], scale[1]))
+    means = ImageMeans(scores, bounds)
     low, high = image_interval(means, Resampling())
     value, p_values = means.value(), paired_t_test(scores)
     agreed = agreeing((low, high), value, p_values, Resampling().confidence)

@@ -94,6 +94,7 @@ def main() -> None:
         writer.join()
         small, (gated,), large = (sorted(map(str, (folder / name).iterdir())) for name in ("small", "gated", "large"))
         measure(["gate", gated, "--save", "baseline.json"], folder)
+        measure(["gate", large[0], "--save", "large.json"], folder)
         commands = {
             "report of four runs, 500 images x 96 cells": ["report", *small],
             "report of one run, 50,000 images x 76 cells": ["report", large[0]],
@@ -101,6 +102,7 @@ def main() -> None:
             "compare of two runs, 50,000 images x 76 cells": ["compare", large[1], "--baseline", large[0]],
             "compare three runs with a fourth, 500 images x 96 cells": ["compare", *small, "--baseline", small[0]],
             "gate, 500 images x 76 cells": ["gate", gated, "--baseline", "baseline.json"],
+            "gate, 50,000 images x 76 cells": ["gate", large[1], "--baseline", "large.json"],
         }
         for name, arguments in commands.items():
             if not name.startswith(chosen):

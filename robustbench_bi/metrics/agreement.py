@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from robustbench_bi.metrics.scored import Floats, Scored, right
 
@@ -30,12 +31,26 @@ def error_consistency(records: pd.DataFrame, others: pd.DataFrame) -> Floats:
         0.5
     """
     own, other = right(records), right(others)
-    p, q = float(own.mean()), float(other.mean())
-    alike = (own == other).astype(np.float64)
+    return _linearised(own, other, own, other)
+
+
+@error_consistency.extremes
+def _extremes_of_agreement(records: pd.DataFrame, others: pd.DataFrame) -> tuple[float, float]:
+    """Of one more image that both get right, either alone, or none: the fewer the errors, the more it weighs."""
+    outcomes = np.array([[True, True], [True, False], [False, True], [False, False]])
+    scores = _linearised(right(records), right(others), *outcomes.T)
+    return float(scores.min()), float(scores.max())
+
+
+def _linearised(
+    own: NDArray[np.bool_], other: NDArray[np.bool_], of_own: NDArray[np.bool_], of_other: NDArray[np.bool_]
+) -> Floats:
+    """κ of two networks plus the influence of images that these outcomes have; NaN where κ is not defined."""
+    p, q, alike = float(own.mean()), float(other.mean()), float((own == other).mean())
     chance = p * q + (1 - p) * (1 - q)
     if chance == 1:
-        return np.full(len(own), np.nan)
-    left = (1 - float(alike.mean())) / (1 - chance)
-    of_chance = (2 * q - 1) * (own - p) + (2 * p - 1) * (other - q)
-    scores: Floats = 1 - left + (alike - alike.mean() - left * of_chance) / (1 - chance)
+        return np.full(len(of_own), np.nan)
+    left = (1 - alike) / (1 - chance)
+    of_chance = (2 * q - 1) * (of_own - p) + (2 * p - 1) * (of_other - q)
+    scores: Floats = 1 - left + ((of_own == of_other).astype(np.float64) - alike - left * of_chance) / (1 - chance)
     return scores

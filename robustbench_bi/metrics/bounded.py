@@ -74,6 +74,8 @@ def bounded_interval(means: ImageMeans, confidence: float) -> tuple[Floats, Floa
         low[other] = _lower_end(scores[:, other], of_others.least, of_others.most, quantile)
         # The upper end is the lower one of the scale turned round.
         high[other] = -_lower_end(-scores[:, other], -of_others.most, -of_others.least, quantile)
+        if of_others.ends is not None:
+            low[other], high[other] = (end.clip(*of_others.ends) for end in (low[other], high[other]))
     mean, scale = scores[:, cell].mean(axis=0), bounds.most[cell] / 100
     ends = wilson_interval(mean / scale, n, confidence)
     # At 0 and 100 % the last bits of an end may pass the mean.

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustbench_bi.metrics.scored import Floats, Scored, ratio_scores, right
+from robustbench_bi.metrics.scored import Floats, Scored, ratio_extremes, ratio_scores, right
 
 
 def _flipped(records: pd.DataFrame, clean: pd.DataFrame) -> NDArray[np.bool_]:
@@ -70,3 +70,8 @@ def accuracy_kept(records: pd.DataFrame, clean: pd.DataFrame) -> Floats:
         50.0
     """
     return ratio_scores(right(records) & right(clean), right(clean))
+
+
+@accuracy_kept.extremes
+def _extremes_of_kept(records: pd.DataFrame, clean: pd.DataFrame) -> tuple[float, float]:
+    return ratio_extremes(right(records) & right(clean), right(clean))

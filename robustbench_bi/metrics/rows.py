@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from robustbench_bi.metrics.scored import Scored
+
 Kind = Literal["images", "answers", "changes", "severities", "networks", "cells", "pairs"]
 
 
@@ -380,4 +382,18 @@ def load_scores(name: str) -> Callable[[pd.DataFrame], NDArray[np.float64]]:
         raise InputError(f"{metric.name} has no per-image scores; metrics of images have")
     module, _, function = metric.scores.partition(":")
     loaded: Callable[[pd.DataFrame], NDArray[np.float64]] = getattr(importlib.import_module(module), function)
+    return loaded
+
+
+def load_scored(name: str) -> Scored:
+    """Import and return a metric that has per-image scores of several frames, or of answers.
+
+    Raises:
+        UnknownNameError: no such metric.
+
+    Example:
+        >>> load_scored("kappa").reach is None
+        False
+    """
+    loaded: Scored = METRICS.load(name)  # type: ignore[assignment]
     return loaded

@@ -40,6 +40,15 @@ class Scored:
     def __init__(self, scores: Callable[..., Floats]) -> None:
         functools.update_wrapper(self, scores)
         self._scores = scores
+        self.reach: Callable[..., tuple[float, float]] | None = None
+
+    def extremes(self, of: Callable[..., tuple[float, float]]) -> Callable[..., tuple[float, float]]:
+        """Take, as a decorator, what one more image could score at worst and at best, from the same frames.
+
+        It is wanted where scores are a linearisation: in a ratio an image weighs the more, the smaller the whole is.
+        """
+        self.reach = of
+        return of
 
     def scores(self, *frames: pd.DataFrame) -> Floats:
         """The per-image scores (n,).
@@ -74,6 +83,20 @@ def ratio_scores(part: Floats | NDArray[np.bool_], whole: Floats | NDArray[np.bo
     ratio = float(part.mean()) / size
     scores: Floats = 100.0 * (ratio + (part.astype(np.float64) - ratio * whole) / size)
     return scores
+
+
+def ratio_extremes(part: Floats | NDArray[np.bool_], whole: Floats | NDArray[np.bool_]) -> tuple[float, float]:
+    """What one more image of the whole adds to `ratio_scores` at worst and at best, in percent.
+
+    Example:
+        >>> ratio_extremes(np.array([1.0, 0.0, 0.0, 0.0]), np.array([1.0, 1.0, 0.0, 0.0]))
+        (-50.0, 150.0)
+    """
+    size = float(whole.mean())
+    if size == 0:
+        return -np.inf, np.inf
+    ratio = float(part.mean()) / size
+    return 100.0 * (ratio - ratio / size), 100.0 * (ratio + (1 - ratio) / size)
 
 
 def confidence_of(records: pd.DataFrame) -> Floats:

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from robustbench_bi.metrics.scored import Floats, Scored, order_by_confidence, ratio_scores, right
+from robustbench_bi.metrics.scored import Floats, Scored, order_by_confidence, ratio_extremes, ratio_scores, right
 
 COVERAGE = 0.8
 
@@ -82,3 +82,9 @@ def confidence_of_wrong_answers(records: pd.DataFrame) -> Floats:
     """
     wrong = ~right(records)
     return ratio_scores(records["confidence"].to_numpy(dtype=np.float64) * wrong, wrong)
+
+
+@confidence_of_wrong_answers.extremes
+def _extremes_when_wrong(records: pd.DataFrame) -> tuple[float, float]:
+    wrong = ~right(records)
+    return ratio_extremes(records["confidence"].to_numpy(dtype=np.float64) * wrong, wrong)

@@ -45,15 +45,24 @@ class Bounds:
         least: (S,), −∞ where a score has no lower bound.
         most: (S,), ∞ where it has no upper one.
         single: bool (S,), whether the number is of one cell alone.
+        ends: what the numbers can be at least and at most, (S,) each, where that is less than what an image can score.
     """
 
     least: Floats
     most: Floats
     single: NDArray[np.bool_]
+    ends: tuple[Floats, Floats] | None = None
+
+    @property
+    def scale(self) -> tuple[Floats, Floats]:
+        """What the numbers can be at least and at most."""
+        return self.ends or (self.least, self.most)
 
     def minus(self, other: Bounds) -> Bounds:
         """The bounds of a difference."""
-        return Bounds(self.least - other.most, self.most - other.least, np.zeros_like(self.single))
+        (low, high), (others_low, others_high) = self.scale, other.scale
+        ends = (low - others_high, high - others_low) if self.ends or other.ends else None
+        return Bounds(self.least - other.most, self.most - other.least, np.zeros_like(self.single), ends)
 
     def weighted(self, weights: Floats) -> Bounds:
         """The bounds of weighted sums, `weights` being (C, S)."""
@@ -62,11 +71,13 @@ class Bounds:
         # What does not count may have infinite bounds.
         ends[:, weights == 0] = 0.0
         single = np.count_nonzero(weights, axis=0) == 1
-        return Bounds(ends.min(axis=0).sum(axis=0), ends.max(axis=0).sum(axis=0), single)
+        scale = None if self.ends is None else Bounds(*self.ends, self.single).weighted(weights).scale
+        return Bounds(ends.min(axis=0).sum(axis=0), ends.max(axis=0).sum(axis=0), single, scale)
 
     def at(self, places: Sequence[int] | NDArray[np.intp] | slice) -> Bounds:
         """The bounds of some of the numbers."""
-        return Bounds(self.least[places], self.most[places], self.single[places])
+        ends = None if self.ends is None else (self.ends[0][places], self.ends[1][places])
+        return Bounds(self.least[places], self.most[places], self.single[places], ends)
 
 
 def unbounded(number: int) -> Bounds:
@@ -295,8 +306,11 @@ def limits_of(statistic: Statistic) -> Bounds:
 def _all_limits(parts: Sequence[Statistic]) -> Bounds:
     """The bounds of all numbers of several statistics."""
     every = [limits_of(part) for part in parts]
-    ends = [np.concatenate([getattr(own, name) for own in every]) for name in ("least", "most", "single")]
-    return Bounds(*ends)
+    least, most, single = (
+        np.concatenate([getattr(own, name) for own in every]) for name in ("least", "most", "single")
+    )
+    low, high = (np.concatenate([own.scale[place] for own in every]) for place in (0, 1))
+    return Bounds(least, most, single, (low, high) if any(own.ends for own in every) else None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,7 +60,8 @@ def worst_classes_bias(records: pd.DataFrame) -> tuple[float, float]:
     Both are below zero or none: it understates it. Classes that are picked by some of the images and measured on others
     are not the worst, so their accuracy is above the true one on average, as that of classes which are picked by the
     images they are measured on is below. Between these two lies the truth; so the lower end of an interval stays, and
-    the upper one is raised by their difference.
+    the upper one is raised by their difference. Classes of which hardly any image is right show no spread of their own:
+    by what two standard errors of the former exceed two of the latter, it is raised too.
 
     Args:
         records: as for `worst_classes_accuracy`. Each fifth of a class's images is measured once, after its others
@@ -74,16 +75,28 @@ def worst_classes_bias(records: pd.DataFrame) -> tuple[float, float]:
     number, order, counts = len(labels), np.argsort(class_of, kind="stable"), np.bincount(class_of)
     part = np.empty(len(correct), dtype=np.int64)
     part[order] = (np.arange(len(correct)) - np.repeat(np.cumsum(counts) - counts, counts)) % PARTS
-    held_out = []
+    held_out, images = [], 0
     for held in range(PARTS):
         own = part == held
         _, others = _accuracy(correct[~own], class_of[~own], number)
         _, measured = _accuracy(correct[own], class_of[own], number)
-        picked = measured[_worst_classes(others)]
+        worst = _worst_classes(others)
+        picked = measured[worst]
         held_out += [float(picked[~np.isnan(picked)].mean())] if not np.isnan(picked).all() else []
-    _, whole = _accuracy(correct, class_of, number)
-    understated = float(whole[_worst_classes(whole)].mean()) - (float(np.mean(held_out)) if held_out else 100.0)
-    return 0.0, min(0.0, understated)
+        images += int(np.isin(class_of[own], worst).sum())
+    counts_of, whole = _accuracy(correct, class_of, number)
+    worst = _worst_classes(whole)
+    own, picked_again = float(whole[worst].mean()), float(np.mean(held_out)) if held_out else 100.0
+    share = whole[worst] / 100
+    spread = 100.0 * math.sqrt(float((share * (1 - share) / counts_of[worst]).sum())) / len(worst)
+    missing = max(0.0, 2 * (_standard_error(picked_again, images) - spread))
+    return 0.0, min(0.0, own - min(picked_again + missing, 100.0))
+
+
+def _standard_error(accuracy: float, n: int) -> float:
+    """That of an accuracy in percent, with a wrong and a right image added (after Agresti and Coull 1998)."""
+    share = (n * accuracy / 100 + 1) / (n + 2)
+    return 100.0 * math.sqrt(share * (1 - share) / (n + 2))
 
 
 @Scored

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from robustbench_bi.metrics import METRICS, load_scores
+from robustbench_bi.metrics.rows import load_scored
 from robustbench_bi.tasks import Measure
 
 if TYPE_CHECKING:
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     from robustbench_bi.ground.cells import Cell
     from robustbench_bi.metrics.intervals import Grid
     from robustbench_bi.metrics.rows import Metric
-    from robustbench_bi.metrics.statistics import Floats, Statistic
+    from robustbench_bi.metrics.scored import Scored
+    from robustbench_bi.metrics.statistics import Floats, ImageMeans, Statistic
     from robustbench_bi.models.inference import Asked
+
+    Frames = tuple[pd.DataFrame, ...]
 
 COLUMNS = {
     "image_id": "int64",
@@ -141,20 +145,20 @@ def statistic(measure: str, records: pd.DataFrame, grid: Grid, weights: Floats) 
     import numpy as np
 
     from robustbench_bi.ground.cells import CLEAN
-    from robustbench_bi.metrics.intervals import image_scores, weighted_scores
+    from robustbench_bi.metrics.intervals import image_scores
 
     metric = METRICS[measure]
     if metric.of == "images":
         return _means(metric, image_scores(records, grid, load_scores(measure), weights), weights)
-    scores: Callable[..., Floats] = METRICS.load(measure).scores  # type: ignore[attr-defined]
+    scored = load_scored(measure)
     if metric.of == "severities":
-        return _means(metric, _of_several_cells(records, grid, scores, weights), np.eye(weights.shape[1]))
+        return _means(metric, _of_several_cells(records, grid, scored.scores, weights), np.eye(weights.shape[1]))
     beside = [grid.records_of(records, grid.cells.index(CLEAN))] if metric.of == "changes" else []
 
-    def of_cell(place: int) -> Floats:
-        return scores(grid.records_of(records, place), *beside)
+    def of_cell(place: int) -> Frames:
+        return (grid.records_of(records, place), *beside)
 
-    return _means(metric, weighted_scores(grid, of_cell, weights, may_be_undefined=True), weights)
+    return _linearised(metric, scored, grid, of_cell, weights)
 
 
 def _of_several_cells(
@@ -182,19 +186,40 @@ def paired_statistic(
         other: those of another one, of the same images and cells.
         weights: (C, S), by the cells of `own`.
     """
+    (records, grid), (others, of_other) = own, other
+
+    def of_cell(place: int) -> Frames:
+        paired = of_other.records_of(others, of_other.cells.index(grid.cells[place]))
+        return grid.records_of(records, place), paired
+
+    return _linearised(METRICS[measure], load_scored(measure), grid, of_cell, weights)
+
+
+def _linearised(
+    metric: Metric, scored: Scored, grid: Grid, of_cell: Callable[[int], Frames], weights: Floats
+) -> Statistic:
+    """Weighted sums over cells of a metric from the frames of each, with what one more image could add to them."""
+    import numpy as np
+
     from robustbench_bi.metrics.intervals import weighted_scores
 
-    (records, grid), (others, of_other) = own, other
-    scores: Callable[..., Floats] = METRICS.load(measure).scores  # type: ignore[attr-defined]
+    scores = weighted_scores(grid, lambda place: scored.scores(*of_cell(place)), weights, may_be_undefined=True)
+    means = _means(metric, scores, weights)
+    if scored.reach is None:
+        return means
+    reach = np.zeros((len(weights), 2))
+    for place in np.flatnonzero(weights.any(axis=1)):
+        found = scored.reach(*of_cell(int(place)))
+        reach[place] = found if np.isfinite(found).all() else (metric.least, metric.most)
+    least, most = reach.T
+    up, down = weights.clip(min=0), weights.clip(max=0)
+    ends = means.limits.least, means.limits.most
+    return replace(
+        means, bounds=replace(means.limits, least=least @ up + most @ down, most=most @ up + least @ down, ends=ends)
+    )
 
-    def of_cell(place: int) -> Floats:
-        paired = of_other.records_of(others, of_other.cells.index(grid.cells[place]))
-        return scores(grid.records_of(records, place), paired)
 
-    return _means(METRICS[measure], weighted_scores(grid, of_cell, weights, may_be_undefined=True), weights)
-
-
-def _means(metric: Metric, scores: Floats, weights: Floats) -> Statistic:
+def _means(metric: Metric, scores: Floats, weights: Floats) -> ImageMeans:
     """The means of per-image scores of a metric, within its bounds."""
     import numpy as np
 

@@ -15,8 +15,10 @@ from robustbench_bi.metrics.calibration_by_order import (
     rms_calibration_error,
 )
 from robustbench_bi.metrics.changes import accuracy_kept, flip_rate
+from robustbench_bi.metrics.intervals import Resampling, arrange, image_interval
 from robustbench_bi.metrics.selective import area_under_risk_coverage, confidence_of_wrong_answers, risk_at_80_coverage
 from robustbench_bi.metrics.worst_cases import right_under_all, worst_classes_accuracy, worst_classes_bias
+from robustbench_bi.tasks import classification
 
 
 def frame(**columns):
@@ -179,3 +181,60 @@ def test_error_consistency_is_cohens_kappa_of_being_right():
     assert kappa(own, own) == pytest.approx(1)
     assert np.isnan(kappa(frame(rank=[0, 0]), frame(rank=[0, 0])))
     assert kappa(frame(rank=[0, 0]), frame(rank=[1, 1])) == 0
+
+
+def outcomes(both, first, second, neither):
+    """Ranks of two networks on so many images."""
+    own = np.repeat([0, 0, 1, 1], [both, first, second, neither])
+    other = np.repeat([0, 1, 0, 1], [both, first, second, neither])
+    return frame(rank=own), frame(rank=other)
+
+
+@pytest.mark.parametrize("counts", [(90, 4, 3, 3), (20, 10, 30, 40)])
+def test_what_one_more_image_could_score_is_what_it_would_change(counts):
+    """n + 1 times the number with the image, less n times the number without it, to first order."""
+    kappa, n = METRICS.load("kappa"), 1000 * sum(counts)
+    many = [1000 * count for count in counts]
+    changed = []
+    for place in range(4):
+        more = [count + (number == place) for number, count in enumerate(many)]
+        changed.append((n + 1) * kappa(*outcomes(*more)) - n * kappa(*outcomes(*many)))
+    assert kappa.reach(*outcomes(*many)) == pytest.approx((min(changed), max(changed)), rel=0.01)
+
+
+def test_what_one_more_image_could_score_in_a_ratio():
+    sure = METRICS.load("confidence_of_wrong_answers")
+    records = frame(rank=[0, 0, 1, 1], confidence=[0.9, 0.9, 0.5, 0.7])
+    # Half of the images are wrong, so one more weighs twice: from 60 %, it can move the number by −120 and by +80.
+    assert sure.reach(records) == pytest.approx((60 - 120, 60 + 80))
+
+
+def interval(name, *frames):
+    """The interval of a number in a cell of one network, or of two."""
+    weights = np.ones((1, 1))
+    placed = [own.assign(corruption="fog", severity=1, image_id=np.arange(len(own)), label=0) for own in frames]
+    pairs = [(own, arrange(own)) for own in placed]
+    if len(pairs) > 1:
+        statistic = classification.paired_statistic(name, *pairs, weights)
+    else:
+        statistic = classification.statistic(name, *pairs[0], weights)
+    return [float(end[0]) for end in image_interval(statistic, Resampling())]
+
+
+def test_few_errors_say_little():
+    """One error each of two networks, on different images of 200: nearly every κ is possible, and none beyond ±1."""
+    low, high = interval("error_consistency", *outcomes(198, 1, 1, 0))
+    assert low >= -1 and high > 0.9
+    assert np.diff(interval("error_consistency", *outcomes(120, 20, 20, 40)))[0] < 0.4
+    wrong = np.arange(200) < 3
+    low, high = interval("confidence_of_wrong_answers", frame(rank=wrong.astype(int), confidence=np.full(200, 0.5)))
+    assert low < 25 and high > 75 and low >= 0 and high <= 100
+
+
+def test_worst_classes_of_which_no_image_is_right_have_an_upper_end():
+    label = np.repeat(np.arange(20), 10)
+    rank = np.where(np.arange(200) % 10 < 2, 0, 1)
+    rank[label < 2] = 1
+    records = frame(label=label, rank=rank)
+    number, (_, least) = worst_classes_accuracy(records), worst_classes_bias(records)
+    assert number == 0 and 8 < -least < 15

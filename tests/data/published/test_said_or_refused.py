@@ -68,6 +68,14 @@ def test_stored_pictures_given_as_clean_ones_are_remarked_upon(tmp_path):
     assert open_data(photos(tmp_path / "other" / "3")).remarks == ()
 
 
+@pytest.mark.parametrize("category", ["", "weather"])
+def test_stored_pictures_given_as_a_plain_folder_say_their_source(tmp_path, category):
+    for severity in range(1, 6):
+        photos(tmp_path / "c" / category / "fog" / str(severity))
+    with pytest.raises(DataError, match=f"holds severities 1 to 5, .*; use imagenet-c:{tmp_path / 'c'}$"):
+        open_data(tmp_path / "c")
+
+
 def write_tar(path, members):
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as archive:

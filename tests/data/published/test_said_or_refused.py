@@ -180,6 +180,15 @@ def test_words_in_parquet_are_numbered_by_the_names_of_the_files_classes(tmp_pat
         open_data(parquet(tmp_path / "b.parquet", ["emu", "cat"], ["dog", "cat"]))
 
 
+def test_classes_that_parquet_names_are_known_without_pictures(tmp_path):
+    source = parquet(tmp_path / "a.parquet", ["emu", "cat"], ["ant", "cat", "dog", "emu"])
+    dataset = open_data(source)
+    assert (dataset.labels.tolist(), dataset.num_classes) == ([1, 3], 4)
+    assert dataset.remarks == ("2 of 4 classes have no picture",)
+    with pytest.raises(DataError, match=r"in each row, got rows without one"):
+        open_data(parquet(tmp_path / "b.parquet", ["emu", None]))
+
+
 def test_words_in_parquet_of_unknown_numbers_are_refused(tmp_path):
     source = parquet(tmp_path / "a.parquet", ["emu", "cat", "dog"])
     with pytest.raises(DataError, match=r"are words, such as 'emu', and it does not say which numbers"):

@@ -16,15 +16,16 @@ if __name__ == "coverage":
 
 import multiprocessing
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from coverage_further import further
 from machine import RESULTS, machine
 from numpy.typing import NDArray
 from scipy.stats import norm, t
+from tally import Row, Tally
 
 from robustbench_bi.corruptions import SUITES
 from robustbench_bi.data import CLEAN, Cell
@@ -55,7 +56,6 @@ LEVELS = (0.005, 0.1, 0.6, 0.99)
 RESAMPLES = 400
 
 Floats = NDArray[np.float64]
-Row = dict[str, Any]
 
 
 def accuracy_of(level: float) -> Floats:
@@ -125,28 +125,6 @@ def student(scores: Floats) -> tuple[Floats, Floats]:
     n, mean = len(scores), scores.mean(axis=0)
     half = t.isf((1 - CONFIDENCE) / 2, n - 1) * scores.std(axis=0, ddof=1) / np.sqrt(n)
     return mean - half, mean + half
-
-
-class Tally:
-    """How often intervals hold the truth, on which side they miss it, and how wide they are."""
-
-    def __init__(self) -> None:
-        self.held: dict[tuple[str, str], list[Floats]] = defaultdict(list)
-
-    def add(self, number: str, method: str, low: float, high: float, truth: float) -> None:
-        """One interval."""
-        outcome = [low <= truth <= high, truth < low, truth > high, high - low]
-        self.held[number, method].append(np.array(outcome, dtype=np.float64))
-
-    def rows(self, **columns: object) -> Iterator[Row]:
-        """A row for each number and method."""
-        for (number, method), outcomes in self.held.items():
-            held, below, above, width = np.mean(outcomes, axis=0)
-            yield {
-                "number": number, **columns, "method": method, "repeats": len(outcomes),
-                "coverage": round(100 * float(held), 2), "truth_below": round(100 * float(below), 2),
-                "truth_above": round(100 * float(above), 2), "width": round(float(width), 3),
-            }  # fmt: skip
 
 
 def one_network(n: int) -> Iterator[Row]:
@@ -356,6 +334,7 @@ PARTS: dict[str, tuple[Callable[[int], Iterator[Row]], tuple[int, ...]]] = {
     "two_networks": (two_networks, SIZES),
     "calibration": (calibration, (50, 100, 200, 300, 1000, 10_000)),
     "likelihood": (likelihood, SIZES),
+    "further": (further, (200, 1000)),
     "gate": (gate, (50, 200, 1000, 5000)),
 }
 

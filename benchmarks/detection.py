@@ -1,14 +1,14 @@
-"""The bootstrap of average precision; `python benchmarks/detection.py` appends to results/detection.csv.
+"""The intervals of average precision; `python benchmarks/detection.py` appends to results/detection.csv.
 
 Detections are simulated and then matched by the product. How easy an image is, and how easy an object in it, all cells
-and detectors share; a detector adds noise of its own to what it finds, to where it puts boxes, and to scores.
+and detectors share; a cell of a detector adds noise of its own to what it finds, to where it puts boxes, and to scores.
 
-`speed` times the intervals of AP of 76 cells at 5,000 images with 1,000 resamples; the memory is the largest of the
-process. `coverage` draws samples of 200 and 1,000 images from 50,000, whose AP is the truth, as often as fits into the
-seconds that are given, and counts how often an interval of 500 resamples holds it: `python benchmarks/detection.py
-coverage 240`. Small sets have a higher AP on average than all images (precision is read at its best from a recall on),
-so `mean_covered` tells how often the mean AP of sets of that size is held. Every row has the machine's load, the
-processes that ran or waited; alone, it is about 1.
+`speed` times the intervals of AP of 76 cells at 5,000 images with 1,000 halves; the memory is the largest of the
+process. `coverage` draws samples of images from 50,000 and counts how often an interval holds the numbers of these
+50,000. They are the truth, what a sample is of; the mean over samples of a size is higher. It takes as many samples, up
+to 400, as fit into the seconds that are given: `python benchmarks/detection.py coverage 240 1000 10` for samples of
+1,000 images with ten classes. `corruption` times corruption beside a ResNet-50 detector on pictures of 640×480. Every
+row has the machine's load, the processes that ran or waited; alone, it is about 1.
 """
 
 import os
@@ -21,27 +21,34 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from machine import append, machine
 from numpy.typing import NDArray
 
+from robustbench_bi.corruptions import SUITES, corrupt
 from robustbench_bi.metrics import (
-    PAIRINGS,
     DetectionCell,
     DetectionNumber,
     DetectionObjects,
     DetectionPrecision,
     DetectionTruth,
     Resampling,
-    agreeing,
+    SharesOfFirst,
+    Weighted,
+    bootstrap_interval,
     image_interval,
+    joined,
 )
+from robustbench_bi.models import create_model
 
 WIDTH, HEIGHT = 640, 480
 POPULATION = 50_000
 # What a detector adds to the ease of an object that all share.
 OWN_NOISE = 0.7
-RESAMPLING = Resampling(repeats=500)
-LEVELS = (0.6, 0.7)
+RESAMPLING = Resampling(repeats=200)
+SAMPLES = 400
+# Of the cells of one detector, the first of which is clean; and of another's clean one.
+LEVELS, OTHER = (0.6, 0.3, 0.0, -0.3), 0.7
 
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
@@ -132,35 +139,48 @@ def sampled(rows: Any, place: NDArray[np.int32]) -> Any:
     return replace(rows, image=own[kept], starts=np.concatenate([[0], np.cumsum(kept)])[rows.starts], **marks)
 
 
-def intervals(n: int, objects: DetectionObjects, cells: list[Any]) -> Floats:
-    """Ends and value of AP of the first, and of the second's difference to it, as `compare` prints them: (2, 3)."""
-    first, second = (precision_of(n, objects, [cell]) for cell in cells)
-    difference = second.minus(first)
-    p_values, _ = PAIRINGS["bootstrap"].test(difference, np.ones(1, dtype=bool), RESAMPLING)
-    ends = agreeing(image_interval(difference, RESAMPLING), difference.value(), p_values, RESAMPLING.confidence)
-    return np.stack([[*image_interval(first, RESAMPLING), first.value()], [*ends, difference.value()]])[:, :, 0]
+def numbers_of(n: int, objects: DetectionObjects, cells: list[Any]) -> dict[str, Any]:
+    """What `detect` and `compare` print of a detector, whose cells stand before the other detector's only one."""
+    own = DetectionPrecision(n, objects, cells)
+    of_cells = {name: DetectionNumber(own, place) for place, name in enumerate(("AP", "AP50", "AP75", "AR"))}
+    first, last = np.eye(len(cells))[:, :1], np.eye(len(cells))[:, -1:]
+    corrupted = np.full((len(cells), 1), 1 / (len(cells) - 2)) * (1 - first - last)
+    both = Weighted(of_cells["AP"], np.hstack([first, corrupted]))
+    return {
+        **{name: Weighted(number, first) for name, number in of_cells.items()},
+        "mean AP of 3 cells": Weighted(of_cells["AP"], corrupted),
+        "the mean's share of clean": SharesOfFirst(both),
+        "ΔAP to clean": Weighted(of_cells["AP"], corrupted - first),
+        "ΔAP of two detectors": Weighted(of_cells["AP"], last - first),
+    }
 
 
-def coverage(seconds: float = 240, categories: int = 10) -> Iterator[Row]:
-    """How often intervals hold the truth, at both sizes; a third of the time is for the small one."""
+def coverage(seconds: float = 240, n: int = 200, categories: int = 10) -> Iterator[Row]:
+    """How often intervals hold the truth."""
     generator = np.random.default_rng(1)
-    truth, ease = truth_of(generator, POPULATION, categories, 3)
-    whole = [found(generator, truth, ease, level, 5) for level in LEVELS]
+    few = categories <= 10
+    truth, ease = truth_of(generator, POPULATION, categories, 3 if few else 7.3)
+    whole = [found(generator, truth, ease, level, 5 if few else 8) for level in (*LEVELS, OTHER)]
     objects = DetectionObjects.of(truth)
-    known = precision_of(POPULATION, objects, whole).value()
-    for n, share in ((200, 1 / 3), (1000, 2 / 3)):
-        drawn, until = [], time.monotonic() + share * seconds
-        while time.monotonic() < until:
-            place = np.full(POPULATION, -1, dtype=np.int32)
-            place[generator.choice(POPULATION, n, replace=False)] = np.arange(n)
-            drawn.append(intervals(n, sampled(objects, place), [sampled(cell, place) for cell in whole]))
-        targets = {"AP": known[0], "ΔAP": known[1] - known[0]}
-        for (number, target), own in zip(targets.items(), np.stack(drawn, axis=2), strict=True):
-            yield {"part": "coverage", "number": number, "n": n, "categories": categories, **counted(own, target)}
+    known = {name: one.value()[0] for name, one in numbers_of(POPULATION, objects, whole).items()}
+    generator = np.random.default_rng(n)
+    drawn, until = [], time.monotonic() + seconds
+    while time.monotonic() < until and len(drawn) < SAMPLES:
+        place = np.full(POPULATION, -1, dtype=np.int32)
+        place[generator.choice(POPULATION, n, replace=False)] = np.arange(n)
+        own = numbers_of(n, sampled(objects, place), [sampled(cell, place) for cell in whole])
+        every = joined(list(own.values()))
+        methods = (image_interval(every, RESAMPLING), bootstrap_interval(every, RESAMPLING))
+        drawn.append([(*ends, every.value()) for ends in methods])
+    for number, (name, target) in enumerate(known.items()):
+        for place, method in enumerate(("ours", "percentile bootstrap")):
+            ends = np.array([sample[place] for sample in drawn])[:, :, number].T
+            about = {"part": "coverage", "number": name, "method": method, "n": n, "categories": categories}
+            yield {**about, **counted(ends, target)}
 
 
 def counted(drawn: Floats, target: float) -> Row:
-    """How often ends held the AP of all images, and the mean AP of sets of this size, which is higher."""
+    """How often ends held the truth, and the mean of the samples' own numbers."""
     low, high, value = drawn
     return {
         "resamples": RESAMPLING.repeats,
@@ -168,7 +188,6 @@ def counted(drawn: Floats, target: float) -> Row:
         "mean_of_samples": round(float(value.mean()), 3),
         "repeats": len(value),
         "covered": share_of((low <= target) & (target <= high)),
-        "mean_covered": share_of((low <= value.mean()) & (value.mean() <= high)),
         "truth_below": share_of(target < low),
         "truth_above": share_of(target > high),
         "width": round(float((high - low).mean()), 2),
@@ -180,22 +199,53 @@ def share_of(outcomes: NDArray[np.bool_]) -> float:
     return round(100 * float(outcomes.mean()), 1)
 
 
+def corruption(pictures: int = 2) -> Iterator[Row]:
+    """Seconds a picture of 640×480 of all 75 corrupted cells on average, and of a ResNet-50 detector."""
+    generator = np.random.default_rng(0)
+    images = torch.from_numpy(generator.integers(0, 256, (pictures, 3, HEIGHT, WIDTH), dtype=np.uint8))
+    detector = create_model("fasterrcnn_resnet50", num_classes=80).eval()
+    cells = [(name, severity) for name in SUITES["imagenet-c"].corruptions for severity in range(1, 6)]
+    spent = []
+    for name, severity in cells:
+        corrupt(images[:1], name, severity, ids=[0], table="imagecorruptions")
+        started = time.perf_counter()
+        corrupt(images, name, severity, ids=range(pictures), table="imagecorruptions")
+        spent.append((time.perf_counter() - started) / pictures)
+    with torch.inference_mode():
+        detector([images[0].float() / 255])
+        started = time.perf_counter()
+        for image in images:
+            detector([image.float() / 255])
+    detecting = (time.perf_counter() - started) / pictures
+    yield {
+        "part": "corruption",
+        "number": "fasterrcnn_resnet50, 640×480",
+        "n": pictures,
+        "threads": torch.get_num_threads(),
+        "corruption_s": round(float(np.mean(spent)), 4),
+        "slowest_s": round(float(np.max(spent)), 4),
+        "detector_s": round(detecting, 3),
+        "share": round(100 * float(np.mean(spent)) / (float(np.mean(spent)) + detecting), 2),
+    }
+
+
 COLUMNS = (
-    "part", "number", "n", "categories", "detections", "resamples", "threads", "simulated_s", "wall_s", "processor_s",
-    "largest_memory_mb", "truth", "mean_of_samples", "repeats", "covered", "mean_covered", "truth_below", "truth_above",
-    "width",
+    "part", "number", "method", "n", "categories", "detections", "resamples", "threads", "simulated_s", "wall_s",
+    "processor_s", "largest_memory_mb", "truth", "mean_of_samples", "repeats", "covered", "truth_below", "truth_above",
+    "width", "corruption_s", "slowest_s", "detector_s", "share",
 )  # fmt: skip
+PARTS = {"speed": speed, "coverage": coverage, "corruption": corruption}
 
 
 def main() -> None:
-    """Measure the chosen part, or both."""
-    chosen, seconds = (sys.argv[1:2] or ["speed coverage"])[0], [float(own) for own in sys.argv[2:3]]
-    for name, part in {"speed": speed, "coverage": coverage}.items():
-        if name in chosen.split():
-            for row in part(*(seconds if name == "coverage" else [])):
-                whole = {column: row.get(column) for column in COLUMNS}
-                append("detection.csv", {**whole, **waiting(), **machine("numpy", "numba")})
-                print(row)
+    """Measure the chosen part; further arguments are its own."""
+    chosen, *arguments = sys.argv[1:] or ["speed"]
+    for row in PARTS[chosen](*(int(own) for own in arguments)):
+        append(
+            "detection.csv",
+            {**{column: row.get(column) for column in COLUMNS}, **waiting(), **machine("numpy", "numba")},
+        )
+        print(row)
 
 
 if __name__ == "__main__":

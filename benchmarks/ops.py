@@ -1,12 +1,13 @@
 """How fast `rb.ops.dynamic_filter` and `rb.ops.local_logits` are on the CPU, against their unfold formulations;
-appends to results/ops*.csv and results/networks.csv.
+appends to results/ops*.csv and results/networks_prepared.csv (networks.csv is of before networks were prepared).
 
     python benchmarks/ops.py speed      milliseconds of both, forward and backward, median of paired ratios
     python benchmarks/ops.py memory     peak memory in multiples of inputs and outputs together (Linux)
     python benchmarks/ops.py overhead   microseconds of a call with next to nothing to compute
     python benchmarks/ops.py networks   images a second of whole networks, and what their MACs would let one expect
 
-Two threads, float32, a batch of 8, both memory formats; what is compiled or loaded on first use is not counted.
+Two threads, float32; operators get a batch of 8 in both memory formats. What is compiled or loaded on first use is not
+counted.
 """
 
 import ctypes
@@ -22,12 +23,13 @@ from machine import append, machine
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_bi.models import create_model, profile_model
+from robustbench_bi.models import create_model, prepare_forward_pass, profile_model
 from robustbench_bi.ops import dynamic_filter, local_logits
 
 NETWORKS = ("resnet50", "binet50_dc_ca", "binet50_dc", "rednet50", "ddf_resnet50")
 THREADS = 2
 PAIRS = 9
+BATCH, ROUNDS = 32, 5
 LAYOUTS = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
 
 
@@ -188,28 +190,28 @@ def overhead() -> None:
 
 
 def networks() -> None:
-    """Inference at 224×224, as it is and compiled with folded weights; each is timed once, in turn, `PAIRS` times.
+    """Inference at 224×224 in batches of 32, prepared as an evaluation does it, uncompiled and compiled; in turn.
 
-    Expected is what torchvision's ResNet-50, not compiled, reaches, times its MACs over those of the network.
+    Expected is what torchvision's ResNet-50, prepared in the same way, reaches, times its MACs over the network's.
     """
-    torch._inductor.config.freezing = True  # type: ignore[attr-defined]
     reference = "torchvision:resnet50"
-    images = torch.randn(8, 3, 224, 224).contiguous(memory_format=torch.channels_last)
-    runs: dict[tuple[str, bool], Callable[[Tensor], Tensor]] = {}
+    images = torch.randn(BATCH, 3, 224, 224)
+    runs: dict[tuple[str, bool], torch.nn.Module] = {}
     for name in (reference, *NETWORKS):
-        network = create_model(name, weights="none").eval().to(memory_format=torch.channels_last)
-        runs[name, False], runs[name, True] = network, torch.compile(network)
+        network = create_model(name, weights="none").eval()
+        for compiled in (False, True):
+            made = prepare_forward_pass(network, images[:1], name, BATCH if compiled else None, batch_size=BATCH)
+            runs[name, compiled] = made.network
     times: dict[tuple[str, bool], list[float]] = {key: [] for key in runs}
-    # Folding needs `no_grad`; it leaves a network under `inference_mode` as it is.
-    with torch.no_grad():
+    with torch.inference_mode():
         for run in runs.values():
             run(images)
-        for _ in range(PAIRS):
+        for _ in range(ROUNDS):
             for key, run in runs.items():
                 times[key].append(milliseconds(lambda run=run: run(images)))
     macs = {name: profile_model(name, 224, **({"weights": "none"} if ":" in name else {}))["macs"] for name, _ in runs}
     for (name, compiled), own in times.items():
-        pairs = zip(times[reference, False], own, strict=True)
+        pairs = zip(times[reference, compiled], own, strict=True)
         share = statistics.median(theirs / mine for theirs, mine in pairs) * macs[name] / macs[reference]
         row = {
             "network": name,
@@ -219,7 +221,7 @@ def networks() -> None:
             "of_expected": round(share, 3),
         }
         print(*row.values(), sep=" | ", flush=True)
-        append("networks.csv", {**row, "threads": THREADS, **machine("torch", "torchvision", "numba")})
+        append("networks_prepared.csv", {**row, "threads": THREADS, **machine("torch", "torchvision", "numba")})
 
 
 def _kilobytes(field: str) -> int:

@@ -5,6 +5,9 @@ MkDocs calls `on_files` (`hooks` in mkdocs.yml).
 
 import importlib
 import re
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parent.parent
 # Figures and pages of reports/, in the order of the gallery, each with what it is and how it is made.
 GALLERY = (
-    ("demo/comparison/fig3.png", "Change of top-1 over a baseline, as Fig. 3 of the paper", "compare"),
+    ("demo/comparison/fig3.png", "Change of top-1 over a baseline, after Fig. 3 of the paper", "compare"),
+    ("demo/comparison/fig3_paper.png", "The same in the paper's own form", "compare"),
     ("demo/comparison/severity_curves.png", "Top-1 against severity", "compare"),
     ("demo/comparison/category_bars.png", "Top-1 by category", "compare"),
     ("demo/comparison/heat_table.png", "Networks and corruptions", "compare"),
@@ -21,10 +25,14 @@ GALLERY = (
     ("fig4/spectra.png", "Power spectra of corrupted pictures, as Fig. 4, right", "spectra"),
     ("fig4/heatmaps.png", "What features keep of a picture, as Fig. 4, left", "heatmaps"),
     ("real-check/heatmaps.png", "The same on photographs, of a network trained on ImageNet", "heatmaps"),
+    ("cifar10/heatmaps.png", "The same of networks trained on CIFAR-10", "heatmaps"),
+    ("fig4/all/spectra.png", "Power spectra of all corruptions", "spectra"),
     ("fourier/fourier.png", "Errors by the frequency that is added", "fourier"),
+    ("view/view.png", "Browsing the pictures of runs", "view"),
 )
 PAGES = (("demo/report.html", "The page of a report", "report"),)
 FOLDER = "figures"
+SHEET = "corruptions.png"
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -32,6 +40,7 @@ def on_files(files: Files, config: Any) -> Files:
     made = {"index.md": start(), "gallery.md": gallery(), "reference.md": reference()}
     for name, text in made.items():
         files.append(File.generated(config, name, content=text))
+    files.append(File.generated(config, f"{FOLDER}/{SHEET}", content=sheet()))
     for path, *_ in (*GALLERY, *PAGES):
         files.append(File.generated(config, f"{FOLDER}/{flat(path)}", abs_src_path=str(ROOT / "reports" / path)))
     return files
@@ -47,12 +56,24 @@ def start() -> str:
 
 def gallery() -> str:
     """Every figure that a command draws, with the command."""
-    parts = ["# Gallery", "What the commands draw, as it is committed under `reports/`."]
+    parts = [
+        "# Gallery",
+        "What the commands draw; all but the sheet of corruptions is committed under `reports/`, with how it was made.",
+    ]
     for path, title, command in GALLERY:
         parts += [f"## {title}", f"`bivo-robust {command}`", f"![{title}]({FOLDER}/{flat(path)})"]
+    title = "Every corruption at its five severities"
+    parts += [f"## {title}", "`bivo-robust list corruptions --gallery FOLDER`", f"![{title}]({FOLDER}/{SHEET})"]
     for path, title, command in PAGES:
         parts += [f"## {title}", f"`bivo-robust {command}`", f"[Open it]({FOLDER}/{flat(path)})"]
     return "\n\n".join(parts) + "\n"
+
+
+def sheet() -> bytes:
+    """The sheet of corruptions as PNG, drawn anew: noisy photographs are too large to be committed."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "robustbench_bi", "list", "corruptions", "--gallery", folder], check=True)
+        return (Path(folder) / SHEET).read_bytes()
 
 
 def reference() -> str:

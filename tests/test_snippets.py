@@ -32,6 +32,8 @@ RECIPES = {
     ("docs/detection.md", "Recipe: an ONNX"): "onnxruntime",
 }
 """Sections by their page and how their headings begin, each run apart, and the package that it needs."""
+ASKED_FOR = {"docs/transforms.md": "albumentations"}
+"""Pages with a block of Python that imports a package which the extra `test` does not bring."""
 LINES = {"docs/models.md": 15, "docs/detection.md": 26}
 """A recipe's longest function has less."""
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))]
@@ -163,7 +165,7 @@ def test_a_mistyped_command_on_a_page_is_found(tmp_path, monkeypatch):
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     from robustbench_bi import evaluate
 
-    blocks = [text for language, text in blocks_of(page) if language == "python"]
+    blocks = [text for text in python_of(page) if not imports(text, ASKED_FOR.get(page))]
     if not blocks:
         return
     monkeypatch.chdir(tmp_path)
@@ -171,9 +173,30 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
         run = evaluate("resnet50", suite="contrast", severities=3, limit=4)
         (tmp_path / NAMED_RUN).symlink_to(run.directory)
     for text in blocks:
-        subprocess.run(
-            [sys.executable, "-c", text], cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-        )
+        run_python(text, tmp_path)
+
+
+@pytest.mark.parametrize(("page", "package"), ASKED_FOR.items())
+def test_the_python_that_needs_a_package_more_runs(page, package, tmp_path):
+    blocks = [text for text in python_of(page) if imports(text, package)]
+    assert blocks
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    for text in blocks:
+        run_python(text, tmp_path)
+
+
+def python_of(page):
+    return [text for language, text in blocks_of(page) if language == "python"]
+
+
+def imports(text, package):
+    return package is not None and re.search(rf"^(import|from) {package}\b", text, flags=re.MULTILINE) is not None
+
+
+def run_python(text, folder):
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    subprocess.run([sys.executable, "-c", text], cwd=folder, check=True, env={**os.environ, "PYTHONPATH": path})
 
 
 def test_there_is_something_to_run():

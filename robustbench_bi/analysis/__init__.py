@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from robustbench_bi.analysis.baseline import Outcomes, outcomes_of, read_baseline, write_baseline
     from robustbench_bi.analysis.captions import run_labels
     from robustbench_bi.analysis.categories import categories_frame
+    from robustbench_bi.analysis.chosen_comparison import chosen_comparison as chosen_comparison_frame
     from robustbench_bi.analysis.comparison import Comparison, comparison_frame
     from robustbench_bi.analysis.correlations import HeatMaps, correlation_frame, heat_map_frame
     from robustbench_bi.analysis.drops import drops_frame
@@ -38,6 +39,7 @@ _HOMES = {
     "Result": "robustbench_bi.analysis.result",
     "categories_frame": "robustbench_bi.analysis.categories",
     "cells_frame": "robustbench_bi.analysis.summary",
+    "chosen_comparison_frame": "robustbench_bi.analysis.chosen_comparison:chosen_comparison",
     "comparison_frame": "robustbench_bi.analysis.comparison",
     "correlation_frame": "robustbench_bi.analysis.correlations",
     "drops_frame": "robustbench_bi.analysis.drops",
@@ -73,6 +75,7 @@ __all__ = [
     "Result",
     "categories_frame",
     "cells_frame",
+    "chosen_comparison_frame",
     "comparison_frame",
     "correlation_frame",
     "drops_frame",

@@ -98,17 +98,18 @@ def describe_means(severities: Sequence[int]) -> str:
     return f"Means over severities {', '.join(map(str, severities))}."
 
 
-def describe_bootstrap(resampling: Resampling) -> str:
-    """The words on intervals by resampling, with no full stop.
+def describe_halves(resampling: Resampling) -> str:
+    """The words on intervals of what is no mean over images, such as AP, with no full stop.
 
     Example:
-        >>> describe_bootstrap(Resampling())
-        '95 % intervals: percentile bootstrap over images (2,000 resamples)'
+        >>> describe_halves(Resampling())
+        '95 % intervals: t with 2,000 random halves of the images, corrected for bias'
     """
-    return (
-        f"{resampling.confidence * 100:g} % intervals: percentile bootstrap over images "
-        f"({resampling.repeats:,} resamples)"
-    )
+    return f"{resampling.confidence * 100:g} % intervals: {_halves_words(resampling)}"
+
+
+def _halves_words(resampling: Resampling) -> str:
+    return f"t with {2 * -(-resampling.repeats // 2):,} random halves of the images{_DEBIASED}"
 
 
 def bootstrap_words(resampling: Resampling, n: int) -> str:
@@ -150,8 +151,10 @@ def interval_methods(
             methods[measure.short] = "t with a worst and a best image added"
         elif measure.chance:
             methods[measure.short] = "t, debiased by folded normals"
-        else:
+        elif task.load("PAIRING") == "scores":
             methods[measure.short] = bootstrap_words(resampling, n)
+        else:
+            methods[measure.short] = _halves_words(resampling)
     if errors:
         methods["CE, mCE"] = methods[task.primary.short]
     if task.primary.proportion:
@@ -185,7 +188,7 @@ def describe_intervals(
     for number, method in interval_methods(resampling, task, errors, measures, n).items():
         numbers.setdefault(method, []).append(number)
     if len(numbers) == 1:
-        return f"{describe_bootstrap(resampling)}."
+        return f"{resampling.confidence * 100:g} % intervals: {next(iter(numbers))}."
     methods = "; ".join(f"{method} ({', '.join(own)})" for method, own in numbers.items())
     return f"{resampling.confidence * 100:g} % intervals over images: {methods}."
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from robustbench_bi.analysis.captions import describe_bootstrap, describe_data, describe_means, run_labels
+from robustbench_bi.analysis.captions import describe_data, describe_halves, describe_means, run_labels
 from robustbench_bi.analysis.chance import chance_notes
 from robustbench_bi.analysis.comparable import MUST_AGREE, WHERE_KNOWN, apart, check_across
 from robustbench_bi.analysis.described import header
@@ -243,7 +243,7 @@ def _describe_comparison(
     means = "Means over the severities that each run shares with the baseline."
     if len(severities) == 1:
         means = describe_means(next(iter(severities)))
-    intervals = describe_bootstrap(resampling)
+    intervals = describe_halves(resampling)
     if measure.proportion:
         intervals = f"{resampling.confidence * 100:g} % intervals over images: t with a worst and a best image added"
     return (

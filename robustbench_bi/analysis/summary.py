@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from robustbench_bi.analysis.captions import (
-    describe_bootstrap,
     describe_data,
+    describe_halves,
     describe_intervals,
     describe_means,
     interval_methods,
@@ -36,7 +36,7 @@ from robustbench_bi.analysis.measured import Measured, Measurements, common_task
 from robustbench_bi.data.sources import named_source
 from robustbench_bi.ground.cells import Cell
 from robustbench_bi.metrics.bounded import wilson_interval
-from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, image_interval
+from robustbench_bi.metrics.intervals import Resampling, image_interval
 from robustbench_bi.metrics.naming import mce_name, mpc_name
 from robustbench_bi.metrics.robustness import corruption_error_weights
 from robustbench_bi.metrics.statistics import ImageMeans, SharesOfFirst, Statistic, changes_from_first, joined
@@ -217,12 +217,12 @@ def cells_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> Me
             ends = wilson_interval(frame[name].to_numpy(), n, resampling.confidence)
         else:
             cells = [(str(c), int(s)) for c, s in zip(frame["corruption"], frame["severity"], strict=True)]
-            ends = bootstrap_interval(measured(run).statistic(cell_groups(cells)), resampling)
+            ends = image_interval(measured(run).statistic(cell_groups(cells)), resampling)
         frame[f"{name}_low"], frame[f"{name}_high"] = ends
         frames.append(frame)
         data.setdefault(describe_data(run.config, n), []).append(label)
     of_cells = f"{resampling.confidence * 100:g} % intervals: Wilson."
-    intervals = of_cells if task.primary.proportion else f"{describe_bootstrap(resampling)}."
+    intervals = of_cells if task.primary.proportion else f"{describe_halves(resampling)}."
     return Measurements(
         pd.concat(frames, ignore_index=True),
         task,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import click
 
 from robustbench_bi.commands.endings import OneLineError
-from robustbench_bi.commands.options import JSON
+from robustbench_bi.commands.options import JSON, sheet_options
 
 LISTED = {
     "models": ("robustbench_bi.models", "MODELS", ("name", "aliases", "family", "summary")),
@@ -37,11 +38,15 @@ NOTES = {
     help="With corruptions: draw each at five severities on one sheet, DIR/corruptions.png.",
 )
 @JSON
-def list_rows(what: str, gallery: Path | None, as_json: bool) -> None:
+@sheet_options
+def list_rows(what: str, gallery: Path | None, as_json: bool, sheet: Any) -> None:
     """List models, corruptions, suites, metrics, figures and data sources."""
     if gallery is not None:
-        _draw_gallery(what, gallery)
+        _draw_gallery(what, gallery, sheet)
         return
+    for name in ("width", "style"):
+        if click.get_current_context().get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise OneLineError(f"--{name} is for the sheet of --gallery, which is not asked for")
     module, table_name, columns = LISTED[what]
     table = getattr(importlib.import_module(module), table_name)
     rows = [{**vars(row), "aliases": table.aliases_of(row.name)} for row in table]
@@ -60,14 +65,14 @@ def list_rows(what: str, gallery: Path | None, as_json: bool) -> None:
         click.echo(NOTES[what])
 
 
-def _draw_gallery(what: str, folder: Path) -> None:
+def _draw_gallery(what: str, folder: Path, sheet: Any) -> None:
     if what != "corruptions":
         raise OneLineError(f"--gallery is of corruptions, got {what!r}; try: list corruptions --gallery {folder}")
     from robustbench_bi.corruptions.gallery import gallery, sample_photograph
     from robustbench_bi.reports.figures.gallery import gallery_sheet
     from robustbench_bi.reports.write import write_png
 
-    sheet = gallery_sheet(gallery(sample_photograph()), "A photograph of 224×224 pixels; table imagenet-c, seed 0.")
+    caption = "A photograph of 224×224 pixels; table imagenet-c, seed 0."
     path = folder / "corruptions.png"
-    write_png(sheet, path, dpi=160)
+    write_png(gallery_sheet(gallery(sample_photograph()), caption, sheet=sheet), path, dpi=300 if sheet.narrow else 160)
     click.echo(f"Written: {path}")

@@ -21,6 +21,7 @@ _SHARE = 1.5
 _OUTSIDE = 0.1
 _FAR = 0.75
 _ENOUGH = 20
+_FEW = 2
 
 _ADVICE = "boxes must be x1, y1, x2, y2 in pixels of the picture that was given"
 
@@ -29,7 +30,8 @@ def check_scale(subject: DetectorSubject, dataset: Dataset) -> None:
     """Ask about a few pictures with many objects, and refuse boxes that cannot be in pixels of these.
 
     Boxes are refused where none ends beyond 1.5; where one in ten has its centre outside its picture; and where twenty
-    or more all end before three quarters of the width, or of the height, while objects lie in the last quarter.
+    or more all end before objects begin, of which there are at least three: in the last quarter of the width or height,
+    or beyond a pixel that no box in any picture passes.
 
     Raises:
         ModelOutputError: they are.
@@ -66,13 +68,31 @@ def check_scale(subject: DetectorSubject, dataset: Dataset) -> None:
     wanted = {name: values[np.isin(objects["image_id"], image_ids)] for name, values in objects.items()}
     corners = {"x1": wanted["x"], "y1": wanted["y"], "x2": wanted["x"] + wanted["width"]}
     theirs = _boxes({**corners, "y2": wanted["y"] + wanted["height"], "image_id": wanted["image_id"]}, sizes)
+    begins = np.stack([wanted["x"], wanted["y"]], axis=1)
     for axis, words in enumerate(("width", "height")):
-        far = int((theirs[:, 0, axis] > _FAR).sum())
-        if len(mine) >= _ENOUGH and far > 2 and mine[:, 1, axis].max() < _FAR:
-            raise ModelOutputError(
-                f"{subject.name} gives {len(mine)} boxes on {len(rows)} pictures, and none reaches the last quarter of "
-                f"the {words}, where {far} objects lie; {_ADVICE}, not of the network's own input"
-            )
+        if mine[:, 1, axis].max() < _FAR:
+            far = theirs[:, 0, axis] > _FAR
+            _refuse_unreached(subject, found["image_id"], image_ids, far, f"the last quarter of the {words}")
+        last = ends[:, axis].max()
+        beyond = begins[:, axis] > last
+        holding = np.unique(wanted["image_id"][beyond])
+        _refuse_unreached(subject, found["image_id"], holding, beyond, f"beyond pixel {last:.0f} of the {words}")
+
+
+def _refuse_unreached(
+    subject: DetectorSubject,
+    found_in: NDArray[np.int64],
+    pictures: NDArray[np.int64],
+    unreached: NDArray[np.bool_],
+    where: str,
+) -> None:
+    """Refuse boxes that never reach a part of some pictures, where that cannot be chance."""
+    boxes, objects = int(np.isin(found_in, pictures).sum()), int(unreached.sum())
+    if objects > _FEW and boxes >= _ENOUGH:
+        raise ModelOutputError(
+            f"{subject.name} gives {boxes} boxes on {len(pictures)} pictures, and none reaches {where}, where "
+            f"{objects} objects lie; {_ADVICE}, not of the network's own input"
+        )
 
 
 def _boxes(columns: dict[str, NDArray[np.float64]], sizes: dict[int, list[int]]) -> NDArray[np.float64]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from robustbench_bi.data import Dataset
-from robustbench_bi.errors import InputError
+from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.evaluation.configure import configure_run
 from robustbench_bi.evaluation.networks import device_for
 from robustbench_bi.evaluation.ready import as_known
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LISTED = 8
+SYNONYMS: Mapping[str, str] = {
+    "airplane": "aeroplane",
+    "motorcycle": "motorbike",
+    "couch": "sofa",
+    "dining table": "diningtable",
+    "potted plant": "pottedplant",
+    "tv": "tvmonitor",
+}
+"""COCO's name of a class → PASCAL VOC's of the same; their other 14 common classes have one name."""
 
 
 @dataclass(frozen=True)
@@ -76,18 +86,37 @@ class Detectors:
 
         Raises:
             InputError: their classes lack some of the data's; two models are the same; or as `configure_run`.
+            DataError: the images have no object to find.
         """
+        check_objects(dataset)
         names = [_name_of(model) for model in self.request.models]
         matched = [match_classes(own, name, dataset) for own, name in zip(self.loaded, names, strict=True)]
+        known = [with_synonyms(dataset, synonyms_of(own, dataset)) for own in self.loaded]
         configs = [
-            configure_run(self.request, name, own, None, dataset, self.device, broken, own.limits())
-            for name, own in zip(names, self.loaded, strict=True)
+            configure_run(self.request, name, own, None, data, self.device, broken, own.limits())
+            for name, own, data in zip(names, self.loaded, known, strict=True)
         ]
         configs = [as_known(config, [config.forward], dataset, self.request.out) for config in configs]
         labels = [config.name if names.count(config.name) == 1 else config.folder for config in configs]
         if len(set(labels)) < len(labels):
             raise InputError("give each model once; two are the same network with the same weights")
         return [DetectorSubject(*parts) for parts in zip(labels, self.loaded, matched, configs, strict=True)]
+
+
+def check_objects(dataset: Dataset) -> None:
+    """Refuse images without an object to find, on which no average precision is defined.
+
+    Raises:
+        DataError: there is none, or all are crowds or difficult.
+    """
+    if dataset.objects is None:
+        return
+    objects = dataset.objects.of(dataset.image_ids)
+    if not (~(objects["crowd"] | objects["difficult"])).any():
+        raise DataError(
+            f"{dataset.name} has no object to find in {len(dataset)} images, so average precision is not defined "
+            "there; choose images with objects"
+        )
 
 
 def load_detectors(request: EvalRequest, dataset: Dataset, share: Share = ALONE) -> Detectors:
@@ -145,12 +174,13 @@ def match_classes(detector: Detector, name: str, dataset: Dataset) -> NDArray[np
     Example:
         >>> from robustbench_bi.models.detectors.adapters import Detector
         >>> from types import SimpleNamespace
-        >>> detector = Detector(None, print, ["__background__", "dog", "cat"], {})
-        >>> match_classes(detector, "mine", SimpleNamespace(class_names=("cat", "dog"))).tolist()
+        >>> detector = Detector(None, print, ["__background__", "dog", "tv"], {})
+        >>> match_classes(detector, "mine", SimpleNamespace(class_names=("tvmonitor", "dog"))).tolist()
         [-1, 1, 0]
     """
     own = [label for label in detector.class_names if label not in BACKGROUND]
-    lacking = [label for label in dataset.class_names if label not in own]
+    meant = {label: label for label in dataset.class_names} | synonyms_of(detector, dataset)
+    lacking = [label for label in dataset.class_names if meant[label] not in own]
     if lacking:
         shown = ", ".join(repr(label) for label in lacking[:_LISTED]) + (", …" if len(lacking) > _LISTED else "")
         others = ", ".join(repr(label) for label in own[:_LISTED]) + (", …" if len(own) > _LISTED else "")
@@ -161,5 +191,29 @@ def match_classes(detector: Detector, name: str, dataset: Dataset) -> NDArray[np
     twice = next((label for label in own if own.count(label) > 1), None)
     if twice is not None:
         raise InputError(f"{name} has the class {twice!r} twice in class_names; each must stand once")
-    numbers = {label: number for number, label in enumerate(dataset.class_names)}
+    numbers = {meant[label]: number for number, label in enumerate(dataset.class_names)}
     return np.array([numbers.get(label, -1) for label in detector.class_names], dtype=np.int64)
+
+
+def synonyms_of(detector: Detector, dataset: Dataset) -> dict[str, str]:
+    """The classes of the data that a detector has under the other name of `SYNONYMS` alone, and that name.
+
+    Where the detector has the data's own name, or the data have both names as classes of their own, nothing is guessed.
+    """
+    other = {**SYNONYMS, **{voc: coco for coco, voc in SYNONYMS.items()}}
+    return {
+        label: other[label]
+        for label in dataset.class_names
+        if label in other
+        and label not in detector.class_names
+        and other[label] in detector.class_names
+        and other[label] not in dataset.class_names
+    }
+
+
+def with_synonyms(dataset: Dataset, synonyms: Mapping[str, str]) -> Dataset:
+    """A dataset that says which of its classes a detector knows under another name."""
+    if not synonyms:
+        return dataset
+    pairs = ", ".join(f"{own} is the detector's {other}" for own, other in synonyms.items())
+    return replace(dataset, remarks=(*dataset.remarks, f"Classes of two names: {pairs}"))

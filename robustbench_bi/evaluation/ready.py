@@ -67,7 +67,7 @@ def made_ready(
         return tuple(ForwardPass(network, about=about) for network in made), size
     compiled_for = size if request.compile else None
     asked = zip(networks, images, names, strict=True)
-    made_for = compiled_for, request.precision
+    made_for = compiled_for, request.precision, size
     return tuple(forward_pass(network, image, name, *made_for) for network, image, name in asked), size
 
 

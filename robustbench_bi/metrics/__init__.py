@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         relative_mean_corruption_error,
     )
     from robustbench_bi.metrics.spectra import Spectra, measure_spectra
-    from robustbench_bi.metrics.statistics import ImageMeans, Shares, bounds_of
+    from robustbench_bi.metrics.statistics import ImageMeans, Shares, SharesOfFirst, Weighted, bounds_of, joined
 
 
 _HOMES = {
@@ -56,7 +56,9 @@ _HOMES = {
     "PAIRINGS": "robustbench_bi.metrics.pairing",
     "Resampling": "robustbench_bi.metrics.intervals",
     "Shares": "robustbench_bi.metrics.statistics",
+    "SharesOfFirst": "robustbench_bi.metrics.statistics",
     "Spectra": "robustbench_bi.metrics.spectra",
+    "Weighted": "robustbench_bi.metrics.statistics",
     "agreeing": "robustbench_bi.metrics.pairing",
     "alexnet_errors": "robustbench_bi.metrics.robustness",
     "bootstrap_interval": "robustbench_bi.metrics.intervals",
@@ -71,6 +73,7 @@ _HOMES = {
     "expected_calibration_error": "robustbench_bi.metrics.calibration",
     "holm": "robustbench_bi.metrics.paired",
     "image_interval": "robustbench_bi.metrics.intervals",
+    "joined": "robustbench_bi.metrics.statistics",
     "mcnemar": "robustbench_bi.metrics.paired",
     "mean_corruption_accuracy": "robustbench_bi.metrics.robustness",
     "mean_corruption_error": "robustbench_bi.metrics.robustness",
@@ -95,7 +98,9 @@ __all__ = [
     "Metric",
     "Resampling",
     "Shares",
+    "SharesOfFirst",
     "Spectra",
+    "Weighted",
     "agreeing",
     "alexnet_errors",
     "bootstrap_interval",
@@ -110,6 +115,7 @@ __all__ = [
     "expected_calibration_error",
     "holm",
     "image_interval",
+    "joined",
     "load_scores",
     "mcnemar",
     "mean_corruption_accuracy",

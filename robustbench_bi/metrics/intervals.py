@@ -19,6 +19,7 @@ from robustbench_bi.ground.cells import Cell
 from robustbench_bi.metrics.bounded import bounded_interval
 from robustbench_bi.metrics.bounded import wilson_interval as wilson_interval
 from robustbench_bi.metrics.distributions import normal_quantile
+from robustbench_bi.metrics.halves import halves_interval
 from robustbench_bi.metrics.statistics import Floats as Floats
 from robustbench_bi.metrics.statistics import ImageMeans, Statistic
 
@@ -291,7 +292,10 @@ def _limit_of_bootstrap(scores: Floats, confidence: float) -> tuple[Floats, Floa
 
 
 def image_interval(of: Statistic, resampling: Resampling) -> tuple[Floats, Floats]:
-    """The interval of each number: `bounded_interval` where per-image scores have bounds, else `bootstrap_interval`.
+    """The interval of each number, by what it is.
+
+    Of a mean of per-image scores `bounded_interval` where they have bounds, else `bootstrap_interval`; of any other
+    number, such as average precision, `halves_interval`.
 
     Args:
         of: S numbers of n images.
@@ -301,7 +305,7 @@ def image_interval(of: Statistic, resampling: Resampling) -> tuple[Floats, Float
         Lower and upper ends (S,); NaN with a single image, which says nothing about spread, but for single cells.
     """
     if not isinstance(of, ImageMeans):
-        return bootstrap_interval(of, resampling)
+        return halves_interval(of, resampling)
     low, high = bounded_interval(of, resampling.confidence)
     rest = ~(np.isfinite(of.limits.least) & np.isfinite(of.limits.most))
     if rest.any():

@@ -20,7 +20,7 @@ class Statistic(Protocol):
     """S numbers of n images.
 
     A class of a task's own, such as average precision, needs `n`, `value` and `resampled`; as its `minus` it may return
-    a `Difference`.
+    a `Difference`. Where its numbers have bounds, its `limits` tell them; see `limits_of`.
     """
 
     @property
@@ -54,6 +54,15 @@ class Bounds:
     def minus(self, other: Bounds) -> Bounds:
         """The bounds of a difference."""
         return Bounds(self.least - other.most, self.most - other.least, np.zeros_like(self.single))
+
+    def weighted(self, weights: Floats) -> Bounds:
+        """The bounds of weighted sums, `weights` being (C, S)."""
+        with np.errstate(invalid="ignore"):
+            ends = np.stack([self.least, self.most])[:, :, None] * weights
+        # What does not count may have infinite bounds.
+        ends[:, weights == 0] = 0.0
+        single = np.count_nonzero(weights, axis=0) == 1
+        return Bounds(ends.min(axis=0).sum(axis=0), ends.max(axis=0).sum(axis=0), single)
 
     def at(self, places: Sequence[int] | NDArray[np.intp] | slice) -> Bounds:
         """The bounds of some of the numbers."""
@@ -181,6 +190,11 @@ class Weighted:
         """The images."""
         return self.of.n
 
+    @property
+    def limits(self) -> Bounds:
+        """The bounds of the sums."""
+        return limits_of(self.of).weighted(self.weights)
+
     def value(self) -> Floats:
         """The sums (S,)."""
         sums: Floats = self.of.value() @ self.weights
@@ -208,6 +222,11 @@ class Difference:
         """The images."""
         return self.own.n
 
+    @property
+    def limits(self) -> Bounds:
+        """The bounds of the differences."""
+        return limits_of(self.own).minus(limits_of(self.other))
+
     def value(self) -> Floats:
         """The differences (S,)."""
         return self.own.value() - self.other.value()
@@ -232,6 +251,11 @@ class Joined:
         """The images."""
         return self.parts[0].n
 
+    @property
+    def limits(self) -> Bounds:
+        """The bounds of all numbers."""
+        return _all_limits(self.parts)
+
     def value(self) -> Floats:
         """All numbers (S,)."""
         return np.concatenate([part.value() for part in self.parts])
@@ -254,9 +278,26 @@ def joined(parts: Sequence[Statistic]) -> Statistic:
     """
     means = [part for part in parts if isinstance(part, ImageMeans)]
     if len(means) == len(parts):
-        ends = [np.concatenate([getattr(part.limits, name) for part in means]) for name in ("least", "most", "single")]
-        return ImageMeans(np.hstack([part.scores for part in means]), Bounds(*ends))
+        return ImageMeans(np.hstack([part.scores for part in means]), _all_limits(parts))
     return Joined(tuple(parts))
+
+
+def limits_of(statistic: Statistic) -> Bounds:
+    """The bounds of the numbers of a statistic: its `limits`, or infinite where it has none.
+
+    Example:
+        >>> limits_of(ImageMeans(np.ones((2, 1)))).most.tolist()
+        [inf]
+    """
+    found: Bounds | None = getattr(statistic, "limits", None)
+    return unbounded(len(statistic.value())) if found is None else found
+
+
+def _all_limits(parts: Sequence[Statistic]) -> Bounds:
+    """The bounds of all numbers of several statistics."""
+    every = [limits_of(part) for part in parts]
+    ends = [np.concatenate([getattr(own, name) for own in every]) for name in ("least", "most", "single")]
+    return Bounds(*ends)
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,6 +315,14 @@ class SharesOfFirst:
     def n(self) -> int:
         """The images."""
         return self.of.n
+
+    @property
+    def limits(self) -> Bounds:
+        """The bounds of the shares, while the first number is what it is."""
+        first = self.of.value()[0]
+        scale = 100.0 / first if first > 0 else np.nan
+        own = limits_of(self.of).at(slice(1, None))
+        return Bounds(own.least * scale, own.most * scale, np.zeros_like(own.single))
 
     def value(self) -> Floats:
         """The shares (S − 1,)."""

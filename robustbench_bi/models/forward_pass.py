@@ -1,20 +1,23 @@
-"""A network made ready for many forward passes: folded, and compiled where that is asked for."""
+"""A network made ready for many forward passes: folded, in the form that a processor likes, perhaps compiled."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from robustbench_bi.models.batch_size import images_at_once
 from robustbench_bi.models.folding import TOLERANCE, fold, spread_difference
 from robustbench_bi.models.inference import autocast, full_precision
 
 TOLERANCES = {"fp32": TOLERANCE, "bf16": 0.2, "fp16": 0.05}
 """Of the largest difference of an output, over the spread of the outputs, where a network is compiled."""
+MANY = 1 << 30
+"""Images of a batch whose size is not known."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,33 @@ class ForwardPass:
     Attributes:
         network: maps a batch to logits.
         how: "folded" or "compiled", which change last bits of logits; None where it is the network as it came.
-        about: for `run.json`: batch norms that were folded and left, and why.
+        about: for `run.json`: batch norms that were folded and left, and why; the memory format where it is not the one
+            that the network's name stands for, and the images at once where they are fewer than a batch. Like the
+            device, the batch size and the number of threads, these two change the order of sums, and are no identity.
     """
 
     network: nn.Module
     how: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+
+
+class InParts(nn.Module):
+    """A network that is given its batches in parts that fit into a processor's caches, in one memory format.
+
+    Args:
+        network: in evaluation mode.
+        size: of the parts.
+        layout: of the images.
+    """
+
+    def __init__(self, network: nn.Module, size: int, layout: torch.memory_format) -> None:
+        super().__init__()
+        self.network, self.size, self.layout = network, size, layout
+
+    def forward(self, images: Tensor) -> Any:
+        """(B, C, H, W) to what the network makes of it; (B, K) of a classifier."""
+        answers = [self.network(part.contiguous(memory_format=self.layout)) for part in torch.split(images, self.size)]
+        return answers[0] if len(answers) == 1 else torch.cat(answers)
 
 
 class Compiled(nn.Module):
@@ -48,9 +72,7 @@ class Compiled(nn.Module):
         super().__init__()
         # Frozen: weights are constants, laid out as the processor likes them.
         self.compiled = torch.compile(network, dynamic=False, options={"freezing": True})
-        last = image.is_contiguous(memory_format=torch.channels_last) and not image.is_contiguous()
-        self.batch = image.new_zeros(size, *image.shape[1:])
-        self.batch = self.batch.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+        self.batch = image.new_zeros(size, *image.shape[1:]).contiguous(memory_format=_layout(image))
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to (B, K)."""
@@ -64,9 +86,14 @@ class Compiled(nn.Module):
 
 
 def forward_pass(
-    network: nn.Module, image: Tensor, name: str, compiled_for: int | None = None, precision: str = "fp32"
+    network: nn.Module,
+    image: Tensor,
+    name: str,
+    compiled_for: int | None = None,
+    precision: str = "fp32",
+    batch_size: int | None = None,
 ) -> ForwardPass:
-    """Fold a network, and compile it.
+    """Fold a network, find the form in which it takes images fastest, and compile it.
 
     Args:
         network: in evaluation mode; it stays as it is.
@@ -75,41 +102,78 @@ def forward_pass(
         compiled_for: the size of batches to compile it for; None to leave it uncompiled. A network that does not
             compile, or not to the same function, is run without, and a line says so.
         precision: of the forward passes.
+        batch_size: the most images that it will be given, where that is known.
 
     Example:
         >>> block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
         >>> made = forward_pass(block, torch.randn(1, 3, 8, 8), "block")
         >>> made.how, made.about
-        ('folded', {'folded': 1, 'left': 0})
+        ('folded', {'folded': 1, 'left': 0, 'memory_format': 'channels last'})
     """
     folded = fold(network, image)
     about: dict[str, Any] = {"folded": folded.count, "left": folded.left}
     if folded.reason:
         about["reason"] = folded.reason
-    how = "folded" if folded.count else None
+    most = compiled_for or batch_size or MANY
+    parts = _in_parts(folded.network, image, most)
+    if parts.layout != _layout(image):
+        about["memory_format"] = "channels last"
+    if parts.size < most < MANY:
+        about["at_once"] = parts.size
+    plain = ForwardPass(parts, "folded" if folded.count else None, about)
     if compiled_for is None:
-        return ForwardPass(folded.network, how, about)
+        return plain
     try:
-        compiled = _compiled(folded.network, image, compiled_for, precision)
+        compiled = _compiled(parts, image, precision)
     except Exception as error:  # what torch cannot compile it says in many ways
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
         logging.getLogger(__name__).warning("%s does not compile and runs without: %s", name, reason)
-        return ForwardPass(folded.network, how, {**about, "compiled": False, "not_compiled": reason})
+        return replace(plain, about={**about, "compiled": False, "not_compiled": reason})
     return ForwardPass(compiled, "compiled", {**about, "compiled": True})
 
 
-def _compiled(network: nn.Module, image: Tensor, size: int, precision: str) -> Compiled:
+def _layout(image: Tensor) -> torch.memory_format:
+    last = image.is_contiguous(memory_format=torch.channels_last) and not image.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _in_parts(network: nn.Module, image: Tensor, most: int) -> InParts:
+    """The network in the form in which a processor is fastest, where it gives the same answers in that.
+
+    On a CPU that is few images at once, and channels last where there are convolutions. But a network may depend on
+    what else is in a batch, or be written for one memory format; then it gets batches as they come.
+    """
+    as_they_come = InParts(network, most, _layout(image))
+    at_once = images_at_once(network, image)
+    if at_once is None:
+        return as_they_come
+    convolves = any(isinstance(module, nn.Conv2d) for module in network.modules())
+    layouts = [torch.channels_last, _layout(image)] if convolves else [_layout(image)]
+    pictures = torch.cat([image, image.flip(3)])
+    for layout in dict.fromkeys(layouts):
+        try:
+            with torch.inference_mode(), full_precision():
+                difference = spread_difference(network(pictures), InParts(network, 1, layout)(pictures))
+        except Exception:  # what fails as it comes, too, says so when it is tried out
+            continue
+        if difference <= TOLERANCE:
+            return InParts(network, min(at_once, most), layout)
+    return as_they_come
+
+
+def _compiled(parts: InParts, image: Tensor, precision: str) -> Compiled:
     """The network compiled, by a first pass as all others will be, and found to be the same function.
 
     Raises:
         Exception: whatever torch says; or there is nothing to compile, or another function came out.
     """
+    network = parts.network
     scripted = any(isinstance(module, torch.jit.ScriptModule) for module in network.modules())
     if scripted or getattr(network, "own_precision", False):
         raise TypeError("it is a compiled file")
-    compiled = Compiled(network, size, image)
+    compiled = Compiled(network, parts.size, image.contiguous(memory_format=parts.layout))
     with torch.inference_mode(), full_precision(), autocast(image.device, precision):
-        difference = spread_difference(network(image), compiled(image))
+        difference = spread_difference(parts(image), compiled(image))
     if not difference <= TOLERANCES[precision]:
         raise ValueError(f"compiling changes the outputs by {difference:.1e} of their spread")
     return compiled

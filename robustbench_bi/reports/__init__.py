@@ -14,7 +14,7 @@ from robustbench_bi.ground.exports import exported
 from robustbench_bi.ground.registry import Table
 
 if TYPE_CHECKING:
-    from robustbench_bi.reports.figures.accuracy import category_bars, figure_3, severity_curves
+    from robustbench_bi.reports.figures.accuracy import category_bars, figure_3, figure_3_of_paper, severity_curves
     from robustbench_bi.reports.figures.fourier import fourier_figure
     from robustbench_bi.reports.figures.gallery import gallery_sheet
     from robustbench_bi.reports.figures.heatmaps import heat_maps_figure
@@ -70,6 +70,12 @@ FIGURES = Table(
             "Δ top-1 over a baseline by noise and category, as Fig. 3 of the Bi-volution paper, with intervals",
         ),
         FigureRow(
+            "fig3_paper",
+            f"{_FIGURES}:figure_3_of_paper",
+            "comparison",
+            "the same in the paper's own form: its seven bars alone, categories as groups, with intervals",
+        ),
+        FigureRow(
             "severity_curves", f"{_FIGURES}:severity_curves", "cells", "top-1 against severity, a panel a corruption"
         ),
         FigureRow(
@@ -121,6 +127,7 @@ _HOMES = {
     "display_spectra_bands": "robustbench_bi.reports.tables.spectra:display_bands",
     "display_summary": "robustbench_bi.reports.tables.display",
     "figure_3": "robustbench_bi.reports.figures.accuracy",
+    "figure_3_of_paper": "robustbench_bi.reports.figures.accuracy",
     "fourier_figure": "robustbench_bi.reports.figures.fourier",
     "gallery_sheet": "robustbench_bi.reports.figures.gallery",
     "heat_maps_figure": "robustbench_bi.reports.figures.heatmaps",
@@ -150,6 +157,7 @@ __all__ = [
     "display_spectra_bands",
     "display_summary",
     "figure_3",
+    "figure_3_of_paper",
     "fourier_figure",
     "gallery_sheet",
     "heat_maps_figure",

@@ -132,7 +132,9 @@ def _lay_out(figure: Figure) -> None:
     if figure.get_layout_engine() is None:
         return
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    # With no engine at all, where "none" leaves one that does nothing and has each file drawn twice.
+    with matplotlib.rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)
     for axes in figure.axes:
         axes.set_position(np.round(axes.get_position(original=True).bounds, _PLACES))
 
@@ -153,7 +155,8 @@ def write_comparison(
         baseline: the run that they were compared with.
         bars: `comparison_frame` of these with rows "bars".
         out: folder for comparison.csv (the bars), corruptions.csv (each corruption), cells.csv (every cell, with
-            McNemar's test), comparison.md (bars and corruptions), and a .png, a .svg and a .pdf of each row of
+            McNemar's test), summaries.csv (`summaries_frame` of all runs), comparison.md (bars and corruptions), and a
+            .png, a .svg and a .pdf of each row of
             `FIGURES` that is drawn from runs and for which they have rows.
         across: as for `comparison_frame`.
         corruptions: `comparison_frame` with rows "corruptions", where it is at hand.
@@ -167,7 +170,10 @@ def write_comparison(
     """
     corruptions = corruptions or comparison_frame(runs, baseline, rows="corruptions", across=across)
     cells = comparison_frame(runs, baseline, rows="cells", across=across)
+    everything = [baseline, *runs]
+    summaries = summaries_frame(everything)
     tables = {"comparison.csv": bars.frame, "corruptions.csv": corruptions.frame, "cells.csv": cells.frame}
+    tables["summaries.csv"] = summaries.frame
     for name, table in tables.items():
         write_csv(table, out / name)
     title = f"Comparison with {bars.frame['baseline'].iloc[0]}"
@@ -175,11 +181,10 @@ def write_comparison(
     notes += ["## Each corruption", markdown_table(display_comparison(corruptions)), corruptions.tests]
     write_markdown(display_comparison(bars), out / "comparison.md", title=title, notes=notes)
     written = [*(out / name for name in tables), out / "comparison.md"]
-    everything = [baseline, *runs]
     results: dict[str, object] = {
         "comparison": bars,
         "cells": cells_frame(everything),
-        "summaries": summaries_frame(everything),
+        "summaries": summaries,
     }
     if bars.task.has("reliability"):
         results["reliability"] = reliability_frame(everything)

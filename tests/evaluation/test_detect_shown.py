@@ -8,69 +8,42 @@ import coloured_boxes
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 
 import robustbench_bi as rb
 from robustbench_bi.analysis import categories_frame
-from robustbench_bi.cli import cli
 from robustbench_bi.errors import InputError
 from robustbench_bi.reports.page.boxes import found_boxes, typical_picture
 
-CELLS = {"suite": "fog,contrast,gaussian_noise", "severities": "1,5"}
 
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("boxes")
-    coloured_boxes.write(folder)
-    return f"coco:{folder / 'boxes.json'}"
-
-
-@pytest.fixture(scope="module")
-def run(data, tmp_path_factory):
-    return rb.detect(coloured_boxes.find, data, out=tmp_path_factory.mktemp("runs"), **CELLS)
-
-
-@pytest.fixture(scope="module")
-def strict(data, tmp_path_factory):
-    return rb.detect(coloured_boxes.find_strictly, data, out=tmp_path_factory.mktemp("runs"), **CELLS)
-
-
-def invoke(*arguments, code=0):
-    result = CliRunner().invoke(cli, [*map(str, arguments)])
-    assert result.exit_code == code, result.output + repr(result.exception)
-    return result
-
-
-def test_classes_one_by_one_are_those_of_the_reference(run, data, tmp_path):
-    own = run.categories()
+def test_classes_one_by_one_are_those_of_the_reference(found_run, boxes, tmp_path):
+    own = found_run.categories()
     assert list(own) == [
         *("corruption", "severity", "category", "name", "objects", "AP", "AP50", "AP75", "AR"),
         *("mask_AP", "mask_AP50", "mask_AP75", "mask_AR"),
     ]
     assert len(own) == 7 * 3 and own["name"].tolist()[:3] == list(coloured_boxes.NAMES)
-    assert own["objects"].tolist()[:3] == run.truth()["category"].value_counts().sort_index().tolist()
+    assert own["objects"].tolist()[:3] == found_run.truth()["category"].value_counts().sort_index().tolist()
     means = own.groupby(["corruption", "severity"], sort=False, observed=True)[["AP", "AR", "mask_AP75"]].mean()
-    assert np.allclose(means, run.cells()[["AP", "AR", "mask_AP75"]])
-    frame = categories_frame(run)
+    assert np.allclose(means, found_run.cells()[["AP", "AR", "mask_AP75"]])
+    frame = categories_frame(found_run)
     fog = own[(own["corruption"] == "fog") & (own["name"] == "green")]["AP"].mean()
     assert frame["weather (1 of 4)"][1] == pytest.approx(fog) and frame["clean"].tolist() == pytest.approx([100] * 3)
     assert any(title.startswith("mPC*") for title in frame), "three corruptions are not the protocol's"
 
 
-def test_classes_without_objects_have_no_number(data, tmp_path):
-    stored = json.loads(Path(data.removeprefix("coco:")).read_text())
+def test_classes_without_objects_have_no_number(boxes, tmp_path):
+    stored = json.loads(Path(boxes.removeprefix("coco:")).read_text())
     stored["annotations"] = [own for own in stored["annotations"] if own["category_id"] != 7]
     file = tmp_path / "few.json"
     file.write_text(json.dumps(stored))
-    root = Path(data.removeprefix("coco:")).parent
+    root = Path(boxes.removeprefix("coco:")).parent
     run = rb.detect(coloured_boxes.find, f"coco:{file}", images_root=root, suite="fog", severities=1, out=tmp_path)
     own = run.categories()
     assert own["objects"].tolist() == [5, 0, 1] * 2 and np.isnan(own["AP"][1]) and np.isnan(own["mask_AR"][1])
 
 
-def test_the_command_prints_classes_one_by_one(data, tmp_path):
-    options = ("--model", "coloured_boxes:detector", "--data", data, "--suite", "fog", "--severities", 1)
+def test_the_command_prints_classes_one_by_one(boxes, tmp_path, invoke):
+    options = ("--model", "coloured_boxes:detector", "--data", boxes, "--suite", "fog", "--severities", 1)
     shown = invoke("detect", *options, "--out", tmp_path, "--per-category", "--quiet").output
     assert re.search(r"green +\d+ +100.0", shown) and "AP of each class" in shown
     found = json.loads(invoke("detect", *options, "--out", tmp_path, "--per-category", "--json", "--quiet").stdout)
@@ -78,10 +51,10 @@ def test_the_command_prints_classes_one_by_one(data, tmp_path):
     assert "categories" not in json.loads(invoke("detect", *options, "--out", tmp_path, "--json", "--quiet").stdout)[0]
 
 
-def test_options_of_a_network_are_part_of_what_it_is(data, tmp_path):
+def test_options_of_a_network_are_part_of_what_it_is(boxes, tmp_path, invoke):
     small = {"width": 0.125, "pyramid_channels": 16, "head_channels": 16, "min_size": 40, "max_size": 72}
     options = [part for item in small.items() for part in ("--option", "{}={}".format(*item))]
-    command = ("detect", "--model", "fasterrcnn_resnet50", "--weights", "none", "--data", data, "--suite", "fog")
+    command = ("detect", "--model", "fasterrcnn_resnet50", "--weights", "none", "--data", boxes, "--suite", "fog")
     command += ("--severities", 1, "--limit", 1, "--out", tmp_path, "--json", "--quiet", *options)
     plain, other = (json.loads(invoke(*command, *more).stdout)[0] for more in ((), ("--option", "neck=involution")))
     assert plain["fingerprint"] != other["fingerprint"]
@@ -94,13 +67,13 @@ def test_options_of_a_network_are_part_of_what_it_is(data, tmp_path):
         rb.evaluate("resnet50", "demo", model_options={"width": 0.25})
 
 
-def test_the_page_shows_boxes_on_clean_and_corrupted_pictures(run, strict, tmp_path):
-    invoke("report", run.directory, strict.directory, "--pictures", "--out", tmp_path / "report.html")
+def test_the_page_shows_boxes_on_clean_and_corrupted_pictures(found_run, strict_run, tmp_path, invoke):
+    invoke("report", found_run.directory, strict_run.directory, "--pictures", "--out", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     pictures = re.findall(r'<svg class="boxes".*?</svg>', page, flags=re.DOTALL)
     assert len(pictures) == 2 * 4 and sum("clean, boxes of" in own for own in pictures) == 2
-    truth = run.truth()
-    image_id = typical_picture(run)
+    truth = found_run.truth()
+    image_id = typical_picture(found_run)
     count = (truth["image_id"] == image_id).sum()
     assert count == 2, "of 1, 1, 2, 2 and 3 objects"
     assert pictures[0].count('class="object"') == pictures[0].count('class="right"') == count

@@ -124,6 +124,8 @@ def test_everything_of_a_comparison(make_run, tmp_path):
     assert {path.name for path in written} >= {"comparison.csv", "comparison.md", "cells.csv", "fig3.png", "fig3.svg"}
     assert pd.read_csv(out / "comparison.csv")["delta"].tolist() == pytest.approx(bars.frame["delta"].tolist())
     assert len(pd.read_csv(out / "cells.csv")) == 11
+    summaries = pd.read_csv(out / "summaries.csv")
+    assert summaries["model"].unique().tolist() == ["a", "b"] and {"top1_low", "top1_high"} <= set(summaries)
     assert pd.read_csv(out / "corruptions.csv")["name"].tolist() == ["snow", "fog"]
     text = (out / "comparison.md").read_text(encoding="utf-8")
     assert text.startswith("# Comparison with a\n\n| model | corruption |")

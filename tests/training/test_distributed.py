@@ -1,16 +1,12 @@
 """Two processes on the CPU, over gloo, started as torchrun starts them."""
 
 import csv
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-from torch.distributed import TCPStore
+from several_processes import start
 
 from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.models.weights import read_metadata
@@ -18,22 +14,6 @@ from robustbench_bi.training.distributed import Processes, join, losing_others
 from robustbench_bi.training.loop import train
 
 RECIPE = ["--preset", "demo", "--limit", "96", "--batch-size", "32", "--epochs", "3", "--recipe", "half=false"]
-
-
-def start(count, *arguments, **variables):
-    """The command line in `count` processes; their exit codes, and what each wrote to stderr."""
-    # The processes meet at a store of the test's own, as under torchrun: a port that is free now need not stay free.
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    command = [sys.executable, "-m", "robustbench_bi", "train", *map(str, arguments)]
-    shared = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "MASTER_ADDR": "127.0.0.1", **variables}
-    shared |= {"WORLD_SIZE": str(count), "MASTER_PORT": str(store.port), "LOCAL_WORLD_SIZE": str(count)}
-    shared |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
-    started = [
-        subprocess.Popen(command, env={**shared, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
-        for rank in map(str, range(count))
-    ]
-    said = [process.communicate(timeout=120)[1] for process in started]
-    return [process.returncode for process in started], said
 
 
 def losses(path):

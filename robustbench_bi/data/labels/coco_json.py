@@ -112,7 +112,7 @@ def _rows(
             if not is_integer(value) or value not in known:
                 raise DataError(f"annotation {identifier} has the {key} {value!r}, which is not in the file")
         box = _box(entry["bbox"], identifier)
-        if min(box[2:]) < least_side:
+        if 0 <= min(box[2:]) < least_side:
             continue
         _check_place(box, sizes[image], identifier, image)
         width, height = sizes[image]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robustbench_bi.ground.cores import available_cores
 from robustbench_bi.metrics.detection.matching import THRESHOLDS, Indices, Matched, Truth
-from robustbench_bi.metrics.statistics import Difference, Floats, Statistic
+from robustbench_bi.metrics.statistics import Bounds, Difference, Floats, Statistic, bounds_of
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 NUMBERS = ("AP", "AP50", "AP75", "AR")
@@ -134,6 +134,11 @@ class OneNumber:
     def n(self) -> int:
         """The images."""
         return self.of.n
+
+    @property
+    def limits(self) -> Bounds:
+        """From nothing to everything."""
+        return bounds_of(np.eye(len(self.of.cells)), 0.0, 100.0)
 
     def value(self) -> Floats:
         """The number of each cell (C,)."""

@@ -32,7 +32,7 @@ def downloaded(what: str, fetch: Callable[[], Any], url: str, kept: bool = False
     if not there and not kept:
         raise WeightsError(f"{what} could not be downloaded: {urlsplit(url).netloc} does not answer. {_by_hand(url)}")
     try:
-        with _asking_no_hub(not there):
+        with asking_no_hub(not there):
             return fetch()
     except Exception as error:  # each hub, and each version of its client, has errors of its own
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
@@ -65,8 +65,10 @@ def is_reachable(url: str, seconds: float = PATIENCE) -> bool:
 
 
 @contextmanager
-def _asking_no_hub(quiet: bool) -> Iterator[None]:
-    """Hugging Face's client asks for a newer file even where it has one; without a network that takes a minute."""
+def asking_no_hub(quiet: bool) -> Iterator[None]:
+    """Where it is quiet, Hugging Face's client takes what it has from an earlier time, and asks for nothing.
+
+    It asks for a newer file even where it has one; without a network that takes a minute."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE

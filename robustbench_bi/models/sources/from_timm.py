@@ -8,12 +8,13 @@ import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from robustbench_bi.errors import WeightsError
 from robustbench_bi.ground.checks import is_integer
 from robustbench_bi.ground.registry import unknown_name
 from robustbench_bi.ground.sizes import pair, size_of
-from robustbench_bi.models.sources.downloads import downloaded
+from robustbench_bi.models.sources import downloads
 from robustbench_bi.models.sources.finish import built, check_classes, finished, weights_file
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
     arguments = {**options} if num_classes is None else {**options, "num_classes": num_classes}
     if pretrained:
         url, kept = _file_of(name)
-        model = downloaded(
+        model = downloads.downloaded(
             f"timm's weights of {name}", lambda: timm.create_model(name, pretrained=True, **arguments), url, kept
         )
     else:
@@ -94,10 +95,13 @@ def hub_folder(name: str, full: str, files: tuple[str, ...]) -> Path:
     import huggingface_hub
 
     repository, _, revision = name.partition("@")
+    there = downloads.is_reachable(f"{huggingface_hub.constants.ENDPOINT}/{repository}")
     try:
-        paths = [huggingface_hub.hf_hub_download(repository, file, revision=revision or None) for file in files]
+        with downloads.asking_no_hub(not there):
+            paths = [huggingface_hub.hf_hub_download(repository, file, revision=revision or None) for file in files]
     except Exception as error:  # each version of the hub's client has errors of its own
         reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = reason if there else f"{urlsplit(huggingface_hub.constants.ENDPOINT).netloc} does not answer"
         raise WeightsError(
             f"{full} could not be downloaded: {reason}. Download {' and '.join(files)} of "
             f"https://huggingface.co/{repository} "

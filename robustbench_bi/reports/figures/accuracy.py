@@ -1,6 +1,6 @@
 """Figures of accuracy: Fig. 3 of the paper, curves over severities, bars by category."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,8 @@ from robustbench_bi.reports.figures.style import (
 
 # The paper's bars; clean and the mean over all stand beside them, set apart by a line.
 _FIGURE_3 = ("clean", *FIGURE_3_NOISES, *(name for name in CATEGORIES if name != "noise"), "mean")
+# Between categories, in widths of a place.
+_APART = 0.4
 # In inches, of a legend: its sign and gaps, and a letter of its label.
 _SIGN, _LETTER = 0.55, 0.062
 
@@ -50,24 +52,65 @@ def figure_3(comparison: Comparison, sheet: Sheet = PAGE) -> Figure:
     Raises:
         InputError: the frame holds none of the bars.
     """
-    frame = comparison.frame
-    names = figure_3_names(frame)
-    bars = frame[frame["name"].isin(names)]
-    models = list(bars["model"].unique())
-    width = 0.8 / len(models)
+    names = figure_3_names(comparison.frame)
     with styled(sheet):
-        figure = new_figure(sheet.width, 2.6 if sheet.narrow else 3.4)
-        axes = figure.add_subplot()
-        add_grid(axes)
-        for number, model in enumerate(models):
-            own = bars[bars["model"] == model].set_index("name")
-            places = [names.index(name) + (number - (len(models) - 1) / 2) * width for name in own.index]
-            _draw_bars(axes, np.array(places), own, "delta", width, number + 1, model)
-        axes.axhline(0, color=INK, linewidth=0.9, zorder=3)
+        figure, axes = _bars_over_baseline(comparison, {name: float(place) for place, name in enumerate(names)}, sheet)
         _name_bars(axes, names, sheet)
-        axes.set_ylabel(f"Δ {comparison.task.primary.short} over {frame['baseline'].iloc[0]} (points)")
         finish(figure, axes, comparison.caption, comparison.header)
     return figure
+
+
+def figure_3_of_paper(comparison: Comparison, sheet: Sheet = PAGE) -> Figure:
+    """`figure_3` in the paper's own form: a bar a corruption or mean, in groups that are the categories.
+
+    These are the paper's seven bars and no others: the four noises one by one, then the means of blur, weather and
+    digital. The paper's bars have no intervals; ours do.
+
+    Args:
+        comparison: from `comparison_frame` with rows "bars"; its caption is printed below.
+        sheet: what it is drawn for.
+
+    Returns:
+        A figure as wide as the sheet, with a bar for each model at every place.
+
+    Raises:
+        InputError: the frame holds none of the bars.
+    """
+    named = [str(name) for name in comparison.frame["name"].unique() if _bar(name) in _FIGURE_3[1:-1]]
+    if not named:
+        raise InputError("figure 3 needs noises, or means of blur, weather or digital, got none")
+    groups: dict[str, list[str]] = {}
+    for name in sorted(named, key=lambda name: _FIGURE_3.index(_bar(name))):
+        groups.setdefault("noise" if name in FIGURE_3_NOISES else name, []).append(name)
+    places: dict[str, float] = {}
+    with styled(sheet):
+        for number, names in enumerate(groups.values()):
+            places |= {name: len(places) + place + _APART * number for place, name in enumerate(names)}
+        figure, axes = _bars_over_baseline(comparison, places, sheet)
+        labels = [in_words(name) if name in FIGURE_3_NOISES else "mean" for name in places]
+        _label_places(axes, list(places.values()), labels, sheet)
+        _head_groups(axes, groups, places)
+        finish(figure, axes, comparison.caption, comparison.header)
+    return figure
+
+
+def _bars_over_baseline(comparison: Comparison, places: Mapping[str, float], sheet: Sheet) -> tuple[Figure, Axes]:
+    """The differences of each model in these rows of a comparison, each row at its place."""
+    frame = comparison.frame
+    bars = frame[frame["name"].isin(list(places))]
+    models = list(bars["model"].unique())
+    width = 0.8 / len(models)
+    figure = new_figure(sheet.width, 2.6 if sheet.narrow else 3.4)
+    axes = figure.add_subplot()
+    add_grid(axes)
+    for number, model in enumerate(models):
+        own = bars[bars["model"] == model].set_index("name")
+        beside = (number - (len(models) - 1) / 2) * width
+        standing = np.array([places[name] + beside for name in own.index])
+        _draw_bars(axes, standing, own, "delta", width, number + 1, model)
+    axes.axhline(0, color=INK, linewidth=0.9, zorder=3)
+    axes.set_ylabel(f"Δ {comparison.task.primary.short} over {frame['baseline'].iloc[0]} (points)")
+    return figure, axes
 
 
 def figure_3_names(frame: pd.DataFrame) -> list[str]:
@@ -110,16 +153,32 @@ def _draw_bars(
 
 def _name_bars(axes: Axes, names: Sequence[str], sheet: Sheet) -> None:
     """Names below the bars, and thin lines that set clean and the mean apart."""
-    if sheet.narrow:
-        axes.set_xticks(range(len(names)), map(in_words, names), rotation=40, ha="right", rotation_mode="anchor")
-    else:
-        axes.set_xticks(range(len(names)), [in_words(name).replace(" ", "\n", 1) for name in names])
-    axes.tick_params(axis="x", length=0)
-    axes.set_xlim(-0.6, len(names) - 0.4)
+    _label_places(axes, range(len(names)), [in_words(name) for name in names], sheet)
     if names[0] == "clean" and len(names) > 1:
         axes.axvline(0.5, color=INK, linewidth=0.5, linestyle=(0, (2, 2)))
     if names[-1].startswith("mean") and len(names) > 1:
         axes.axvline(len(names) - 1.5, color=INK, linewidth=0.5, linestyle=(0, (2, 2)))
+
+
+def _label_places(axes: Axes, places: Sequence[float], labels: Sequence[str], sheet: Sheet) -> None:
+    """A label below each place, which is where bars stand."""
+    if sheet.narrow:
+        axes.set_xticks(places, labels, rotation=40, ha="right", rotation_mode="anchor")
+    else:
+        axes.set_xticks(places, [label.replace(" ", "\n", 1) for label in labels])
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlim(places[0] - 0.6, places[-1] + 0.6)
+
+
+def _head_groups(axes: Axes, groups: Mapping[str, Sequence[str]], places: Mapping[str, float]) -> None:
+    """The name of each group above its bars, and thin lines between groups."""
+    above = axes.get_xaxis_transform()
+    for heading, names in groups.items():
+        first, last = places[names[0]], places[names[-1]]
+        words = heading.replace(" (", "\n(")
+        axes.text((first + last) / 2, 1.02, words, transform=above, ha="center", va="baseline", linespacing=1.05)
+        if last < max(places.values()):
+            axes.axvline(last + (1 + _APART) / 2, color=INK, linewidth=0.5, linestyle=(0, (2, 2)))
 
 
 def category_bars(summaries: Measurements, sheet: Sheet = PAGE) -> Figure:

@@ -7,15 +7,27 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from robustbench_bi.corruptions import in_words
-from robustbench_bi.reports.figures.sheet import WIDTH
-from robustbench_bi.reports.figures.style import CAPTION_SIZE, new_figure, styled
+from robustbench_bi.reports.figures.sheet import PAGE, Sheet
+from robustbench_bi.reports.figures.style import (
+    add_caption,
+    caption_height,
+    name_in_lines,
+    new_figure,
+    styled,
+    wrapped,
+)
 
 SEVERITIES = tuple(f"severity {severity}" for severity in range(1, 6))
 _LABEL = 0.24  # inches, for a name beside its row or a heading above its column
+_LINE = 0.11  # inches, for each further line of a name
 
 
 def gallery_sheet(
-    pictures: Mapping[str, NDArray[np.uint8]], caption: str = "", *, headings: Sequence[str] = SEVERITIES
+    pictures: Mapping[str, NDArray[np.uint8]],
+    caption: str = "",
+    *,
+    headings: Sequence[str] = SEVERITIES,
+    sheet: Sheet = PAGE,
 ) -> Figure:
     """Draw a row of pictures for each name and a column for each severity.
 
@@ -23,9 +35,10 @@ def gallery_sheet(
         pictures: for each name, uint8 (columns, H, W, 3); all of one shape.
         caption: printed below.
         headings: of the columns.
+        sheet: what it is drawn for.
 
     Returns:
-        A figure 7.2 inches wide and as high as its rows are.
+        A figure as wide as the sheet and as high as its rows are.
 
     Example:
         >>> sheet = gallery_sheet({"fog": np.zeros((5, 8, 8, 3), np.uint8)})
@@ -33,23 +46,30 @@ def gallery_sheet(
         5
     """
     columns, height, width, _ = next(iter(pictures.values())).shape
-    cell_width = (WIDTH - _LABEL) / columns
+    high, size = (sheet.width - _LABEL) / columns * height / width, 6.5 if sheet.narrow else 8.0
+    names = [name_in_lines(in_words(name), high, size) for name in pictures]
+    label = _LABEL + _LINE * max(name.count("\n") for name in names)
+    cell_width = (sheet.width - label) / columns
     cell_height = cell_width * height / width
-    total = 2 * _LABEL + cell_height * len(pictures)
-    with styled():
-        figure = new_figure(WIDTH, total)
-        for row, (name, own) in enumerate(pictures.items()):
+    caption = wrapped(caption, sheet.width - label - 0.1)
+    below = _LABEL + caption_height(caption) - caption_height("")
+    total = below + cell_height * len(pictures) + _LABEL
+    with styled(sheet):
+        figure = new_figure(sheet.width, total)
+        for row, (name, own) in enumerate(zip(names, pictures.values(), strict=True)):
             bottom = total - _LABEL - (row + 1) * cell_height
             middle = (bottom + cell_height / 2) / total
-            figure.text(_LABEL / 2 / WIDTH, middle, in_words(name), rotation=90, ha="center", va="center")
+            place = label / 2 / sheet.width
+            centred = figure.text(place, middle, name, rotation=90, ha="center", va="center", fontsize=size)
+            centred.set_linespacing(1.05)
             for column, picture in enumerate(own):
-                left = _LABEL + column * cell_width
-                place = (left / WIDTH, bottom / total, 0.98 * cell_width / WIDTH, 0.98 * cell_height / total)
-                axes = figure.add_axes(place)
+                left = label + column * cell_width
+                shown = 0.98 * cell_width / sheet.width, 0.98 * cell_height / total
+                axes = figure.add_axes((left / sheet.width, bottom / total, *shown))
                 axes.imshow(picture, aspect="auto", interpolation="nearest")
                 axes.set_axis_off()
         for column, heading in enumerate(headings):
-            middle = _LABEL + (column + 0.49) * cell_width
-            figure.text(middle / WIDTH, 1 - _LABEL / 2 / total, heading, ha="center", va="center")
-        figure.text(_LABEL / WIDTH, _LABEL / 2 / total, caption, fontsize=CAPTION_SIZE, va="center")
+            middle = label + (column + 0.49) * cell_width
+            figure.text(middle / sheet.width, 1 - _LABEL / 2 / total, heading, ha="center", va="center")
+        add_caption(figure, caption, bottom=0.06)
     return figure

@@ -24,8 +24,10 @@ _KEY, _STRIP = 0.2, 1.2  # inches: the key of the colours high, its strip wide
 _WIDEST = 1.25  # inches, of a cell of the heat table
 _NAMES = 1.35  # inches, for the names beside the heat table
 _INTERVAL = 0.58  # inches, the least width of a cell that holds an interval
+_LEFT_OUT = "The columns are too narrow for the intervals; compare writes them to summaries.csv."
 _ACROSS = 4
 _TITLE = 6.5  # points, of the titles of the reliability diagram
+_TOP, _FOOT, _NUMBER = 102, -42, 34  # the ends of its vertical axis, and what a number at its foot takes of it
 
 
 def heat_table(summaries: Measurements, sheet: Sheet = PAGE) -> Figure:
@@ -39,8 +41,8 @@ def heat_table(summaries: Measurements, sheet: Sheet = PAGE) -> Figure:
         sheet: what it is drawn for.
 
     Returns:
-        A figure as wide as the sheet: a row for each corruption, a column for each model. Where a column is too narrow
-        for it, the interval is left to the table of the corruptions.
+        A figure as wide as the sheet: a row for each corruption, a column for each model. Where columns are too narrow
+        for them, intervals are left to summaries.csv, and the caption says so.
 
     Raises:
         InputError: the frame holds no corruption.
@@ -59,17 +61,18 @@ def heat_table(summaries: Measurements, sheet: Sheet = PAGE) -> Figure:
         width = min(_WIDEST, (sheet.width - _NAMES) / len(models))
         aspect = 0.27 / width
         axes.imshow(-values, cmap=_HEAT, aspect=aspect, vmin=-best, vmax=-worst)
-        small = width < _WIDEST
+        small, room = width < _WIDEST, width >= _INTERVAL
         for (row, column), value in np.ndenumerate(values):
             if not np.isnan(value):
                 low, high = (table[end][models].to_numpy()[row, column] for end in (f"{name}_low", f"{name}_high"))
                 interval = ("\n" if small else " ") + f"[{low:.1f}, {high:.1f}]"
-                text = f"{value:.1f}" + (interval if width >= _INTERVAL else "")
+                text = f"{value:.1f}" + (interval if room else "")
                 axes.text(column, row, text, ha="center", va="center", fontsize=6 if small else 6.5, linespacing=0.95)
         size = 6 if small else 7.5
         axes.set_xticks(range(len(models)), [name_in_column(model, width, size) for model in models], fontsize=size)
         _frame_table(axes, names)
-        below = finish(figure, axes, summaries.caption, summaries.header, room=_KEY)
+        caption = summaries.caption if room else f"{summaries.caption} {_LEFT_OUT}"
+        below = finish(figure, axes, caption, summaries.header, room=_KEY)
         _draw_key(figure, below, worst, best, summaries.task.primary.short)
     return figure
 
@@ -128,10 +131,13 @@ def reliability_diagram(reliability: Result, sheet: Sheet = PAGE) -> Figure:
     across = min(2 if sheet.narrow else _ACROSS, len(parts))
     down = -(-len(parts) // across)
     with styled(sheet):
-        figure = new_figure(sheet.width, 0.4 + (0.4 + 0.89 * sheet.width / across) * down)
+        # Side by side, the numbers of a narrow panel's bins would touch: every other one stands a step higher.
+        foot = _FOOT - _NUMBER * sheet.narrow
+        taller = (_TOP - foot) / (_TOP - _FOOT)
+        figure = new_figure(sheet.width, 0.4 + (0.4 + 0.89 * taller * sheet.width / across) * down)
         panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         for axes, ((model, part), bins) in zip(panels.flat, parts, strict=False):
-            _draw_reliability(axes, bins[bins["n"] > 0], models.index(model))
+            _draw_reliability(axes, bins[bins["n"] > 0], models.index(model), foot)
             first = bins.iloc[0]
             gap = "\n" if sheet.narrow else " "
             ece = f"{ece_name(str(part))} {first['ece']:.1f}{gap}[{first['ece_low']:.1f}, {first['ece_high']:.1f}] %"
@@ -148,16 +154,17 @@ def reliability_diagram(reliability: Result, sheet: Sheet = PAGE) -> Figure:
     return figure
 
 
-def _draw_reliability(axes: Axes, bins: pd.DataFrame, number: int) -> None:
+def _draw_reliability(axes: Axes, bins: pd.DataFrame, number: int, foot: float) -> None:
     style = look(number)
     axes.grid(color=GRID, linewidth=0.5)
-    axes.set(xlim=(0, 100), ylim=(-42, 102), xticks=range(0, 101, 25), yticks=range(0, 101, 25))
+    axes.set(xlim=(0, 100), ylim=(foot, _TOP), xticks=range(0, 101, 25), yticks=range(0, 101, 25))
     axes.plot([0, 100], [0, 100], color=INK, linewidth=0.6, linestyle=(0, (3, 3)))
-    heights = 34 * np.log10(bins["n"] + 1) / np.log10(bins["n"].max() + 1)
+    heights = (_FOOT + _NUMBER - foot) * np.log10(bins["n"] + 1) / np.log10(bins["n"].max() + 1)
     middles = (bins["bin_low"] + bins["bin_high"]) / 2
-    axes.bar(middles, heights, 6, bottom=-42, color=style.fill, alpha=0.35, edgecolor=INK, linewidth=0.4)
-    for middle, n in zip(middles, bins["n"], strict=True):
-        axes.text(middle, -40.5, f"{n:,}", rotation=90, ha="center", va="bottom", fontsize=6)
+    axes.bar(middles, heights, 6, bottom=foot, color=style.fill, alpha=0.35, edgecolor=INK, linewidth=0.4)
+    for place, middle, n in zip(bins.index, middles, bins["n"], strict=True):
+        lowest = foot + 1.5 + (_FOOT - foot) * (place % 2)
+        axes.text(middle, lowest, f"{n:,}", rotation=90, ha="center", va="bottom", fontsize=6)
     accuracy = bins["accuracy"].to_numpy()
     axes.errorbar(
         bins["confidence"],

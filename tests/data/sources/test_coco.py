@@ -112,6 +112,7 @@ BAD = {
     "no file name": (lambda s: s["images"][0].update(file_name=""), "file_name of image 3 must be a text"),
     "a side of no pixels": (lambda s: s["images"][0].update(width=0), "must be whole pixels, got 0×48"),
     "no images": (lambda s: s["images"].clear(), "there are no images"),
+    "a box of negative height": (first({"bbox": [1, 1, 4, -5]}), r"bbox \[1.0, 1.0, 4.0, -5.0\] .* has no area"),
     "a box without area": (first({"bbox": [1, 1, 0, 5]}), r"bbox \[1.0, 1.0, 0.0, 5.0\] of annotation 1 has no area"),
     "a box outside": (first({"bbox": [70, 1, 5, 5]}), "lies 11 pixels outside image 3 of 64×48"),
     "a box of corners": (first({"bbox": [30, 20, 60, 40]}), "lies 26 pixels outside image 3"),

@@ -1,6 +1,7 @@
 """A copy of PASCAL VOC's layout, drawn here: its boxes count pixels from 1, and some objects are difficult."""
 
 import xml.etree.ElementTree as ET
+from types import SimpleNamespace
 
 import coloured_boxes
 import numpy as np
@@ -8,9 +9,12 @@ import pytest
 from PIL import Image
 
 import robustbench_bi as rb
+from robustbench_bi.analysis import summary_frame
 from robustbench_bi.data import open_data
 from robustbench_bi.data.labels.voc_xml import CLASSES
-from robustbench_bi.errors import BivoRobustError, DataError
+from robustbench_bi.errors import BivoRobustError, DataError, InputError
+from robustbench_bi.evaluation.detectors import SYNONYMS, match_classes
+from robustbench_bi.models.detectors.adapters import Detector
 from robustbench_bi.training.detection import DetectionImages
 from robustbench_bi.training.recipe import Recipe
 
@@ -119,6 +123,35 @@ def added(answer, box=(22, 42, 30, 50)):
     """The answer with one more dog, surer than all others."""
     more = {"boxes": np.array([box], float), "scores": np.array([1.0]), "labels": np.array([CLASSES.index("dog")])}
     return {key: np.concatenate([more[key], values]) for key, values in answer.items()}
+
+
+def test_a_detector_with_cocos_names_finds_vocs_classes(voc, tmp_path):
+    """In another order, and six classes under COCO's name of them."""
+    order = np.random.default_rng(0).permutation(len(CLASSES))
+    coco = {voc: coco for coco, voc in SYNONYMS.items()}
+    place = np.argsort(order)
+
+    def of_coco(images):
+        return [{**answer, "labels": place[answer["labels"]]} for answer in find(images)]
+
+    of_coco.class_names = [coco.get(CLASSES[own], CLASSES[own]) for own in order]
+    run = rb.detect(of_coco, f"voc:{voc}", suite=(), out=tmp_path)
+    assert run.cells()["AP"][0] == pytest.approx(100)
+    assert "Classes of two names: aeroplane is the detector's airplane, " in summary_frame(run).caption
+    assert "tvmonitor is the detector's tv." in summary_frame(run).caption
+
+
+def test_a_synonym_is_taken_only_where_nothing_else_can_be_meant():
+    def classes(detector, data):
+        data = SimpleNamespace(class_names=data)
+        return match_classes(Detector(None, print, detector, {}), "mine", data).tolist()
+
+    assert classes(["sofa", "couch"], ["couch"]) == [-1, 0], "the data's own name comes first"
+    assert classes(["couch", "tv"], ["tvmonitor", "sofa"]) == [1, 0]
+    with pytest.raises(InputError, match="lacks 1 of the 2 classes of the data: 'sofa'; its own are 'couch'"):
+        classes(["couch"], ["sofa", "couch"])
+    with pytest.raises(InputError, match="lacks 1 of the 1 classes of the data: 'bicycle'; its own are 'motorcycle'"):
+        classes(["motorcycle"], ["bicycle"])
 
 
 def test_a_run_keeps_which_objects_are_difficult(voc, tmp_path):

@@ -15,7 +15,7 @@ from robustbench_bi.corruptions import CORRUPTIONS, SUITES
 from robustbench_bi.errors import BivoRobustError, InputError
 from robustbench_bi.metrics.intervals import Resampling
 from robustbench_bi.reports import FIGURES
-from robustbench_bi.reports.figures.accuracy import category_bars, figure_3, severity_curves
+from robustbench_bi.reports.figures.accuracy import category_bars, figure_3, figure_3_of_paper, severity_curves
 from robustbench_bi.reports.figures.sheet import Sheet
 from robustbench_bi.reports.figures.style import LOOKS, look, name_in_lines, read_style, wrapped
 from robustbench_bi.reports.figures.summaries import heat_table, reliability_diagram
@@ -153,6 +153,33 @@ def test_figure_3_leaves_a_gap_where_a_model_lacks_a_bar(make_run):
     (axes,) = figure_3(comparison_frame(runs, baseline, resampling=QUICK)).axes
     assert [len(container) for container in _bars(axes)] == [9, 8]
     assert labels(axes).count("speckle noise") == 1
+
+
+def test_the_papers_own_form_has_its_seven_bars_alone_in_groups_that_are_categories(frames):
+    found = frames()["comparison"]
+    (axes,) = figure_3_of_paper(found).axes
+    assert labels(axes) == ["Gaussian noise", "shot noise", "impulse noise", "speckle noise", *["mean"] * 3]
+    headings = {text.get_text(): text.get_position()[0] for text in axes.texts}
+    places = axes.get_xticks()
+    assert headings == {"noise": np.mean(places[:4]), "blur": places[4], "weather": places[5], "digital": places[6]}
+    # Within a category bars stand closer than between two.
+    assert np.diff(places).round(6).tolist() == [1, 1, 1, 1.4, 1.4, 1.4]
+    names = ["gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise", "blur", "weather", "digital"]
+    for container, (_, own) in zip(_bars(axes), found.frame.groupby("model", sort=False), strict=True):
+        of_name = own.set_index("name").loc[names]
+        assert [bar.get_height() for bar in container] == pytest.approx(of_name["delta"].tolist())
+    whiskers = {(round(a, 6), round(b, 6)) for c in axes.collections for (_, a), (_, b) in c.get_segments()}
+    shown = found.frame[found.frame["name"].isin(names)]
+    ends = zip(shown["delta_low"].round(6), shown["delta_high"].round(6), strict=True)
+    assert whiskers == set(ends)
+
+
+def test_the_papers_own_form_says_which_means_lack_a_corruption_and_needs_one_of_its_bars(frames):
+    (axes,) = figure_3_of_paper(frames(1, ("snow", "fog", "shot_noise"))["comparison"]).axes
+    assert labels(axes) == ["shot noise", "mean"]
+    assert [text.get_text() for text in axes.texts] == ["noise", "weather\n(2 of 4)"]
+    with pytest.raises(InputError, match="needs noises, or means of blur, weather or digital, got none"):
+        figure_3_of_paper(frames(1, ("spatter",))["comparison"])
 
 
 def test_a_partial_category_is_labelled_as_such(frames):

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from simulated_probes import N, simulated
 
 from robustbench_bi.analysis.fourier import OCTAVES, FourierErrors, band_frame, error_frame
 from robustbench_bi.errors import InputError
@@ -8,35 +9,6 @@ from robustbench_bi.metrics.intervals import Resampling, wilson_interval
 from robustbench_bi.reports.figures.fourier import fourier_figure
 from robustbench_bi.reports.tables.fourier import display_bands
 from robustbench_bi.reports.write import write_fourier
-
-N = 40
-
-
-def simulated(models=("a", "b"), side=32, step=4, chance=lambda length: 0.1 + length / 2):
-    """Simulated results: the chance of an error is a function of the frequency's length in cycles per pixel."""
-    random = np.random.default_rng(0)
-    half = side // 2
-    pairs = [
-        (vertical, horizontal)
-        for vertical in range(0, half + 1, step)
-        for horizontal in range(-half + step, half + 1, step)
-        if horizontal >= 0 or 0 < vertical < half
-    ]
-    pairs.sort(key=lambda pair: (np.hypot(*pair), pair))
-    rows = [
-        {
-            "model": model,
-            "side": side,
-            "vertical": vertical,
-            "horizontal": horizontal,
-            "norm": norm,
-            "n": N,
-            "wrong": np.packbits(random.random(N) < chance(np.hypot(vertical, horizontal) / side)).tobytes(),
-        }
-        for model in models
-        for vertical, horizontal, norm in [(0, 0, 0.0), *((*pair, 4.0) for pair in pairs)]
-    ]
-    return pd.DataFrame(rows)
 
 
 def found(frame):

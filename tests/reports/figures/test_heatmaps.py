@@ -2,55 +2,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from simulated_probes import CORRUPTIONS, correlations, grid
 
-from robustbench_bi.analysis.correlations import ANOTHER_IMAGE, HeatMaps, correlation_frame, heat_map_frame
+from robustbench_bi.analysis.correlations import HeatMaps, correlation_frame, heat_map_frame
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.errors import InputError
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval
 from robustbench_bi.reports.figures.heatmaps import heat_maps_figure
 from robustbench_bi.reports.tables.heatmaps import display_correlations
 from robustbench_bi.reports.write import write_heat_maps
-
-CORRUPTIONS = (("fog", 3), ("snow", 3))
-
-
-def correlations(models=("a", "b"), n=60, cells=(*CORRUPTIONS, ANOTHER_IMAGE)):
-    random = np.random.default_rng(0)
-    frames = [
-        pd.DataFrame(
-            {
-                "model": model,
-                "layer": "layer3.5",
-                "image_id": np.arange(n) * 3,
-                "corruption": corruption,
-                "severity": severity,
-                "correlation": random.uniform(-0.2, 1, n),
-            }
-        )
-        for corruption, severity in cells
-        for model in models
-    ]
-    return pd.concat(frames, ignore_index=True)
-
-
-def grid(models=("a", "b"), pictures=2):
-    random = np.random.default_rng(1)
-    rows = [
-        {
-            "picture": picture,
-            "model": model,
-            "layer": "layer3.5",
-            "corruption": corruption,
-            "severity": severity,
-            "image": random.integers(0, 256, (16, 16, 3), dtype=np.uint8),
-            "heat": random.random((4, 4), dtype=np.float32),
-            "correlation": 1.0 if corruption == "none" else 0.25,
-        }
-        for picture in range(pictures)
-        for model in models
-        for corruption, severity in (("none", 0), *CORRUPTIONS)
-    ]
-    return pd.DataFrame(rows)
 
 
 def found(correlations, grid=None, n=60):

@@ -86,7 +86,8 @@ def test_a_relative_path_was_looked_for_here_and_where_the_run_was_started(photo
     photos.rename(tmp_path / "moved")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(DataError, match=f"Looked in {tmp_path}/here/photos and {tmp_path}/photos; say"):
+    there = f"and now: there is no folder 'photos'. Looked in {tmp_path}/here/photos and {tmp_path}/photos; say"
+    with pytest.raises(DataError, match=there):
         open_album([run])
 
 

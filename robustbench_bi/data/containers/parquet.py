@@ -147,7 +147,8 @@ def _labels(table: str, name: str, column: pa.ChunkedArray, classes: Sequence[st
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     words = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     if column.null_count or not (words or pa.types.is_integer(kind)):
-        raise DataError(f"the column {name} of {table} must hold a class number in each row, got {column.type}")
+        got = "rows without one" if column.null_count else str(column.type)
+        raise DataError(f"the column {name} of {table} must hold a class number in each row, got {got}")
     labels = [str(label) for label in column.to_pylist()]
     if not words or not classes:
         return labels

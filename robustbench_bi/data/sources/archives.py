@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,7 +81,8 @@ def open_parquet_rows(path: str, *, split: Split = "evaluation", classes: Path |
         if outside:
             raise DataError(f"{path}: class numbers must be from 0 to {len(named) - 1}, got {outside[0]}")
         folders = [named[label] for label in labels]
-    dataset = _dataset(path, rows.files, folders, classes, [_without_wnid(name) for name in names])
+    names = [_without_wnid(name) for name in names]
+    dataset = _dataset(path, rows.files, folders, classes, names, () if named is None else named.values())
     if named is not None:
         _check_agreement(path, dataset, {folder: int(label) for label, folder in named.items()})
     return dataset
@@ -197,10 +198,15 @@ def parquet_files(path: str) -> Files:
 
 
 def _dataset(
-    name: str, files: Files, folders: Sequence[str], classes: Path | None, names: Sequence[str] | None = None
+    name: str,
+    files: Files,
+    folders: Sequence[str],
+    classes: Path | None,
+    names: Sequence[str] | None = None,
+    known: Collection[str] = (),
 ) -> Dataset:
-    """Images in the order that they would have in class folders."""
-    held = sorted(set(folders))
+    """Images in the order that they would have in class folders; others may be known, of which there is no image."""
+    held = sorted({*folders, *known})
     numbers, class_names = number_folders(held, classes)
     number_of = dict(zip(held, numbers, strict=True))
     own = [file.rpartition("/")[2] for file in (files.names if names is None else names)]

@@ -15,6 +15,8 @@ from robustbench_bi.data.listed import Labelled, clean_dataset
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.cells import SEVERITIES
 
+_LEVELS = frozenset(map(str, SEVERITIES))
+
 
 def open_folder(path: str, *, split: Split = "evaluation", classes: Path | None = None) -> Dataset:
     """Open PATH/<class folder>/<image>; beside these, images in folders inside a class folder.
@@ -31,18 +33,33 @@ def open_folder(path: str, *, split: Split = "evaluation", classes: Path | None 
         DataError: the folder is missing, empty or laid out in another way, or does not fit the class file.
     """
     root = _split_folder(existing_folder(path), split)
-    listing = list_classes(root)
+    try:
+        listing = list_classes(root)
+    except DataError:
+        _refuse_cells(root)
+        raise
     files, labels, names = label_files(listing, classes)
     dataset = clean_dataset(path, FolderFiles(str(root), files), Labelled(files, labels, names))
     return replace(dataset, remarks=(*_remarks_on_place(root), *remarks_on(root, listing)))
 
 
+def _refuse_cells(root: Path) -> None:
+    """Name the source of stored corrupted files where a folder holds them, also in folders of categories.
+
+    Raises:
+        DataError: it does.
+    """
+    inner = [root / name for name in subfolders(root)]
+    for folder in (*inner, *(one / name for one in inner for name in subfolders(one))):
+        if {*subfolders(folder)} >= _LEVELS:
+            raise DataError(f"{folder} holds severities 1 to 5, as stored corrupted files do; use imagenet-c:{root}")
+
+
 def _remarks_on_place(root: Path) -> tuple[str, ...]:
     """What to say of a folder among the severities of a corruption: its pictures would be corrupted twice."""
-    severities = {*map(str, SEVERITIES)}
     place = Path(os.path.abspath(root))  # noqa: PTH100 - links in it are as they were typed
     with suppress(DataError):
-        if place.name in severities and severities <= {*subfolders(place.parent)}:
+        if place.name in _LEVELS and {*subfolders(place.parent)} >= _LEVELS:
             whole = place.parent.parent
             return (f"The folder lies among severities 1 to 5, as stored corrupted files do; use imagenet-c:{whole}",)
     return ()

@@ -9,8 +9,9 @@ from PIL import Image
 import robustbench_bi as rb
 from robustbench_bi.data import open_data
 from robustbench_bi.data.class_spaces.imagenet import imagenet_classes
-from robustbench_bi.data.class_spaces.shift_sets import objectnet_folders
+from robustbench_bi.data.class_spaces.shift_sets import classes_of, objectnet_folders
 from robustbench_bi.data.preprocess import Preprocessing, grey, normalise
+from robustbench_bi.models.inference import score
 
 WNIDS = list(imagenet_classes())
 TINY = WNIDS[3::5]
@@ -23,6 +24,22 @@ def test_imagenet_v2_without_some_classes_keeps_its_numbers(tmp_path):
     assert dict(zip(dataset.names(), dataset.labels.tolist(), strict=True)) == {
         f"{number}/a.jpeg": number for number in (3, 20, 100, 999)
     }
+
+
+@pytest.mark.parametrize("source", ["imagenet-a", "imagenet-r"])
+def test_classes_without_pictures_compete_too(tmp_path, source):
+    for number in classes_of(source)[:2]:
+        write(tmp_path / "data" / WNIDS[number] / "a.jpg", number)
+    dataset = open_data(f"{source}:{tmp_path / 'data'}")
+    assert dataset.answers.competing.tolist() == list(classes_of(source))
+
+
+def test_the_loss_is_that_of_all_classes_that_count_together():
+    logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
+    found = score(logits, torch.tensor([1]), accepted=torch.tensor([[1, 2, -1]]))
+    shares = torch.softmax(logits, 1)[0]
+    assert found["loss"].item() == pytest.approx(-float(torch.log(shares[1] + shares[2])), rel=1e-5)
+    assert found["rank"].item() == 1
 
 
 def test_tiny_imagenet_without_pictures_of_some_classes_keeps_its_numbers(tmp_path):

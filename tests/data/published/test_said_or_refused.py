@@ -68,6 +68,14 @@ def test_stored_pictures_given_as_clean_ones_are_remarked_upon(tmp_path):
     assert open_data(photos(tmp_path / "other" / "3")).remarks == ()
 
 
+@pytest.mark.parametrize("category", ["", "weather"])
+def test_stored_pictures_given_as_a_plain_folder_say_their_source(tmp_path, category):
+    for severity in range(1, 6):
+        photos(tmp_path / "c" / category / "fog" / str(severity))
+    with pytest.raises(DataError, match=f"holds severities 1 to 5, .*; use imagenet-c:{tmp_path / 'c'}$"):
+        open_data(tmp_path / "c")
+
+
 def write_tar(path, members):
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as archive:
@@ -170,6 +178,15 @@ def test_words_in_parquet_are_numbered_by_the_names_of_the_files_classes(tmp_pat
         open_data(parquet(tmp_path / "c.parquet", ["emu", "cat", "dog"], ["emu", "dog", "cat"]))
     with pytest.raises(DataError, match=r"1 words that are none of its 2 classes, the first is 'emu'; "):
         open_data(parquet(tmp_path / "b.parquet", ["emu", "cat"], ["dog", "cat"]))
+
+
+def test_classes_that_parquet_names_are_known_without_pictures(tmp_path):
+    source = parquet(tmp_path / "a.parquet", ["emu", "cat"], ["ant", "cat", "dog", "emu"])
+    dataset = open_data(source)
+    assert (dataset.labels.tolist(), dataset.num_classes) == ([1, 3], 4)
+    assert dataset.remarks == ("2 of 4 classes have no picture",)
+    with pytest.raises(DataError, match=r"in each row, got rows without one"):
+        open_data(parquet(tmp_path / "b.parquet", ["emu", None]))
 
 
 def test_words_in_parquet_of_unknown_numbers_are_refused(tmp_path):

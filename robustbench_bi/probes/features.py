@@ -42,7 +42,7 @@ def choose_layer(subject: Subject, image: Tensor, name: str | None = None) -> st
     Example:
         >>> from robustbench_bi.data import open_data
         >>> from robustbench_bi.probes.subjects import open_subjects
-        >>> dataset, (subject,) = open_subjects(["resnet50"], open_data("demo", limit=1))
+        >>> dataset, (subject,) = open_subjects(["resnet50"], open_data("demo", limit=1), look_inside=True)
         >>> choose_layer(subject, torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
         'layer3.5'
     """
@@ -105,7 +105,7 @@ def layer_maps(subject: Subject, images: Tensor, layer: str) -> Tensor:
     Example:
         >>> from robustbench_bi.data import open_data
         >>> from robustbench_bi.probes.subjects import open_subjects
-        >>> dataset, (subject,) = open_subjects(["resnet50"], open_data("demo", limit=1))
+        >>> dataset, (subject,) = open_subjects(["resnet50"], open_data("demo", limit=1), look_inside=True)
         >>> layer_maps(subject, torch.zeros(2, 3, 64, 64, dtype=torch.uint8), "layer2").shape
         torch.Size([2, 128, 8, 8])
     """

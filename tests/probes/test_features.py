@@ -12,8 +12,8 @@ IMAGES = torch.arange(2 * 3 * 64 * 64).remainder(251).to(torch.uint8).view(2, 3,
 
 
 def subject_of(model, **options):
-    """The model, ready to run on the demo data."""
-    return open_subjects([model], open_data("demo", limit=1), **options)[1][0]
+    """The model, as heat maps look into it on the demo data."""
+    return open_subjects([model], open_data("demo", limit=1), look_inside=True, **options)[1][0]
 
 
 class Steps(nn.Module):

@@ -125,7 +125,9 @@ def test_synchronised_batch_norm_sees_the_images_of_all_processes():
 
 @pytest.mark.parametrize(("processes", "accumulate"), [(3, 1), (2, 3), (1, 5)])
 def test_a_batch_that_cannot_be_shared_out_is_refused(processes, accumulate):
-    text = f"64 images cannot be split evenly over {processes} processes × {accumulate} micro-batches; choose a multiple"
+    text = (
+        f"64 images cannot be split evenly over {processes} processes × {accumulate} micro-batches; choose a multiple"
+    )
     with pytest.raises(InputError, match=f"{text} of {processes * accumulate}$"):
         share_out(execution(accumulate=accumulate), network(), 64, Processes(torch.device("cpu"), 0, processes))
 

@@ -25,20 +25,36 @@ _CHUNK = 1024
 
 def gaussian_noise(images: Tensor, draws: Draws, *, std: float) -> Tensor:
     """Twin of `noise.gaussian_noise`."""
+    return _normal_noise(images, draws, 255 * std, in_proportion=False)
+
+
+def speckle_noise(images: Tensor, draws: Draws, *, std: float) -> Tensor:
+    """Twin of `noise.speckle_noise`."""
+    return _normal_noise(images, draws, std, in_proportion=True)
+
+
+def _normal_noise(images: Tensor, draws: Draws, std: float, *, in_proportion: bool) -> Tensor:
     result = torch.empty_like(images)
-    _add(images.flatten(1).numpy(), *draws.normal_ranks(*images.shape[1:]), 255 * std, result.flatten(1).numpy())
+    ranks, table = draws.normal_ranks(*images.shape[1:])
+    _add(images.flatten(1).numpy(), ranks, table, std, in_proportion, result.flatten(1).numpy())
     return result
 
 
 @numba.njit(nogil=True, cache=True)
-def _add(images: Any, ranks: Any, table: Any, std: float, result: Any) -> None:
+def _add(images: Any, ranks: Any, table: Any, std: float, in_proportion: bool, result: Any) -> None:
+    """Add noise as it is, or in proportion to the levels, some values at a time."""
     scale, white, noise = np.float32(std), np.float32(255), np.empty(_CHUNK, np.float32)
     for number in range(len(images)):
         for first in range(0, images.shape[1], _CHUNK):
             levels, target = images[number, first : first + _CHUNK], result[number, first : first + _CHUNK]
             _look_up(table, ranks[number, first : first + _CHUNK], noise)
-            for place in range(len(levels)):
-                target[place] = min(max(noise[place] * scale + np.float32(levels[place]), np.float32(0)), white)
+            if in_proportion:
+                for place in range(len(levels)):
+                    level = (noise[place] * scale + np.float32(1)) * np.float32(levels[place])
+                    target[place] = min(max(level, np.float32(0)), white)
+            else:
+                for place in range(len(levels)):
+                    target[place] = min(max(noise[place] * scale + np.float32(levels[place]), np.float32(0)), white)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -46,25 +62,6 @@ def _look_up(table: Any, ranks: Any, values: Any) -> None:
     """In a loop of its own, so that what follows is done for many values at once."""
     for place in range(len(ranks)):
         values[place] = table[ranks[place]]
-
-
-def speckle_noise(images: Tensor, draws: Draws, *, std: float) -> Tensor:
-    """Twin of `noise.speckle_noise`."""
-    result = torch.empty_like(images)
-    _scale(images.flatten(1).numpy(), *draws.normal_ranks(*images.shape[1:]), std, result.flatten(1).numpy())
-    return result
-
-
-@numba.njit(nogil=True, cache=True)
-def _scale(images: Any, ranks: Any, table: Any, std: float, result: Any) -> None:
-    scale, white, noise = np.float32(std), np.float32(255), np.empty(_CHUNK, np.float32)
-    for number in range(len(images)):
-        for first in range(0, images.shape[1], _CHUNK):
-            levels, target = images[number, first : first + _CHUNK], result[number, first : first + _CHUNK]
-            _look_up(table, ranks[number, first : first + _CHUNK], noise)
-            for place in range(len(levels)):
-                level = (noise[place] * scale + np.float32(1)) * np.float32(levels[place])
-                target[place] = min(max(level, np.float32(0)), white)
 
 
 def impulse_noise(images: Tensor, draws: Draws, *, amount: float) -> Tensor:

@@ -202,6 +202,7 @@ def _linearised(
     import numpy as np
 
     from robustbench_bi.metrics.intervals import weighted_scores
+    from robustbench_bi.metrics.statistics import Bounds
 
     scores = weighted_scores(grid, lambda place: scored.scores(*of_cell(place)), weights, may_be_undefined=True)
     means = _means(metric, scores, weights)
@@ -212,11 +213,9 @@ def _linearised(
         found = scored.reach(*of_cell(int(place)))
         reach[place] = found if np.isfinite(found).all() else (metric.least, metric.most)
     least, most = reach.T
-    up, down = weights.clip(min=0), weights.clip(max=0)
+    of_an_image = Bounds(least, most, np.ones(len(reach), dtype=bool)).weighted(weights)
     ends = means.limits.least, means.limits.most
-    return replace(
-        means, bounds=replace(means.limits, least=least @ up + most @ down, most=most @ up + least @ down, ends=ends)
-    )
+    return replace(means, bounds=replace(of_an_image, single=means.limits.single, ends=ends))
 
 
 def _means(metric: Metric, scores: Floats, weights: Floats) -> ImageMeans:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustbench_bi.analysis.captions import describe_data, describe_halves, describe_means, run_labels
-from robustbench_bi.analysis.chance import chance_notes
+from robustbench_bi.analysis.cautions import cautions
 from robustbench_bi.analysis.comparable import MUST_AGREE, WHERE_KNOWN, apart, check_across
 from robustbench_bi.analysis.described import header
 from robustbench_bi.analysis.groups import Group, bar_groups, cell_groups, corruption_groups, first_alike
@@ -131,7 +131,7 @@ def comparison_frame(
         task,
         caption,
         _describe_tests(joined["p_value"], pairing, set(tests)),
-        (*notes, *chance_notes(everything, resampling.confidence)),
+        (*notes, *cautions(everything, resampling.confidence)),
         header(everything, [baseline_label, *labels]),
     )
 

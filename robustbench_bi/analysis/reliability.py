@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustbench_bi.analysis.captions import describe_data, joined_captions, run_labels, shared_words
-from robustbench_bi.analysis.chance import chance_notes
+from robustbench_bi.analysis.cautions import cautions
 from robustbench_bi.analysis.described import header
 from robustbench_bi.analysis.measured import records_of, shared_cells
 from robustbench_bi.analysis.result import Result
@@ -76,7 +76,7 @@ def reliability_frame(runs: Sequence[Run], resampling: Resampling | None = None)
         f"{resampling.confidence * 100:g} % intervals: Wilson with the effective number of images (accuracy); t, "
         "debiased by folded normals (ECE, pooled ECE)."
     )
-    return Result(joined, caption, chance_notes(runs, resampling.confidence), header(runs, run_labels(runs)))
+    return Result(joined, caption, cautions(runs, resampling.confidence), header(runs, run_labels(runs)))
 
 
 def _reliability(records: pd.DataFrame, resampling: Resampling) -> pd.DataFrame:

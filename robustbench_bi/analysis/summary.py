@@ -20,7 +20,7 @@ from robustbench_bi.analysis.captions import (
     run_labels,
     shared_words,
 )
-from robustbench_bi.analysis.chance import chance_notes
+from robustbench_bi.analysis.cautions import cautions
 from robustbench_bi.analysis.described import header
 from robustbench_bi.analysis.further import further_columns
 from robustbench_bi.analysis.groups import (
@@ -125,7 +125,7 @@ def summary_frame(
         frame,
         found.task,
         " ".join(caption),
-        (*found.task.remarks(found.records), *chance_notes([run], resampling.confidence), *cannot),
+        (*found.task.remarks(found.records), *cautions([run], resampling.confidence), *cannot),
         header([run], [run.name]),
         interval_methods(resampling, found.task, bool(errors), shown, found.n),
         tuple(measure for measure in shown if measure not in found.task.measures),
@@ -234,7 +234,7 @@ def cells_frame(runs: Sequence[Run], resampling: Resampling | None = None) -> Me
         pd.concat(frames, ignore_index=True),
         task,
         f"{joined_captions(data)} {intervals}",
-        chance_notes(runs, resampling.confidence),
+        cautions(runs, resampling.confidence),
         header(runs, run_labels(runs)),
     )
 
@@ -274,7 +274,7 @@ def summaries_frame(
         pd.concat(frames, ignore_index=True),
         task,
         joined_captions(captions) + shared_words(runs, shared),
-        (*chance_notes(runs, resampling.confidence), *cannot),
+        (*cautions(runs, resampling.confidence), *cannot),
         header(runs, run_labels(runs)),
         interval_methods(resampling, task, any(own["kind"].isin(SCORES).any() for own in frames)),
         further,

@@ -71,7 +71,7 @@ def run_requests(
         else:
             _print_tables(everything if len(requests) == 1 else [], shown, written, metrics, per_category)
             if shown is not None:
-                _warn_of_chance(everything)
+                _print_cautions(everything)
     if failed:
         first, reason = next(iter(failed.items()))
         raise OneLineError(f"{len(failed)} of {len(requests)} data sets failed, first {first}: {reason}")
@@ -168,10 +168,10 @@ def _print_tables(
         print_leaderboard(board, written)
 
 
-def _warn_of_chance(runs: Sequence[Run]) -> None:
-    from robustbench_bi.analysis.chance import chance_notes
+def _print_cautions(runs: Sequence[Run]) -> None:
+    from robustbench_bi.analysis.cautions import cautions
 
-    for note in chance_notes(runs):
+    for note in cautions(runs):
         click.echo(f"Warning: {note}")
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
-from robustbench_bi.analysis.chance import chance_notes
+from robustbench_bi.analysis.cautions import cautions
 from robustbench_bi.analysis.comparison import comparison_frame
 from robustbench_bi.analysis.described import data_name, describe_model, header
 from robustbench_bi.analysis.summary import summary_frame
@@ -31,7 +31,7 @@ def with_ranks(make_run):
 
 
 def test_a_network_at_chance_is_named_with_chance_and_causes(with_ranks):
-    (note,) = chance_notes([with_ranks(15, n=150, num_classes=10)])
+    (note,) = cautions([with_ranks(15, n=150, num_classes=10)])
     assert note.startswith("net is no better than chance on clean images: top-1 10.0 [6.2, 15.8] %, chance 10 %")
     for cause in ("relative mCE, Δ and calibration say nothing", "order", "preprocessing", "weights"):
         assert cause in note
@@ -42,7 +42,7 @@ def test_a_network_at_chance_is_named_with_chance_and_causes(with_ranks):
 )
 def test_the_interval_decides_and_not_the_number(with_ranks, right, classes, warned):
     """22 of 150 are 14.7 % [9.9, 21.2]; two of 150 are 1.3 % [0.4, 4.7], which is more than 0.1 %."""
-    assert len(chance_notes([with_ranks(right, n=150, num_classes=classes)])) == warned
+    assert len(cautions([with_ranks(right, n=150, num_classes=classes)])) == warned
 
 
 def test_the_warning_stands_with_summaries_and_comparisons(with_ranks, make_run):
@@ -58,13 +58,13 @@ def test_a_network_that_ends_in_a_softmax_is_named(with_ranks, ends_in_softmax, 
     run = with_ranks(150, n=150, num_classes=10)
     scores = softmax(np.eye(10)[0] * 4)
     run.frame["confidence"] = np.float32((softmax(scores) if ends_in_softmax else scores).max())
-    notes = chance_notes([run])
+    notes = cautions([run])
     assert len(notes) == warned
     assert all("never more confident than 23.2 %, the limit for 10 classes" in note for note in notes)
 
 
 def test_without_clean_images_nothing_is_said(with_ranks):
-    assert chance_notes([with_ranks(0, clean=False)]) == ()
+    assert cautions([with_ranks(0, clean=False)]) == ()
 
 
 def test_a_random_network_has_no_interval_without_width(with_ranks, imagenet):
@@ -137,6 +137,6 @@ def test_a_detector_that_finds_almost_nothing_is_named(ap, found, warned):
         cells=lambda: pd.DataFrame({"corruption": ["none", "fog"], TASKS["detection"].primary.name: [ap, 30.0]}),
         records=lambda: pd.DataFrame({"score": [0.5] * found}),
     )
-    notes = chance_notes([run])
+    notes = cautions([run])
     assert bool(notes) == warned
     assert not warned or "det finds almost nothing on clean images: AP 0.02 %. Its rPC and Δ say nothing" in notes[0]

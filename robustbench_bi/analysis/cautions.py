@@ -21,7 +21,7 @@ CAUSES = (
 LEAST_AP = 1.0
 
 
-def chance_notes(runs: Sequence[Run], confidence: float = 0.95) -> tuple[str, ...]:
+def cautions(runs: Sequence[Run], confidence: float = 0.95) -> tuple[str, ...]:
     """A warning for each run whose numbers mislead.
 
     Clean accuracy is not above chance, 1 / number of classes, where its interval (Wilson's) reaches down to that or

@@ -90,7 +90,7 @@ def shot_noise(images: Tensor, draws: Draws, *, photons: int) -> Tensor:
 
 @numba.njit(nogil=True, cache=True)
 def _count(images: Any, bits: Any, groups: Any, patterns: Any, starts: Any, outcomes: Any, result: Any) -> None:
-    """In loops of their own: what is known of a group, its first or second result, and the search where there are more."""
+    """In loops of their own: what is known of a group, its first or last result, and the search where it has more."""
     found, eight, low = np.empty(_CHUNK, np.uint32), np.uint32(8), np.uint32(255)
     for number in range(len(images)):
         for first in range(0, images.shape[1], _CHUNK):

@@ -266,13 +266,15 @@ def with_clean(dataset: Dataset, clean: Dataset, common_images: bool) -> Dataset
     # What is left out already is counted there, and is no image that the stored ones lack.
     known = {key(name) for name in dataset.left_out_names for key in _KEYS}
     surplus = [name for name in surplus if not {key(name) for key in _KEYS} & known]
-    if (missing or surplus) and not common_images:
+    # Images of arrays are named by class and place, which those of another set may have too.
+    by_place = dataset.source.arrays
+    if (missing or surplus) and (by_place or not common_images):
         lacks = f"lacks {listed(missing)} of the images of {dataset.name}" if missing else ""
         more = f"holds {listed(surplus)} that are not in {dataset.name}" if surplus else ""
-        raise DataError(
-            f"{clean.name} {' and '.join(part for part in (lacks, more) if part)}. Evaluate the images that both hold "
-            "with --common-images"
+        advice = (
+            "Give the set that was corrupted" if by_place else "Evaluate the images that both hold with --common-images"
         )
+        raise DataError(f"{clean.name} {' and '.join(part for part in (lacks, more) if part)}. {advice}")
     if not pairs:
         raise DataError(f"{clean.name} and {dataset.name} share no image: their names differ")
     rows = sorted(pairs)

@@ -117,6 +117,11 @@ def with_class_space(dataset: Dataset, class_space: ClassSpace | None) -> Datase
             f"{dataset.name} has images of all its {len(held)} classes, so there is nothing to restrict; leave "
             "class_space out"
         )
+    if wanted == "restricted" and own.competing is None and len(held) == 1:
+        raise InputError(
+            f"{dataset.name} has images of only one class, so if this alone competes every answer is right; leave "
+            "class_space out"
+        )
     if wanted == "full":
         own = replace(own, competing=None)
     elif own.competing is None:
@@ -137,7 +142,8 @@ def with_missing_classes(dataset: Dataset) -> Dataset:
     answers = dataset.answers
     count = dataset.num_classes if answers is None or answers.competing is None else len(answers.competing)
     held = dataset.labels if answers is None or answers.accepted is None else answers.accepted[dataset.image_ids]
-    missing = count - int((np.unique(held) >= 0).sum())
+    held_classes = int((np.unique(held) >= 0).sum())
+    dataset, missing = replace(dataset, held_classes=held_classes), count - held_classes
     if not missing:
         return dataset
     remark = f"{missing:,} of {count:,} classes {'has' if missing == 1 else 'have'} no picture"

@@ -146,6 +146,35 @@ def test_long_names_and_archives_inside_archives(tmp_path):
     assert len(whole.read(range(4), Preprocessing(32, 32))) == 4
 
 
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_links_are_the_files_that_they_lead_to(tmp_path, form):
+    long = "b" * 120 + ".png"
+    files = {"./x/cat/a.png": png(0), f"./x/dog/{long}": png(1), "./x/dog/c.png": png(1)}
+    links = {"./x/cat/hard.png": "./x/cat/a.png", f"./x/dog/hard{long}": f"./x/dog/{long}"}
+    path = write_tar(tmp_path / "a.tar", files, format=form)
+
+    def add(name, target, kind):
+        with tarfile.open(path, "a", format=form) as archive:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            archive.addfile(member)
+
+    for name, target in links.items():
+        add(name, target, tarfile.LNKTYPE)
+    add("./x/cat/soft.png", "../cat/a.png", tarfile.SYMTYPE)
+    add("./x/dog/soft.png", long, tarfile.SYMTYPE)
+    dataset = open_data(f"tar:{path}")
+    names = ("cat/a.png", "cat/hard.png", "cat/soft.png", f"dog/{long}", "dog/c.png", f"dog/hard{long}", "dog/soft.png")
+    assert (dataset.names(), dataset.labels.tolist()) == (names, [0, 0, 0, 1, 1, 1, 1])
+    images = dataset.read(range(7), Preprocessing(16))
+    assert [np.array_equal(images[row], images[0]) for row in range(7)] == [True] * 3 + [False] * 4
+    add("./x/dog/gone.png", "nowhere.png", tarfile.SYMTYPE)
+    with pytest.raises(
+        DataError, match=r"as a link to .*nowhere.png, which is no file before it; pack .* --dereference"
+    ):
+        open_data(f"tar:{path}")
+
+
 def test_webdatasets_shards_say_their_labels(tmp_path):
     def shard(numbers, label):
         found = {}

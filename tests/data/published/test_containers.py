@@ -177,7 +177,7 @@ def test_links_are_the_files_that_they_lead_to(tmp_path, form):
     dataset = open_data(f"tar:{path}")
     names = ("cat/a.png", "cat/hard.png", "cat/soft.png", f"dog/{long}", "dog/c.png", f"dog/hard{long}", "dog/soft.png")
     assert (dataset.names(), dataset.labels.tolist()) == (names, [0, 0, 0, 1, 1, 1, 1])
-    images = dataset.read(range(7), Preprocessing(16))
+    images = dataset.read(range(7), Preprocessing(32, 32))
     assert [np.array_equal(images[row], images[0]) for row in range(7)] == [True] * 3 + [False] * 4
     add("./x/dog/gone.png", "nowhere.png", tarfile.SYMTYPE)
     with pytest.raises(

@@ -282,10 +282,11 @@ def _check_folders(path: str, names: Sequence[str], folders: Sequence[str]) -> N
 
 
 def _row_names(rows: ParquetRows) -> list[str]:
-    """The paths that rows state; where one states none, all are numbered: their order is that of the file then."""
-    if all(rows.files.names):
-        return list(rows.files.names)
-    return [f"{number:08d}" for number in range(len(rows.files.names))]
+    """The paths that rows state; where one states none, or all the same, their places in the file."""
+    names = list(rows.files.names)
+    if all(names) and (len(names) == 1 or len({*names}) > 1):
+        return names
+    return [f"{number:08d}" for number in range(len(names))]
 
 
 def _folders_by_path(names: Sequence[str], labels: Sequence[str]) -> dict[str, str] | None:

@@ -224,8 +224,9 @@ def test_parquet_of_imagenet_is_known_by_its_names(tmp_path):
         assert (dataset.labels.tolist(), dataset.class_set) == ([7, 14, 21], "imagenet-1k")
 
 
-def test_parquet_without_paths_keeps_the_order_of_its_rows(tmp_path):
-    rows = [(None, png(n % 2), n % 2) for n in range(4)]
+@pytest.mark.parametrize("path", [None, "image.png"])
+def test_parquet_without_paths_keeps_the_order_of_its_rows(tmp_path, path):
+    rows = [(path, png(n % 2), n % 2) for n in range(4)]
     dataset = open_data(f"parquet:{write_parquet(tmp_path / 'a.parquet', rows)}")
     assert dataset.names() == ("0/00000000", "0/00000002", "1/00000001", "1/00000003")
     run = rb.evaluate(Reader(2), f"parquet:{tmp_path}/a.parquet", suite=(), out=tmp_path / "runs")

@@ -53,14 +53,17 @@ def _numbered(pattern: str) -> list[str] | None:
 
 def _check_splits(pattern: str, paths: list[str]) -> None:
     """Refuse parts of several splits, which folders of Hugging Face's data sets hold side by side."""
-    words = [SPLITS.intersection(re.split(r"[^a-z]+", "/".join(Path(path).parts[-2:]).lower())) for path in paths]
-    common = frozenset.intersection(*words)
-    first = {own - common: path for own, path in zip(reversed(words), reversed(paths), strict=True) if own - common}
-    if len(first) > 1:
-        raise DataError(
-            f"{pattern} means parts of different splits, such as {' and '.join(sorted(first.values())[:2])}; name "
-            "those of one split"
-        )
+    for place in (slice(-1, None), slice(-2, -1)):  # the file, and the folder that it lies in
+        first: dict[frozenset[str], str] = {}
+        for path in paths:
+            words = SPLITS.intersection(re.split(r"[^a-z]+", "".join(Path(path).parts[place]).lower()))
+            if words:
+                first.setdefault(words, path)
+        if len(first) > 1:
+            raise DataError(
+                f"{pattern} means parts of different splits, such as {' and '.join(list(first.values())[:2])}; name "
+                "those of one split"
+            )
 
 
 def _check_gaps(paths: list[str]) -> None:

@@ -132,12 +132,13 @@ def test_an_archive_is_indexed_once_beside_the_runs_and_never_beside_the_data(co
 def test_parts_for_training_and_for_evaluation_are_not_mixed(tmp_path):
     """Hugging Face's folders hold both side by side, often without the names of pictures."""
     for split in ("train", "test"):
-        write_parquet(tmp_path / "c" / f"{split}-00000-of-00001.parquet", [(None, png(n), n) for n in (0, 1)])
+        write_parquet(tmp_path / "c_train" / f"{split}-00000-of-00001.parquet", [(None, png(n), n) for n in (0, 1)])
         write_tar(tmp_path / split / "0.tar", {f"{n}/{split}.png": png(n) for n in (0, 1)})
-    for source in (f"parquet:{tmp_path}/c", f"parquet:{tmp_path}/c/*.parquet", f"tar:{tmp_path}/*/0.tar"):
+    rows = f"parquet:{tmp_path}/c_train"
+    for source in (rows, f"{rows}/*.parquet", f"tar:{tmp_path}/*/0.tar"):
         with pytest.raises(DataError, match=r"different splits, such as .*test\S* and \S*train.*; name those of one"):
             open_data(source)
-    assert len(open_data(f"parquet:{tmp_path}/c/test-*.parquet")) == len(open_data(f"tar:{tmp_path}/test")) == 2
+    assert len(open_data(f"{rows}/test-*.parquet")) == len(open_data(f"tar:{tmp_path}/test")) == 2
 
 
 def test_long_names_and_archives_inside_archives(tmp_path):

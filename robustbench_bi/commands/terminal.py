@@ -155,10 +155,14 @@ def print_table(frame: pd.DataFrame, title: str | None = None, rule_after: int =
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column in frame.columns:
         table.add_column(Text(column), justify="left" if column in NAMES else "right", overflow="fold")
     for number, row in enumerate(frame.itertuples(index=False)):
         table.add_row(*(Text(str(value)) for value in row), end_section=number == rule_after)
     # A file or a pipe has no width of its own; there no cell is broken over lines.
-    Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES).print(table)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
+    if title is not None:
+        # A title of the table's own would be broken to the width of the columns.
+        console.print(Text(title), soft_wrap=True)
+    console.print(table)

@@ -13,9 +13,9 @@ a = 1. Curves that are made to fall, as precision is, converge with a = 2/3 wher
 (Prakasa Rao 1969; Groeneboom and Jongbloed 2014), and AP is between. The lower end is corrected for `SLOWEST`, the
 upper one for `FASTEST`.
 
-A share of the first of several numbers, such as rPC, is a case of its own, since the shares of halves tell little of its
-bias. The bias of the numbers above and below the line is corrected instead, and their shares are taken. The standard
-error is that of the share's linear change there (the delta method).
+A share of the first of several numbers, such as rPC, is a case of its own, since the shares of halves tell little of
+its bias. The bias of the numbers above and below the line is corrected instead, and their shares are taken. The
+standard error is that of the share's linear change there (the delta method).
 """
 
 from __future__ import annotations
@@ -91,11 +91,13 @@ def halves_interval(statistic: Statistic, resampling: Resampling) -> tuple[Float
     for weights in halves(statistic.n, -(-resampling.repeats // 2), resampling.seed):
         for own, part in zip(drawn, parts, strict=True):
             own.append((part.of if isinstance(part, SharesOfFirst) else part).resampled(weights))
-    ends = []
-    for own, part in zip(drawn, parts, strict=True):
-        quantile = student_quantile((1 - resampling.confidence) / 2, statistic.n - 1)
-        interval = _ends_of_shares if isinstance(part, SharesOfFirst) else _ends
-        ends.append(interval(part, np.concatenate(own), quantile))
+    quantile = student_quantile((1 - resampling.confidence) / 2, statistic.n - 1)
+    ends = [
+        _ends_of_shares(part, np.concatenate(own), quantile)
+        if isinstance(part, SharesOfFirst)
+        else _ends(part, np.concatenate(own), quantile)
+        for own, part in zip(drawn, parts, strict=True)
+    ]
     low, high = (np.concatenate(side) for side in zip(*ends, strict=True))
     return low, high
 

@@ -99,6 +99,8 @@ def test_an_undefined_size_is_no_number(table):
     small = row(found, "APs")
     assert all(math.isnan(small[name]) for name in ("P", "mPC", "rPC", "mean"))
     assert any("APs is undefined in 76 of 76 cells" in note for note in found.notes)
+    shown = display_detection_scores(found.frame).set_index("metric")
+    assert shown.loc["APs"].tolist() == ["–"] * 3 and "mPC %" in shown, "what is undefined has no name either"
     # Taken for -1 percent or 0, one undefined cell would lower the mean.
     one = rows_of("a", "bbox", 0.4).replace(",0.13333333333333333\n", ",-1\n", 1)
     some = row(score_detection(read_detection_cells(table(HEAD + one))), "APs")

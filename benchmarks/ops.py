@@ -1,10 +1,11 @@
 """How fast `rb.ops.dynamic_filter` and `rb.ops.local_logits` are on the CPU, against their unfold formulations;
-appends to results/ops*.csv and results/networks_prepared.csv (networks.csv is of before networks were prepared).
+appends to results/ops*.csv, networks_prepared.csv and networks_parts.csv (networks.csv is of unprepared networks).
 
     python benchmarks/ops.py speed      milliseconds of both, forward and backward, median of paired ratios
     python benchmarks/ops.py memory     peak memory in multiples of inputs and outputs together (Linux)
     python benchmarks/ops.py overhead   microseconds of a call with next to nothing to compute
     python benchmarks/ops.py networks   images a second of whole networks, and what their MACs would let one expect
+    python benchmarks/ops.py parts      where their time goes: milliseconds an image, by kind of operator
 
 Two threads, float32; operators get a batch of 8 in both memory formats. What is compiled or loaded on first use is not
 counted.
@@ -14,6 +15,7 @@ import ctypes
 import statistics
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +24,7 @@ import torch
 from machine import append, machine
 from torch import Tensor
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 
 from robustbench_bi.models import create_model, prepare_forward_pass, profile_model
 from robustbench_bi.ops import dynamic_filter, local_logits
@@ -30,6 +33,8 @@ NETWORKS = ("resnet50", "binet50_dc_ca", "binet50_dc", "rednet50", "ddf_resnet50
 THREADS = 2
 PAIRS = 9
 BATCH, ROUNDS = 32, 5
+KINDS = ("1x1", "3x3", "7x7", "grouped", "depthwise", "dynamic_filter", "rest")
+"""Convolutions by their kernels, and what else there is."""
 LAYOUTS = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
 
 
@@ -224,6 +229,36 @@ def networks() -> None:
         append("networks_prepared.csv", {**row, "threads": THREADS, **machine("torch", "torchvision", "numba")})
 
 
+def parts() -> None:
+    """The time of each kind of operator in whole networks, prepared as an evaluation does it, in batches of 32."""
+    images = torch.randn(BATCH, 3, 224, 224)
+    for name in ("torchvision:resnet50", *NETWORKS):
+        network = create_model(name, weights="none").eval()
+        network = prepare_forward_pass(network, images[:1], name, None, batch_size=BATCH).network
+        with torch.inference_mode():
+            network(images)
+            with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as found:
+                network(images)
+        kinds: dict[str, float] = defaultdict(float)
+        for event in found.key_averages(group_by_input_shape=True):
+            kinds[_kind(event.key, event.input_shapes)] += event.self_cpu_time_total / 1e3 / BATCH
+        row = {"network": name, **{kind: round(kinds[kind], 3) for kind in KINDS}}
+        print(*row.values(), sep=" | ", flush=True)
+        append("networks_parts.csv", {**row, "threads": THREADS, **machine("torch", "torchvision", "numba")})
+
+
+def _kind(operator: str, shapes: list[list[int]]) -> str:
+    """What `parts` counts an operator as."""
+    if "dynamic_filter" in operator:
+        return "dynamic_filter"
+    if "convolution" not in operator or len(shapes) < 2 or len(shapes[1]) != 4:
+        return "rest"
+    _, channels, height, _ = shapes[1]
+    if channels < shapes[0][1]:
+        return "depthwise" if channels == 1 else "grouped"
+    return f"{height}x{height}"
+
+
 def _kilobytes(field: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field))
@@ -232,7 +267,7 @@ def _kilobytes(field: str) -> int:
 def main() -> None:
     """Run one of the comparisons."""
     torch.set_num_threads(THREADS)
-    commands = {"speed": speed, "memory": memory, "overhead": overhead, "networks": networks}
+    commands = {"speed": speed, "memory": memory, "overhead": overhead, "networks": networks, "parts": parts}
     for command in sys.argv[1:] or ["speed"]:
         commands[command]()
 

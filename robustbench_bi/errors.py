@@ -9,6 +9,7 @@ __all__ = [
     "BivoRobustError",
     "DataError",
     "InputError",
+    "LostProcessError",
     "ModelOutputError",
     "RunMismatchError",
     "UnknownNameError",
@@ -34,6 +35,10 @@ class BackendUnavailableError(BivoRobustError, RuntimeError):
 
 class DataError(BivoRobustError, OSError):
     """A data folder, an image or a class file is missing, broken or does not fit."""
+
+
+class LostProcessError(DataError):
+    """Another of the processes that work together has stopped. What torch has begun with it may never end."""
 
 
 class WeightsError(BivoRobustError, ValueError):

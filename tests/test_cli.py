@@ -85,6 +85,10 @@ def test_eval_json_is_machine_readable(runs):
 def test_eval_shows_plain_progress_where_there_is_no_terminal(tmp_path):
     result = invoke("eval", "--model", "resnet50", *SMALL[:-1], "--out", tmp_path)
     assert re.search(r"^3/3 cells, \d+ images/s, 0 s left$", result.stderr, flags=re.MULTILINE)
+    again = invoke("eval", "--model", "resnet50", *SMALL[:-1], "--out", tmp_path)
+    folder = folder_of(tmp_path, "resnet50")
+    assert f"Already finished, nothing was computed: {folder}\n" in again.stderr
+    assert "Already finished" not in result.stderr
 
 
 def test_compare_prints_and_writes(runs, tmp_path):
@@ -435,6 +439,7 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
         (["eval", "--model", "resnet34"], "Did you mean 'timm:resnet34' or 'torchvision:resnet34'?"),
         (["eval", "--model", "resnet5O"], "unknown model 'resnet5O'. Did you mean 'resnet50'?"),
         (["eval", "--model", "resnet50", "--suite", "gausian_noise"], "Did you mean 'gaussian_noise'?"),
+        (["eval", "--model", "resnet50", "--corruptions", "fog"], "'--corruptions'. Did you mean '--suite'?"),
         (["eval", "--model", "resnet50", "--data", "imagnet-c:/x"], "Did you mean 'imagenet-c'?"),
         (["eval", "--model", "resnet50", "--data", "/no/such/folder"], "/no/such/folder"),
         (["eval", "--model", "resnet50", "--severities", "0-5"], "severity must be an integer from 1 to 5, got 0"),

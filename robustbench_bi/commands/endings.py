@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from robustbench_bi.commands import COMMANDS
-from robustbench_bi.errors import BivoRobustError
+from robustbench_bi.errors import BivoRobustError, LostProcessError
 from robustbench_bi.ground.atomic import check_writable
 from robustbench_bi.ground.stops import exit_code_of, stops_as_exceptions
 
@@ -31,16 +32,20 @@ def one_line_endings(context: click.Context) -> Iterator[None]:
         context: of the program; it knows which of its commands was invoked, and where that writes.
 
     Raises:
-        OneLineError: for a BivoRobustError and for click's usage errors.
+        OneLineError: for a BivoRobustError and for click's usage errors; but a LostProcessError ends the program here.
         click.exceptions.Exit: 130 after Ctrl-C, 143 after SIGTERM.
     """
     try:
         with stops_as_exceptions():
             yield
+    except LostProcessError as error:
+        _end_at_once(OneLineError(str(error)))
     except BivoRobustError as error:
         raise OneLineError(" ".join(str(error).split())) from error
     except click.exceptions.NoArgsIsHelpError:
         raise
+    except click.NoSuchOption as error:
+        raise OneLineError(_other_option(error)) from error
     except click.UsageError as error:
         raise OneLineError(" ".join(error.format_message().split())) from error
     except KeyboardInterrupt as stop:
@@ -61,6 +66,26 @@ def remember_out_file(context: click.Context, _: click.Parameter, value: Any) ->
     check_writable(value, folder=False)
     context.meta[OUT] = value
     return value
+
+
+def _end_at_once(error: OneLineError) -> NoReturn:
+    """Say the line and end without Python's own clearing up.
+
+    Threads of torch that still wait for the lost process abort the program when they meet an interpreter that is being
+    cleared up, now and then, and the exit code is then another.
+    """
+    error.show()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(error.exit_code)
+
+
+def _other_option(error: click.NoSuchOption) -> str:
+    """What click says of an unknown option; the name that another command gives to the same thing is known."""
+    options = [name for own in error.ctx.command.params for name in own.opts] if error.ctx else []
+    if error.option_name == "--corruptions" and "--suite" in options:
+        error.possibilities = ["--suite"]
+    return " ".join(error.format_message().split())
 
 
 def _when_stopped(context: click.Context) -> str:

@@ -88,14 +88,21 @@ def _evaluate_each(
             click.echo(f"Data set {number} of {len(requests)}: {name}", err=True)
         try:
             with cell_progress(quiet) as progress:
-                ready = None
                 if progress is not None:
                     say_loading(request, progress)
-                    ready = partial(_get_ready, request, progress)
+                begun: list[bool] = []
                 dataset = open_images(request)
                 from robustbench_bi.evaluation.loop import evaluate_request  # torch, once the images are sound
 
-                found[name] = evaluate_request(request, progress=progress, share=share, ready=ready, dataset=dataset)
+                found[name] = evaluate_request(
+                    request,
+                    progress=progress,
+                    share=share,
+                    ready=partial(_get_ready, request, progress, begun),
+                    dataset=dataset,
+                )
+            if not quiet and not begun and share.count == 1:
+                _say_nothing_computed(found[name])
         except BivoRobustError as error:
             if len(requests) == 1:
                 raise
@@ -103,10 +110,17 @@ def _evaluate_each(
     return found, failed
 
 
-def _get_ready(request: EvalRequest, progress: Callable[[Progress], None]) -> None:
-    """What is left before the first image, once the networks are there."""
-    say_loading(request, progress, done=True)
-    compile_kernels(request, progress)
+def _get_ready(request: EvalRequest, progress: Callable[[Progress], None] | None, begun: list[bool]) -> None:
+    """What is left before the first image, once the networks are there; note that there is something to compute."""
+    begun.append(True)
+    if progress is not None:
+        say_loading(request, progress, done=True)
+        compile_kernels(request, progress)
+
+
+def _say_nothing_computed(runs: Sequence[Run]) -> None:
+    folders = ", ".join(str(run.directory) for run in runs)
+    click.echo(f"Already finished, nothing was computed: {folders}", err=True)
 
 
 def _leaderboard(found: Mapping[str, Sequence[Run]], requests: Mapping[str, EvalRequest]) -> Leaderboard:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from robustbench_bi.corruptions.draws import Draws
 
-# A search for a Poisson count starts where the upper ones of its 16 random bits say.
-_GUIDE_BITS = 10
 # So many values of noise are looked up at once; they stay in the first-level cache.
 _CHUNK = 1024
 
@@ -83,7 +81,7 @@ def _replace(images: Any, bits: Any, threshold: int, result: Any) -> None:
 
 
 def shot_noise(images: Tensor, draws: Draws, *, photons: int) -> Tensor:
-    """Twin of `noise.shot_noise`: a search among the few counts of a grey level, in place of its 65,536 results."""
+    """Twin of `noise.shot_noise`: of a grey level, nearly all groups of 256 patterns have one or two results."""
     result = torch.empty_like(images)
     bits = draws.halves(*images.shape[1:])
     _count(images.flatten(1).numpy(), bits, *_shot_tables(photons), result.flatten(1).numpy())
@@ -91,22 +89,44 @@ def shot_noise(images: Tensor, draws: Draws, *, photons: int) -> Tensor:
 
 
 @numba.njit(nogil=True, cache=True)
-def _count(images: Any, bits: Any, patterns: Any, guide: Any, outcomes: Any, result: Any) -> None:
+def _count(images: Any, bits: Any, groups: Any, patterns: Any, starts: Any, outcomes: Any, result: Any) -> None:
+    """In loops of their own: what is known of a group, its first or last result, and the search where it has more."""
+    found, eight, low = np.empty(_CHUNK, np.uint32), np.uint32(8), np.uint32(255)
     for number in range(len(images)):
-        levels, own, target = images[number], bits[number], result[number]
-        for place in range(len(levels)):
-            level, pattern = np.uint32(levels[place]), np.uint32(own[place])
-            count = np.uint32(guide[level, pattern >> np.uint32(16 - _GUIDE_BITS)])
-            while pattern >= patterns[level, count]:
-                count += np.uint32(1)
-            target[place] = outcomes[count]
+        for first in range(0, images.shape[1], _CHUNK):
+            levels, own = images[number, first : first + _CHUNK], bits[number, first : first + _CHUNK]
+            target = result[number, first : first + _CHUNK]
+            for place in range(len(levels)):
+                found[place] = groups[np.uint32(levels[place]) << eight | np.uint32(own[place]) >> eight]
+            for place in range(len(levels)):
+                second = np.uint32(own[place]) & low >= found[place] & low
+                target[place] = found[place] >> np.uint32(16) if second else found[place] >> eight
+            for place in range(len(levels)):
+                if found[place] >> np.uint32(24):
+                    level, pattern = np.uint32(levels[place]), np.uint32(own[place])
+                    count = np.uint32(starts[level, pattern >> eight])
+                    while pattern >= patterns[level, count]:
+                        count += np.uint32(1)
+                    target[place] = outcomes[count]
 
 
 # Room for the five severities of a table of constants.
 @functools.lru_cache(maxsize=5)
-def _shot_tables(photons: int) -> tuple[NDArray[np.uint32], NDArray[np.uint16], NDArray[np.uint8]]:
-    """The patterns up to which each count goes, the count of the first of each group of patterns, and its level."""
-    patterns, outcomes = shot_patterns(photons)
-    groups = np.arange(0, 65536, 65536 >> _GUIDE_BITS)
-    guide = [np.searchsorted(own, groups, side="right") for own in patterns.numpy()]
-    return patterns.numpy().astype(np.uint32), np.stack(guide).astype(np.uint16), outcomes.numpy()
+def _shot_tables(
+    photons: int,
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint16], NDArray[np.uint8]]:
+    """For each grey level and group of 256 patterns that share their upper bits, where counts change.
+
+    Returns:
+        uint32 (65536,), of each group from the lowest bits: the pattern from which on it has its last result, this
+        group's first and last result, and whether there are others between them; uint32 (256, counts), the patterns up
+        to which each count goes; uint16 (256, 256), the count of each group's first pattern; and the level of a count.
+    """
+    patterns, outcomes = (table.numpy() for table in shot_patterns(photons))
+    firsts = np.arange(0, 65536, 256)
+    starts = np.stack([np.searchsorted(own, firsts, side="right") for own in patterns])
+    ends = np.stack([np.searchsorted(own, firsts + 255, side="right") for own in patterns])
+    change = np.minimum(np.take_along_axis(patterns, starts, 1) - firsts, 255)
+    more = (ends - starts > 1).astype(np.int64)
+    groups = change | outcomes[starts].astype(np.int64) << 8 | outcomes[ends].astype(np.int64) << 16 | more << 24
+    return groups.astype(np.uint32).ravel(), patterns.astype(np.uint32), starts.astype(np.uint16), outcomes

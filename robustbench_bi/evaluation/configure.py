@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.evaluation import adapting
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.ground.cells import CLEAN
+from robustbench_bi.ground.checks import SMALLEST_SIDE
 from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS
 from robustbench_bi.models.weights import source_hash, weights_hash
 from robustbench_bi.runs.identity import EvalConfig, installed_versions
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 # Published files were saved as JPEG of quality 85 (make_imagenet_c.py and its variants in hendrycks/robustness). Those
 # of 64 pixels were too, but images of that size rarely come from JPEG files, so there the round trip is on demand.
 JPEG_TABLES = ("imagenet-c", "imagenet-c-299")
+
+LOOKED_AT = 16
+ENLARGED = 1.5
+"""From how many times their side the enlarging of pictures is remarked on: a few pixels are in any set."""
 
 
 def configure_run(
@@ -86,7 +92,7 @@ def configure_run(
         requested=request.as_options(),
         started_in=str(Path.cwd()),
         stored_side=dataset.one_stored_side(),
-        remarks=dataset.remarks,
+        remarks=(*dataset.remarks, *_enlarged(view, dataset)),
         broken=broken,
         command=_command(),
         versions=installed_versions(),
@@ -150,6 +156,32 @@ def _cut(view: View, dataset: Dataset) -> dict[str, Any]:
     for name, usual in (("crop_mode", CROP_MODES[0]), ("cut_as", CUT_AS[0])):
         settled[name] = None if cropped or settled[name] == usual else settled[name]
     return settled | {"channels": None if own.channels == 3 else own.channels}
+
+
+def _enlarged(view: View | None, dataset: Dataset) -> list[str]:
+    """The remark on small pictures that are enlarged before they are corrupted; none on others.
+
+    Corruptions are made for a side: on pictures of 32 pixels that were enlarged to 224 they are not CIFAR-10-C's.
+    """
+    clean = dataset.native_size is None and dataset.stored_cells is None
+    if view is None or not clean or view.preprocessing.no_resize:
+        return []
+    short_sides = sorted(_short_sides(dataset))
+    side, median = view.preprocessing.side, short_sides[len(short_sides) // 2] if short_sides else 0
+    if not median or median * ENLARGED > side:
+        return []
+    return [
+        f"Pictures are small (median short side {median} px of {len(short_sides)} sampled) and are enlarged to {side} "
+        f"px before the corruption; --corrupt-size {max(median, SMALLEST_SIDE)} corrupts them first"
+    ]
+
+
+def _short_sides(dataset: Dataset) -> Iterator[int]:
+    """Of a fixed sample of pictures; those that cannot be read are told of elsewhere."""
+    if dataset.open_image is not None:
+        for image_id in dataset.limited(LOOKED_AT).image_ids.tolist():
+            with contextlib.suppress(DataError):
+                yield min(dataset.open_image(image_id).size)
 
 
 def _check_stored(dataset: Dataset, request: EvalRequest) -> None:

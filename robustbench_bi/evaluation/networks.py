@@ -259,7 +259,7 @@ def _chosen_weights(model: str, weights: str | None, dataset: Dataset) -> str | 
             "weights name, 'demo', or 'none' for random weights"
         )
     if dataset.source.weights is None:
-        raise needs_weights(model, dataset.kind)
+        raise needs_weights(model, dataset.name)
     return dataset.source.weights
 
 

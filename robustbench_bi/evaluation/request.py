@@ -38,6 +38,9 @@ from robustbench_bi.tasks import task_of
 if TYPE_CHECKING:
     from torch import nn
 
+OTHER_WORDS = {"corruptions": "suite"}
+"""What other functions call an option of an evaluation."""
+
 PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation", "crop_mode", "cut_as", "channels")
 
 
@@ -183,7 +186,8 @@ class EvalRequest(Settings):
         for name in options:
             if name not in of_data | of_request:
                 known = sorted(of_data | of_request)
-                raise InputError(f"unknown option of an evaluation, got {name}. {nearest(name, known)}")
+                advice = nearest(OTHER_WORDS.get(name, name), known)
+                raise InputError(f"unknown option of an evaluation, got {name}. {advice}")
         images = {name: value for name, value in options.items() if name in of_data}
         if not isinstance(data, DataRequest):
             data = DataRequest(str(data), **images)

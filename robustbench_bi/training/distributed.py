@@ -16,7 +16,7 @@ from typing import NoReturn, TypeVar
 import torch
 import torch.distributed as group
 
-from robustbench_bi.errors import BivoRobustError, DataError, InputError
+from robustbench_bi.errors import BivoRobustError, InputError, LostProcessError
 from robustbench_bi.models.inference import choose_device
 
 Result = TypeVar("Result")
@@ -144,7 +144,7 @@ def losing_others(processes: Processes, advice: str) -> Iterator[None]:
     """Turn what torch raises when another process is gone into one line, with advice.
 
     Raises:
-        DataError: in the first two processes, of which at least one is still there.
+        LostProcessError: in the first two processes, of which at least one is still there.
         SystemExit: in the others.
     """
     try:
@@ -154,7 +154,7 @@ def losing_others(processes: Processes, advice: str) -> Iterator[None]:
             raise
         if processes.rank > 1:
             _leave_quietly()
-        raise DataError(f"another of the {processes.count} processes has stopped. {advice}") from error
+        raise LostProcessError(f"another of the {processes.count} processes has stopped. {advice}") from error
 
 
 def is_of_lost_process(error: Exception) -> bool:

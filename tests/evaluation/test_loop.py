@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -273,8 +274,8 @@ def test_bad_options_are_refused_before_anything_is_written(tmp_path, options, m
     assert not (tmp_path / "runs").exists()
 
 
-def images_in_folders(root, broken=()):
-    """Three classes of four 64-pixel pictures; the paths in `broken` are cut short."""
+def images_in_folders(root, broken=(), side=64):
+    """Three classes of four pictures; the paths in `broken` are cut short."""
     from PIL import Image
 
     generator = np.random.default_rng(0)
@@ -282,7 +283,7 @@ def images_in_folders(root, broken=()):
         for number in range(4):
             path = root / label / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(generator.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+            Image.fromarray(generator.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
             if f"{label}/{number}" in broken:
                 path.write_bytes(path.read_bytes()[:300])
     return str(root)
@@ -309,8 +310,30 @@ def test_skipped_broken_images_are_listed_and_lower_n(tmp_path):
 
 def test_a_named_model_on_other_data_asks_for_weights(tmp_path):
     data = images_in_folders(tmp_path / "data")
-    with pytest.raises(InputError, match="resnet50 on folder needs --weights"):
+    with pytest.raises(InputError, match=f"resnet50 on {re.escape(str(data))} needs --weights"):
         rb.evaluate("resnet50", data, out=tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    ("options", "remarked"),
+    [
+        ({}, True),
+        ({"input_size": 48, "resize_size": 48}, True),
+        ({"input_size": 47, "resize_size": 47}, False),
+        ({"corrupt_size": 32}, False),
+        ({"input_size": 32, "no_resize": True}, False),
+    ],
+)
+def test_small_pictures_that_are_enlarged_before_the_corruption_are_remarked_on(tmp_path, options, remarked):
+    data = images_in_folders(tmp_path / "data", side=32, broken=["a/1"])
+    given = {"suite": "contrast", "severities": 1, "out": tmp_path / "runs", "skip_broken": True}
+    run = rb.evaluate(Tiny(outputs=3), data, **given, **options)
+    side = options.get("input_size", 224)
+    remark = (
+        f"Pictures are small (median short side 32 px of 11 sampled) and are enlarged to {side} px before the "
+        "corruption; --corrupt-size 32 corrupts them first"
+    )
+    assert run.config["runtime"]["remarks"] == ([remark] if remarked else [])
 
 
 def test_published_files_are_read_as_cells(tmp_path):

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from several_processes import start
 
-from robustbench_bi.errors import DataError, InputError
+from robustbench_bi.errors import DataError, InputError, LostProcessError
 from robustbench_bi.models.weights import read_metadata
 from robustbench_bi.training.distributed import Processes, join, losing_others
 from robustbench_bi.training.loop import train
@@ -133,8 +133,8 @@ def test_variables_that_would_start_something_else_are_refused(monkeypatch, name
 @pytest.mark.parametrize(
     ("rank", "error", "kind"),
     [
-        (0, RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer"), DataError),
-        (1, torch.distributed.DistBackendError("NCCL error"), DataError),
+        (0, RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer"), LostProcessError),
+        (1, torch.distributed.DistBackendError("NCCL error"), LostProcessError),
         (2, torch.distributed.DistBackendError("NCCL error"), SystemExit),
         (0, RuntimeError("shapes do not fit"), RuntimeError),
     ],
@@ -144,5 +144,5 @@ def test_only_what_a_lost_process_causes_is_called_so(monkeypatch, rank, error, 
     with pytest.raises(kind) as caught, losing_others(Processes(torch.device("cpu"), rank, 3), "Again."):
         raise error
     assert caught.type is kind
-    if kind is DataError:
+    if kind is LostProcessError:
         assert str(caught.value) == "another of the 3 processes has stopped. Again."

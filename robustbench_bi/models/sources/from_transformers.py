@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from torch import Tensor, nn
 
 from robustbench_bi.errors import BivoRobustError, InputError, WeightsError
+from robustbench_bi.models.sources import downloads
 from robustbench_bi.models.sources.finish import check_classes, extra, finished, weights_file
 from robustbench_bi.models.sources.image_processor import LikeTheProcessor, followed
 
@@ -62,7 +64,8 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
     own = weights in (None, "pretrained")
     file = None if own else weights_file(weights, f"hf:{name}")
     place, revision = _place(name, own)
-    with _quiet(library), _in_one_line(name, place):
+    there = Path(place).is_dir() or downloads.is_reachable(f"{_hub()}/{place}")
+    with _quiet(library), _in_one_line(name, place, there), downloads.asking_no_hub(not there):
         config = library.AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
         if own:
             network = _with_own_weights(library, name, place, revision, config)
@@ -70,7 +73,8 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
             config.num_labels = config.num_labels if num_classes is None else num_classes
             network = library.AutoModelForImageClassification.from_config(config, trust_remote_code=False)
         like = followed(library, place, revision, options.get("processor"))
-    return _finished(name, network, like, num_classes, file, _digest(library, place, revision), options)
+        digest = _digest(library, place, revision)
+    return _finished(name, network, like, num_classes, file, digest, options)
 
 
 def _finished(
@@ -176,9 +180,15 @@ def _quiet(library: Any) -> Iterator[None]:
         logging.enable_progress_bar()
 
 
+def _hub() -> str:
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
+
+
 @contextmanager
-def _in_one_line(name: str, place: str) -> Iterator[None]:
-    """What transformers raises, in a line that says what to do.
+def _in_one_line(name: str, place: str, there: bool) -> Iterator[None]:
+    """What transformers raises, in a line that says what to do, also where the hub is not there.
 
     Raises:
         InputError, WeightsError: it raised.
@@ -197,6 +207,7 @@ def _in_one_line(name: str, place: str) -> Iterator[None]:
             raise InputError(f"hf:{name} is not an image classifier: {reason}") from error
         if Path(place).is_dir():
             raise WeightsError(f"the network in {place} cannot be loaded: {reason}") from error
+        reason = reason if there else f"{urlsplit(_hub()).netloc} does not answer"
         raise WeightsError(
             f"hf:{name} could not be downloaded: {reason}. Download config.json, preprocessor_config.json and "
             f"model.safetensors from https://huggingface.co/{place} into a folder and use hf:./FOLDER"

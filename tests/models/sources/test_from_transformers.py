@@ -1,6 +1,7 @@
 import json
 import sys
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ from PIL import Image
 from robustbench_bi.data.preprocess import cut_image, normalise, preprocessing_of
 from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.models import create_model
+from robustbench_bi.models.sources import downloads
 from robustbench_bi.models.sources.image_processor import preprocessing_of_processor
 from robustbench_bi.models.weights import weights_hash
 
@@ -184,10 +186,24 @@ def test_a_hub_that_cannot_be_reached(monkeypatch):
         raise OSError("We couldn't connect to 'https://huggingface.co'.\nCheck your connection.")
 
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", refuse)
-    message = r"^hf:owner/name@main could not be downloaded: .*Download config.json, preprocessor_config.json and model"
+    monkeypatch.setattr(downloads, "is_reachable", lambda _: True)
+    message = r"^hf:owner/name@main could not be downloaded: We couldn't connect .*Download config.json, preprocessor_config.json and model"
     with pytest.raises(WeightsError, match=message) as caught:
         create_model("hf:owner/name@main")
     assert "use hf:./FOLDER" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://localhost:9")
+
+    def never(*_, **__):
+        assert huggingface_hub.constants.HF_HUB_OFFLINE
+        raise OSError("it is not among the cached files")
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", never)
+    with pytest.raises(WeightsError, match="^hf:owner/name could not be downloaded: localhost:9 does not answer. Do"):
+        create_model("hf:owner/name")
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
 
 
 def test_the_extra_is_asked_for_by_name(monkeypatch):

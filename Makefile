@@ -38,7 +38,7 @@ docs: ## write docs/cli.md anew, from the commands
 
 site: ## build the documentation site in build/site; pip install -e ".[docs]" first
 	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
-	! grep -rElq '(src|href)="https?://[^"]*[.](js|css|woff2?)"|fonts[.]googleapis' build/site --include='*.html'
+	! grep -rEl '<(script|img|iframe)[^>]* src="(https?:)?//|<link[^>]* rel="(stylesheet|preconnect|icon)"[^>]* href="(https?:)?//' build/site --include='*.html'
 
 golden: ## write down the pixels of every corruption anew; raise PIXEL_VERSION first
 	python tests/corruptions/test_golden.py

@@ -25,6 +25,13 @@ def test_the_navigation_names_every_page_once():
     assert settings["strict"] is True and settings["theme"]["font"] is False
 
 
+def test_no_script_of_the_site_comes_from_another_machine():
+    # Without this line, the plugin that lets the search work from a folder asks unpkg.com for its script.
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    (script,) = [path for path in settings["extra"]["polyfills"] if "iframe-worker" in path]
+    assert "offline" in settings["plugins"] and (ROOT / "docs" / script).is_file()
+
+
 def test_what_the_gallery_shows_is_there():
     tree = ast.parse((ROOT / "docs" / "site_pages.py").read_text(encoding="utf-8"))
     shown = {

@@ -91,6 +91,9 @@ def test_what_has_moved_or_changed_is_said(tmp_path, photos, network):
         DataError, match=rf"the images of {run.directory.name} were .*photos, and now: there is no folder"
     ):
         run.open_data()
+    # They never were where somebody says that they are now.
+    with pytest.raises(DataError, match=rf"the images of {run.directory.name} are not .*gone: there is no folder"):
+        run.open_data(str(tmp_path / "gone"))
 
 
 def test_images_that_were_left_out_stay_out(tmp_path, photos, network):

@@ -205,11 +205,17 @@ def test_mistakes_are_a_table_whose_counts_lead_to_their_pictures(browser, opene
     assert count == int((~columns.right & (album.labels == label) & (columns.prediction == answer)).sum())
     browser.ask("history.back()")
     browser.wait("document.querySelectorAll('table.mistakes').length === 1")
+    pair = "document.querySelector('.pairs a')"
+    most = int(browser.ask(f"{pair}.textContent.split(' ')[0]"))
+    browser.ask(f"{pair}.click()")
+    browser.wait(f"{STATUS}.startsWith('{most} ') && document.querySelectorAll('.grid a.pair').length === {most}")
+    browser.ask("history.back()")
+    browser.wait("document.querySelectorAll('table.mistakes').length === 1")
     choose(browser, "beside", 1)
     severity(browser, 0)
     browser.wait("document.querySelectorAll('table.mistakes').length === 2")
     browser.wait(f"{STATUS}.startsWith('fog, all severities. resnet50')")
-    assert browser.ask("document.querySelectorAll('table.mistakes a').length") == 0
+    assert browser.ask("document.querySelectorAll('table.mistakes a, .pairs a').length") == 0
 
 
 def test_pictures_on_the_screen_are_those_of_the_run(browser, opened, address, album):
@@ -254,6 +260,18 @@ def test_nothing_is_wider_than_the_screen(browser, opened, live, width, anchor):
     opened(live, anchor, width=width)
     assert browser.ask(OVERFLOW) == []
     assert browser.ask("document.documentElement.scrollWidth") <= width
+    # A table may be wider, in a region that scrolls; what it says of itself may not.
+    captions = "[...document.querySelectorAll('caption span')].map(e => e.getBoundingClientRect().right)"
+    assert all(right <= width for right in browser.ask(captions))
+
+
+def test_who_sorts_by_loss_sees_the_loss(browser, opened, address, album):
+    opened(address, "#corruption=fog&show=all&beside=1")
+    shown = "[...document.querySelectorAll('.card .loss')].map(e => e.textContent)"
+    losses = np.sort(album.columns[0].cell(("fog", 3)).loss)[::-1][:24]
+    assert browser.ask(shown) == [f"loss {loss:.2f}" for loss in losses]
+    choose(browser, "sort", "data")
+    browser.wait(f"{shown}.length === 0")
 
 
 def test_it_is_dark_where_the_screen_is(browser, opened, live):

@@ -32,5 +32,8 @@ const counted = (count, one, many) => `${count.toLocaleString("en")} ${count ===
 const inWords = name => wordsOf[name] ?? name;
 const cellInWords = (corruption, severity) => corruption === "none" ? "clean" : `${inWords(corruption)}, severity ${severity}`;
 
+/** What a table says of itself; it stays in sight, and breaks its lines, where the table is wider than the screen. */
+const captioned = (...words) => make("caption", {}, make("span", {}, ...words));
+
 /** A table in a region of its own that scrolls, for small screens. */
 const scrolling = (label, table) => make("div", { className: "scroll", role: "region", ariaLabel: label, tabIndex: 0 }, table);

@@ -6,7 +6,7 @@ const models = state => state.beside === null ? [state.model] : [state.model, st
 /** An answer: the class, whether it is right, and how sure the network was. */
 function answered(answer, surely = true) {
   return make("span", { className: answer.right ? "right" : "wrong" },
-    seen(answer.right ? "✓ " : "✗ "), spoken(answer.right ? "right: " : "wrong: "),
+    seen(answer.right ? "✓\u00a0" : "✗\u00a0"), spoken(answer.right ? "right: " : "wrong: "),
     about.classes[answer.answer], surely && ` ${percent(answer.confidence)}`);
 }
 
@@ -15,7 +15,8 @@ function card(state, row) {
   const lines = models(state).map(model => make("li", {},
     about.models.length > 1 && make("span", { className: "model" }, about.models[model].name),
     row.clean && corrupted && [answered(row.clean[model]), seen(" → "), spoken(", then ")],
-    answered(row.answers[model])));
+    answered(row.answers[model]),
+    state.sort === "loss" && model === state.model && make("span", { className: "loss" }, `loss ${row.answers[model].loss.toFixed(2)}`)));
   const link = make("a", { href: hashOf(state, { image: row.image }), className: "pair" },
     row.clean && corrupted && pictured(state.model, row, "none", 0),
     pictured(state.model, row, corruption, severity));

@@ -1,15 +1,17 @@
 "use strict";
 // Which class is mistaken for which: a table of the classes that are most often in a mistake, and the commonest pairs.
 
+/** Words that lead to the wrong answers that they count; at all severities together they are words alone. */
+function leading(state, model, label, answer, words) {
+  if (state.severity === 0 && state.corruption !== "none") return words;
+  return make("a", { href: hashOf(state, { view: "pictures", model, beside: null, show: "wrong", label, answer, start: 0 }) }, words);
+}
+
 function mistakeTable(state, model, found) {
   const most = Math.max(1, ...found.counts.flat()), names = found.classes.map(number => about.classes[number]);
-  const one = state.severity !== 0 || state.corruption === "none";
   const count = (value, row, column) => {
     if (!value) return make("td", {}, seen("·"), spoken("0"));
-    const [label, answer] = [found.classes[row], found.classes[column]];
-    const link = make("a", { href: hashOf(state, { view: "pictures", model, beside: null, show: "wrong", label, answer, start: 0 }) },
-      value.toLocaleString("en"));
-    const cell = make("td", {}, one ? link : value.toLocaleString("en"));
+    const cell = make("td", {}, leading(state, model, found.classes[row], found.classes[column], value.toLocaleString("en")));
     cell.style.setProperty("--at", (value / most).toFixed(3));
     return cell;
   };
@@ -22,16 +24,16 @@ function mistakeTable(state, model, found) {
     make("th", { scope: "col" }, make("span", {}, "other answers")), make("th", { scope: "col" }, make("span", {}, "right"))];
   const words = `Wrong answers of ${about.models[model].name} by class (rows) and answer (columns)`;
   return scrolling(words, make("table", { className: "mistakes" },
-    make("caption", {}, words + (names.length < about.classes.length
+    captioned(words + (names.length < about.classes.length
       ? `. The ${names.length} classes of ${about.classes.length.toLocaleString("en")} that are most often in a mistake.` : ".")),
     make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "class"), heads)),
     make("tbody", {}, rows)));
 }
 
-function pairList(found) {
+function pairList(state, model, found) {
   return make("ol", { className: "pairs" }, found.pairs.map(([label, answer, count]) => make("li", {},
     make("strong", {}, about.classes[label]), " taken for ", make("strong", {}, about.classes[answer]),
-    `, ${counted(count, "time", "times")}`)));
+    ", ", leading(state, model, label, answer, counted(count, "time", "times")))));
 }
 
 async function showMistakes(state) {
@@ -48,7 +50,7 @@ async function showMistakes(state) {
       found[at].wrong === 0 ? make("p", { className: "none" }, "No answer is wrong.") : [
         mistakeTable(state, model, found[at]),
         make("h3", {}, "Commonest mistakes"),
-        pairList(found[at]),
+        pairList(state, model, found[at]),
       ])),
     images: [],
   };

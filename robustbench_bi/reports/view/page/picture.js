@@ -15,6 +15,9 @@ function figure(state, found, cell) {
       answered(answer)))));
 }
 
+/** The path of a file, which may be broken after the folder of its run only. */
+const pathed = (folder, file) => make("code", {}, make("span", {}, `${folder}/`), make("wbr"), make("span", {}, file));
+
 function recordTable(found) {
   const heads = ["model", "cell", "answer", "confidence", "rank of the class", "probability of the class", "loss", "file", "row"];
   const rows = found.cells.flatMap(cell => cell.answers.map((answer, model) => make("tr", {},
@@ -22,11 +25,11 @@ function recordTable(found) {
     [
       cellInWords(cell.corruption, cell.severity), answered(answer, false), percent(answer.confidence), place(answer.rank),
       percent(answer.label_confidence), answer.loss.toFixed(3),
-      make("code", {}, `${about.models[model].folder}/${answer.file}`), answer.row.toLocaleString("en"),
+      pathed(about.models[model].folder, answer.file), answer.row.toLocaleString("en"),
     ].map(value => make("td", {}, value)))));
   const label = `What the records hold of ${found.name}`;
-  return scrolling(label, make("table", {},
-    make("caption", {}, label, ". Rows of files count from 0."),
+  return scrolling(label, make("table", { className: "records" },
+    captioned(label, ". Rows of files count from 0."),
     make("thead", {}, make("tr", {}, heads.map(head => make("th", { scope: "col" }, head)))),
     make("tbody", {}, rows)));
 }

@@ -65,6 +65,7 @@ class Dataset:
         answers: which answers compete and count; None where it is the label among all classes.
         left_out: why images are left out of the evaluation -> how many.
         left_out_names: their names, where these are known.
+        held_classes: of how many classes the source has images, whatever was chosen of these; 0 where nobody counted.
         remarks: what else a reader of the numbers should know of the images, a sentence each, without its full stop.
         unshared: where stored cells do not hold the same images: how the first one differs, in words. Such images are
             in no cell of this dataset.
@@ -94,6 +95,7 @@ class Dataset:
     answers: Answers | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
     left_out_names: frozenset[str] = frozenset()
+    held_classes: int = 0
     remarks: tuple[str, ...] = ()
     unshared: str = ""
     stored_side: Callable[[], int] | None = None

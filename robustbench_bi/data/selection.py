@@ -117,6 +117,11 @@ def with_class_space(dataset: Dataset, class_space: ClassSpace | None) -> Datase
             f"{dataset.name} has images of all its {len(held)} classes, so there is nothing to restrict; leave "
             "class_space out"
         )
+    if wanted == "restricted" and own.competing is None and len(held) == 1:
+        raise InputError(
+            f"{dataset.name} has images of only one class, so if this alone competes every answer is right; leave "
+            "class_space out"
+        )
     if wanted == "full":
         own = replace(own, competing=None)
     elif own.competing is None:
@@ -137,7 +142,8 @@ def with_missing_classes(dataset: Dataset) -> Dataset:
     answers = dataset.answers
     count = dataset.num_classes if answers is None or answers.competing is None else len(answers.competing)
     held = dataset.labels if answers is None or answers.accepted is None else answers.accepted[dataset.image_ids]
-    missing = count - int((np.unique(held) >= 0).sum())
+    held_classes = int((np.unique(held) >= 0).sum())
+    dataset, missing = replace(dataset, held_classes=held_classes), count - held_classes
     if not missing:
         return dataset
     remark = f"{missing:,} of {count:,} classes {'has' if missing == 1 else 'have'} no picture"
@@ -266,13 +272,15 @@ def with_clean(dataset: Dataset, clean: Dataset, common_images: bool) -> Dataset
     # What is left out already is counted there, and is no image that the stored ones lack.
     known = {key(name) for name in dataset.left_out_names for key in _KEYS}
     surplus = [name for name in surplus if not {key(name) for key in _KEYS} & known]
-    if (missing or surplus) and not common_images:
+    # Images of arrays are named by class and place, which those of another set may have too.
+    by_place = dataset.source.arrays
+    if (missing or surplus) and (by_place or not common_images):
         lacks = f"lacks {listed(missing)} of the images of {dataset.name}" if missing else ""
         more = f"holds {listed(surplus)} that are not in {dataset.name}" if surplus else ""
-        raise DataError(
-            f"{clean.name} {' and '.join(part for part in (lacks, more) if part)}. Evaluate the images that both hold "
-            "with --common-images"
+        advice = (
+            "Give the set that was corrupted" if by_place else "Evaluate the images that both hold with --common-images"
         )
+        raise DataError(f"{clean.name} {' and '.join(part for part in (lacks, more) if part)}. {advice}")
     if not pairs:
         raise DataError(f"{clean.name} and {dataset.name} share no image: their names differ")
     rows = sorted(pairs)

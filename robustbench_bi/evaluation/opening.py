@@ -47,13 +47,20 @@ def check_images(request: EvalRequest, dataset: Dataset) -> None:
         dataset: the images.
 
     Raises:
-        DataError: all belong to one class.
+        DataError: all belong to one class, or there are images of one class alone.
         InputError: as `check_resizable`.
     """
     if dataset.num_classes == 1 and dataset.objects is None:
         raise DataError(
             f"{request.data.source} has only one class, {dataset.class_names[0]!r}, so every answer would be right; "
             "expected a folder with one subfolder per class"
+        )
+    # Where a user gave the classes there are others, and where the source is a published set they are known.
+    if dataset.held_classes == 1 and dataset.source.class_file and request.data.classes is None:
+        held = dataset.class_names[dataset.labels[0]]
+        raise DataError(
+            f"{request.data.source} has images of only one class, {held!r}; expected a folder with one subfolder per "
+            "class, or all classes by --classes FILE (imagenet-1k for ImageNet's)"
         )
     if not request.fit and request.corrupt_size is None:
         check_resizable(dataset, request.preprocessing)

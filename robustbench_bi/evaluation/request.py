@@ -161,6 +161,9 @@ class EvalRequest(Settings):
         resizing = "fit" if self.fit else "corrupt_size" if self.corrupt_size is not None else None
         if self.no_resize and resizing:
             raise InputError(f"no_resize leaves pictures as they are, and {resizing} resizes them; give one of the two")
+        for name in ("resize_size", "crop_mode", "cut_as"):
+            if resizing and getattr(self, name) is not None:
+                raise InputError(f"{resizing} resizes corrupted pictures whole, to input_size; leave out {name}")
         if self.channels not in (None, 1, 3):
             raise InputError(f"channels must be 1 or 3, got {self.channels!r}")
 

@@ -49,10 +49,13 @@ def classes_advice(of_model: int, of_data: int) -> str:
         'the data have more classes than the model'
     """
     if of_model > of_data:
-        return "if the data cover only some of the model's classes, list all of the model's classes in --classes FILE"
+        return (
+            "choose other weights or data; if the data cover only some of the model's classes, list all of the model's "
+            "in --classes FILE, where the source takes one"
+        )
     return (
-        "the data have more classes than the model; choose other weights or data (--classes FILE helps if they have "
-        "fewer)"
+        "the data have more classes than the model; choose other weights or data (if they have fewer, list them in "
+        "--classes FILE, where the source takes one)"
     )
 
 

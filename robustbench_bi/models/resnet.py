@@ -10,11 +10,10 @@ Every builder takes `depth` (a key of `DEPTHS`), `num_classes` (0 leaves the cla
 "cifar" (3×3 with stride 1, no max-pool): the first stage sees a quarter of the image's side, half of it, or all of it.
 RedNet's stem of three layers does the same with its first stride and its max-pool.
 
-On a CPU they are fastest with channels last in memory and compiled: `torch.compile` folds normalisation and additions
-into the convolutions. BiNet, RedNet and DDF-ResNet of depth 50 reach 0.65 to 0.68 of the images a second that their
-multiply-accumulates let one expect of torchvision's ResNet-50; compiled with folded weights they reach 0.95 to 1.07 of
-that, and 0.65 to 0.73 of what a ResNet-50 compiled likewise lets one expect (two threads, 224 pixels, batch 8;
-`benchmarks/results/networks.csv`).
+On a CPU they are fastest folded and with channels last in memory, as evaluations run them. BiNet, RedNet and DDF-ResNet
+of depth 50 then reach 0.68 to 0.73 of the images a second that their multiply-accumulates let one expect of
+torchvision's ResNet-50, treated alike, and 0.65 to 0.78 compiled (two threads, 224 pixels, batches of 32;
+`benchmarks/results/networks_prepared.csv`). docs/scale.md says why it cannot be much more.
 """
 
 from collections.abc import Callable, Mapping

@@ -10,6 +10,9 @@ from pathlib import Path
 from robustbench_bi.data.containers.folders import expand_user
 from robustbench_bi.errors import DataError
 
+SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
+"""Words in the names of files, or of their folders, that say which part of a data set they hold."""
+
 
 def matching(pattern: str, suffix: str) -> list[str]:
     """The files of a pattern, sorted.
@@ -19,7 +22,7 @@ def matching(pattern: str, suffix: str) -> list[str]:
         suffix: of the files, such as ".tar".
 
     Raises:
-        DataError: there is none, or a part is missing.
+        DataError: there is none, a part is missing, or some are for training and others for evaluation.
     """
     text = os.fspath(expand_user(pattern))
     parts = _numbered(text)
@@ -34,6 +37,7 @@ def matching(pattern: str, suffix: str) -> list[str]:
         found = [text] if os.path.isfile(text) else sorted(glob.glob(text, recursive=True))  # noqa: PTH113, PTH207
     if not found:
         raise DataError(f"there is no file {pattern}; expected {suffix} files, such as part-*{suffix}")
+    _check_splits(pattern, found)
     _check_gaps(found)
     return found
 
@@ -45,6 +49,21 @@ def _numbered(pattern: str) -> list[str] | None:
         return None
     width, numbers = len(found[1]), range(int(found[1]), int(found[2]) + 1)
     return [f"{pattern[: found.start()]}{number:0{width}d}{pattern[found.end() :]}" for number in numbers]
+
+
+def _check_splits(pattern: str, paths: list[str]) -> None:
+    """Refuse parts of several splits, which folders of Hugging Face's data sets hold side by side."""
+    for place in (slice(-1, None), slice(-2, -1)):  # the file, and the folder that it lies in
+        first: dict[frozenset[str], str] = {}
+        for path in paths:
+            words = SPLITS.intersection(re.split(r"[^a-z]+", "".join(Path(path).parts[place]).lower()))
+            if words:
+                first.setdefault(words, path)
+        if len(first) > 1:
+            raise DataError(
+                f"{pattern} means parts of different splits, such as {' and '.join(list(first.values())[:2])}; name "
+                "those of one split"
+            )
 
 
 def _check_gaps(paths: list[str]) -> None:
@@ -61,5 +80,5 @@ def _check_gaps(paths: list[str]) -> None:
             of = f" of {total}" if total else f" between {min(numbers)} and {max(numbers)}"
             raise DataError(
                 f"{len(missing)} parts {prefix}… are missing in {Path(paths[0]).parent}{of}, the first is number "
-                f"{missing[0]}; download them, or name the parts to read"
+                f"{missing[0]}; download them, or name the parts to read, as in {{00000..00003}}"
             )

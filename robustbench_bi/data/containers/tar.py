@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -20,15 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustbench_bi.data.containers.image_files import File, in_threads
+from robustbench_bi.data.containers.tar_headers import FILES, HARD_LINK, LINKS, members
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.atomic import replacing
 
 Result = TypeVar("Result")
-BLOCK = 512
-# The fields of a header: the name, the size in octal, the kind, the mark of the format, and what goes before the name.
-_NAME, _SIZE, _SUM, _KIND = slice(0, 100), slice(124, 136), slice(148, 156), slice(156, 157)
-_MARK, _PREFIX = slice(257, 265), slice(345, 500)
-_LONG_NAME, _PAX, _PAX_OF_ALL, _FILES = b"L", b"x", b"g", (b"0", b"\0", b"7")
 _INDEX_FOLDER: ContextVar[Path | None] = ContextVar("index_folder", default=None)
 
 
@@ -137,6 +134,8 @@ def open_tars(archives: Sequence[str | Path]) -> TarFiles:
     )
 
 
+Entry = tuple[str, int, int]
+"""Name of a file, where its bytes begin, and how many there are."""
 Index = tuple[list[str], NDArray[np.int64], NDArray[np.int64]]
 """Names of files, where their bytes begin, and how many there are."""
 
@@ -163,7 +162,7 @@ def _indexed(archive: str) -> Index:
 
 
 def _read_index(archive: str, size: int) -> Index:
-    found: list[tuple[str, int, int]] = []
+    found: list[Entry] = []
     with _opened([archive]) as (descriptor,):
         _index_part(descriptor, archive, 0, size, "", found)
     if not found:
@@ -172,72 +171,30 @@ def _read_index(archive: str, size: int) -> Index:
     return list(names), np.array(offsets, dtype=np.int64), np.array(lengths, dtype=np.int64)
 
 
-def _index_part(
-    descriptor: int, archive: str, start: int, end: int, folder: str, found: list[tuple[str, int, int]]
-) -> None:
+def _index_part(descriptor: int, archive: str, start: int, end: int, folder: str, found: list[Entry]) -> None:
     """Add the files of an archive that lies from one byte to another, and of the archives in it."""
-    if end - start < BLOCK:
-        raise DataError(
-            f"{archive} is not a tar archive, or is truncated: it has {end - start} bytes; download it again"
-        )
-    at, long_name, long_size = start, "", -1
-    while at + BLOCK <= end:
-        header = os.pread(descriptor, BLOCK, at)
-        if header == bytes(BLOCK):
-            return
-        name, length = _fields(header, archive)
-        length = length if long_size < 0 else long_size
-        kind, content = header[_KIND], at + BLOCK
-        if content + length > end:
+    first, links = len(found), []
+    for name, kind, target, content, length in members(descriptor, archive, start, end):
+        if kind in LINKS:
+            links.append((name, posixpath.join("" if kind == HARD_LINK else posixpath.dirname(name), target)))
+        elif kind in FILES and name.lower().endswith(".tar"):
+            _index_part(descriptor, archive, content, content + length, f"{folder}{Path(name).stem}/", found)
+        elif kind in FILES and not name.endswith("/"):
+            found.append((folder + name.removeprefix("./"), content, length))
+    if links:
+        found += _linked(archive, links, folder, found[first:])
+
+
+def _linked(archive: str, links: Sequence[tuple[str, str]], folder: str, files: Sequence[Entry]) -> list[Entry]:
+    """Links are the files that they lead to, as where they are unpacked."""
+    held, found = {name: (content, length) for name, content, length in files}, []
+    for name, target in links:
+        own = held.get(folder + posixpath.normpath(target))
+        if own is None:
             raise DataError(
-                f"{archive} is truncated: {name or long_name} ends beyond the file; download the archive again"
+                f"{archive} has {name} as a link to {target}, which is no file before it; pack the archive anew with "
+                "tar --dereference --hard-dereference"
             )
-        at = content + -(-length // BLOCK) * BLOCK
-        if kind == _LONG_NAME:
-            long_name = _text(os.pread(descriptor, length, content))
-        elif kind == _PAX:
-            long_name, long_size = _extended(os.pread(descriptor, length, content), long_name)
-        elif kind != _PAX_OF_ALL:
-            name, long_name, long_size = long_name or name, "", -1
-            if kind in _FILES and name.lower().endswith(".tar"):
-                _index_part(descriptor, archive, content, content + length, f"{folder}{Path(name).stem}/", found)
-            elif kind in _FILES and not name.endswith("/"):
-                found.append((folder + name.removeprefix("./"), content, length))
-    raise DataError(f"{archive} is truncated: it has no end mark; download the archive again")
-
-
-def _fields(header: bytes, archive: str) -> tuple[str, int]:
-    """Name and size of a header whose checksum is right."""
-    with suppress(ValueError):
-        stated = int(header[_SUM].strip(b" \0") or b"-1", 8)
-        if stated == sum(header) - sum(header[_SUM]) + 8 * ord(" "):
-            # GNU's archives, whose mark has blanks, keep times where others keep the prefix.
-            name, prefix = _text(header[_NAME]), _text(header[_PREFIX]) if header[_MARK] == b"ustar\x0000" else ""
-            return f"{prefix}/{name}" if prefix else name, _number(header[_SIZE])
-    gzip = header[:2] == b"\x1f\x8b"
-    if gzip:
-        raise DataError(f"{archive} is compressed and cannot be read in place; unpack it with gunzip first")
-    raise DataError(f"{archive} is not a tar archive, or is damaged: it has no header; download it again")
-
-
-def _number(field: bytes) -> int:
-    """An octal number, or one in base 256 where it is too large for that."""
-    return int.from_bytes(field[1:], "big") if field[0] & 0x80 else int(field.strip(b" \0") or b"0", 8)
-
-
-def _text(field: bytes) -> str:
-    return field.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
-
-
-def _extended(content: bytes, name: str) -> tuple[str, int]:
-    """Name and size in a header of the newer format, where it has them."""
-    size = -1
-    while content:
-        length = int(content.split(b" ", 1)[0])
-        key, _, value = content[:length].split(b" ", 1)[1].rstrip(b"\n").partition(b"=")
-        if key == b"path":
-            name = value.decode("utf-8", "surrogateescape")
-        elif key == b"size":
-            size = int(value)
-        content = content[length:]
-    return name, size
+        found.append((folder + name.removeprefix("./"), *own))
+        held[found[-1][0]] = own
+    return found

@@ -56,7 +56,10 @@ class LabelFile:
         keys = _matched(names, self.named)
         missing = [name for name, key in zip(names, keys, strict=True) if key is None]
         if missing:
-            raise DataError(f"{self.path} has no label for {some(missing)} of the {len(names)} images")
+            raise DataError(
+                f"{self.path} has no label for {some(missing)} of the {len(names)} images, or several paths that may "
+                "mean one"
+            )
         return [self.named[key] for key in keys if key is not None]
 
 
@@ -194,9 +197,12 @@ def _matched(names: Sequence[str], named: Mapping[str, str]) -> list[str | None]
         file = key.rpartition("/")[2]
         for end in {file, file.rpartition(".")[0] or file}:
             ends[end] = None if end in ends else key  # of two files of one name, neither is meant
+    # A bare name may mean the same picture as a path to a file of that name, unless this is another image's.
+    images = {*names}
+    elsewhere = {key.rpartition("/")[2] for key in named if "/" in key and key not in images}
     found: list[str | None] = []
     for name in names:
         file = name.rpartition("/")[2]
         by_end = ends.get(file) or ends.get(file.rpartition(".")[0] or file)
-        found.append(name if name in named else by_end)
+        found.append(name if name in named and name not in elsewhere else by_end)
     return found

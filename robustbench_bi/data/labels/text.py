@@ -33,3 +33,15 @@ def is_real(path: Path) -> bool:
             return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
     except (OSError, ValueError):
         return False
+
+
+def unused_labels(count: int, what: str, of: str | Path) -> tuple[str, ...]:
+    """The remark that labels are of no picture; empty where all are of one.
+
+    Example:
+        >>> unused_labels(2, "label", "val.txt"), unused_labels(0, "label", "val.txt")
+        (('2 labels of val.txt are of no picture',), ())
+    """
+    if not count:
+        return ()
+    return (f"{count:,} {what}{' of ' if count == 1 else 's of '}{of} {'is' if count == 1 else 'are'} of no picture",)

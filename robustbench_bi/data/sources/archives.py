@@ -20,7 +20,7 @@ from robustbench_bi.data.containers.tar import TarFiles, open_tars
 from robustbench_bi.data.dataset import Dataset, Split
 from robustbench_bi.data.labels.class_folders import number_folders, some
 from robustbench_bi.data.labels.label_file import LabelFile, class_folders_of, read_label_file, read_real
-from robustbench_bi.data.labels.text import VALIDATION
+from robustbench_bi.data.labels.text import VALIDATION, unused_labels
 from robustbench_bi.data.listed import clean_dataset, sort_labelled
 from robustbench_bi.data.selection import NOT_IN_REAL
 from robustbench_bi.errors import DataError
@@ -53,7 +53,7 @@ def open_tar(path: str, *, split: Split = "evaluation", classes: Path | None = N
         raise DataError(f"{path} has no {LABEL_SUFFIX} file for {some(missing)} of its {len(keys)} images")
     labels = [content.decode("utf-8", "replace").strip() for content in every.contents([sidecars[key] for key in keys])]
     dataset = _dataset(path, files, class_folders_of(labels, files.names, classes, Path(path)), classes)
-    return replace(dataset, remarks=_unused(len(sidecars) - len(keys), f"{LABEL_SUFFIX} file", path))
+    return replace(dataset, remarks=unused_labels(len(sidecars) - len(keys), f"{LABEL_SUFFIX} file", path))
 
 
 def open_parquet_rows(path: str, *, split: Split = "evaluation", classes: Path | None = None) -> Dataset:
@@ -128,7 +128,7 @@ def open_labelled(name: str, files: Files, label_file: Path, classes: Path | Non
     """
     found: LabelFile = read_label_file(label_file)
     folders = class_folders_of(found.labels_of(files.names), files.names, classes, label_file)
-    unused = _unused(len(found.named) - len(files.names), "label", label_file) if found.named else ()
+    unused = unused_labels(len(found.named) - len(files.names), "label", label_file) if found.named else ()
     return replace(_dataset(name, files, folders, classes), remarks=unused)
 
 
@@ -245,13 +245,6 @@ def _pictures_of_samples(path: str, every: TarFiles) -> TarFiles:
     return every.taken(list(places.values()))
 
 
-def _unused(count: int, what: str, of: str | Path) -> tuple[str, ...]:
-    """The remark that labels are of no picture."""
-    if not count:
-        return ()
-    return (f"{count:,} {what}{' of ' if count == 1 else 's of '}{of} {'is' if count == 1 else 'are'} of no picture",)
-
-
 def _is_label(name: str) -> bool:
     return name.endswith(LABEL_SUFFIX)
 
@@ -278,7 +271,7 @@ def _check_folders(path: str, names: Sequence[str], folders: Sequence[str]) -> N
         part = "" if len(flat) == len(names) else f", and the other {len(names) - len(flat)} do"
         raise DataError(
             f"{len(flat)} of the images in {path} lie in no class folder, such as {flat[0]}{part}; give their labels "
-            "with --labels FILE"
+            "with --labels FILE (eval), or unpack them (corrupt)"
         )
     places = sorted({name.rpartition("/")[0].rpartition("/")[0] for name in names})
     if len(places) > 1:
@@ -289,10 +282,11 @@ def _check_folders(path: str, names: Sequence[str], folders: Sequence[str]) -> N
 
 
 def _row_names(rows: ParquetRows) -> list[str]:
-    """The paths that rows state; where one states none, all are numbered: their order is that of the file then."""
-    if all(rows.files.names):
-        return list(rows.files.names)
-    return [f"{number:08d}" for number in range(len(rows.files.names))]
+    """The paths that rows state; where one states none, or all the same, their places in the file."""
+    names = list(rows.files.names)
+    if all(names) and (len(names) == 1 or len({*names}) > 1):
+        return names
+    return [f"{number:08d}" for number in range(len(names))]
 
 
 def _folders_by_path(names: Sequence[str], labels: Sequence[str]) -> dict[str, str] | None:

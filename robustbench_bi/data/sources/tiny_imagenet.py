@@ -5,6 +5,7 @@ Its corrupted files, Tiny-ImageNet-C, are in `imagenet_c`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from robustbench_bi.data.class_spaces.imagenet import imagenet_classes
@@ -12,6 +13,7 @@ from robustbench_bi.data.containers.files import FolderFiles
 from robustbench_bi.data.containers.folders import existing_folder, image_names, list_classes, subfolders
 from robustbench_bi.data.dataset import Dataset, Split
 from robustbench_bi.data.labels.class_folders import read_classes, some
+from robustbench_bi.data.labels.text import unused_labels
 from robustbench_bi.data.listed import clean_dataset, native_side, sort_labelled
 from robustbench_bi.data.selection import ANNOTATIONS, WNIDS, part_of_tiny_imagenet
 from robustbench_bi.errors import DataError
@@ -33,10 +35,11 @@ def open_tiny_imagenet(path: str, *, split: Split = "evaluation", classes: Path 
     whole = part_of_tiny_imagenet(root)
     if whole is not None:
         raise DataError(f"{root} is a part of Tiny-ImageNet; use tiny-imagenet:{whole}")
+    remarks: tuple[str, ...] = ()
     if split == "training":
         found = _in_class_folders(root, "train")
     elif (root / "val" / ANNOTATIONS).is_file():
-        found = _annotated(root)
+        found, remarks = _annotated(root)
     else:
         found = _in_class_folders(root, "val")
     numbers, names = _numbers(root, {wnid for wnid, _ in found}, classes)
@@ -47,11 +50,12 @@ def open_tiny_imagenet(path: str, *, split: Split = "evaluation", classes: Path 
     files = [file.rpartition("/")[2] for _, file in found]
     order, images = sort_labelled(folders, files, [numbers[wnid] for wnid in folders], names)
     container = FolderFiles(str(root), [found[position][1] for position in order])
-    return clean_dataset(path, container, images, native_size=native_side(container))
+    dataset = clean_dataset(path, container, images, native_size=native_side(container))
+    return replace(dataset, remarks=remarks)
 
 
-def _annotated(root: Path) -> list[tuple[str, str]]:
-    """Class and path of each validation picture, from the file of labels."""
+def _annotated(root: Path) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    """Class and path of each validation picture, from the file of labels; and a remark on labels of no picture."""
     file = root / "val" / ANNOTATIONS
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
@@ -72,7 +76,8 @@ def _annotated(root: Path) -> list[tuple[str, str]]:
     if missing or not held:
         what = f"has no line for {some(missing)} of the {len(held)} images" if held else "has no images beside it"
         raise DataError(f"{file} {what} in {root / 'val' / 'images'}")
-    return [(labels[name], f"val/images/{name}") for name in held]
+    unused = unused_labels(len(labels) - len(held), "label", file)
+    return [(labels[name], f"val/images/{name}") for name in held], unused
 
 
 def _in_class_folders(root: Path, split: str) -> list[tuple[str, str]]:

@@ -129,6 +129,18 @@ def test_an_archive_is_indexed_once_beside_the_runs_and_never_beside_the_data(co
         assert len(open_data(containers["tar"])) == 25
 
 
+def test_parts_for_training_and_for_evaluation_are_not_mixed(tmp_path):
+    """Hugging Face's folders hold both side by side, often without the names of pictures."""
+    for split in ("train", "test"):
+        write_parquet(tmp_path / "c_train" / f"{split}-00000-of-00001.parquet", [(None, png(n), n) for n in (0, 1)])
+        write_tar(tmp_path / split / "0.tar", {f"{n}/{split}.png": png(n) for n in (0, 1)})
+    rows = f"parquet:{tmp_path}/c_train"
+    for source in (rows, f"{rows}/*.parquet", f"tar:{tmp_path}/*/0.tar"):
+        with pytest.raises(DataError, match=r"different splits, such as .*test\S* and \S*train.*; name those of one"):
+            open_data(source)
+    assert len(open_data(f"{rows}/test-*.parquet")) == len(open_data(f"tar:{tmp_path}/test")) == 2
+
+
 def test_long_names_and_archives_inside_archives(tmp_path):
     long = "long" * 40
     for format_ in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
@@ -144,6 +156,35 @@ def test_long_names_and_archives_inside_archives(tmp_path):
     assert whole.names() == parts.names() == tuple(f"{w}/{w}_{n}.JPEG" for w in WNIDS[:2] for n in (1, 2))
     assert whole.labels.tolist() == [0, 0, 1, 1]
     assert len(whole.read(range(4), Preprocessing(32, 32))) == 4
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_links_are_the_files_that_they_lead_to(tmp_path, form):
+    long = "b" * 120 + ".png"
+    files = {"./x/cat/a.png": png(0), f"./x/dog/{long}": png(1), "./x/dog/c.png": png(1)}
+    links = {"./x/cat/hard.png": "./x/cat/a.png", f"./x/dog/hard{long}": f"./x/dog/{long}"}
+    path = write_tar(tmp_path / "a.tar", files, format=form)
+
+    def add(name, target, kind):
+        with tarfile.open(path, "a", format=form) as archive:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            archive.addfile(member)
+
+    for name, target in links.items():
+        add(name, target, tarfile.LNKTYPE)
+    add("./x/cat/soft.png", "../cat/a.png", tarfile.SYMTYPE)
+    add("./x/dog/soft.png", long, tarfile.SYMTYPE)
+    dataset = open_data(f"tar:{path}")
+    names = ("cat/a.png", "cat/hard.png", "cat/soft.png", f"dog/{long}", "dog/c.png", f"dog/hard{long}", "dog/soft.png")
+    assert (dataset.names(), dataset.labels.tolist()) == (names, [0, 0, 0, 1, 1, 1, 1])
+    images = dataset.read(range(7), Preprocessing(32, 32))
+    assert [np.array_equal(images[row], images[0]) for row in range(7)] == [True] * 3 + [False] * 4
+    add("./x/dog/gone.png", "nowhere.png", tarfile.SYMTYPE)
+    with pytest.raises(
+        DataError, match=r"as a link to .*nowhere.png, which is no file before it; pack .* --dereference"
+    ):
+        open_data(f"tar:{path}")
 
 
 def test_webdatasets_shards_say_their_labels(tmp_path):
@@ -184,8 +225,9 @@ def test_parquet_of_imagenet_is_known_by_its_names(tmp_path):
         assert (dataset.labels.tolist(), dataset.class_set) == ([7, 14, 21], "imagenet-1k")
 
 
-def test_parquet_without_paths_keeps_the_order_of_its_rows(tmp_path):
-    rows = [(None, png(n % 2), n % 2) for n in range(4)]
+@pytest.mark.parametrize("path", [None, "image.png"])
+def test_parquet_without_paths_keeps_the_order_of_its_rows(tmp_path, path):
+    rows = [(path, png(n % 2), n % 2) for n in range(4)]
     dataset = open_data(f"parquet:{write_parquet(tmp_path / 'a.parquet', rows)}")
     assert dataset.names() == ("0/00000000", "0/00000002", "1/00000001", "1/00000003")
     run = rb.evaluate(Reader(2), f"parquet:{tmp_path}/a.parquet", suite=(), out=tmp_path / "runs")

@@ -61,6 +61,8 @@ def test_a_file_of_labels_gives_each_image_its_label(flat, tmp_path, name):
     assert dict(zip(dataset.names(), dataset.labels.tolist(), strict=True)) == {
         f"{WNIDS[number]}/{file}": number for file, number in NAMED
     }
+    # A line of headings is no label.
+    assert any("of no picture" in remark for remark in dataset.remarks) == (name == "more.csv")
     # As class folders would have it: by class, then by name.
     assert dataset.names()[1:3] == (f"{WNIDS[7]}/{FILES[1]}", f"{WNIDS[7]}/{FILES[4]}")
     assert top1(flat, tmp_path, labels=tmp_path / name) == pytest.approx(100 * 5 / 6)
@@ -110,6 +112,10 @@ def test_words_and_numbers_without_imagenet(tmp_path):
             table(f"{file},{number}" for file, number in [*NAMED, NAMED[0]]),
             "line 7: .* appears twice, first in line 1",
         ),
+        (
+            table(f"{file},{number}" for file, number in [*NAMED, (f"val/{FILES[0]}", 3)]),
+            r"no label for 1 \(ILSVRC2012_val_00000001.JPEG\) of the 6 images, or several paths that may mean one",
+        ),
         (table(f"{file},{number + 1}" for file, number in NAMED), "class numbers must be from 0 to 999, got 1000"),
         (
             table(f"{file},{-number}" for file, number in NAMED),
@@ -134,6 +140,13 @@ def test_files_of_labels_that_do_not_fit_are_refused(flat, tmp_path, text, messa
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DataError, match=message):
         top1(flat, tmp_path, labels=path)
+
+
+def test_a_bare_name_and_a_path_may_be_two_images(tmp_path):
+    write(tmp_path / "data" / "a.png", 0)
+    write(tmp_path / "data" / "deep" / "a.png", 1)
+    (tmp_path / "labels.csv").write_text("a.png,ant\ndeep/a.png,bee\n")
+    assert open_data(str(tmp_path / "data"), labels=tmp_path / "labels.csv").names() == ("ant/a.png", "bee/a.png")
 
 
 def test_integers_of_unknown_classes_must_be_all_of_them(tmp_path):

@@ -11,6 +11,7 @@ from robustbench_bi.data import open_data
 from robustbench_bi.data.class_spaces.imagenet import imagenet_classes
 from robustbench_bi.data.class_spaces.shift_sets import classes_of, objectnet_folders
 from robustbench_bi.data.preprocess import Preprocessing, grey, normalise
+from robustbench_bi.errors import DataError
 from robustbench_bi.models.inference import score
 
 WNIDS = list(imagenet_classes())
@@ -94,6 +95,17 @@ def test_three_means_are_averaged_by_luminance():
     mean, std = 0.299 * 0.1 + 0.587 * 0.5 + 0.114 * 0.9, 0.299 * 0.2 + 0.587 * 0.4 + 0.114 * 0.6
     assert own.shape == (1, 1, 2, 2)
     assert own[0, 0, 0, 0].item() == pytest.approx((1 - mean) / std, rel=1e-6)
+
+
+def test_arrays_of_another_set_share_no_images(tmp_path):
+    """They are named by class and place, and some of another set have such a name as well."""
+    labels = np.arange(10)
+    np.save(tmp_path / "fog.npy", np.zeros((50, 32, 32, 3), dtype=np.uint8))
+    np.save(tmp_path / "labels.npy", np.tile(labels, 5))
+    images = np.zeros((10, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "cifar102_test.npz", images=images, labels=np.where(labels < 5, labels, 9))
+    with pytest.raises(DataError, match=r"lacks 4 \(.*and holds 4 .*\. Give the set that was corrupted"):
+        open_data(f"cifar-10-c:{tmp_path}", clean=f"cifar-10.2:{tmp_path}", common_images=True)
 
 
 def test_other_clean_partners_are_another_run(tmp_path):

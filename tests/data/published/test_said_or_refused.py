@@ -229,13 +229,21 @@ def classes_of_objectnet(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fit": True}, "no_resize leaves pictures as they are, and fit resizes them; give one of the two"),
-        ({"corrupt_size": 64}, "no_resize leaves pictures as they are, and corrupt_size resizes them"),
+        (
+            {"no_resize": True, "fit": True},
+            "no_resize leaves pictures as they are, and fit resizes them; give one of the two",
+        ),
+        (
+            {"no_resize": True, "corrupt_size": 64},
+            "no_resize leaves pictures as they are, and corrupt_size resizes them",
+        ),
+        ({"fit": True, "resize_size": 256}, "fit resizes .* whole, to input_size; leave out resize_size"),
+        ({"corrupt_size": 64, "crop_mode": "squash"}, "corrupt_size resizes .* whole, .* leave out crop_mode"),
     ],
 )
-def test_what_is_resized_and_not_resized_is_refused(options, message):
+def test_two_ways_of_resizing_are_refused(options, message):
     with pytest.raises(InputError, match=message):
-        EvalRequest.of([Reader()], "photos", no_resize=True, **options)
+        EvalRequest.of([Reader()], "photos", **options)
 
 
 @pytest.mark.parametrize(

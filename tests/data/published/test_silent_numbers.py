@@ -75,6 +75,12 @@ def test_lines_that_annotations_lack_are_named(tiny, tmp_path):
         open_data(str(tmp_path / "t"))
 
 
+def test_lines_of_annotations_without_a_picture_are_said(tiny):
+    file = tiny / "val" / "val_annotations.txt"
+    file.write_text(f"{file.read_text()}val_9999.JPEG\t{TINY[0]}\t0\t0\t1\t1\n")
+    assert open_data(str(tiny)).remarks == (f"1 label of {file} is of no picture",)
+
+
 def test_imagenet_v2_is_labelled_by_the_number_of_its_folder(tmp_path):
     root = tmp_path / "imagenetv2-matched-frequency-format-val"
     for number in range(1000):
@@ -196,6 +202,16 @@ def test_one_class_cannot_be_evaluated(tmp_path):
     with pytest.raises(DataError, match="has only one class, 'images', so every answer would be right"):
         rb.evaluate(Reader(1), str(tmp_path / "data"), out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_one_class_of_imagenets_is_evaluated_on_demand_alone(tmp_path):
+    write(tmp_path / "data" / WNIDS[0] / "0.png", 0)
+    source, options = str(tmp_path / "data"), {"suite": (), "out": tmp_path / "runs"}
+    with pytest.raises(DataError, match=r"has images of only one class, 'tench'; expected .* --classes FILE"):
+        rb.evaluate(Reader(), source, **options)
+    with pytest.raises(InputError, match="only one class, so if this alone competes every answer is right"):
+        open_data(source, class_space="restricted")
+    assert rb.evaluate(Reader(), source, classes="imagenet-1k", **options).config["n"] == 1
 
 
 def test_clean_pictures_of_the_networks_side_go_through_its_transform(tmp_path):

@@ -50,7 +50,9 @@ def write_report(
     if open_pictures is not None and form != "html":
         raise InputError(f"only HTML reports hold pictures, got {form}; leave them out")
     if metrics and form != "html":
-        raise InputError(f"only HTML reports show further metrics, got {form}; leave them out, or use compare --metrics")
+        raise InputError(
+            f"only HTML reports show further metrics, got {form}; leave them out, or use compare --metrics"
+        )
     report = Report(tuple(runs), resampling or Resampling(), baseline_named, metrics)
     makers = {"html": lambda: render_page(report, open_pictures), "markdown": lambda: as_markdown(report)}
     text = makers.get(form, lambda: as_latex(report))()

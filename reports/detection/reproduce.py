@@ -116,8 +116,8 @@ def compare_all(work: Path, out: Path) -> None:
     runs = {name: run for name in NETWORKS if (run := run_of(work, name)) is not None}
     claims = claims_frame(runs)
     write_csv(claims, out / "claims.csv")
-    cells = pd.concat([run.cells().assign(network=name) for name, run in runs.items()], ignore_index=True)
-    columns = ["network", "corruption", "severity", "n", "AP", "AP50", "AP75", "APs", "APm", "APl", "AR"]
+    cells = pd.concat([run.cells().assign(model=name) for name, run in runs.items()], ignore_index=True)
+    columns = ["model", "corruption", "severity", "n", "AP", "AP50", "AP75", "APs", "APm", "APl", "AR"]
     write_csv(cells[columns].round(3), out / "cells.csv")
     for folder in ("weights", "logs"):
         (out / folder).mkdir(exist_ok=True)

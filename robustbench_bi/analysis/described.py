@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustbench_bi.models import MODELS
+from robustbench_bi.models.detectors import DETECTORS
 from robustbench_bi.runs.run import Run
 
 # A folder of one of these names says nothing without the one that it lies in.
@@ -47,10 +48,14 @@ def describe_model(run: Run) -> str:
         >>> config = {"model": model, "input_size": 64, "runtime": {"parameters": 1_262_000}}
         >>> describe_model(SimpleNamespace(name="binet50", config=config))
         'binet50_dc_ca, width 0.25, 1.26 M parameters, 64 px'
+        >>> model = {"name": "fasterrcnn_binet50_dc", "options": {"neck": "bivolution", "head": "convolution"}}
+        >>> config = {"model": model, "input_size": None}
+        >>> describe_model(SimpleNamespace(name="fasterrcnn_binet50_dc", config=config))
+        'neck bivolution, native size'
     """
     model, runtime = run.config.get("model", {}), run.config.get("runtime", {})
     parts = [str(model["name"])] if model.get("name") not in (None, run.name) else []
-    usual = MODELS[model["name"]].options if model.get("name") in MODELS else {}
+    usual = next((table[model["name"]].options for table in (MODELS, DETECTORS) if model.get("name") in table), {})
     for option, value in dict(model.get("options") or {}).items():
         if option not in _NOT_SHOWN and not (option in usual and usual[option] == value):
             parts.append(f"{option} {value}")

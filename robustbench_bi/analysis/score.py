@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +14,7 @@ from robustbench_bi.data.sources import SOURCES
 from robustbench_bi.errors import DataError, UnknownNameError
 from robustbench_bi.ground.cells import CLEAN, MEAN, SEVERITIES, Cell, cell_label, cells_by_corruption
 from robustbench_bi.metrics.naming import PUBLISHED_IMAGES, coverage, qualify
-from robustbench_bi.metrics.robustness import corruption_error_weights, missing_cells
+from robustbench_bi.metrics.robustness import benchmark_corruptions, corruption_error_weights, missing_cells
 from robustbench_bi.tasks import TASKS
 
 _NORMALISER = "alexnet"
@@ -42,8 +42,8 @@ def read_cells(path: str | Path) -> pd.DataFrame:
     missing = [name for name in ("corruption", "top1") if name not in raw]
     if missing:
         raise DataError(
-            f"{path} must have the columns corruption, severity and top1 (and model, where it holds several), "
-            f"got {', '.join(raw.columns)}; missing: {', '.join(missing)}"
+            f"{path} must have the columns corruption, severity and top1 (of detectors AP; and model, where it holds "
+            f"several), separated by commas, got {', '.join(raw.columns)}; missing: {', '.join(missing)}"
         )
     rows = []
     for number, row in enumerate(raw.to_dict(orient="records"), start=1):
@@ -260,8 +260,31 @@ def _remarks(errors: Mapping[Cell, float], corruption_errors: Mapping[str, float
         remarks.append("no clean row, so there is no difference to clean and no relative mCE")
     missing = missing_cells(errors)
     if missing:
-        remarks.append(f"missing of ImageNet-C: {', '.join(cell_label(cell) for cell in missing)}")
+        remarks.append(f"missing of ImageNet-C: {missing_words(missing)}")
     unknown = [name for name in cells_by_corruption(errors) if name not in corruption_errors]
     if unknown:
         remarks.append(f"no corruption error, because the normaliser lacks cells of: {', '.join(unknown)}")
     return remarks
+
+
+def missing_words(missing: Sequence[Cell]) -> str:
+    """What `missing_cells` names, in words: corruptions that lack the same severities together.
+
+    Example:
+        >>> missing_words([("fog", 0), ("snow", 2), ("snow", 4), ("frost", 2), ("frost", 4), ("pixelate", 3)])
+        'fog; severities 2, 4 of snow, frost; pixelate severity 3'
+    """
+    lacking: dict[tuple[int, ...], list[str]] = {}
+    for corruption, cells in cells_by_corruption(missing).items():
+        lacking.setdefault(tuple(severity for _, severity in cells), []).append(corruption)
+    parts = []
+    for severities, corruptions in lacking.items():
+        of = "every corruption" if len(corruptions) == len(benchmark_corruptions()) else ", ".join(corruptions)
+        if severities == (MEAN,):
+            parts.append(of)
+        elif len(corruptions) == 1:
+            parts.append(", ".join(cell_label((of, severity)) for severity in severities))
+        else:
+            word = "severity" if len(severities) == 1 else "severities"
+            parts.append(f"{word} {', '.join(map(str, severities))} of {of}")
+    return "; ".join(parts)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from robustbench_bi.analysis.groups import summary_groups, weighted
-from robustbench_bi.analysis.score import check_cells, number_in, read_cell, read_table
+from robustbench_bi.analysis.score import check_cells, missing_words, number_in, read_cell, read_table
 from robustbench_bi.errors import DataError, UnknownNameError
 from robustbench_bi.ground.cells import CLEAN, Cell, cell_label
 from robustbench_bi.metrics.naming import mean_performance_name
@@ -21,6 +21,7 @@ from robustbench_bi.metrics.robustness import missing_cells
 
 PRIMARY = "AP"
 COLUMNS = (PRIMARY, "AP50", "AP75", "APs", "APm", "APl")
+OF_MASKS = tuple(f"mask_{name}" for name in COLUMNS)
 _EXPECTED = "corruption, severity and AP"
 
 
@@ -44,6 +45,10 @@ class DetectionScores:
     notes: tuple[str, ...] = ()
 
 
+# Corruption does not raise AP tenfold; a clean AP that is so much lower is a fraction beside percent.
+_MOST_GAINED = 10
+
+
 def is_of_detectors(path: str | Path) -> bool:
     """Whether a table holds average precision.
 
@@ -63,7 +68,8 @@ def read_detection_cells(path: str | Path) -> pd.DataFrame:
         path: CSV with the columns corruption, severity and AP, and where wanted model, task ("bbox" for boxes, "segm"
             for masks) and AP50, AP75, APs, APm, APl; others are passed over. Clean is corruption "clean" or "none". An
             empty severity means the mean over the five. The numbers of a model and task are fractions where none is
-            above 1, else percent. −1, and an empty field beside an AP, is an undefined number.
+            above 1, else percent. −1, and an empty field beside an AP, is an undefined number. Columns of masks as in
+            `Run.cells()`, mask_AP and so on, are rows of the task segm, where there is no column task.
 
     Returns:
         A frame with model (the file's name where there is no such column), task, corruption, severity (0 for clean and
@@ -76,7 +82,7 @@ def read_detection_cells(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     raw = read_table(path, _EXPECTED)
-    known = {name.lower(): name for name in ("model", "task", "corruption", "severity", *COLUMNS)}
+    known = {name.lower(): name for name in ("model", "task", "corruption", "severity", *COLUMNS, *OF_MASKS)}
     raw = raw.rename(columns={name: known.get(str(name).lower(), name) for name in raw})
     missing = [name for name in ("corruption", PRIMARY) if name not in raw]
     if missing or raw.columns.duplicated().any():
@@ -84,13 +90,13 @@ def read_detection_cells(path: str | Path) -> pd.DataFrame:
             f"{path} must have the columns {_EXPECTED}, each once, and of several detectors model and task, "
             f"got {', '.join(raw.columns)}"
         )
-    rows = []
-    for number, row in enumerate(raw.to_dict(orient="records"), start=1):
+    raw, rows = _a_task_a_row(raw), []
+    for number, row in zip(raw.index + 1, raw.to_dict(orient="records"), strict=True):
         try:
             rows.append(_read_row({str(name): str(value).strip() for name, value in row.items()}))
         except (DataError, UnknownNameError) as error:
             raise type(error)(f"{path}, row {number}: {error}") from None
-    cells = pd.DataFrame(rows)
+    cells = pd.DataFrame(rows, index=raw.index)
     for name, otherwise in (("task", "bbox"), ("model", path.stem)):
         cells.insert(0, name, raw[name].str.strip() if name in raw else otherwise)
     parts = [
@@ -98,6 +104,16 @@ def read_detection_cells(path: str | Path) -> pd.DataFrame:
         for (model, task), own in cells.groupby(["model", "task"], sort=False)
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def _a_task_a_row(raw: pd.DataFrame) -> pd.DataFrame:
+    """A table that has masks in columns of their own with these as rows of their own; rows keep their numbers."""
+    of_masks = [name for name in OF_MASKS if name in raw]
+    if "task" in raw or f"mask_{PRIMARY}" not in raw or not raw[of_masks].to_numpy().any():
+        return raw
+    boxes = raw.drop(columns=of_masks).assign(task="bbox")
+    masks = raw.drop(columns=[name for name in COLUMNS if name in raw]).assign(task="segm")
+    return pd.concat([boxes, masks.rename(columns={f"mask_{name}": name for name in COLUMNS})])
 
 
 def _read_row(row: Mapping[str, str]) -> dict[str, object]:
@@ -148,11 +164,14 @@ def _check_percent(label: str, own: pd.DataFrame, columns: list[str]) -> None:
         raise DataError(
             f"{label}: {PRIMARY} is at most {largest[PRIMARY]:g} and {other} up to {largest[other]:g}; {advice}"
         )
-    corrupted = float(own.loc[own["corruption"] != CLEAN[0], PRIMARY].max())
+    is_clean = own["corruption"] == CLEAN[0]
+    clean, corrupted = (float(own.loc[rows, PRIMARY].max()) for rows in (is_clean, ~is_clean))
     if corrupted <= 1:
         raise DataError(
             f"{label}: clean is {largest[PRIMARY]:g} and no corrupted cell is above {corrupted:g}; {advice}"
         )
+    if corrupted > _MOST_GAINED * clean and clean <= 1:
+        raise DataError(f"{label}: clean is {clean:g} and corrupted cells are up to {corrupted:g}; {advice}")
 
 
 def score_detection(cells: pd.DataFrame) -> DetectionScores:
@@ -224,14 +243,22 @@ def _by_group(values: Mapping[str, Mapping[Cell, float]]) -> list[dict[str, obje
     ]
 
 
+def _low(own: pd.DataFrame) -> list[str]:
+    """In words, which corruptions of a table in percent might be fractions: none of their numbers is above 1."""
+    largest = own[own["corruption"] != CLEAN[0]].groupby("corruption", sort=False)[PRIMARY].max()
+    low = [str(name) for name in largest.index[largest <= 1]]
+    return [f"{PRIMARY} is at most 1 in every cell of {', '.join(low)}, and was taken as percent"] if low else []
+
+
 def _remarks(own: pd.DataFrame, values: Mapping[str, Mapping[Cell, float]]) -> list[str]:
     """What was taken for what, and what is missing, in words."""
-    remarks = ["no number is above 1, so they were taken as fractions"] if own["fractions"].any() else []
+    remarks = ["no number is above 1, so they were taken as fractions"] if own["fractions"].any() else _low(own)
     if CLEAN not in values[PRIMARY]:
-        remarks.append("no clean row, so there is no P and no rPC")
+        what = "row" if CLEAN[0] not in set(own["corruption"]) else "AP"
+        remarks.append(f"no clean {what}, so there is no P and no rPC")
     missing = missing_cells(values[PRIMARY])
     if missing:
-        remarks.append(f"missing of the 15 × 5: {', '.join(cell_label(cell) for cell in missing)}")
+        remarks.append(f"missing of the 15 × 5: {missing_words(missing)}")
     remarks += [
         f"{name} is undefined in {len(own) - len(of_cells)} of {len(own)} cells, which enter no mean"
         for name, of_cells in values.items()

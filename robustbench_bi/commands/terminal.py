@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PLAIN_PROGRESS_SECONDS = 15.0
 PLAIN_PREPARATION_SECONDS = 3.0
 WIDTH_OF_FILES = 160
+LEAST_NAME = 12
 NAMES = ("model", "corruption", "architecture", "class")
 
 
@@ -155,10 +156,24 @@ def print_table(frame: pd.DataFrame, title: str | None = None, rule_after: int =
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    # A file or a pipe has no width of its own; there no cell is broken over lines.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
+    whole = _numbers_fit(frame, console.width)
     for column in frame.columns:
-        table.add_column(Text(column), justify="left" if column in NAMES else "right", overflow="fold")
+        name = column in NAMES
+        justify: Literal["left", "right"] = "left" if name else "right"
+        table.add_column(Text(column), justify=justify, overflow="fold", no_wrap=whole and not name)
     for number, row in enumerate(frame.itertuples(index=False)):
         table.add_row(*(Text(str(value)) for value in row), end_section=number == rule_after)
-    # A file or a pipe has no width of its own; there no cell is broken over lines.
-    Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES).print(table)
+    if title is not None:
+        # A title of the table's own would be broken to the width of the columns.
+        console.print(Text(title), soft_wrap=True)
+    console.print(table)
+
+
+def _numbers_fit(frame: pd.DataFrame, width: int) -> bool:
+    """Whether all columns but those of names can be as wide as they need, so that only names are broken over lines."""
+    numbers = [column for column in frame.columns if column not in NAMES]
+    needed = sum(max(len(str(value)) for value in [column, *frame[column]]) for column in numbers)
+    return needed + LEAST_NAME * (len(frame.columns) - len(numbers)) + 3 * len(frame.columns) <= width

@@ -89,13 +89,17 @@ def of_polygons(polygons: Sequence[Sequence[float]], height: int, width: int) ->
         except (TypeError, ValueError):
             points = np.full(1, np.nan)
         if points.ndim != 1 or len(points) < 6 or len(points) % 2 or not np.isfinite(points).all():
-            raise DataError(
-                "a polygon must be x1, y1, x2, y2, … of at least three points, got "
-                f"{len(points) // 2 if points.ndim == 1 and len(points) > 1 else 'no list of'} points"
-            )
+            raise DataError(f"a polygon must be x1, y1, x2, y2, … of at least three points, got {_described(points)}")
         places, times = np.unique(crossings(points.reshape(-1, 2), height, width), return_counts=True)
         parts.append(places[(times % 2 == 1) & (places < size)])
     return _union(parts, size)
+
+
+def _described(points: NDArray[np.float64]) -> str:
+    """In words what was given for a polygon that is none."""
+    if points.ndim != 1 or not np.isfinite(points).all():
+        return "no list of numbers"
+    return f"{len(points)} numbers" if len(points) % 2 else f"{len(points) // 2} points"
 
 
 def _union(parts: Sequence[NDArray[np.int64]], size: int) -> Runs:

@@ -12,6 +12,10 @@ it falls as n^−a, it is the halves' mean excess over the number, divided by 2^
 a = 1. Curves that are made to fall, as precision is, converge with a = 2/3 where they fall and 1/2 where they do not
 (Prakasa Rao 1969; Groeneboom and Jongbloed 2014), and AP is between. The lower end is corrected for `SLOWEST`, the
 upper one for `FASTEST`.
+
+A share of the first of several numbers, such as rPC, is a case of its own, since the shares of halves tell little of
+its bias. The bias of the numbers above and below the line is corrected instead, and their shares are taken. The
+standard error is that of the share's linear change there (the delta method).
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robustbench_bi.metrics.distributions import student_quantile
-from robustbench_bi.metrics.statistics import Bounds, Floats, Statistic, limits_of
+from robustbench_bi.metrics.statistics import Bounds, Floats, Joined, SharesOfFirst, Statistic, limits_of
 
 if TYPE_CHECKING:
     from robustbench_bi.metrics.intervals import Resampling
@@ -79,20 +83,62 @@ def halves_interval(statistic: Statistic, resampling: Resampling) -> tuple[Float
         >>> bool(44 < low[0] < 46 and 54 < high[0] < 56)
         True
     """
+    if statistic.n < 2:
+        nothing = np.full(len(statistic.value()), np.nan)
+        return nothing, nothing.copy()
+    parts = statistic.parts if isinstance(statistic, Joined) else (statistic,)
+    drawn: list[list[Floats]] = [[] for _ in parts]
+    for weights in halves(statistic.n, -(-resampling.repeats // 2), resampling.seed):
+        for own, part in zip(drawn, parts, strict=True):
+            own.append((part.of if isinstance(part, SharesOfFirst) else part).resampled(weights))
+    quantile = student_quantile((1 - resampling.confidence) / 2, statistic.n - 1)
+    ends = [
+        _ends_of_shares(part, np.concatenate(own), quantile)
+        if isinstance(part, SharesOfFirst)
+        else _ends(part, np.concatenate(own), quantile)
+        for own, part in zip(drawn, parts, strict=True)
+    ]
+    low, high = (np.concatenate(side) for side in zip(*ends, strict=True))
+    return low, high
+
+
+def _ends(statistic: Statistic, drawn: Floats, quantile: float) -> tuple[Floats, Floats]:
+    """The interval of numbers from what they are in halves, `drawn` (R, S); `quantile` is Student's."""
     value, n = statistic.value(), statistic.n
-    if n < 2:
-        return np.full(len(value), np.nan), np.full(len(value), np.nan)
-    drawn = halves(n, -(-resampling.repeats // 2), resampling.seed)
-    excess = np.concatenate([statistic.resampled(weights) for weights in drawn]) - value
+    excess = drawn - value
     defined = ~np.isnan(excess)
     number = np.where(defined.mean(axis=0) >= 1 - MOST_UNDEFINED, defined.sum(axis=0), np.nan)
     mean = np.where(defined, excess, 0.0).sum(axis=0) / number
     error = np.sqrt(np.where(defined, (excess - mean) ** 2, 0.0).sum(axis=0) / (number - 1))
-    quantile = student_quantile((1 - resampling.confidence) / 2, n - 1)
     limits = limits_of(statistic)
     biases = [mean / (2**rate - 1) for rate in (SLOWEST, FASTEST)]
     centres = value - np.maximum(*biases), value - np.minimum(*biases)
     low, high = (_end(centre, side * quantile, error, n, limits) for centre, side in zip(centres, (-1, 1), strict=True))
+    return np.minimum(low, value), np.maximum(high, value)
+
+
+def _ends_of_shares(shares: SharesOfFirst, drawn: Floats, quantile: float) -> tuple[Floats, Floats]:
+    """The interval of shares from what the numbers that they are of are in halves.
+
+    NaN where a share may have no meaning: in more than `MOST_UNDEFINED` of the halves, or corrected, there is no first.
+    """
+    value, numbers = shares.value(), shares.of.value()
+    defined = ~np.isnan(shares.of_numbers(drawn)).any(axis=1)
+    if defined.mean() < 1 - MOST_UNDEFINED:
+        return np.full(len(value), np.nan), np.full(len(value), np.nan)
+    excess = drawn[defined] - numbers
+    mean = excess.mean(axis=0)
+    ends = []
+    for rate in (SLOWEST, FASTEST):
+        corrected = numbers - mean / (2**rate - 1)
+        width = quantile * shares.changes(corrected, excess).std(axis=0, ddof=1)
+        centre = shares.of_numbers(corrected[None])[0]
+        ends.append((centre - width, centre + width))
+    limits = limits_of(shares)
+    (low, high), (others_low, others_high) = ends
+    low, high = (
+        np.clip(end, limits.least, limits.most) for end in (np.minimum(low, others_low), np.maximum(high, others_high))
+    )
     return np.minimum(low, value), np.maximum(high, value)
 
 

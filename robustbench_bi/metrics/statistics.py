@@ -339,22 +339,30 @@ class SharesOfFirst:
 
     def value(self) -> Floats:
         """The shares (S − 1,)."""
-        shares: Floats = _shares(self.of.value()[None])[0]
+        shares: Floats = self.of_numbers(self.of.value()[None])[0]
         return shares
 
     def resampled(self, weights: Floats) -> Floats:
         """The shares (R, S − 1)."""
-        return _shares(self.of.resampled(weights))
+        return self.of_numbers(self.of.resampled(weights))
+
+    @staticmethod
+    def of_numbers(numbers: Floats) -> Floats:
+        """The shares (R, S − 1) of any numbers (R, S) in place of its own."""
+        first: Floats = np.where(numbers[:, :1] > 0, numbers[:, :1], np.nan)
+        shares: Floats = 100.0 * numbers[:, 1:] / first
+        return shares
+
+    @classmethod
+    def changes(cls, numbers: Floats, steps: Floats) -> Floats:
+        """By how much the shares of numbers (S,) change to first order (R, S − 1) under small steps of these (R, S)."""
+        shares: Floats = cls.of_numbers(numbers[None])
+        changes: Floats = (100.0 * steps[:, 1:] - shares * steps[:, :1]) / numbers[0]
+        return changes
 
     def minus(self, other: Statistic) -> Statistic:
         """The difference of the shares."""
         return Difference(self, other)
-
-
-def _shares(numbers: Floats) -> Floats:
-    first: Floats = np.where(numbers[:, :1] > 0, numbers[:, :1], np.nan)
-    shares: Floats = 100.0 * numbers[:, 1:] / first
-    return shares
 
 
 def changes_from_first(statistic: Statistic) -> Statistic:

@@ -79,9 +79,8 @@ def try_out(asked: Any, images: Sequence[Tensor]) -> None:
     Raises:
         ModelOutputError: the network fails, or answers in another form.
     """
-    import numpy as np
-
-    ask(asked, images, np.arange(len(images)), np.zeros(len(images), np.int32), "on clean pictures")
+    for answer, image in zip(_answers(asked, images), images, strict=True):
+        _rows(answer, tuple(image.shape[1:]), asked, 0, f"{asked.name} on the first clean picture:")
 
 
 def ask(
@@ -104,6 +103,20 @@ def ask(
         ModelOutputError: the network fails, or answers in another form.
     """
     import numpy as np
+
+    parts = [
+        _rows(answer, tuple(image.shape[1:]), asked, int(image_id), f"{asked.name} {place}, image {image_id}:")
+        for answer, image, image_id in zip(_answers(asked, images), images, image_ids, strict=True)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
+
+
+def _answers(asked: Any, images: Sequence[Tensor]) -> list[Any]:
+    """What a network answers, one for each picture.
+
+    Raises:
+        ModelOutputError: it fails, or gives another number of answers.
+    """
     import torch
 
     from robustbench_bi.models.inference import autocast, failing_in_a_line, full_precision
@@ -113,15 +126,11 @@ def ask(
         answers = list(asked.network.detect(images))
     if len(answers) != len(images):
         raise ModelOutputError(f"{asked.name} must answer each of {len(images)} pictures, got {len(answers)} answers")
-    parts = [
-        _rows(answer, tuple(image.shape[1:]), asked, int(image_id), place)
-        for answer, image, image_id in zip(answers, images, image_ids, strict=True)
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
+    return answers
 
 
-def _rows(answer: Any, size: tuple[int, ...], asked: Any, image_id: int, place: str) -> dict[str, NDArray[Any]]:
-    """The record columns of one picture's answer, checked."""
+def _rows(answer: Any, size: tuple[int, ...], asked: Any, image_id: int, said: str) -> dict[str, NDArray[Any]]:
+    """The record columns of one picture's answer, checked; `said` begins a message."""
     import numpy as np
 
     missing = [
@@ -129,7 +138,6 @@ def _rows(answer: Any, size: tuple[int, ...], asked: Any, image_id: int, place: 
         for key in ("boxes", "scores", "labels")
         if not (isinstance(answer, Mapping) and answer.get(key) is not None)
     ]
-    said = f"{asked.name} {place}, image {image_id}:"
     if missing:
         raise ModelOutputError(f"{said} an answer must have boxes, scores and labels; missing: {', '.join(missing)}")
     boxes, scores, labels = (_array(answer[key]) for key in ("boxes", "scores", "labels"))

@@ -122,7 +122,7 @@ class Recipe:
         return self.final_learning_rate + (top - self.final_learning_rate) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-# Section 4.2 of the paper, by the protocol of RedNet's detectors (d-li14/involution): 0.02 for 16 pictures a step,
+# Section 4.1 of the paper, by the protocol of RedNet's detectors (d-li14/involution): 0.02 for 16 pictures a step,
 # divided at epochs 8 and 11, weight decay 1e-4 (the paper's 1e-5 claims "the same protocol" and looks misprinted).
 DETECTION = Recipe(
     epochs=12, batch_size=16, learning_rate=0.32, weight_decay=1e-4, warmup_epochs=0.07, crop="none", drops=(8, 11)

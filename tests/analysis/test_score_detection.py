@@ -99,6 +99,8 @@ def test_an_undefined_size_is_no_number(table):
     small = row(found, "APs")
     assert all(math.isnan(small[name]) for name in ("P", "mPC", "rPC", "mean"))
     assert any("APs is undefined in 76 of 76 cells" in note for note in found.notes)
+    shown = display_detection_scores(found.frame).set_index("metric")
+    assert shown.loc["APs"].tolist() == ["–"] * 3 and "mPC %" in shown, "what is undefined has no name either"
     # Taken for -1 percent or 0, one undefined cell would lower the mean.
     one = rows_of("a", "bbox", 0.4).replace(",0.13333333333333333\n", ",-1\n", 1)
     some = row(score_detection(read_detection_cells(table(HEAD + one))), "APs")
@@ -112,6 +114,32 @@ def test_means_over_severities_and_no_clean_row(table):
     assert (own["model"], own["task"], own["mPC"]) == ("cells", "bbox", pytest.approx(17))
     assert math.isnan(own["P"]) and math.isnan(own["rPC"])
     assert any("no clean row" in note for note in found.notes)
+
+
+def test_masks_beside_boxes_are_a_task_of_their_own(table):
+    text = "corruption,severity,n,AP,AP50,AR,mask_AP,mask_AP50,mask_AR\nnone,0,9,40,60,70,30,50,65\nfog,1,9,20,30,40,"
+    found = score_detection(read_detection_cells(table(text + "6,9,20\n")))
+    assert found.frame[["task", "metric", "P", "mean"]].to_numpy().tolist() == [
+        ["bbox", "AP", 40, 20],
+        ["bbox", "AP50", 60, 30],
+        ["segm", "AP", 30, 6],
+        ["segm", "AP50", 50, 9],
+    ]
+    no_masks = "corruption,severity,AP,mask_AP\nnone,0,40,\nfog,1,20,\n"
+    assert set(score_detection(read_detection_cells(table(no_masks))).frame["task"]) == {"bbox"}
+
+
+def test_what_may_be_fractions_among_percent_is_said(table):
+    found = score_detection(read_detection_cells(table("corruption,AP\nnone,40\nfog,30\nsnow,0.2\n")))
+    assert any("AP is at most 1 in every cell of snow, and was taken as percent" in note for note in found.notes)
+    weak = score_detection(read_detection_cells(table("corruption,AP\nnone,0.9\nfog,1.1\n")))
+    assert row(weak)["P"] == 0.9 and not any("fractions" in note for note in weak.notes)
+
+
+def test_cells_that_every_corruption_lacks_are_named_once(table):
+    kept = [line for line in rows_of("a", "bbox", 0.4).splitlines() if ",2," not in line and ",4," not in line]
+    found = score_detection(read_detection_cells(table(HEAD + "\n".join(kept))))
+    assert "a bbox: missing of the 15 × 5: severities 2, 4 of every corruption" in found.notes
 
 
 def test_which_tables_are_of_detectors(table):
@@ -136,6 +164,8 @@ def test_which_tables_are_of_detectors(table):
         ("corruption,AP,AP50\nnone,40,0.6\nfog,30,0.5\n", "AP 40 is above AP50 0.6, which cannot be"),
         ("corruption,AP,AP50\nnone,0.4,60\nfog,0.3,50\n", "AP is at most 0.4 and AP50 up to 60"),
         ("corruption,AP\nnone,40\nfog,0.3\nsnow,0.2\n", "clean is 40 and no corrupted cell is above 0.3"),
+        ("corruption,AP\nnone,0.4\nfog,30\nsnow,20\n", "clean is 0.4 and corrupted cells are up to 30; give all"),
+        ("corruption,AP,mask_AP\nnone,0.4,0.3\nfog,0.3,x\n", "row 2: AP must be a number .* got 'x'"),
     ],
 )
 def test_a_bad_table_is_one_clear_error(table, text, message):

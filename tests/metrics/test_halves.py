@@ -132,6 +132,35 @@ def test_the_bounds_of_what_is_made_of_numbers():
     assert not np.isnan(limits_of(Weighted(free, np.eye(3))).least).any()
 
 
+def test_a_share_is_that_of_the_corrected_numbers():
+    """And its error that of its linear change there; the share of halves itself would hardly be corrected."""
+    scores = np.random.default_rng(4).normal(3, 2, (80, 6))
+
+    def two(means):
+        return np.stack([means[:, :3].max(axis=1) + 1, means[:, 3:].max(axis=1)], axis=1)
+
+    of = OfMeans(scores, two)
+    drawn, value = np.concatenate([of.resampled(weights) for weights in halves(80, 200, seed=0)]), of.value()
+    mean, ends = drawn.mean(axis=0) - value, []
+    for rate in (0.5, 1.0):
+        first, second = value - mean / (2**rate - 1)
+        step = (drawn - value) @ [-second / first, 1.0] / first
+        half = student_quantile(0.025, 79) * 100 * step.std(ddof=1)
+        ends.append((100 * second / first - half, 100 * second / first + half))
+    low, high = halves_interval(SharesOfFirst(of), QUICK)
+    assert (low[0], high[0]) == pytest.approx((min(ends)[0], max(end for _, end in ends)))
+    beside = np.array(halves_interval(joined([of, SharesOfFirst(of)]), QUICK))
+    assert beside == pytest.approx(np.hstack([halves_interval(of, QUICK), (low, high)]))
+
+
+def test_a_share_of_what_may_be_zero_has_no_interval():
+    scores = np.stack([np.arange(50) < 1, np.arange(50) < 30], axis=1) * 100.0
+    limits = bounds_of(np.eye(2), 0, 100)
+    assert np.isnan(halves_interval(SharesOfFirst(OfMeans(scores, lambda means: means, limits)), QUICK)).all()
+    low, high = halves_interval(SharesOfFirst(OfMeans(scores[:, ::-1], lambda means: means, limits)), QUICK)
+    assert low[0] == 0 and high[0] < 20
+
+
 def test_two_like_runs_differ_by_little():
     """By the spread of their difference alone, which an image that might differ by 100 would drown."""
     scores = 100.0 * (GENERATOR.random((200, 1)) < 0.5)

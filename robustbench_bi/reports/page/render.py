@@ -137,10 +137,10 @@ def _card(report: Report, model: str) -> Row:
     if len(rows) == 2:
         numbers.append((f"clean {primary.short}", f"{_ends(rows['clean'], primary.name)} %"))
         numbers.append(("change from clean", f"{_ends(first, 'delta', signed=True)} points"))
-    numbers += _over_baseline(report, model, first["name"])
+    numbers += _over_baseline(report, model, first)
     for measure in (measure for measure in others if measure.first):
         text = f"{_ends(first, measure.name, decimals=measure.decimals)} {measure.unit}"
-        numbers.append((measure.words, text.rstrip()))
+        numbers.append((measure.words, ("mean " if first["kind"] == "mean" else "") + text.rstrip()))
     for row in summary:
         if row["kind"] in SCORES:
             numbers.append((row["name"], f"{_ends(row, 'corruption_error', decimals=2)} %"))
@@ -179,14 +179,16 @@ def _paired(report: Report) -> list[Row]:
     return rows
 
 
-def _over_baseline(report: Report, model: str, name: str) -> list[tuple[str, str]]:
+def _over_baseline(report: Report, model: str, first: Row) -> list[tuple[str, str]]:
     if report.bars is None:
         return []
     if model == report.models[0]:
         return [("role", "baseline")]
     numbers = []
     bars = report.bars.frame
-    for row in _records(bars[(bars["model"] == model) & (bars["name"] == name)]):
+    # A mean may have a longer name in the summary, such as mPC.
+    same = (bars["kind"] == first["kind"]) & ((first["kind"] == "mean") | (bars["name"] == first["name"]))
+    for row in _records(bars[(bars["model"] == model) & same]):
         numbers.append((f"change from {report.models[0]}", f"{_ends(row, 'delta', signed=True, decimals=2)} points"))
         numbers.append(
             ("p of the change", f"{format_p_value(row['p_value'])} (corrected by Holm {format_p_value(row['p_holm'])})")

@@ -100,10 +100,11 @@ def display_detection_scores(frame: pd.DataFrame) -> pd.DataFrame:
     """
     shown = frame[["metric"]].astype(str)
     shown["P %"] = [format_interval(value, decimals=2) for value in frame["P"]]
-    shown["mean"] = frame["name"].astype(str)
+    defined = frame["mean"].notna()
+    shown["mean"] = frame["name"].astype(str).where(defined, NO_VALUE)
     shown["mean %"] = [format_interval(value, decimals=2) for value in frame["mean"]]
     shown["mean / P %"] = [format_interval(value, decimals=2) for value in frame["relative"]]
-    if set(frame["name"]) == {"mPC"}:
+    if set(frame.loc[defined, "name"]) == {"mPC"}:
         shown = shown.drop(columns="mean").rename(columns={"mean %": "mPC %", "mean / P %": "rPC %"})
     return shown
 

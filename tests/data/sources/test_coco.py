@@ -122,6 +122,10 @@ BAD = {
         first({"segmentation": [[1, 1, 5, 5]]}),
         "segmentation of annotation 1: a polygon must be .* at least three points, got 2 points",
     ),
+    "a polygon of an odd number of numbers": (
+        first({"segmentation": [[1, 1, 5, 5, 5, 1, 3]]}),
+        "a polygon must be .* at least three points, got 7 numbers",
+    ),
     "a mask of another size": (
         first({"segmentation": {"size": [5, 5], "counts": [25]}}),
         r"counts with the size \[48, 64\] of its picture",

@@ -84,7 +84,8 @@ def _other_option(error: click.NoSuchOption) -> str:
     """What click says of an unknown option; the name that another command gives to the same thing is known."""
     options = [name for own in error.ctx.command.params for name in own.opts] if error.ctx else []
     if error.option_name == "--corruptions" and "--suite" in options:
-        error = click.NoSuchOption(error.option_name, possibilities=["--suite"], ctx=error.ctx)
+        # In words of our own: click keeps only names that are spelt alike.
+        return "No such option '--corruptions'. Did you mean '--suite'?"
     return " ".join(error.format_message().split())
 
 

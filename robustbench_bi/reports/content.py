@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import pandas as pd
+
 from robustbench_bi.analysis.captions import run_labels
+from robustbench_bi.analysis.chosen_comparison import chosen_comparison
 from robustbench_bi.analysis.comparison import Comparison, comparison_frame
 from robustbench_bi.analysis.drops import drops_frame
 from robustbench_bi.analysis.measured import Measurements, common_task, shared_cells
@@ -13,8 +16,10 @@ from robustbench_bi.analysis.reliability import reliability_frame
 from robustbench_bi.analysis.result import Result
 from robustbench_bi.analysis.summary import cells_frame, summaries_frame
 from robustbench_bi.metrics.intervals import Resampling
+from robustbench_bi.metrics.rows import METRICS
 from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Task
+from robustbench_bi.tasks.chosen import ALL
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +31,7 @@ class Report:
     Attributes:
         runs: finished runs, at least one; the baseline is the first.
         resampling: of the intervals.
-        metrics: names of further metrics that the summaries have.
+        metrics: names of further metrics that the summaries have, and of those of two networks; or "all".
         baseline_named: whether the user chose the baseline; else it is said that it is the first run.
 
     Raises:
@@ -76,7 +81,23 @@ class Report:
     @cached_property
     def summaries(self) -> Measurements:
         """`summaries_frame` of the runs."""
-        return summaries_frame(self.runs, self.resampling, self.metrics)
+        names = self.metrics
+        if names != ALL and self.runs[1:]:
+            names = [name for name in names if METRICS[name].name not in self._paired]
+        return summaries_frame(self.runs, self.resampling, names)
+
+    @property
+    def _paired(self) -> list[str]:
+        """The chosen metrics that are of two networks."""
+        wanted = self.metrics if self.metrics == ALL else {METRICS[name].name for name in self.metrics}
+        return [measure.name for measure in self.task.paired if wanted == ALL or measure.name in wanted]
+
+    @cached_property
+    def paired(self) -> pd.DataFrame:
+        """`chosen_comparison` of the metrics of two networks: of each run and the baseline; empty with one run."""
+        if not self._paired or not self.runs[1:]:
+            return pd.DataFrame()
+        return chosen_comparison(self.runs[1:], self.runs[0], self._paired, self.resampling).frame
 
     @cached_property
     def cells(self) -> Measurements:

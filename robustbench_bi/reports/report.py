@@ -39,7 +39,8 @@ def write_report(
         What the file was made from.
 
     Raises:
-        InputError: there is no run, pictures are asked for in tables, or the suffix says nothing and no form is given.
+        InputError: there is no run, pictures or metrics are asked for in tables, or the suffix says nothing and no form
+            is given.
         RunMismatchError: a run is not finished, or two cannot be compared.
         DataError: records are damaged, pictures are asked for and not at hand, or the file cannot be written.
     """
@@ -48,6 +49,10 @@ def write_report(
     form = form or form_of(out)
     if open_pictures is not None and form != "html":
         raise InputError(f"only HTML reports hold pictures, got {form}; leave them out")
+    if metrics and form != "html":
+        raise InputError(
+            f"only HTML reports show further metrics, got {form}; leave them out, or use compare --metrics"
+        )
     report = Report(tuple(runs), resampling or Resampling(), baseline_named, metrics)
     makers = {"html": lambda: render_page(report, open_pictures), "markdown": lambda: as_markdown(report)}
     text = makers.get(form, lambda: as_latex(report))()

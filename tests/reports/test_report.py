@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robustbench_bi.analysis.chosen_comparison import chosen_comparison
 from robustbench_bi.corruptions import SUITES, in_words
 from robustbench_bi.errors import DataError, InputError, RunMismatchError
 from robustbench_bi.metrics.intervals import Resampling
@@ -236,6 +237,22 @@ def test_a_single_run_has_no_comparison(several, tmp_path):
     page = Page((tmp_path / "one.html").read_text(encoding="utf-8"))
     assert not page.find("section", id="baseline") and not page.find("input") and not page.find("label")
     assert len(page.find("section")) == 9
+
+
+def test_chosen_metrics_of_two_networks_are_those_of_each_and_the_baseline(several):
+    report = Report(several.runs, QUICK, metrics=["kappa", "flip_rate"])
+    rows = rows_of(Page(render_page(report)), "Chosen with --metrics")
+    found = chosen_comparison(several.runs[1:], several.runs[0], ["kappa"], QUICK).frame
+    expected = []
+    for name, own in found.groupby("name", sort=False):
+        cells = [f"{row.value:.3f} [{row.value_low:.3f}, {row.value_high:.3f}]" for row in own.itertuples()]
+        expected += [name, "–", *cells]
+    assert rows["error consistency κ with model_0"] == expected and len(expected) == 8
+    assert len(rows) == 2
+    with pytest.raises(InputError, match="is of two networks"):
+        render_page(Report(several.runs[:1], QUICK, metrics=["kappa"]))
+    with pytest.raises(InputError, match="only HTML reports show further metrics, got latex"):
+        write_report(several.runs, Path("tables.tex"), resampling=QUICK, metrics=["kappa"])
 
 
 def test_names_cannot_break_the_page(make_run):

@@ -164,6 +164,18 @@ def _further(report: Report) -> list[Row]:
             texts = {row["model"]: _ends(row, measure.name, decimals=measure.decimals) for row in _records(of_name)}
             cells = [texts.get(model) for model in report.models]
             rows.append({"measure": f"{measure.words}, {measure.unit}".rstrip(", "), "name": name, "cells": cells})
+    return [*rows, *_paired(report)]
+
+
+def _paired(report: Report) -> list[Row]:
+    """A row for each chosen metric of two networks: of each and the baseline, which has no number of its own."""
+    rows = []
+    for measure in report.task.paired if len(report.paired) else ():
+        own = report.paired[report.paired["metric"] == measure.name]
+        for name, of_name in own.groupby("name", sort=False):
+            texts = {row["model"]: _ends(row, "value", decimals=measure.decimals) for row in _records(of_name)}
+            cells = [texts.get(model) for model in report.models]
+            rows.append({"measure": f"{measure.words} with {report.models[0]}", "name": name, "cells": cells})
     return rows
 
 

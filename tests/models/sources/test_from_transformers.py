@@ -187,7 +187,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch):
 
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", refuse)
     monkeypatch.setattr(downloads, "is_reachable", lambda _: True)
-    message = r"^hf:owner/name@main could not be downloaded: We couldn't connect .*Download config.json, preprocessor_config.json and model"
+    message = r"^hf:owner/name@main could not be downloaded: We couldn't .*Download config.json, preprocessor_config.json and m"
     with pytest.raises(WeightsError, match=message) as caught:
         create_model("hf:owner/name@main")
     assert "use hf:./FOLDER" in str(caught.value) and "\n" not in str(caught.value)
@@ -201,7 +201,7 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
         raise OSError("it is not among the cached files")
 
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", never)
-    with pytest.raises(WeightsError, match="^hf:owner/name could not be downloaded: localhost:9 does not answer. Do"):
+    with pytest.raises(WeightsError, match=r"^hf:owner/name could not be downloaded: localhost:9 does not answer\. D"):
         create_model("hf:owner/name")
     assert not huggingface_hub.constants.HF_HUB_OFFLINE
 

@@ -403,7 +403,7 @@ def test_a_report_of_detectors(found_run, strict_run, tmp_path, invoke):
     invoke("report", found_run.directory, strict_run.directory, "--out", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert page.count("<dt>change from ") == 3, "of both from clean, and of one from the other, though its mean is mPC*"
-    assert "<dt>p of the change</dt>" in page and "<dt>mean AP at an overlap of 0.5</dt>" in page
+    assert "<dt>p of the change</dt>" in page and "<dt>AP at an overlap of 0.5</dt>" in page
     invoke("report", found_run.directory, "--out", tmp_path / "report.md")
     assert "mPC" in (tmp_path / "report.md").read_text()
 

@@ -140,7 +140,7 @@ def _card(report: Report, model: str) -> Row:
     numbers += _over_baseline(report, model, first)
     for measure in (measure for measure in others if measure.first):
         text = f"{_ends(first, measure.name, decimals=measure.decimals)} {measure.unit}"
-        numbers.append((f"mean {measure.words}" if first["kind"] == "mean" else measure.words, text.rstrip()))
+        numbers.append((measure.words, text.rstrip()))
     for row in summary:
         if row["kind"] in SCORES:
             numbers.append((row["name"], f"{_ends(row, 'corruption_error', decimals=2)} %"))

@@ -40,8 +40,23 @@ def test_the_faster_number_is_kept_and_torchs_put_back(seconds, best, two_thread
 
 def test_one_thread_is_not_tried_where_a_batch_takes_long(two_threads):
     clock = Clock({1: 2.0, 2: 1.0})
-    threads = Threads(2, clock)
+    threads = Threads(2, clock, processor=lambda: 2 * clock.now)
     assert [threads.run(clock.work) for _ in range(20)].count(1) <= 1
+
+
+def test_one_thread_is_tried_where_a_batch_takes_long_because_others_hold_the_machine(two_threads):
+    clock = Clock({1: 0.2, 2: 1.0})
+    threads = Threads(2, clock, processor=lambda: 0.2 * clock.now)
+    assert [threads.run(clock.work) for _ in range(40)][-1] == threads.chosen == 1
+
+
+def test_a_lucky_batch_settles_nothing(two_threads):
+    clock = Clock({1: 0.02, 2: 0.04})
+    threads = Threads(2, clock)
+    for number in range(40):
+        clock.seconds[2] = 0.01 if number == 5 else 0.04
+        threads.run(clock.work)
+    assert threads.chosen == 1
 
 
 def test_it_is_tried_anew_when_the_load_changes(two_threads):

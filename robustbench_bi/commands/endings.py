@@ -83,9 +83,12 @@ def _end_at_once(error: OneLineError) -> NoReturn:
 def _other_option(error: click.NoSuchOption) -> str:
     """What click says of an unknown option; the name that another command gives to the same thing is known."""
     options = [name for own in error.ctx.command.params for name in own.opts] if error.ctx else []
-    if error.option_name == "--corruptions" and "--suite" in options:
+    from robustbench_bi.evaluation.request import OTHER_WORDS
+
+    meant = f"--{OTHER_WORDS.get(error.option_name.removeprefix('--'), '')}"
+    if meant in options:
         # In words of our own: click keeps only names that are spelt alike.
-        return "No such option '--corruptions'. Did you mean '--suite'?"
+        return f"No such option {error.option_name!r}. Did you mean {meant!r}?"
     return " ".join(error.format_message().split())
 
 

@@ -30,7 +30,7 @@ def downloaded(what: str, fetch: Callable[[], Any], url: str, kept: bool = False
     """
     there = is_reachable(url)
     if not there and not kept:
-        raise WeightsError(f"{what} could not be downloaded: {urlsplit(url).netloc} does not answer. {_by_hand(url)}")
+        raise WeightsError(f"{what} could not be downloaded: {no_answer(url)}. {_by_hand(url)}")
     try:
         with asking_no_hub(not there):
             return fetch()
@@ -62,6 +62,23 @@ def is_reachable(url: str, seconds: float = PATIENCE) -> bool:
     asking.start()
     asking.join(seconds)
     return answered.is_set()
+
+
+def no_answer(url: str) -> str:
+    """What is said of a host that is not reachable.
+
+    Example:
+        >>> no_answer("https://huggingface.co/owner/name")
+        'huggingface.co does not answer'
+    """
+    return f"{urlsplit(url).netloc} does not answer"
+
+
+def hub_page(repository: str) -> str:
+    """The address of a repository on Hugging Face's hub, or on the one that the environment names."""
+    from huggingface_hub import constants
+
+    return f"{constants.ENDPOINT}/{repository}"
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from robustbench_bi.errors import WeightsError
 from robustbench_bi.ground.checks import is_integer
@@ -95,13 +94,14 @@ def hub_folder(name: str, full: str, files: tuple[str, ...]) -> Path:
     import huggingface_hub
 
     repository, _, revision = name.partition("@")
-    there = downloads.is_reachable(f"{huggingface_hub.constants.ENDPOINT}/{repository}")
+    page = downloads.hub_page(repository)
+    there = downloads.is_reachable(page)
     try:
         with downloads.asking_no_hub(not there):
             paths = [huggingface_hub.hf_hub_download(repository, file, revision=revision or None) for file in files]
     except Exception as error:  # each version of the hub's client has errors of its own
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        reason = reason if there else f"{urlsplit(huggingface_hub.constants.ENDPOINT).netloc} does not answer"
+        reason = reason if there else downloads.no_answer(page)
         raise WeightsError(
             f"{full} could not be downloaded: {reason}. Download {' and '.join(files)} from "
             f"https://huggingface.co/{repository} and use timm:ARCHITECTURE with --weights model.safetensors"
@@ -150,4 +150,4 @@ def _file_of(name: str) -> tuple[str, bool]:
         return (config.url if config is not None and config.url else huggingface_hub.constants.ENDPOINT), False
     files = ("model.safetensors", config.hf_hub_filename or "pytorch_model.bin")
     kept = any(isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str) for file in files)
-    return f"{huggingface_hub.constants.ENDPOINT}/{repository}/resolve/main/{files[0]}", kept
+    return f"{downloads.hub_page(repository)}/resolve/main/{files[0]}", kept

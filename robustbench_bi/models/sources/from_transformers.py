@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from torch import Tensor, nn
 
@@ -64,7 +63,7 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
     own = weights in (None, "pretrained")
     file = None if own else weights_file(weights, f"hf:{name}")
     place, revision = _place(name, own)
-    there = Path(place).is_dir() or downloads.is_reachable(f"{_hub()}/{place}")
+    there = Path(place).is_dir() or downloads.is_reachable(downloads.hub_page(place))
     with _quiet(library), _in_one_line(name, place, there), downloads.asking_no_hub(not there):
         config = library.AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
         if own:
@@ -180,12 +179,6 @@ def _quiet(library: Any) -> Iterator[None]:
         logging.enable_progress_bar()
 
 
-def _hub() -> str:
-    from huggingface_hub import constants
-
-    return str(constants.ENDPOINT)
-
-
 @contextmanager
 def _in_one_line(name: str, place: str, there: bool) -> Iterator[None]:
     """What transformers raises, in a line that says what to do, also where the hub is not there.
@@ -207,7 +200,7 @@ def _in_one_line(name: str, place: str, there: bool) -> Iterator[None]:
             raise InputError(f"hf:{name} is not an image classifier: {reason}") from error
         if Path(place).is_dir():
             raise WeightsError(f"the network in {place} cannot be loaded: {reason}") from error
-        reason = reason if there else f"{urlsplit(_hub()).netloc} does not answer"
+        reason = reason if there else downloads.no_answer(downloads.hub_page(place))
         raise WeightsError(
             f"hf:{name} could not be downloaded: {reason}. Download config.json, preprocessor_config.json and "
             f"model.safetensors from https://huggingface.co/{place} into a folder and use hf:./FOLDER"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table
 
     from robustbench_bi.ground.cells import Progress
     from robustbench_bi.training.logs import Progress as TrainingProgress
@@ -18,7 +19,7 @@ PLAIN_PROGRESS_SECONDS = 15.0
 PLAIN_PREPARATION_SECONDS = 3.0
 WIDTH_OF_FILES = 160
 LEAST_NAME = 12
-NAMES = ("model", "corruption", "architecture", "class")
+NAMES = ("model", "corruption", "architecture", "class", "detector")
 
 
 @contextmanager
@@ -149,31 +150,56 @@ def _say(line: str) -> None:
     sys.stderr.flush()
 
 
-def print_table(frame: pd.DataFrame, title: str | None = None, rule_after: int = -1) -> None:
-    """A frame of text as a table on stdout: as wide as the terminal, at most as wide as needed."""
-    from rich.box import SIMPLE_HEAD
+def print_table(frame: pd.DataFrame, title: str | None = None, rule_after: int = -1, *, split: bool = False) -> None:
+    """A frame of text as a table on stdout: as wide as the terminal, at most as wide as needed.
+
+    Args:
+        frame: the cells.
+        title: a line above the table.
+        rule_after: the number of the row below which there is a line.
+        split: put columns that do not fit into further tables below, each with the names, rather than break numbers.
+    """
     from rich.console import Console
+    from rich.text import Text
+
+    # A file or a pipe has no width of its own; there no cell is broken over lines.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
+    if title is not None:
+        # A title of the table's own would be broken to the width of the columns.
+        console.print(Text(title), soft_wrap=True)
+    for part in _parts(frame, console.width) if split else [frame]:
+        console.print(_table(part, console.width, rule_after))
+
+
+def _table(frame: pd.DataFrame, width: int, rule_after: int) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    # A file or a pipe has no width of its own; there no cell is broken over lines.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
-    whole = _numbers_fit(frame, console.width)
+    whole = _numbers_fit(frame, width)
     for column in frame.columns:
         name = column in NAMES
         justify: Literal["left", "right"] = "left" if name else "right"
         table.add_column(Text(column), justify=justify, overflow="fold", no_wrap=whole and not name)
     for number, row in enumerate(frame.itertuples(index=False)):
         table.add_row(*(Text(str(value)) for value in row), end_section=number == rule_after)
-    if title is not None:
-        # A title of the table's own would be broken to the width of the columns.
-        console.print(Text(title), soft_wrap=True)
-    console.print(table)
+    return table
 
 
 def _numbers_fit(frame: pd.DataFrame, width: int) -> bool:
     """Whether all columns but those of names can be as wide as they need, so that only names are broken over lines."""
-    numbers = [column for column in frame.columns if column not in NAMES]
-    needed = sum(max(len(str(value)) for value in [column, *frame[column]]) for column in numbers)
+    numbers = [place for place, column in enumerate(frame.columns) if column not in NAMES]
+    needed = sum(max(len(str(value)) for value in [frame.columns[place], *frame.iloc[:, place]]) for place in numbers)
     return needed + LEAST_NAME * (len(frame.columns) - len(numbers)) + 3 * len(frame.columns) <= width
+
+
+def _parts(frame: pd.DataFrame, width: int) -> list[pd.DataFrame]:
+    """The names with as many of the other columns as fit, in order, and so on with those that are left."""
+    names = [place for place, column in enumerate(frame.columns) if column in NAMES]
+    groups: list[list[int]] = [[]]
+    for place in (place for place in range(len(frame.columns)) if place not in names):
+        if groups[-1] and not _numbers_fit(frame.iloc[:, [*names, *groups[-1], place]], width):
+            groups.append([])
+        groups[-1].append(place)
+    return [frame.iloc[:, [*names, *group]] for group in groups]

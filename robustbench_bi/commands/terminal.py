@@ -202,7 +202,7 @@ def _side_by_side(frame: pd.DataFrame, width: int) -> Iterator[list[str]]:
     names = [column for column in columns if column in NAMES]
     numbers = [column for column in columns if column not in NAMES]
     fits = all(_width(frame, [*names, column]) <= width for column in numbers)
-    if not names or not fits or _width(frame, columns) <= width:
+    if columns[0] not in NAMES or not fits or _width(frame, columns) <= width:
         yield columns
         return
     part = names
@@ -215,11 +215,11 @@ def _side_by_side(frame: pd.DataFrame, width: int) -> Iterator[list[str]]:
 
 
 def _width(frame: pd.DataFrame, columns: Sequence[str]) -> int:
-    """How wide a table of these columns is, with the space between them."""
-    return sum(max(len(str(value)) for value in [column, *frame[column]]) + 3 for column in columns)
+    """How wide a table of these columns is, with the space around them."""
+    return sum(max(len(str(value)) for value in [column, *frame[column]]) + 2 for column in columns)
 
 
 def _numbers_fit(frame: pd.DataFrame, width: int) -> bool:
     """Whether all columns but those of names can be as wide as they need, so that only names are broken over lines."""
     numbers = [column for column in map(str, frame) if column not in NAMES]
-    return _width(frame, numbers) + (LEAST_NAME + 3) * (len(frame.columns) - len(numbers)) <= width
+    return _width(frame, numbers) + (LEAST_NAME + 2) * (len(frame.columns) - len(numbers)) <= width

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
@@ -19,7 +19,7 @@ PLAIN_PROGRESS_SECONDS = 15.0
 PLAIN_PREPARATION_SECONDS = 3.0
 WIDTH_OF_FILES = 160
 LEAST_NAME = 12
-NAMES = ("model", "corruption", "architecture", "class")
+NAMES = ("run", "model", "corruption", "architecture", "class")
 
 
 @contextmanager
@@ -166,8 +166,8 @@ def print_table(frame: pd.DataFrame, title: str | None = None, rule_after: int =
         for line in titles + own_titles:
             # A title of the table's own would be broken to the width of the columns.
             console.print(Text(line), soft_wrap=True)
-        for columns in _side_by_side(part, console.width):
-            console.print(_table(part[columns], console.width, rule_after))
+        for places in _side_by_side(part, console.width):
+            console.print(_table(part.iloc[:, places], console.width, rule_after))
         titles = []
 
 
@@ -189,37 +189,39 @@ def _table(frame: pd.DataFrame, width: int, rule_after: int) -> Table:
 
 def _by_model(frame: pd.DataFrame, width: int) -> Iterator[tuple[list[str], pd.DataFrame]]:
     """Titles and rows: all at once where they fit, else those of each model that has several."""
-    if "model" not in frame or not frame["model"].duplicated().any() or _width(frame, list(map(str, frame))) <= width:
+    if "model" not in frame or not frame["model"].duplicated().any() or sum(_widths(frame)) <= width:
         yield [], frame
         return
     for model, own in frame.groupby("model", sort=False):
         yield [str(model)], own.drop(columns="model")
 
 
-def _side_by_side(frame: pd.DataFrame, width: int) -> Iterator[list[str]]:
-    """The columns of each table: all of them where they fit, or where names alone do not leave enough width."""
-    columns = list(map(str, frame))
-    names = [column for column in columns if column in NAMES]
-    numbers = [column for column in columns if column not in NAMES]
-    fits = all(_width(frame, [*names, column]) <= width for column in numbers)
-    if columns[0] not in NAMES or not fits or _width(frame, columns) <= width:
-        yield columns
+def _side_by_side(frame: pd.DataFrame, width: int) -> Iterator[list[int]]:
+    """The places of the columns of each table: all where they fit, or where names alone leave too little width."""
+    widths = _widths(frame)
+    names = [place for place, column in enumerate(frame) if column in NAMES]
+    numbers = [place for place in range(len(widths)) if place not in names]
+    left = width - sum(widths[place] for place in names)
+    if 0 not in names or sum(widths) <= width or max((widths[place] for place in numbers), default=0) > left:
+        yield list(range(len(widths)))
         return
-    part = names
-    for column in numbers:
-        if _width(frame, [*part, column]) > width:
-            yield part
-            part = names
-        part = [*part, column]
-    yield part
+    part: list[int] = []
+    for place in numbers:
+        if sum(widths[own] for own in [*part, place]) > left:
+            yield [*names, *part]
+            part = []
+        part.append(place)
+    yield [*names, *part]
 
 
-def _width(frame: pd.DataFrame, columns: Sequence[str]) -> int:
-    """How wide a table of these columns is, with the space around them."""
-    return sum(max(len(str(value)) for value in [column, *frame[column]]) + 2 for column in columns)
+def _widths(frame: pd.DataFrame) -> list[int]:
+    """How wide each column is, with the space around it."""
+    # By place: several columns may have one name.
+    columns = (frame.iloc[:, place] for place in range(frame.shape[1]))
+    return [max(len(str(value)) for value in [column.name, *column]) + 2 for column in columns]
 
 
 def _numbers_fit(frame: pd.DataFrame, width: int) -> bool:
     """Whether all columns but those of names can be as wide as they need, so that only names are broken over lines."""
-    numbers = [column for column in map(str, frame) if column not in NAMES]
-    return _width(frame, numbers) + (LEAST_NAME + 2) * (len(frame.columns) - len(numbers)) <= width
+    pairs = zip(frame, _widths(frame), strict=True)
+    return sum(LEAST_NAME + 2 if column in NAMES else own for column, own in pairs) <= width

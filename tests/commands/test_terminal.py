@@ -47,3 +47,8 @@ def test_what_fits_is_one_table_and_a_row_a_model_stays_together(capsys, monkeyp
     monkeypatch.setattr(terminal, "WIDTH_OF_FILES", 30)
     print_table(board)
     assert capsys.readouterr().out.count("number") == 2, "too narrow even for one: broken, but there"
+
+
+def test_columns_of_one_name_stay_apart(capsys):
+    print_table(pd.DataFrame([["binet50", "17.7", "2.9"]], columns=["model", "paper", "paper"]))
+    assert [line.split() for line in capsys.readouterr().out.splitlines()][3] == ["binet50", "17.7", "2.9"]

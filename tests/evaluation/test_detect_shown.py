@@ -72,6 +72,8 @@ def test_masks_are_compared_too_where_both_runs_have_them(found_run, strict_run,
     without_masks.class_names = coloured_boxes.NAMES
     plain = rb.detect(without_masks, boxes, out=tmp_path, block_size=2, **coloured_boxes.CELLS)
     assert further_comparisons([plain], found_run) == [] == further_comparisons([found_run], plain)
+    invoke("report", plain.directory, "--out", tmp_path / "plain.html")
+    assert "mask average precision" not in (tmp_path / "plain.html").read_text()
     (some,) = further_comparisons([plain, strict_run], found_run)
     assert set(some.frame["model"]) == {"find_strictly"}
 

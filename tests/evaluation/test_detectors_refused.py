@@ -93,12 +93,18 @@ def test_answers_in_another_order_than_the_pictures_leave_nothing_behind(order, 
 
 
 @pytest.mark.parametrize(
-    ("each", "widths", "said"),
-    [(1, [40], ""), (1, [64, 40], "3 of 4 boxes"), (4, [64], ""), (4, [64, 40], "3 of 16 boxes")],
+    ("n", "each", "widths", "said"),
+    [
+        (4, 1, [40], ""),
+        (4, 1, [64, 40], "3 of 4 boxes"),
+        (4, 4, [64], ""),
+        (4, 4, [64, 40], "3 of 16 boxes"),
+        (2, 1, [64, 40], "2 of 2 boxes"),
+    ],
 )
-def test_a_box_or_two_outside_their_picture_are_no_sign_of_another_size(each, widths, said, tmp_path):
+def test_a_box_or_two_outside_their_picture_are_no_sign_of_another_size(n, each, widths, said, tmp_path):
     """More than two are, if they are more than one in ten; and more than half."""
-    coloured_boxes.write(tmp_path, n=4)
+    coloured_boxes.write(tmp_path, n=n)
 
     def stray(images):
         boxes = np.tile([2.0, 2, 12, 12], (len(images), each, 1))

@@ -93,7 +93,7 @@ def print_categories(run: Run) -> None:
     found = frame[frame["objects"] > 0]
     shown = found.map(lambda value: format_interval(value) if isinstance(value, float) else str(value))
     shown = shown.rename(columns={name: f"{name} %" for name in shown.columns[2:]})
-    print_table(shown, "AP of each class", split=True)
+    print_table(shown, "AP of each class")
     absent = len(frame) - len(found)
     click.echo(
         "Of each class that has objects, without intervals." + (f" Classes without: {absent}." if absent else "")

@@ -54,6 +54,6 @@ def _print_rows(titles: list[str], cells: list[list[str]], lines: list[str]) -> 
 
     import pandas as pd
 
-    print_table(pd.DataFrame(cells, columns=titles), split=True)
+    print_table(pd.DataFrame(cells, columns=titles))
     for line in lines:
         click.echo(textwrap.fill(line, 100, subsequent_indent="    " if line.startswith("[") else ""))

@@ -130,9 +130,11 @@ def test_torchscript_says_that_it_is_old(tmp_path, caplog):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("made", [torch.jit.script, lambda network: torch.jit.trace(network, torch.zeros(1, 3, 16, 16))])
-def test_torchscript_is_made_ready_for_an_evaluation(made, tmp_path):
-    torch.jit.save(made(Small().eval()), tmp_path / "net.pt")
+@pytest.mark.parametrize("traced", [False, True])
+def test_torchscript_is_made_ready_for_an_evaluation(traced, tmp_path):
+    own = Small().eval()
+    made = torch.jit.trace(own, torch.zeros(1, 3, 16, 16)) if traced else torch.jit.script(own)
+    torch.jit.save(made, tmp_path / "net.pt")
     network = create_model(f"torchscript:{tmp_path / 'net.pt'}")
     images = torch.rand(4, 3, 16, 16)
     ready = prepare_forward_pass(network, images[:1], "net")

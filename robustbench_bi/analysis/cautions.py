@@ -13,8 +13,8 @@ from robustbench_bi.metrics.bounded import wilson_interval
 from robustbench_bi.runs.run import Run
 
 CAUSES = (
-    "Likely causes: classes in another order (--classes), another preprocessing (--mean, --std, --resize-size), or "
-    "weights that were not loaded (--weights)"
+    "Likely causes: classes in a different order (--classes), different preprocessing (--mean, --std, --resize-size), "
+    "or weights that were not loaded (--weights)"
 )
 
 # Percent. A detector has no chance level; published ones reach 20 and more.
@@ -66,7 +66,7 @@ def _note_on_detector(run: Run, label: str) -> str:
         return ""
     return (
         f"{label} finds almost nothing on clean images: {measure.short} {clean:.2g} %. Its rPC and Δ say nothing about "
-        "robustness, and rPC has no interval where a sample's clean AP may be 0. Likely causes: classes of other "
+        "robustness, and rPC has no interval where a sample's clean AP may be 0. Likely causes: classes with other "
         "names, boxes that are not x1, y1, x2, y2 in pixels, or weights that were not loaded (--weights)"
     )
 

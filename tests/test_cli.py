@@ -700,7 +700,7 @@ def test_gallery(tmp_path):
     )
     with Image.open(tmp_path / "sheet" / "corruptions.png") as sheet:
         assert sheet.height > 3 * sheet.width
-    assert "--gallery is of corruptions, got 'suites'" in one_line("list", "suites", "--gallery", tmp_path)
+    assert "--gallery is for corruptions, got 'suites'" in one_line("list", "suites", "--gallery", tmp_path)
     assert "--width is for the sheet of --gallery" in one_line("list", "corruptions", "--width", 3.3)
     invoke("list", "corruptions", "--gallery", tmp_path / "column", "--width", 3.3)
     with Image.open(tmp_path / "column" / "corruptions.png") as sheet:

@@ -24,10 +24,8 @@ def format_interval(
     if math.isnan(value):
         return NO_VALUE
     form = f"{'+' if signed else ''}.{decimals}f"
-    # As floats, since NumPy's round scales first and breaks ties in another way. Rounding to nine digits first drops
-    # what the order of a sum leaves in the last bits, so that 79.35 reads the same in every table; + 0.0 makes a
-    # rounded -0.0 plain 0.0.
-    shown, *ends = (format(round(round(float(number), 9), decimals) + 0.0, form) for number in (value, low, high))
+    # As floats, since NumPy's round scales first and breaks ties in another way; + 0.0 makes a rounded -0.0 plain 0.0.
+    shown, *ends = (format(round(float(number), decimals) + 0.0, form) for number in (value, low, high))
     return shown if math.isnan(low) or math.isnan(high) else f"{shown} [{', '.join(ends)}]"
 
 

@@ -92,7 +92,8 @@ def _other_option(error: click.NoSuchOption) -> str:
         # In words of our own: click keeps only names that are spelt alike.
         return f"No such option {error.option_name!r}. Did you mean {meant!r}?"
     if error.possibilities == ["--help"]:
-        error.possibilities = []  # like every option that begins so, but no advice
+        # Only spelt alike: every command has it.
+        return f"No such option {error.option_name!r}."
     return " ".join(error.format_message().split())
 
 

@@ -18,9 +18,6 @@ from robustbench_bi.reports.tables.display import display_comparison, display_su
         ((-12.345, -13, -11), {"signed": True, "decimals": 2}, "-12.35 [-13.00, -11.00]"),
         ((math.nan, math.nan, math.nan), {}, "–"),
         ((50.0,), {}, "50.0"),
-        # The same number, summed in two orders.
-        ((79.35,), {}, "79.3"),
-        ((79.35000000000001,), {}, "79.3"),
     ],
 )
 def test_format_interval(arguments, options, text):

@@ -701,7 +701,7 @@ def test_gallery(tmp_path):
     with Image.open(tmp_path / "sheet" / "corruptions.png") as sheet:
         assert sheet.height > 3 * sheet.width
     assert "--gallery is for corruptions, got 'suites'" in one_line("list", "suites", "--gallery", tmp_path)
-    assert "--width is for the sheet of --gallery" in one_line("list", "corruptions", "--width", 3.3)
+    assert "--width applies only to --gallery" in one_line("list", "corruptions", "--width", 3.3)
     invoke("list", "corruptions", "--gallery", tmp_path / "column", "--width", 3.3)
     with Image.open(tmp_path / "column" / "corruptions.png") as sheet:
         assert sheet.width == round(3.3 * 300)

@@ -1,6 +1,6 @@
 """Pages of the site that are made from what stands elsewhere: the start, the gallery and the reference.
 
-MkDocs calls `on_files` (`hooks` in mkdocs.yml).
+MkDocs calls `on_files` and `on_page_content` (`hooks` in mkdocs.yml).
 """
 
 import importlib
@@ -44,6 +44,18 @@ def on_files(files: Files, config: Any) -> Files:
     for path, *_ in (*GALLERY, *PAGES):
         files.append(File.generated(config, f"{FOLDER}/{flat(path)}", abs_src_path=str(ROOT / "reports" / path)))
     return files
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
+    """Mark the words of commands in tables, so that browsers break lines between them and not after a hyphen."""
+
+    def marked(cell: re.Match[str]) -> str:
+        return re.sub(r"<code>([^<]*)</code>", lambda code: f"<code>{words(code[1])}</code>", cell[0])
+
+    def words(command: str) -> str:
+        return re.sub(r"\S+", r'<span class="word">\g<0></span>', command)
+
+    return re.sub(r"<td[^>]*>.*?</td>", marked, html, flags=re.DOTALL)
 
 
 def start() -> str:

@@ -79,7 +79,8 @@ def _images(number: int) -> str:
 def _objects(config: Mapping[str, Any]) -> str:
     if not config.get("truth_hash"):
         return ""
-    return f" with {config['objects']:,} objects of {config['object_classes']} classes"
+    objects, classes = config["objects"], config["object_classes"]
+    return f" with {objects:,} object{'' if objects == 1 else 's'} of {classes} class{'' if classes == 1 else 'es'}"
 
 
 def _side(config: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -59,22 +60,29 @@ def read_cells(path: str | Path) -> pd.DataFrame:
     return cells[["model", "corruption", "severity", "top1", "n", "data"]]
 
 
-def read_table(path: Path, expected: str = "corruption, severity, top1") -> pd.DataFrame:
+def read_table(path: Path, expected: str = "corruption, severity, and top1 or AP") -> pd.DataFrame:
     """A CSV file as text, its headings without spaces around them.
 
     Raises:
-        DataError: it cannot be read, or has no rows.
+        DataError: it cannot be read, has no rows, or has a column twice.
     """
     try:
         with warnings.catch_warnings():
             # Rows longer than the header are cut with no more than this warning.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+            own: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+            raw: pd.DataFrame = pd.read_csv(path, index_col=False, **own)
+            # Pandas gives the second of two equal headings another name.
+            headings = pd.read_csv(path, header=None, nrows=1, **own).iloc[0].str.strip()
     except FileNotFoundError:
         raise DataError(f"no table at {path}; expected a CSV file with {expected}") from None
     except (OSError, ValueError, pd.errors.ParserWarning) as error:
-        raise DataError(f"{path} cannot be read as CSV: {str(error).strip()}") from error
+        why = str(error).strip().rstrip(".")
+        raise DataError(f"{path} cannot be read as CSV: {why}; commas must separate its columns") from error
     raw.columns = raw.columns.str.strip()
+    twice = headings[headings.duplicated() & (headings != "")].tolist()
+    if twice:
+        raise DataError(f"{path} has the column {twice[0]} twice; each must be there once")
     if not len(raw):
         raise DataError(f"{path} holds no rows; expected {expected}")
     return raw

@@ -56,9 +56,10 @@ def is_of_detectors(path: str | Path) -> bool:
         DataError: it cannot be read, or holds top-1 accuracies too, so that it does not tell what it is of.
     """
     names = {str(name).lower() for name in read_table(Path(path))}
-    if {"ap", "top1"} <= names:
+    of_detectors = bool(names & {"ap", f"mask_{PRIMARY}".lower()})
+    if of_detectors and "top1" in names:
         raise DataError(f"{path} has both columns top1 and AP; keep top1 for classifiers, or AP for detectors")
-    return "ap" in names
+    return of_detectors
 
 
 def read_detection_cells(path: str | Path) -> pd.DataFrame:
@@ -69,7 +70,8 @@ def read_detection_cells(path: str | Path) -> pd.DataFrame:
             for masks) and AP50, AP75, APs, APm, APl; others are passed over. Clean is corruption "clean" or "none". An
             empty severity means the mean over the five. The numbers of a model and task are fractions where none is
             above 1, else percent. −1, and an empty field beside an AP, is an undefined number. Columns of masks as in
-            `Run.cells()`, mask_AP and so on, are rows of the task segm, where there is no column task.
+            `Run.cells()`, mask_AP and so on, beside those of boxes or alone, are rows of the task segm, where there is
+            no column task. An empty model or task is as none.
 
     Returns:
         A frame with model (the file's name where there is no such column), task, corruption, severity (0 for clean and
@@ -84,6 +86,8 @@ def read_detection_cells(path: str | Path) -> pd.DataFrame:
     raw = read_table(path, _EXPECTED)
     known = {name.lower(): name for name in ("model", "task", "corruption", "severity", *COLUMNS, *OF_MASKS)}
     raw = raw.rename(columns={name: known.get(str(name).lower(), name) for name in raw})
+    if PRIMARY not in raw and OF_MASKS[0] in raw and "task" not in raw:
+        raw = raw.rename(columns=dict(zip(OF_MASKS, COLUMNS, strict=True))).assign(task="segm")
     missing = [name for name in ("corruption", PRIMARY) if name not in raw]
     if missing or raw.columns.duplicated().any():
         raise DataError(
@@ -98,7 +102,7 @@ def read_detection_cells(path: str | Path) -> pd.DataFrame:
             raise type(error)(f"{path}, row {number}: {error}") from None
     cells = pd.DataFrame(rows, index=raw.index)
     for name, otherwise in (("task", "bbox"), ("model", path.stem)):
-        cells.insert(0, name, raw[name].str.strip() if name in raw else otherwise)
+        cells.insert(0, name, raw[name].str.strip().replace("", otherwise) if name in raw else otherwise)
     parts = [
         _in_percent(f"{path}, {model} {task}", own)
         for (model, task), own in cells.groupby(["model", "task"], sort=False)

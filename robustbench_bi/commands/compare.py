@@ -75,14 +75,17 @@ def compare(
     from robustbench_bi.analysis.chosen_comparison import chosen_comparison
     from robustbench_bi.analysis.comparison import BESIDE_THE_GATE, comparison_frame
     from robustbench_bi.analysis.measured import shared_cells
+    from robustbench_bi.reports.drawing import drawing_aside
     from robustbench_bi.reports.tables.display import display_chosen, display_comparison
     from robustbench_bi.reports.write import write_comparison
 
     chosen_measures(baseline_run.task, metrics, paired=True)
-    shared = shared_cells([baseline_run, *others])
-    bars = comparison_frame(others, baseline_run, across=across, cells=shared)
-    corruptions = comparison_frame(others, baseline_run, rows="corruptions", across=across, cells=shared)
-    written = write_comparison(others, baseline_run, bars, out, across, corruptions, sheet)
+    everything = [baseline_run, *others]
+    shared = shared_cells(everything)
+    with drawing_aside(sum(run.config["n"] * len(run.cell_names) for run in everything)) as begin:
+        bars = comparison_frame(others, baseline_run, across=across, cells=shared)
+        corruptions = comparison_frame(others, baseline_run, rows="corruptions", across=across, cells=shared)
+        written = write_comparison(others, baseline_run, bars, out, across, corruptions, sheet, begin)
     if as_json:
         found = {"bars": bars.frame, "corruptions": corruptions.frame, "caption": bars.caption, "notes": bars.notes}
         chosen = chosen_comparison(others, baseline_run, metrics or ALL)

@@ -90,9 +90,12 @@ def print_categories(run: Run) -> None:
     from robustbench_bi.analysis.text import format_interval
 
     frame = categories_frame(run).rename(columns={"name": "class"})
-    shown = frame.map(lambda value: format_interval(value) if isinstance(value, float) else str(value))
-    print_table(shown.rename(columns={name: f"{name} %" for name in shown.columns[2:]}), "AP of each class")
-    click.echo("Of each class, without intervals; classes without objects have no AP and are left out of means.")
+    found = frame[frame["objects"] > 0]
+    shown = found.map(lambda value: format_interval(value) if isinstance(value, float) else str(value))
+    shown = shown.rename(columns={name: f"{name} %" for name in shown.columns[2:]})
+    print_table(shown, "AP of each class")
+    absent = len(frame) - len(found)
+    click.echo("Of each class that has objects, without intervals." + (f" {absent} have none." if absent else ""))
 
 
 def print_scores(frame: pd.DataFrame) -> None:

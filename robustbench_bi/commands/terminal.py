@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table
 
     from robustbench_bi.ground.cells import Progress
     from robustbench_bi.training.logs import Progress as TrainingProgress
@@ -18,7 +19,7 @@ PLAIN_PROGRESS_SECONDS = 15.0
 PLAIN_PREPARATION_SECONDS = 3.0
 WIDTH_OF_FILES = 160
 LEAST_NAME = 12
-NAMES = ("model", "corruption", "architecture", "class")
+NAMES = ("run", "model", "corruption", "architecture", "class", "detector")
 
 
 @contextmanager
@@ -150,30 +151,82 @@ def _say(line: str) -> None:
 
 
 def print_table(frame: pd.DataFrame, title: str | None = None, rule_after: int = -1) -> None:
-    """A frame of text as a table on stdout: as wide as the terminal, at most as wide as needed."""
-    from rich.box import SIMPLE_HEAD
+    """A frame of text on stdout, as wide as the terminal and at most as wide as needed.
+
+    Where that is too narrow, each model that has several rows gets a table of its own, and the columns of numbers stand
+    in several tables, the names of the rows before each: so no name and no number is broken over lines.
+    """
     from rich.console import Console
+    from rich.text import Text
+
+    # A file or a pipe has no width of its own; there no cell is broken over lines.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
+    titles = [] if title is None else [title]
+    for own_titles, part in _by_model(frame.reset_index(drop=True), console.width):
+        for line in titles + own_titles:
+            # A title of the table's own would be broken to the width of the columns.
+            console.print(Text(line), soft_wrap=True)
+        for places in _side_by_side(part, console.width):
+            console.print(_table(part.iloc[:, places], console.width, rule_after))
+        titles = []
+
+
+def _table(frame: pd.DataFrame, width: int, rule_after: int) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    # A file or a pipe has no width of its own; there no cell is broken over lines.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
-    whole = _numbers_fit(frame, console.width)
+    whole = _numbers_fit(frame, width)
     for column in frame.columns:
         name = column in NAMES
         justify: Literal["left", "right"] = "left" if name else "right"
         table.add_column(Text(column), justify=justify, overflow="fold", no_wrap=whole and not name)
-    for number, row in enumerate(frame.itertuples(index=False)):
+    for number, *row in frame.itertuples():
         table.add_row(*(Text(str(value)) for value in row), end_section=number == rule_after)
-    if title is not None:
-        # A title of the table's own would be broken to the width of the columns.
-        console.print(Text(title), soft_wrap=True)
-    console.print(table)
+    return table
+
+
+def _by_model(frame: pd.DataFrame, width: int) -> Iterator[tuple[list[str], pd.DataFrame]]:
+    """Titles and rows: all at once where they fit, else those of each model that has several."""
+    if "model" not in frame or not frame["model"].duplicated().any() or sum(_widths(frame)) <= width:
+        yield [], frame
+        return
+    for model, own in frame.groupby("model", sort=False):
+        yield [str(model)], own.drop(columns="model")
+
+
+def _side_by_side(frame: pd.DataFrame, width: int) -> Iterator[list[int]]:
+    """The places of the columns of each table: all where they fit, else the names and as many numbers as fit.
+
+    Names are broken over lines only where they would not leave the width of one number.
+    """
+    widths = _widths(frame)
+    names = [place for place, column in enumerate(frame) if column in NAMES]
+    numbers = [place for place in range(len(widths)) if place not in names]
+    if 0 not in names or sum(widths) <= width:
+        yield list(range(len(widths)))
+        return
+    left = width - sum(widths[place] for place in names)
+    if max((widths[place] for place in numbers), default=0) > left:
+        left = width - (LEAST_NAME + 2) * len(names)
+    part: list[int] = []
+    for place in numbers:
+        if part and sum(widths[own] for own in [*part, place]) > left:
+            yield [*names, *part]
+            part = []
+        part.append(place)
+    yield [*names, *part]
+
+
+def _widths(frame: pd.DataFrame) -> list[int]:
+    """How wide each column is, with the space around it."""
+    # By place: several columns may have one name.
+    columns = (frame.iloc[:, place] for place in range(frame.shape[1]))
+    return [max(len(str(value)) for value in [column.name, *column]) + 2 for column in columns]
 
 
 def _numbers_fit(frame: pd.DataFrame, width: int) -> bool:
     """Whether all columns but those of names can be as wide as they need, so that only names are broken over lines."""
-    numbers = [column for column in frame.columns if column not in NAMES]
-    needed = sum(max(len(str(value)) for value in [column, *frame[column]]) for column in numbers)
-    return needed + LEAST_NAME * (len(frame.columns) - len(numbers)) + 3 * len(frame.columns) <= width
+    pairs = zip(frame, _widths(frame), strict=True)
+    return sum(LEAST_NAME + 2 if column in NAMES else own for column, own in pairs) <= width

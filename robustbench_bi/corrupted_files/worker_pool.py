@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.synchronize import Event
-from threading import Thread
 from typing import Any, TypeVar
 
 import torch
 
 from robustbench_bi.errors import DataError
+from robustbench_bi.ground.worker_process import deaf_to_ctrl_c, obey_parent
 
 GRACE = 2.0  # seconds that a worker has to clear away what it has half done, when its parent is gone
 
@@ -57,7 +54,7 @@ def in_processes(
         try:
             running: dict[Future[object], Job] = {}
             for job in jobs:
-                with _deaf_to_ctrl_c():  # a process that is started here inherits it
+                with deaf_to_ctrl_c():
                     future = pool.submit(function, job)
                 running[future] = job
                 if len(running) >= 2 * workers:
@@ -94,32 +91,8 @@ def _collect(running: dict[Future[Any], Job], finished: Callable[[Job], None]) -
 def _start_worker(stop: Event) -> None:
     global _stop
     _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent answers it
+    obey_parent(stop.set, GRACE)
     torch.set_num_threads(1)
-    parent = parent_process()
-    if parent is not None:
-        # A killed parent cannot tell its workers; without this they would wait for their next job for ever.
-        Thread(target=_end_with, args=(parent.sentinel, stop), daemon=True).start()
-
-
-def _end_with(parent: int, stop: Event) -> None:
-    connection.wait([parent])
-    stop.set()
-    time.sleep(GRACE)
-    os._exit(1)
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Hold SIGINT back in this thread, where the system can; it comes afterwards."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from robustbench_bi.corruptions.draws import Draws
 
+_TOGETHER = 32
+"""Planes that `_zoom_together` takes: two vectors of 64 bytes, which repay the few steps around each pixel."""
+
 
 def defocus_blur(images: Tensor, draws: Draws, *, radius: float, alias_blur: float) -> Tensor:
     """Twin of `blur.defocus_blur`."""
@@ -36,8 +39,8 @@ def glass_blur(images: Tensor, draws: Draws, *, sigma: float, max_delta: int, it
     pixels = np.empty((len(images), height, width), np.uint32)
     _pack(blurred, pixels)
     for _ in range(iterations):
-        moves = draws.integers(0, (2 * max_delta) ** 2, height - 2 * max_delta, width - 2 * max_delta)
-        _copy_in_place(pixels, moves.numpy(), max_delta)
+        words = draws.integer_words((2 * max_delta) ** 2, height - 2 * max_delta, width - 2 * max_delta)
+        _copy_in_place(pixels, words, max_delta)
     _unpack(pixels, blurred)
     return torch.from_numpy(filter_kernels.gaussian_levels(blurred.reshape(-1, height, width), sigma)).view(
         images.shape
@@ -64,18 +67,19 @@ def _unpack(pixels: Any, planes: Any) -> None:
 
 
 @numba.njit(nogil=True, cache=True)
-def _copy_in_place(pixels: Any, moves: Any, max_delta: int) -> None:
+def _copy_in_place(pixels: Any, words: Any, max_delta: int) -> None:
+    """Copy pixels one after the other; a word, scaled to how many neighbours there are, chooses one."""
     count, height, width = pixels.shape
+    across, moves = width - 2 * max_delta, np.uint64(4 * max_delta * max_delta)
     steps = np.empty(4 * max_delta * max_delta, np.int64)
     for move in range(len(steps)):
         steps[move] = (move // (2 * max_delta) - max_delta) * width + move % (2 * max_delta) - max_delta
     for number in range(count):
         image = pixels[number].ravel()
         for y in range(height - max_delta, max_delta, -1):
-            row = moves[number, y - max_delta - 1]
-            for x in range(width - max_delta, max_delta, -1):
-                place = y * width + x
-                image[place] = image[place + steps[row[x - max_delta - 1]]]
+            row, start = words[number, (y - max_delta - 1) * across :], y * width + max_delta + 1
+            for x in range(across - 1, -1, -1):
+                image[start + x] = image[start + x + steps[np.uint64(row[x]) * moves >> np.uint64(32)]]
 
 
 def motion_blur(images: Tensor, draws: Draws, *, radius: int, sigma: float) -> Tensor:
@@ -92,9 +96,12 @@ def zoom_blur(images: Tensor, draws: Draws, *, zoom_stop: float, zoom_step: floa
         (places.numpy().astype(np.uint64), shares.numpy())
         for places, shares in blur.zoom_layers(images.shape[2], images.shape[3], zoom_stop, zoom_step)
     )
-    result = np.empty(images.shape, np.uint8)
-    _zoom(images.flatten(0, 1).numpy(), tops, down, lefts, across, result.reshape(-1, *images.shape[2:]))
-    return torch.from_numpy(result)
+    planes = images.flatten(0, 1).numpy()
+    result = np.empty_like(planes)
+    together = len(planes) // _TOGETHER * _TOGETHER
+    _zoom_together(planes[:together], tops, down, lefts, across, result[:together])
+    _zoom(planes[together:], tops, down, lefts, across, result[together:])
+    return torch.from_numpy(result).view(images.shape)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -122,3 +129,41 @@ def _zoom(planes: Any, tops: Any, down: Any, lefts: Any, across: Any, result: An
             for x in range(width):
                 mean = (sums[x] + unit[y, x]) / layers
                 target[x] = min(mean, np.float32(1)) * np.float32(255)
+
+
+@numba.njit(nogil=True, cache=True)
+def _zoom_together(planes: Any, tops: Any, down: Any, lefts: Any, across: Any, result: Any) -> None:
+    """As `_zoom`, the same pixel of many planes side by side: then no read of a vector gathers from many places."""
+    count, height, width = planes.shape
+    unit = np.empty((height, width * _TOGETHER), np.float32)
+    row, sums = np.empty(width * _TOGETHER, np.float32), np.empty(width * _TOGETHER, np.float32)
+    layers, one = np.float32(len(tops) + 1), np.uint64(1)
+    units = np.arange(256).astype(np.float32) / np.float32(255)
+    for first in range(0, count, _TOGETHER):
+        for y in range(height):
+            for lane in range(_TOGETHER):
+                for x in range(width):
+                    unit[y, x * _TOGETHER + lane] = units[planes[first + lane, y, x]]
+        for y in range(height):
+            sums[:] = 0
+            for layer in range(len(tops)):
+                upper, lower, share = unit[tops[layer, y]], unit[tops[layer, y] + one], down[layer, y]
+                for place in range(np.uint64(row.size)):
+                    row[place] = upper[place] + share * (lower[place] - upper[place])
+                _add_across(row, lefts[layer], across[layer], sums)
+            for place in range(row.size):
+                sums[place] = min((sums[place] + unit[y, place]) / layers, np.float32(1)) * np.float32(255)
+            for lane in range(_TOGETHER):
+                for x in range(width):
+                    result[first + lane, y, x] = sums[x * _TOGETHER + lane]
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_across(row: Any, places: Any, shares: Any, sums: Any) -> None:
+    """Add a layer of `_zoom_together`, interpolated along the row."""
+    lanes = np.uint64(_TOGETHER)
+    for x in range(np.uint64(places.size)):
+        left, target, share = places[x] * lanes, x * lanes, shares[x]
+        for lane in range(lanes):
+            level = row[left + lane]
+            sums[target + lane] += level + share * (row[left + lanes + lane] - level)

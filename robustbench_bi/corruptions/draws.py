@@ -84,6 +84,11 @@ class Draws:
         """Return int32 (B, *shape) of 16 random bits each, in [0, 65536): two from a word, its low half first."""
         return self._variates("bits16", shape, 2)
 
+    def integer_words(self, high: int, *shape: int) -> NDArray[np.uint32]:
+        """Return words (B, n), of which `integers` from 0 makes word * high >> 32, for kernels on the CPU."""
+        count = math.prod(shape)
+        return self._words(count, 1).numpy().view(np.uint32)[:, :count]
+
     def halves(self, *shape: int) -> NDArray[np.uint16]:
         """Return what `bits16` does as uint16 (B, n), the n values of the shape in a row, for kernels on the CPU."""
         count = math.prod(shape)

@@ -179,16 +179,18 @@ def _depth(distance: Any) -> Any:
 @numba.njit(nogil=True, cache=True)
 def _equaliser(levels: Any) -> Any:
     """The levels, float32 (256,), that spread the histogram of uint8 (H, W) evenly."""
-    histogram = np.zeros(256, np.int64)
-    for level in levels.ravel():
-        histogram[level] += 1
+    # Four counts in turn, since one more pixel of a level has to wait until the last one is counted.
+    counts, pixels = np.zeros((4, 256), np.int64), levels.ravel()
+    for place in range(len(pixels)):
+        counts[place & 3, pixels[place]] += 1
+    histogram = counts.sum(axis=0)
     lowest = 0
     while histogram[lowest] == 0:
         lowest += 1
     table = np.full(256, lowest, np.float32)
-    pixels = levels.size - histogram[lowest]
-    if pixels > 0:
-        scale = np.float32(255) / np.float32(pixels)
+    spread = levels.size - histogram[lowest]
+    if spread > 0:
+        scale = np.float32(255) / np.float32(spread)
         above = 0
         table[lowest] = 0
         for level in range(lowest + 1, 256):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
+# Rows that are smoothed down the columns at once: long loops, whose sums still lie in the nearest cache.
+_ROWS = 4
 
 
 def gaussian(planes: NDArray[Any], sigma: float) -> NDArray[np.float64]:
@@ -40,7 +42,7 @@ def gaussian(planes: NDArray[Any], sigma: float) -> NDArray[np.float64]:
         array([[[ 0., 10., 71., 10.]]])
     """
     result = np.empty(planes.shape)
-    _smooth(planes, _odd_taps(sigma, torch.float64), False, result)
+    _smooth(planes, _taps(sigma, torch.float64), False, result)
     return result
 
 
@@ -54,68 +56,76 @@ def gaussian_levels(planes: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8
         array([[[ 0,  9, 70,  9]]], dtype=uint8)
     """
     result = np.empty_like(planes)
-    _smooth(planes, _odd_taps(sigma, torch.float64 if sigma < 1 else torch.float32), True, result)
+    _smooth(planes, _taps(sigma, torch.float64 if sigma < 1 else torch.float32), True, result)
     return result
 
 
-def _odd_taps(sigma: float, dtype: torch.dtype) -> NDArray[Any]:
-    """Half of the kernel, filled up to an odd length, in the precision of the sums."""
+def _taps(sigma: float, dtype: torch.dtype) -> NDArray[Any]:
+    """Half of the kernel, in the precision of the sums; behind the middle, filled up to a multiple of four."""
     taps = filters.gaussian_taps(sigma)
-    return F.pad(taps, (0, 1 - len(taps) % 2)).to(dtype).numpy()
+    return F.pad(taps, (0, (1 - len(taps)) % 4)).to(dtype).numpy()
 
 
 @numba.njit(nogil=True, cache=True)
 def _smooth(planes: Any, taps: Any, truncate: bool, result: Any) -> None:
-    """Smooth down the columns into one padded row, and along that row into the result; the border is repeated.
-
-    `taps` has an odd length: distances are taken in pairs, which halves the traffic of the sums.
-    """
+    """Smooth a few rows down the columns, and then each of them along the row; the border is repeated."""
     count, height, width = planes.shape
     radius = len(taps) - 1
-    levels = np.empty((height, width), taps.dtype)
-    padded = np.empty(width + 2 * radius, taps.dtype)
-    row = padded[radius : radius + width]
-    twice, sums = np.empty(width, taps.dtype), np.empty(width, taps.dtype)
+    levels = np.empty((height + 2 * radius, width), taps.dtype)
+    column, row = levels.ravel(), np.empty(width + 2 * radius, taps.dtype)
+    twice, sums = np.empty(_ROWS * width, taps.dtype), np.empty(_ROWS * width, taps.dtype)
+    smoothed, double, total = row[radius : radius + width], np.empty(width, taps.dtype), np.empty(width, taps.dtype)
     # In the precision of the sums: beside these numbers of 64 bits, everything would be taken in 64.
     error, black, white = np.array([1e-9, 0, 255]).astype(taps.dtype)
     for number in range(count):
-        for y in range(height):
+        for y in range(height + 2 * radius):
             for x in range(width):
-                levels[y, x] = planes[number, y, x]
-        for y in range(height):
-            centre = levels[y]
-            for x in range(width):
-                twice[x] = centre[x] + centre[x]
-                sums[x] = 0
-            for near in range(1, radius, 2):
-                above, below = levels[max(y - near, 0)], levels[min(y + near, height - 1)]
-                higher, lower = levels[max(y - near - 1, 0)], levels[min(y + near + 1, height - 1)]
-                first, second = taps[near], taps[near + 1]
+                levels[y, x] = planes[number, min(max(y - radius, 0), height - 1), x]
+        for top in range(0, height, _ROWS):
+            rows, start = min(_ROWS, height - top), (top + radius) * width
+            centres = column[start : start + rows * width]
+            for place in range(rows * width):
+                twice[place] = centres[place] + centres[place]
+                sums[place] = 0
+            for near in range(1, radius, 4):
+                _add_fours(column, start, near, width, taps, twice, sums[: rows * width])
+            for y in range(rows):
+                centre, change = centres[y * width : (y + 1) * width], sums[y * width : (y + 1) * width]
                 for x in range(width):
-                    inner = above[x] + below[x] - twice[x]
-                    sums[x] += first * inner + second * (higher[x] + lower[x] - twice[x])
-            for x in range(width):
-                row[x] = centre[x] + sums[x]
-                twice[x] = row[x] + row[x]
-                sums[x] = 0
-            for x in range(radius):
-                padded[x] = row[0]
-                padded[radius + width + x] = row[width - 1]
-            for near in range(1, radius, 2):
-                left, right = padded[radius - near :], padded[radius + near :]
-                lefter, righter = padded[radius - near - 1 :], padded[radius + near + 1 :]
-                first, second = taps[near], taps[near + 1]
-                for x in range(width):
-                    inner = left[x] + right[x] - twice[x]
-                    sums[x] += first * inner + second * (lefter[x] + righter[x] - twice[x])
-            target = result[number, y]
-            if truncate:
-                for x in range(width):
-                    change = np.floor(row[x] - centre[x] + sums[x] + error)
-                    target[x] = min(max(centre[x] + change, black), white)
-            else:
-                for x in range(width):
-                    target[x] = row[x] + sums[x]
+                    smoothed[x] = centre[x] + change[x]
+                    double[x] = smoothed[x] + smoothed[x]
+                    total[x] = 0
+                for x in range(radius):
+                    row[x] = smoothed[0]
+                    row[radius + width + x] = smoothed[width - 1]
+                for near in range(1, radius, 4):
+                    _add_fours(row, radius, near, 1, taps, double, total)
+                target = result[number, top + y]
+                if truncate:
+                    for x in range(width):
+                        level = np.floor(smoothed[x] - centre[x] + total[x] + error)
+                        target[x] = min(max(centre[x] + level, black), white)
+                else:
+                    for x in range(width):
+                        target[x] = smoothed[x] + total[x]
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_fours(levels: Any, start: int, near: int, step: int, taps: Any, twice: Any, sums: Any) -> None:
+    """Add four pixels before and four after each, from the nearest on, less as much of the pixel itself.
+
+    As numbers without a sign, places cannot count from the end; then the processor is given many at once.
+    """
+    by = np.uint64(step)
+    before, after = np.uint64(start - near * step), np.uint64(start + near * step)
+    first, second, third, fourth = taps[near], taps[near + 1], taps[near + 2], taps[near + 3]
+    for x in range(np.uint64(len(sums))):
+        left, right, own = before + x, after + x, twice[x]
+        inner = first * (levels[left] + levels[right] - own)
+        inner += second * (levels[left - by] + levels[right + by] - own)
+        outer = third * (levels[left - by - by] + levels[right + by + by] - own)
+        outer += fourth * (levels[left - by - by - by] + levels[right + by + by + by] - own)
+        sums[x] = sums[x] + inner + outer
 
 
 def directional_blur(

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from robustbench_bi.corruptions.draws import Draws
 
+_HALF, _FAR = np.float32(0.5), np.float32(0.4999)
+"""From halfway between two levels: the four rounding errors of `_blend`, each at most 1.6e-5, do not reach a level."""
+
 
 def fog(images: Tensor, draws: Draws, *, intensity: float, wibble_decay: float) -> Tensor:
     """Twin of `weather.fog`."""
@@ -29,19 +32,47 @@ def fog(images: Tensor, draws: Draws, *, intensity: float, wibble_decay: float) 
 @numba.njit(nogil=True, cache=True)
 def _thicken(images: Any, steps: Any, side: int, wibble_decay: float, intensity: float, result: Any) -> None:
     count, channels, height, width = images.shape
-    cloud, haze = np.empty((side, side)), np.empty(width)
+    haze = np.empty(width, np.float32)
     for number in range(count):
-        plasma(steps[number], wibble_decay, cloud)
+        heights = _heights(steps[number], side, wibble_decay)
+        least, greatest = _range(heights)
         brightest = _greatest(images[number]) / 255
+        share = brightest / (brightest + intensity)
+        part = 255 * share * intensity / (greatest - least)
         for y in range(height):
-            density = cloud[y]
+            cloud = heights[y, :width]
             for x in range(width):
-                haze[x] = density[x] * intensity
+                haze[x] = (cloud[x] - least) * part
             for channel in range(channels):
                 row, target = images[number, channel, y], result[number, channel, y]
-                for x in range(width):
-                    level = (row[x] * UNIT_HIGH + row[x] * UNIT_LOW + haze[x]) * brightest / (brightest + intensity)
-                    target[x] = np.uint8(min(max(level, 0.0), 1.0) * 255)
+                if _blend(row, haze, np.float32(share), target):
+                    _blend_exactly(row, cloud, least, greatest, brightest, intensity, target)
+
+
+@numba.njit(nogil=True, cache=True)
+def _blend(row: Any, haze: Any, share: Any, result: Any) -> bool:
+    """Add fog to a row, and return whether that may be wrong: a level is next to a whole number.
+
+    In float32 and without a division this takes a third of the time, and about one row in 20 has to be done again.
+    """
+    close = np.int32(0)
+    for x in range(len(row)):
+        level = np.float32(row[x]) * share + haze[x]
+        whole = np.floor(level)
+        close = np.int32(close + np.int32(abs(level - whole - _HALF) > _FAR))
+        result[x] = np.uint8(whole)
+    return bool(close > 0)
+
+
+@numba.njit(nogil=True, cache=True)
+def _blend_exactly(
+    row: Any, cloud: Any, least: float, greatest: float, brightest: float, intensity: float, result: Any
+) -> None:
+    """Add fog to a row in the steps of `weather.fog`."""
+    for x in range(len(row)):
+        haze = (cloud[x] - least) / (greatest - least) * intensity
+        level = (row[x] * UNIT_HIGH + row[x] * UNIT_LOW + haze) * brightest / (brightest + intensity)
+        result[x] = np.uint8(min(max(level, 0.0), 1.0) * 255)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -57,39 +88,23 @@ def _greatest(image: Any) -> Any:
 
 
 @numba.njit(nogil=True, cache=True)
-def plasma(steps: Any, wibble_decay: float, cloud: Any) -> None:
-    """Write one height map into an array, bit for bit as `plasma.plasma` makes it.
-
-    Args:
-        steps: the random variates of this map, float32 (side² - 1,) in [-1, 1].
-        wibble_decay: the greater, the smoother.
-        cloud: float64 (side, side), where the side is a power of two; filled from 0 to 1.
-
-    Example:
-        >>> cloud = np.empty((2, 2))
-        >>> plasma(np.array([-0.5, 0.0, 0.0], dtype=np.float32), 2.0, cloud)
-        >>> cloud
-        array([[1. , 0.5],
-               [0.5, 0. ]])
-    """
-    heights = _heights(steps, len(cloud), wibble_decay)
-    # Column by column, because a processor compares many columns at once; then over what is left.
+def _range(heights: Any) -> tuple[float, float]:
+    """The least and the greatest height: column by column, because a processor compares many columns at once."""
     lows, highs = heights[0].copy(), heights[0].copy()
-    for y in range(1, len(cloud)):
+    for y in range(1, len(heights)):
         row = heights[y]
         for x in range(len(row)):
             lows[x] = min(lows[x], row[x])
             highs[x] = max(highs[x], row[x])
-    least, greatest = lows.min(), highs.max()
-    for y in range(len(cloud)):
-        row, target = heights[y], cloud[y]
-        for x in range(len(target)):
-            target[x] = (row[x] - least) / (greatest - least)
+    return lows.min(), highs.max()
 
 
 @numba.njit(nogil=True, cache=True)
 def _heights(steps: Any, side: int, wibble_decay: float) -> Any:
-    """The map before it is scaled, float64 (side + 1, side + 1): the first row and column are repeated at the end."""
+    """The height map of `plasma.plasma` before it is scaled, bit for bit: float64 (side + 1, side + 1).
+
+    The first row and column are repeated at the end.
+    """
     heights = np.zeros((2, 2))
     used, count, amplitude = 0, 1, FIRST_AMPLITUDE
     while count < side:

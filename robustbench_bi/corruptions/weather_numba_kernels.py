@@ -100,7 +100,7 @@ def add_flakes(images: Any, streaks: Any, image_weight: Any, white_weight: Any, 
             for channel in range(channels):
                 row, target = images[number, channel, y], unit[channel]
                 for x in range(width):
-                    target[x] = np.float32(row[x]) / np.float32(255)
+                    target[x] = _unit_of_32_bits(row[x])
             red, green, blue = unit
             for x in range(width):
                 grey = red[x] * _RED + green[x] * _GREEN + blue[x] * _BLUE
@@ -118,6 +118,12 @@ def add_flakes(images: Any, streaks: Any, image_weight: Any, white_weight: Any, 
 def _unit(level: Any) -> Any:
     """A grey level divided by 255."""
     return level * UNIT_HIGH + level * UNIT_LOW
+
+
+@numba.njit(nogil=True, cache=True)
+def _unit_of_32_bits(level: Any) -> Any:
+    """The same in float32."""
+    return np.float32(level) * np.float32(UNIT_HIGH) + np.float32(level) * np.float32(UNIT_LOW)
 
 
 def frost(images: Tensor, draws: Draws, *, image_weight: float, frost_weight: float, texture_scale: float) -> Tensor:
@@ -266,7 +272,7 @@ def _cover(images: Any, covers: Any, colour: Any, result: Any) -> None:
             for channel in range(channels):
                 row, target, shade = images[number, channel, y], result[number, channel, y], colour[channel]
                 for x in range(width):
-                    level = np.float32(row[x]) / np.float32(255) * (np.float32(1) - cover[x]) + cover[x] * shade
+                    level = _unit_of_32_bits(row[x]) * (np.float32(1) - cover[x]) + cover[x] * shade
                     target[x] = np.uint8(min(max(level, np.float32(0)), np.float32(1)) * np.float32(255))
 
 
@@ -289,5 +295,5 @@ def _wet(images: Any, levels: Any, reflections: Any, strength: Any, colour: Any,
             for channel in range(channels):
                 row, target, shade = images[number, channel, y], result[number, channel, y], colour[channel]
                 for x in range(width):
-                    light = np.float32(row[x]) / np.float32(255) + water[x] * shade
+                    light = _unit_of_32_bits(row[x]) + water[x] * shade
                     target[x] = np.uint8(min(max(light, np.float32(0)), np.float32(1)) * np.float32(255))

@@ -9,6 +9,7 @@ import torch
 
 from robustbench_bi.data import Dataset
 from robustbench_bi.errors import ModelOutputError
+from robustbench_bi.evaluation.label_order import check_labels
 from robustbench_bi.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -23,18 +24,19 @@ _FAR = 0.75
 _ENOUGH = 20
 _FEW = 2
 
+_WANTED = ("image_id", "x1", "y1", "x2", "y2", "category", "score")
 _ADVICE = "boxes must be x1, y1, x2, y2 in pixels of the picture that was given"
 
 
 def check_scale(subject: DetectorSubject, dataset: Dataset) -> None:
-    """Ask about a few pictures with many objects, and refuse boxes that cannot be in pixels of these.
+    """Ask about a few pictures with many objects, and refuse boxes that cannot be in pixels of these, or wrong labels.
 
-    Boxes are refused where none ends beyond 1.5; where one in ten has its centre outside its picture; and where twenty
-    or more all end before objects begin, of which there are at least three: in the last quarter of the width or height,
-    or beyond a pixel that no box in any picture passes.
+    Boxes are refused where none ends beyond 1.5; where one in ten has its centre outside its picture, if these are more
+    than two or more than half; and where twenty or more all end before objects begin, of which there are at least
+    three: in the last quarter of the width or height, or beyond a pixel that no box in any picture passes.
 
     Raises:
-        ModelOutputError: they are.
+        ModelOutputError: they are; or as `check_labels`.
     """
     if dataset.objects is None:
         return
@@ -48,7 +50,7 @@ def check_scale(subject: DetectorSubject, dataset: Dataset) -> None:
         ask(subject, [own], image_ids[place : place + 1], None, "on clean pictures")
         for place, own in enumerate(pictures)
     ]
-    found = {name: np.concatenate([part[name] for part in parts]) for name in ("image_id", "x1", "y1", "x2", "y2")}
+    found = {name: np.concatenate([part[name] for part in parts]) for name in _WANTED}
     if not len(found["image_id"]):
         return
     sizes = dict(zip(image_ids.tolist(), dataset.objects.sizes_of(image_ids).tolist(), strict=True))
@@ -60,7 +62,7 @@ def check_scale(subject: DetectorSubject, dataset: Dataset) -> None:
             f"{_ADVICE}"
         )
     outside = ((mine.mean(axis=1) < 0) | (mine.mean(axis=1) > 1)).any(axis=1)
-    if outside.mean() > _OUTSIDE:
+    if outside.sum() > max(_OUTSIDE * len(outside), min(_FEW, len(outside) / 2)):
         raise ModelOutputError(
             f"{subject.name} gives {outside.sum()} of {len(outside)} boxes whose centre lies outside their picture; "
             f"{_ADVICE}, not of the network's own input"
@@ -77,6 +79,7 @@ def check_scale(subject: DetectorSubject, dataset: Dataset) -> None:
         beyond = begins[:, axis] > last
         holding = np.unique(wanted["image_id"][beyond])
         _refuse_unreached(subject, found["image_id"], holding, beyond, f"beyond pixel {last:.0f} of the {words}")
+    check_labels(subject.name, dataset.class_names, found, wanted)
 
 
 def _refuse_unreached(

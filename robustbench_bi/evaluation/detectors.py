@@ -16,6 +16,7 @@ from robustbench_bi.evaluation.networks import device_for
 from robustbench_bi.evaluation.ready import as_known
 from robustbench_bi.evaluation.request import PREPROCESSING, EvalRequest
 from robustbench_bi.evaluation.sharing import ALONE, Share
+from robustbench_bi.ground.checks import SMALLEST_SIDE
 from robustbench_bi.models.detectors.adapters import BACKGROUND, LIMITS, Detector, as_detector
 from robustbench_bi.models.detectors.build import create_detector
 from robustbench_bi.models.sources import brings_weights
@@ -86,9 +87,11 @@ class Detectors:
 
         Raises:
             InputError: their classes lack some of the data's; two models are the same; or as `configure_run`.
-            DataError: the images have no object to find.
+            DataError: the images have no object to find, or are too small to be corrupted.
         """
         check_objects(dataset)
+        if self.request.corruptions:
+            check_sizes(dataset)
         names = [_name_of(model) for model in self.request.models]
         matched = [match_classes(own, name, dataset) for own, name in zip(self.loaded, names, strict=True)]
         known = [with_synonyms(dataset, synonyms_of(own, dataset)) for own in self.loaded]
@@ -116,6 +119,25 @@ def check_objects(dataset: Dataset) -> None:
         raise DataError(
             f"{dataset.name} has no object to find in {len(dataset)} images, so average precision is not defined "
             "there; choose images with objects"
+        )
+
+
+def check_sizes(dataset: Dataset) -> None:
+    """Refuse images that cannot be corrupted, before any is.
+
+    Raises:
+        DataError: one has fewer pixels across or down than corruptions need.
+    """
+    if dataset.objects is None:
+        return
+    sizes = dataset.objects.sizes_of(dataset.image_ids)
+    small = np.flatnonzero(sizes.min(axis=1) < SMALLEST_SIDE)
+    if len(small):
+        width, height = sizes[small[0]]
+        raise DataError(
+            f"{len(small)} of {len(sizes)} images of {dataset.name} are too small to corrupt, the first of them image "
+            f"{dataset.image_ids[small[0]]} with {width}×{height} pixels; leave out those under {SMALLEST_SIDE} "
+            "pixels across or down"
         )
 
 

@@ -7,7 +7,7 @@ processes can share a run: each fills its own part of the cell-blocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,10 +226,8 @@ class _Loop:
         self.unit = "cells" if len({one.block for one in planned}) == 1 else "cell-blocks"
         self.images = 0
         self.share = share
-        most = None if candidates[0].subject.config.device == "cpu" else 1
-        self.threads = {
-            one.subject.label: Threads(most, settled=one.subject.config.forward == "compiled") for one in candidates
-        }
+        configs = [one.subject.config for one in candidates]
+        self.threads = Threads(settled=any(one.device != "cpu" or one.forward == "compiled" for one in configs))
 
     def run(self) -> None:
         """Fill what is missing of the own part, then wait for the others where this process is to."""
@@ -237,7 +235,7 @@ class _Loop:
         if self.share.rank == 0:
             for candidate in self.candidates:
                 smaller = self.plan.size if self.plan.size < candidate.subject.batch_size else None
-                note(candidate.run, threads=self.threads[candidate.subject.label].chosen, batch_size=smaller)
+                note(candidate.run, threads=self.threads.chosen, batch_size=smaller)
         if self.others:
             self._wait()
 
@@ -301,7 +299,7 @@ class _Loop:
         while done < len(rows):
             some = slice(done, done + self.plan.size)
             try:
-                parts.append(list(self._asked(cell_block, images[some], rows[some])))
+                parts.append(self.threads.run(partial(self._asked, cell_block, images[some], rows[some])))
                 done += len(rows[some])
             except (RuntimeError, MemoryError, ModelOutputError) as error:
                 tried = len(rows[some])
@@ -312,14 +310,10 @@ class _Loop:
             {name: np.concatenate([p[name] for p in part]) for name in part[0]} for part in zip(*parts, strict=True)
         ]
 
-    def _asked(
-        self, cell_block: CellBlock, images: Images, rows: NDArray[np.int64]
-    ) -> Iterator[dict[str, NDArray[Any]]]:
-        """Ask each candidate about the same pictures."""
+    def _asked(self, cell_block: CellBlock, images: Images, rows: NDArray[np.int64]) -> list[dict[str, NDArray[Any]]]:
+        """Corrupt the pictures, and ask each candidate about them."""
         cell, candidates = cell_block.cell, cell_block.candidates
         image_ids, labels = self.dataset.image_ids[rows], self.dataset.labels[rows]
         batch = self.reader.batch(images, cell, image_ids, candidates[0].subject.config)
         place = f"on {cell[0]} severity {cell[1]}"
-        for candidate in candidates:
-            work = partial(self.ask, candidate.subject, batch, image_ids, labels, place)
-            yield self.threads[candidate.subject.label].run(work)
+        return [self.ask(candidate.subject, batch, image_ids, labels, place) for candidate in candidates]

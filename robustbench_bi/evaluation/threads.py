@@ -1,4 +1,8 @@
-"""How many threads a forward pass gets, settled by timing: beside other work, one may be far faster than all."""
+"""How many threads a batch gets, settled by timing: beside other work, one may be far faster than all.
+
+That holds for all that is done with a batch, its corruption as well as the forward passes: under load each step that
+is shared out among threads waits for the one that another process has pushed aside.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +58,7 @@ class Threads:
         self._settled_at = clock()
 
     def run(self, work: Callable[[], Result]) -> Result:
-        """Do work that takes about as long each time; torch's number of threads is put back."""
+        """Do work that mostly takes as long as the one before; torch's number of threads is put back."""
         if self.chosen is not None and not self.fixed and self.clock() - self._settled_at > SETTLED_FOR:
             self.chosen, self._seconds, self._crowded = None, {}, False
         threads = self._next() if self.chosen is None else self.chosen

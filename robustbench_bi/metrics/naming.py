@@ -23,7 +23,8 @@ def coverage(cells: Iterable[Cell], normaliser: Mapping[Cell, float] | None = No
     if len(counted) < len(benchmark_corruptions()):
         missing.append(f"over {len(counted)} of {len(benchmark_corruptions())} corruptions")
     if number < len(counted) * len(SEVERITIES):
-        missing.append(f"{number} of their {len(counted) * len(SEVERITIES)} cells")
+        whose = "their " if missing else ""
+        missing.append(f"{number} of {whose}{len(counted) * len(SEVERITIES)} cells")
     return missing
 
 

@@ -1,15 +1,15 @@
 """Files of reports: CSV, Markdown and figures; each appears whole or not at all."""
 
+from __future__ import annotations
+
 import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from robustbench_bi.analysis.comparison import Comparison, comparison_frame
 from robustbench_bi.analysis.correlations import HeatMaps, heat_map_frame
@@ -20,9 +20,13 @@ from robustbench_bi.analysis.summary import cells_frame, summaries_frame
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.atomic import replacing
 from robustbench_bi.reports import FIGURES
+from robustbench_bi.reports.drawing import Begin, Written, when_asked
 from robustbench_bi.reports.figures.sheet import PAGE, Sheet
 from robustbench_bi.reports.tables.display import display_comparison, markdown_table
 from robustbench_bi.runs.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # The ids inside an SVG are hashes salted with this, so the same figure is the same file.
 _SALT = "robustbench_bi"
@@ -101,6 +105,8 @@ def write_figure(figure: Figure, path: Path) -> tuple[Path, Path, Path]:
     Raises:
         DataError: they cannot be written.
     """
+    import matplotlib
+
     png, svg, pdf = (path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "svg", "pdf"))
     write_png(figure, png)
     with replacing(svg) as partial, matplotlib.rc_context({"svg.hashsalt": _SALT}):
@@ -129,9 +135,12 @@ def write_png(figure: Figure, path: Path, *, dpi: int = 200) -> None:
 
 def _lay_out(figure: Figure) -> None:
     """Place the axes once and for all: layout engines differ in the last bit from one time to the next."""
-    if figure.get_layout_engine() is None:
+    engine = figure.get_layout_engine()
+    if engine is None:
         return
-    figure.draw_without_rendering()
+    import matplotlib
+
+    engine.execute(figure)
     # With no engine at all, where "none" leaves one that does nothing and has each file drawn twice.
     with matplotlib.rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
         figure.set_layout_engine(None)
@@ -147,6 +156,7 @@ def write_comparison(
     across: Sequence[str] = (),
     corruptions: Comparison | None = None,
     sheet: Sheet = PAGE,
+    begin: Begin = when_asked,
 ) -> list[Path]:
     """Write the tables and all figures of a comparison.
 
@@ -161,6 +171,7 @@ def write_comparison(
         across: as for `comparison_frame`.
         corruptions: `comparison_frame` with rows "corruptions", where it is at hand.
         sheet: what the figures are drawn for.
+        begin: how a figure is drawn: here, or as `drawing_aside` says.
 
     Returns:
         The paths that were written.
@@ -168,10 +179,22 @@ def write_comparison(
     Raises:
         DataError: a file cannot be written.
     """
+    everything = [baseline, *runs]
+    drawn: dict[str, Written] = {}
+
+    def draw(frame: str, found: Any) -> None:
+        for figure in (row for row in FIGURES if row.frame == frame):
+            drawn[figure.name] = begin(_write_row, figure.name, found, out, sheet)
+
+    # Whatever is worked out is drawn meanwhile, where figures are drawn aside.
+    draw("comparison", bars)
     corruptions = corruptions or comparison_frame(runs, baseline, rows="corruptions", across=across)
     cells = comparison_frame(runs, baseline, rows="cells", across=across)
-    everything = [baseline, *runs]
+    draw("cells", cells_frame(everything))
+    if bars.task.has("reliability"):
+        draw("reliability", reliability_frame(everything))
     summaries = summaries_frame(everything)
+    draw("summaries", summaries)
     tables = {"comparison.csv": bars.frame, "corruptions.csv": corruptions.frame, "cells.csv": cells.frame}
     tables["summaries.csv"] = summaries.frame
     for name, table in tables.items():
@@ -181,20 +204,18 @@ def write_comparison(
     notes += ["## Each corruption", markdown_table(display_comparison(corruptions)), corruptions.tests]
     write_markdown(display_comparison(bars), out / "comparison.md", title=title, notes=notes)
     written = [*(out / name for name in tables), out / "comparison.md"]
-    results: dict[str, object] = {
-        "comparison": bars,
-        "cells": cells_frame(everything),
-        "summaries": summaries,
-    }
-    if bars.task.has("reliability"):
-        results["reliability"] = reliability_frame(everything)
-    for figure in (row for row in FIGURES if row.frame in results):
-        try:
-            made = FIGURES.load(figure.name)(results[figure.frame], sheet)
-        except InputError:  # there is nothing to draw: no clean cell and no category of ImageNet-C
-            continue
-        written += write_figure(made, out / figure.name)
+    for figure in (row for row in FIGURES if row.name in drawn):
+        written += drawn[figure.name]()
     return written
+
+
+def _write_row(figure: str, found: Any, out: Path, sheet: Sheet) -> list[Path]:
+    """Draw and write a row of `FIGURES`, if there is something to draw."""
+    try:
+        made = FIGURES.load(figure)(found, sheet)
+    except InputError:  # there is no clean cell and no category of ImageNet-C
+        return []
+    return list(write_figure(made, out / figure))
 
 
 def write_spectra(curves: Result, bands: Result, out: Path, sheet: Sheet = PAGE) -> list[Path]:

@@ -73,7 +73,10 @@ class Recipe:
         self._require("shift", "an integer of at least 0", lambda value: isinstance(value, int) and value >= 0)
         object.__setattr__(self, "drops", tuple(self.drops))
         if any(not isinstance(epoch, int) or not 0 < epoch < self.epochs for epoch in self.drops):
-            raise InputError(f"drops must be epochs before the last one, such as (8, 11), got {self.drops!r}")
+            raise InputError(
+                f"drops must be epochs before the last of {self.epochs}, got {list(self.drops)}; with fewer epochs set "
+                "drops too: drops=[1], say, or drops=[] for none"
+            )
         for name in ("learning_rate", "final_learning_rate", "weight_decay", "warmup_epochs", "clip"):
             self._require(name, "a number of at least 0", lambda value: 0 <= value < math.inf)
         for name in ("momentum", "label_smoothing", "ema"):

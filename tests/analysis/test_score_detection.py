@@ -87,7 +87,7 @@ def test_a_part_of_the_cells_has_a_mean_but_no_mpc(table):
     text = "\n".join((HEAD + rows_of("a", "bbox", 0.4)).splitlines()[:-1])
     found = score_detection(read_detection_cells(table(text)))
     own = row(found)
-    assert own["name"] == "mPC* (74 of their 75 cells)"
+    assert own["name"] == "mPC* (74 of 75 cells)"
     assert math.isnan(own["mPC"]) and math.isnan(own["rPC"])
     assert own["relative"] == pytest.approx(100 * own["mean"] / 40)
     assert any("jpeg_compression severity 5" in note for note in found.notes)
@@ -129,6 +129,25 @@ def test_masks_beside_boxes_are_a_task_of_their_own(table):
     assert set(score_detection(read_detection_cells(table(no_masks))).frame["task"]) == {"bbox"}
 
 
+def test_masks_alone_are_of_masks(table):
+    path = table("corruption,severity,mask_AP,mask_AP50\nnone,0,30,50\nfog,1,6,9\n")
+    assert is_of_detectors(path)
+    found = score_detection(read_detection_cells(path))
+    assert found.frame[["task", "metric", "P", "mean"]].to_numpy().tolist() == [
+        ["segm", "AP", 30, 6],
+        ["segm", "AP50", 50, 9],
+    ]
+
+
+def test_an_empty_model_or_task_is_as_none(table):
+    path = table("model,task,corruption,AP\n,,none,40\n,bbox,fog,30\na,segm,fog,20\n")
+    found = score_detection(read_detection_cells(path))
+    assert found.frame[["model", "task", "P", "mean"]].fillna(0).to_numpy().tolist() == [
+        ["cells", "bbox", 40, 30],
+        ["a", "segm", 0, 20],
+    ]
+
+
 def test_what_may_be_fractions_among_percent_is_said(table):
     found = score_detection(read_detection_cells(table("corruption,AP\nnone,40\nfog,30\nsnow,0.2\n")))
     assert any("AP is at most 1 in every cell of snow, and was taken as percent" in note for note in found.notes)
@@ -154,6 +173,8 @@ def test_which_tables_are_of_detectors(table):
     [
         ("corruption,mAP\nfog,30\n", "must have the columns corruption, severity and AP"),
         ("corruption,AP,ap\nfog,30,30\n", "each once"),
+        ("corruption,AP,AP\nfog,30,3\n", "has the column AP twice"),
+        ("corruption;AP\nfog;30,5\n", "cannot be read as CSV: .*; commas must separate its columns"),
         ("corruption,AP\nfog,good\n", "row 1: AP must be a number .* got 'good'"),
         ("corruption,AP\nfog,\n", "row 1: AP must be a number .* got ''"),
         ("corruption,AP\nfog,nan\n", "got 'nan'"),

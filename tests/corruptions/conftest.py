@@ -67,6 +67,11 @@ class InjectedDraws:
         assert bool((values >= low).all() and (values < high).all()), "an injected integer is out of its interval"
         return values
 
+    def integer_words(self, high: int, *shape: int) -> np.ndarray:
+        """The least words of which the integers are made."""
+        values = self.integers(0, high, *shape).flatten(1).numpy()
+        return (-(-(values << 32) // high)).astype(np.uint32)
+
     def bits16(self, *shape: int) -> Tensor:
         return self._next("bits16", shape, torch.int32)
 

@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_bi.corruptions import droplets, weather, weather_numba_kernels
+from robustbench_bi.corruptions import droplets, fog_numba_kernels, weather, weather_numba_kernels
 from robustbench_bi.corruptions.apply import severity_constants
 from robustbench_bi.corruptions.droplets_numba_kernels import relief
-from robustbench_bi.corruptions.fog_numba_kernels import plasma as plasma_twin
 from robustbench_bi.corruptions.plasma import plasma
 
 Photographs = Callable[..., Tensor]
@@ -61,14 +60,34 @@ def test_plasma_equals_the_definition(side: int, wibble_decay: float, injected_d
     steps = np.random.default_rng(side).uniform(-1, 1, (2, side**2 - 1)).astype(np.float32)
     expected = plasma(injected_draws(uniform=[steps]), side, wibble_decay)
     for cloud, own_steps in zip(expected.numpy(), steps, strict=True):
-        twin = np.full((side, side), np.nan)
-        plasma_twin(own_steps, wibble_decay, twin)
-        assert np.array_equal(twin, cloud)
+        heights = fog_numba_kernels._heights(own_steps, side, wibble_decay)
+        least, greatest = fog_numba_kernels._range(heights)
+        assert np.array_equal((heights[:side, :side] - least) / (greatest - least), cloud)
+
+
+def test_a_row_of_fog_is_divided_where_a_level_is_next_to_a_whole_number() -> None:
+    row, haze, result = np.array([100, 200, 250], np.uint8), np.zeros(3, np.float32), np.empty(3, np.uint8)
+    assert not fog_numba_kernels._blend(row, haze + np.float32(0.5), np.float32(0.6), result)
+    assert result.tolist() == [60, 120, 150]
+    for next_to in (-0.00005, 0, 0.00005):
+        haze[1] = next_to
+        assert fog_numba_kernels._blend(row, haze, np.float32(0.6), result)
+
+
+@pytest.mark.parametrize("level", [0, 5, 200, 255])
+def test_fog_equals_the_definition_where_levels_are_whole_numbers(level: int) -> None:
+    # Without fog, at the least height, five levels become two; at the greatest the fog is as dense as its intensity.
+    row, cloud, result = np.full(8, level, np.uint8), np.repeat([2.0, 6.0], 4), np.empty(8, np.uint8)
+    fog_numba_kernels._blend_exactly(row, cloud, 2.0, 6.0, 1.0, 1.5, result)
+    expected = (level / 255 + np.repeat([0, 1.5], 4)) / 2.5
+    assert result.tolist() == (expected.clip(0, 1) * 255).astype(np.uint8).tolist()
 
 
 def test_grey_levels_are_divided_exactly() -> None:
     levels = np.arange(256)
     assert [weather_numba_kernels._unit(level) for level in levels] == (levels / 255).tolist()
+    narrow = [weather_numba_kernels._unit_of_32_bits(level) for level in levels]
+    assert narrow == (levels.astype(np.float32) / np.float32(255)).tolist()
 
 
 @pytest.mark.parametrize("offset", [0.05, 0.1, 0.2, 0.5])

@@ -79,7 +79,7 @@ def test_where_alexnet_says_nothing_there_is_no_name(change):
 def test_cells_that_are_there_count_and_not_those_that_were_planned():
     cells = [(name, s) for name in benchmark_corruptions() for s in range(1, 6)]
     assert mce_name(PUBLISHED, cells[:-1]) == "mCE* (over 14 of 15 corruptions)"
-    assert mce_name(PUBLISHED, cells[1:]) == "mCE* (74 of their 75 cells)"
+    assert mce_name(PUBLISHED, cells[1:]) == "mCE* (74 of 75 cells)"
     assert mce_name(PUBLISHED, [("none", 0), *cells]) == "mCE"
 
 

@@ -115,7 +115,9 @@ def test_the_schedule_of_the_paper():
     assert rates[1:] == pytest.approx([0.02, 0.02, 0.002, 0.002, 0.0002, 0.0002])
     assert (recipe.epochs, recipe.batch_size, recipe.clip) == (12, 16, 0.0)
     assert PRESETS["detection-dynamic"].clip == 5.0
-    with pytest.raises(InputError, match="drops must be epochs before the last"):
+    with pytest.raises(
+        InputError, match=r"drops must be epochs before the last of 8, got \[8\]; .* drops=\[\] for none"
+    ):
         Recipe(epochs=8, drops=(8,))
 
 

@@ -119,15 +119,14 @@ def _run(network: nn.Module, masks: bool) -> None:
 
 def as_text(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]], list[str]]:
     """The result of `table_2` for a person: column titles, cells, and the lines below the table."""
-    titles = ["detector", "backbone", "neck / head", "trainable", "all", "published", "off by", "MACs", "published"]
-    titles += ["AP published", "AP paper"]
+    titles = ["detector", "trainable", "all", "published", "off by", "MACs", "published", "AP published", "AP paper"]
     cells = []
     for row in rows:
         off = "" if row["parameters_beyond"] is None else f"{row['parameters_beyond']:+.3f}"
         paper = [row["paper_ap"], row["paper_mask_ap"]]
         cells.append(
             [
-                *(row[name] for name in ("detector", "backbone", "neck_head")),
+                ", ".join(row[name] for name in ("detector", "backbone", "neck_head")),
                 f"{row['trainable'] / 1e6:.3f}",
                 f"{row['parameters'] / 1e6:.3f}",
                 _shown(row["published_parameters"]),

@@ -19,6 +19,8 @@ PAGE = 24
 """Pictures at once."""
 SHOWN_CLASSES = 20
 SHOWN_PAIRS = 30
+SHOWN_ANSWERS = 8
+"""Of a class, where they stand in a list."""
 
 Json = dict[str, Any]
 
@@ -132,7 +134,8 @@ def mistakes(album: Album, model: int, cells: Sequence[Cell]) -> Json:
         "answers" and "wrong", how many; "classes", those most often in a mistake, as label or answer, in their order;
         "counts", of wrong answers by label and answer among these; "right" and "others", the right answers of each
         label, and its wrong ones among the classes that are not shown; "pairs", the most frequent [label, answer,
-        count] of all classes.
+        count] of all classes; "lists", for pages where the table would be nearly empty: of the labels with the most
+        wrong answers, how many are right and wrong, and the most frequent wrong [answer, count].
     """
     classes = len(album.class_names)
     pairs, right = np.zeros(0, dtype=np.int64), np.zeros(classes, dtype=np.int64)
@@ -159,4 +162,20 @@ def mistakes(album: Album, model: int, cells: Sequence[Cell]) -> Json:
         "right": right[shown].tolist(),
         "others": (all_wrong[shown] - table.sum(axis=1)).tolist(),
         "pairs": [[int(by_label[at]), int(by_answer[at]), int(counts[at])] for at in most],
+        "lists": [
+            {
+                "label": int(label),
+                "right": int(right[label]),
+                "wrong": int(all_wrong[label]),
+                "answers": _most(by_answer[by_label == label], counts[by_label == label]),
+            }
+            for label in np.argsort(-all_wrong, kind="stable")[:SHOWN_CLASSES]
+            if all_wrong[label]
+        ],
     }
+
+
+def _most(answers: NDArray[np.int64], counts: NDArray[np.int64]) -> list[list[int]]:
+    """The most frequent [answer, count]."""
+    order = np.argsort(-counts, kind="stable")[:SHOWN_ANSWERS]
+    return [[int(answers[at]), int(counts[at])] for at in order]

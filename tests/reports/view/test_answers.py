@@ -82,3 +82,18 @@ def test_what_a_page_begins_with(album):
         },
     ]
     assert found["first"] == ["gaussian_noise", 3]
+
+
+def test_of_many_classes_a_list_says_what_each_is_taken_for(album, runs, monkeypatch):
+    monkeypatch.setattr(answers, "SHOWN_ANSWERS", 2)
+    cells = [("fog", severity) for severity in (1, 3, 5)]
+    found = answers.mistakes(album, 1, cells)["lists"]
+    records = runs[1].records().astype({"corruption": str}).query("corruption == 'fog'")
+    wrong = records[records["rank"] > 0]
+    assert [own["wrong"] for own in found] == sorted(wrong["label"].value_counts(), reverse=True)
+    for own in found:
+        of_label = records[records["label"] == own["label"]]
+        assert own["right"] == (of_label["rank"] == 0).sum() and own["right"] + own["wrong"] == len(of_label)
+        times = wrong[wrong["label"] == own["label"]]["prediction"].value_counts()
+        assert [count for _, count in own["answers"]] == times.tolist()[:2]
+        assert all(times[answer] == count for answer, count in own["answers"])

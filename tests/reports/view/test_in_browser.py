@@ -9,6 +9,7 @@ from PIL import Image
 
 from robustbench_bi.data import open_data
 from robustbench_bi.errors import DataError
+from robustbench_bi.reports.view import answers
 from robustbench_bi.reports.view.album import open_album
 from robustbench_bi.reports.view.choices import chosen, query_of
 from robustbench_bi.reports.view.folder import write_folder
@@ -216,6 +217,19 @@ def test_mistakes_are_a_table_whose_counts_lead_to_their_pictures(browser, opene
     browser.wait("document.querySelectorAll('table.mistakes').length === 2")
     browser.wait(f"{STATUS}.startsWith('fog, all severities. resnet50')")
     assert browser.ask("document.querySelectorAll('table.mistakes a, .pairs a').length") == 0
+
+
+def test_of_many_classes_a_list_stands_where_the_table_would_be_nearly_empty(browser, opened, live, album, monkeypatch):
+    monkeypatch.setattr(answers, "SHOWN_CLASSES", 1)
+    opened(live, "#view=mistakes&corruption=fog")
+    browser.wait("document.querySelectorAll('table.lists tbody tr').length === 1")
+    first = answers.mistakes(album, 0, [("fog", 3)])["lists"][0]
+    row = browser.ask("[...document.querySelectorAll('table.lists tbody tr > *')].map(cell => cell.textContent)")
+    assert row[:3] == [album.class_names[first["label"]], str(first["wrong"]), str(first["right"])]
+    answer, count = first["answers"][0]
+    assert row[3].startswith(f"{album.class_names[answer]} {count}")
+    browser.ask("document.querySelector('table.lists td a').click()")
+    browser.wait(f"{STATUS}.startsWith('{count} ') && document.querySelectorAll('.grid a.pair').length === {count}")
 
 
 def test_pictures_on_the_screen_are_those_of_the_run(browser, opened, address, album):

@@ -1,5 +1,6 @@
 "use strict";
 // Which class is mistaken for which: a table of the classes that are most often in a mistake, and the commonest pairs.
+// Of many classes most pairs never occur; where the table would be nearly empty, a list of each class's answers stands.
 
 /** Words that lead to the wrong answers that they count; at all severities together they are words alone. */
 function leading(state, model, label, answer, words) {
@@ -30,6 +31,29 @@ function mistakeTable(state, model, found) {
     make("tbody", {}, rows)));
 }
 
+/** Whether a table of classes and answers says more than it leaves empty. */
+function fillsTable(found) {
+  const counts = found.counts.flat();
+  return found.classes.length === about.classes.length || counts.filter(count => count).length * 4 >= counts.length;
+}
+
+function answerLists(state, model, found) {
+  const number = value => make("td", {}, value.toLocaleString("en"));
+  const rows = found.lists.map(({ label, right, wrong, answers }) => {
+    const listed = answers.map(([answer, count]) =>
+      make("li", {}, about.classes[answer], " ", leading(state, model, label, answer, count.toLocaleString("en"))));
+    const left = wrong - answers.reduce((sum, [, count]) => sum + count, 0);
+    if (left) listed.push(make("li", {}, counted(left, "other answer", "other answers")));
+    return make("tr", {}, make("th", { scope: "row" }, about.classes[label]), number(wrong), number(right),
+      make("td", {}, make("ul", { className: "answers" }, listed)));
+  });
+  const words = `What ${about.models[model].name} takes each class for`;
+  return scrolling(words, make("table", { className: "mistakes lists" },
+    captioned(`${words}. The ${counted(rows.length, "class", "classes")} of ${about.classes.length.toLocaleString("en")} with the most wrong answers.`),
+    make("thead", {}, make("tr", {}, ["class", "wrong", "right", "taken for"].map(head => make("th", { scope: "col" }, head)))),
+    make("tbody", {}, rows)));
+}
+
 function pairList(state, model, found) {
   return make("ol", { className: "pairs" }, found.pairs.map(([label, answer, count]) => make("li", {},
     make("strong", {}, about.classes[label]), " taken for ", make("strong", {}, about.classes[answer]),
@@ -48,7 +72,7 @@ async function showMistakes(state) {
     content: models(state).map((model, at) => make("section", {},
       make("h2", {}, about.models[model].name),
       found[at].wrong === 0 ? make("p", { className: "none" }, "No answer is wrong.") : [
-        mistakeTable(state, model, found[at]),
+        (fillsTable(found[at]) ? mistakeTable : answerLists)(state, model, found[at]),
         make("h3", {}, "Commonest mistakes"),
         pairList(state, model, found[at]),
       ])),

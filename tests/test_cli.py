@@ -461,6 +461,7 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
         (["gate", "absent", "--save", "b.json", "--skip-new-cells"], "--skip-new-cells belongs to --baseline"),
         (["gate", "absent", "--baseline", "b.json", "--max-drop", "much"], "'much' is not a valid float"),
         (["gate", "absent", "another", "--baseline", "b.json"], "unexpected extra argument"),
+        (["gate", "a", "b", "c", "--baseline", "b.json"], "gate takes one run, got 3"),
         (["train", "--model", "resnet50", "--option", "width"], "--option must be KEY=VALUE"),
         (["train", "--model", "resnet50", "--option", "widht=1"], "Did you mean 'width'?"),
         (["train", "--model", "resnet50", "--recipe", "flip"], "--recipe must be KEY=VALUE, such as weight_decay=5e-5"),
@@ -481,6 +482,7 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
         (["eval", "--model", "resnet50", "--limit", "0"], "'--limit'"),
         (["eval", "--model", "resnet50", "--precision", "fp64"], "'fp64' is not one of"),
         (["eval"], "Missing option '--model'"),
+        (["compare", "a", "b"], "Missing option '--baseline': The run to compare with."),
         (["corrupt", "demo"], "Missing argument 'DST'"),
         (["corrupt", "/no/such/folder", "c"], "there is no folder /no/such/folder"),
         (["corrupt", "demo", "c", "--suite", "fogg"], "Did you mean 'fog'?"),
@@ -698,8 +700,8 @@ def test_gallery(tmp_path):
     )
     with Image.open(tmp_path / "sheet" / "corruptions.png") as sheet:
         assert sheet.height > 3 * sheet.width
-    assert "--gallery is of corruptions, got 'suites'" in one_line("list", "suites", "--gallery", tmp_path)
-    assert "--width is for the sheet of --gallery" in one_line("list", "corruptions", "--width", 3.3)
+    assert "--gallery is for corruptions, got 'suites'" in one_line("list", "suites", "--gallery", tmp_path)
+    assert "--width applies only to --gallery" in one_line("list", "corruptions", "--width", 3.3)
     invoke("list", "corruptions", "--gallery", tmp_path / "column", "--width", 3.3)
     with Image.open(tmp_path / "column" / "corruptions.png") as sheet:
         assert sheet.width == round(3.3 * 300)

@@ -18,8 +18,17 @@ _TELLING = ("generator", "table", "jpeg", "seed")
 def run_labels(runs: Sequence[Run]) -> list[str]:
     """The models' names; where runs share one, with the setting or the weights that tell them apart, or else their
     folders' names.
+
+    No two are alike: tables find their rows by them. Copies of a run in several folders have the upper folder's name
+    too, and one that is given twice is numbered.
     """
-    return [_label(run, [other for other in runs if other.name == run.name]) for run in runs]
+    labels = [_label(run, [other for other in runs if other.name == run.name]) for run in runs]
+    labels = [
+        label if labels.count(label) == 1 else f"{run.directory.parent.name}/{label}"
+        for run, label in zip(runs, labels, strict=True)
+    ]
+    before = [labels[:place].count(label) for place, label in enumerate(labels)]
+    return [f"{label} ({count + 1})" if count else label for count, label in zip(before, labels, strict=True)]
 
 
 def _label(run: Run, namesakes: Sequence[Run]) -> str:

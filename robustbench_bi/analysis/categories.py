@@ -29,7 +29,7 @@ def categories_frame(run: Run) -> pd.DataFrame:
         RunMismatchError: the run is not finished.
     """
     if not run.task.has("mean_performance"):
-        raise InputError(f"{run.directory} is for {run.task.name}; classes one by one are for detectors")
+        raise InputError(f"{run.directory} is for {run.task.name}; AP by class is only for detectors")
     cells, values = run.cell_names, run.categories()
     of_class = dict(iter(values.groupby("name", sort=False, observed=True)))
     shown = [group for group in summary_groups(cells) if group.kind in ("clean", "category", "mean")]

@@ -13,8 +13,8 @@ from robustbench_bi.metrics.bounded import wilson_interval
 from robustbench_bi.runs.run import Run
 
 CAUSES = (
-    "Likely causes: classes in another order (--classes), another preprocessing (--mean, --std, --resize-size), or "
-    "weights that were not loaded (--weights)"
+    "Likely causes: classes in a different order (--classes), different preprocessing (--mean, --std, --resize-size), "
+    "or weights that were not loaded (--weights)"
 )
 
 # Percent. A detector has no chance level; published ones reach 20 and more.

@@ -50,7 +50,7 @@ def effective_robustness_of(run: Run, clean: Run) -> EffectiveRobustness:
     if source == "imagenet-v2" and any(other in named for other in _OTHER_SETS):
         raise RunMismatchError(f"the line is of ImageNet-V2's matched-frequency set, and {run.name} was run on {named}")
     if run.config["weights_hash"] != clean.config["weights_hash"]:
-        raise RunMismatchError(f"both runs must be of one network, but they are of {run.name} and {clean.name}")
+        raise RunMismatchError(f"both runs must be of the same network, but they are of {run.name} and {clean.name}")
     own, other = ((one.config.get("answers") or {}).get("competing_hash") for one in (run, clean))
     if clean.config["class_set"] != "imagenet-1k" or (own if line.same_classes else None) != other:
         classes = "the classes of the set, with --class-space restricted" if line.same_classes else "all 1,000 classes"

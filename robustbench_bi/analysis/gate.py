@@ -150,6 +150,8 @@ def gate_frame(
 def _check_comparable(run: Outcomes, baseline: Outcomes, skip_new_cells: bool, across: Sequence[str]) -> list[str]:
     """Check that both are of the same pictures in the same cells; returns what may differ and does."""
     own, other = ({**one.settings, "n": len(one.image_ids)} for one in (run, baseline))
+    if own.get("data") != other.get("data"):
+        own["runtime"] = {"source": run.described.get("data", "")}  # its folder's name, which says more than "a folder"
     may = [name for name, declared in fields_compared("must agree").items() if declared.of_network]
     if unknown := [name for name in across if name not in may]:
         raise InputError(f"a gate can be across {', '.join(may)}, got {unknown[0]!r}")

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustbench_bi.analysis.captions import interval_methods
+from robustbench_bi.analysis.captions import describe_means, interval_methods
+from robustbench_bi.analysis.described import header
 from robustbench_bi.analysis.groups import Group, corruption_groups
 from robustbench_bi.analysis.measured import common_task, measured
 from robustbench_bi.analysis.summary import summary_frame
 from robustbench_bi.errors import InputError
+from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.metrics.intervals import Resampling, image_interval
 from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Task
@@ -26,7 +28,7 @@ class Leaderboard:
         task: what all networks were asked.
         models: labels of the rows, in order.
         data: names of the columns, in order; one that failed has no row in the frame.
-        caption: what the numbers are, and how their intervals were made.
+        caption: what the numbers are, each network with what tells it apart, and how the intervals were made.
     """
 
     frame: pd.DataFrame
@@ -74,8 +76,18 @@ def leaderboard_frame(
     means = ", ".join(dict.fromkeys(str(name) for name in frame["mean"]))
     counts = "; ".join(f"{name}: n = {int(own['n'].iloc[0]):,}" for name, own in frame.groupby("data", sort=False))
     words = task.primary.words[:1].upper() + task.primary.words[1:]
-    caption = f"{words} in percent, {means}. Images: {counts}. {_intervals(resampling, task)}"
+    networks = header(everything, [label for runs in found.values() for label, _ in zip(models, runs, strict=True)])
+    caption = (
+        f"{words} in percent, {means}. {_severities(everything)} Networks: {networks}. Images: {counts}. "
+        f"{_intervals(resampling, task)}"
+    )
     return Leaderboard(frame, task, tuple(models), tuple(data or found), caption)
+
+
+def _severities(runs: Sequence[Run]) -> str:
+    """A sentence on the severities that the means are over."""
+    found = {tuple(sorted({severity for _, severity in run.cell_names} - {CLEAN[1]})) for run in runs}
+    return describe_means(found.pop()) if len(found) == 1 else "Means over the severities of each run."
 
 
 def _intervals(resampling: Resampling, task: Task) -> str:

@@ -46,6 +46,8 @@ def one_line_endings(context: click.Context) -> Iterator[None]:
         raise
     except click.NoSuchOption as error:
         raise OneLineError(_other_option(error)) from error
+    except click.MissingParameter as error:
+        raise OneLineError(_missing(error)) from error
     except click.UsageError as error:
         raise OneLineError(" ".join(error.format_message().split())) from error
     except KeyboardInterrupt as stop:
@@ -89,7 +91,18 @@ def _other_option(error: click.NoSuchOption) -> str:
     if meant in options:
         # In words of our own: click keeps only names that are spelt alike.
         return f"No such option {error.option_name!r}. Did you mean {meant!r}?"
+    if error.possibilities == ["--help"]:
+        # Only spelt alike: every command has it.
+        return f"No such option {error.option_name!r}."
     return " ".join(error.format_message().split())
+
+
+def _missing(error: click.MissingParameter) -> str:
+    """What click says of an option that is missing, with what the option is for."""
+    message, purpose = " ".join(error.format_message().split()), getattr(error.param, "help", None)
+    if not purpose or isinstance(error.param.type if error.param else None, click.Choice):
+        return message
+    return f"{message.removesuffix('.')}: {purpose.partition('. ')[0].removesuffix('.')}."
 
 
 def _when_stopped(context: click.Context) -> str:

@@ -19,7 +19,9 @@ from robustbench_bi.errors import BivoRobustError
 
 
 @click.command()
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path), shell_complete=completion.runs)
+@click.argument(
+    "runs", nargs=-1, required=True, metavar="RUN", type=click.Path(path_type=Path), shell_complete=completion.runs
+)
 @click.option("--baseline", metavar="FILE", type=click.Path(path_type=Path), help="Baseline to check against.")
 @click.option("--save", metavar="FILE", type=click.Path(path_type=Path), help="Save the run as a baseline.")
 @click.option(
@@ -40,13 +42,17 @@ from robustbench_bi.errors import BivoRobustError
 @click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="Also write the verdicts as JUnit XML.")
 @click.option("--skip-new-cells", is_flag=True, help="Ignore cells that the baseline lacks, and report them.")
 @click.option("--across", multiple=True, metavar="SETTING", help="Allow adapt to differ from the baseline's.")
-def gate(run: Path, baseline: Path | None, save: Path | None, junit: Path | None, **options: Any) -> None:
+def gate(runs: tuple[Path, ...], baseline: Path | None, save: Path | None, junit: Path | None, **options: Any) -> None:
     """Check a finished run against a saved baseline and fail on a regression.
 
     A row regresses if its top-1, or its AP for detectors, drops by more than --max-drop and the paired interval lies
     entirely below zero. Exit codes: 0 no regression, 1 regression, 2 error: data, settings or cells that differ from
     the baseline's, an unfinished run, or a damaged file. On GitHub, the rows also appear in the job summary.
     """
+    run, *others = runs
+    if others:
+        # Of a folder's runs none is chosen silently.
+        raise OneLineError(f"Got unexpected extra argument ({others[0]}): gate takes one run, got {len(runs)}")
     if (baseline is None) == (save is None):
         raise OneLineError("gate needs either --baseline FILE, to compare with, or --save FILE, to make a baseline")
     context, default = click.get_current_context(), click.core.ParameterSource.DEFAULT

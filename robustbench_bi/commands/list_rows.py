@@ -46,7 +46,7 @@ def list_rows(what: str, gallery: Path | None, as_json: bool, sheet: Any) -> Non
         return
     for name in ("width", "style"):
         if click.get_current_context().get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
-            raise OneLineError(f"--{name} is for the sheet of --gallery, which is not asked for")
+            raise OneLineError(f"--{name} applies only to --gallery; add --gallery, or leave it out")
     module, table_name, columns = LISTED[what]
     table = getattr(importlib.import_module(module), table_name)
     rows = [{**vars(row), "aliases": table.aliases_of(row.name)} for row in table]
@@ -67,7 +67,7 @@ def list_rows(what: str, gallery: Path | None, as_json: bool, sheet: Any) -> Non
 
 def _draw_gallery(what: str, folder: Path, sheet: Any) -> None:
     if what != "corruptions":
-        raise OneLineError(f"--gallery is of corruptions, got {what!r}; try: list corruptions --gallery {folder}")
+        raise OneLineError(f"--gallery is for corruptions, got {what!r}; try: list corruptions --gallery {folder}")
     from robustbench_bi.corruptions.gallery import gallery, sample_photograph
     from robustbench_bi.reports.figures.gallery import gallery_sheet
     from robustbench_bi.reports.write import write_png

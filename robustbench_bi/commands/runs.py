@@ -47,7 +47,7 @@ def runs(folder: Path, as_json: bool) -> None:
 def _print_runs(listing: Listing) -> None:
     import pandas as pd
 
-    from robustbench_bi.analysis.text import NO_VALUE
+    from robustbench_bi.analysis.text import NO_VALUE, format_interval
     from robustbench_bi.tasks import TASKS
 
     headings = {task.primary.name: task.primary.heading for task in TASKS}
@@ -59,8 +59,8 @@ def _print_runs(listing: Listing) -> None:
             "n": f"{run.n:,}",
             "cells": f"{run.cells_done}/{run.cells}",
             "number": headings[run.metric],
-            "clean": NO_VALUE if run.clean is None else f"{run.clean:.1f}",
-            "mean": NO_VALUE if run.mean is None else f"{run.mean:.1f}",
+            "clean": NO_VALUE if run.clean is None else format_interval(run.clean),
+            "mean": NO_VALUE if run.mean is None else format_interval(run.mean),
             "over": run.over or NO_VALUE,
             "when": run.when[:16].replace("T", " ") or NO_VALUE,
         }

@@ -193,7 +193,7 @@ def _cut_stored(image: Image.Image, preprocessing: Preprocessing, path: str) -> 
     if min(image.size) < side:
         raise DataError(
             f"stored files are never enlarged: the model takes {side}×{side} pixels, but {path} has "
-            f"{image.width}×{image.height}; resize what it sees with --fit, or choose a smaller input_size"
+            f"{image.width}×{image.height}; resize them with --fit, or choose a smaller input_size"
         )
     return crop_image(image, side, path)
 

@@ -245,8 +245,8 @@ def crop_image(image: Image.Image, side: int, name: str = "the picture") -> NDAr
     """
     if min(image.size) < side:
         raise DataError(
-            f"what is never resized cannot be smaller than the model's side: {name} has {image.width}×{image.height} "
-            f"pixels, and the model takes {side}×{side}"
+            f"pictures that are not resized must be at least as large as the model's input: {name} has "
+            f"{image.width}×{image.height} pixels, and the model takes {side}×{side}"
         )
     return np.asarray(centre_crop(image, side)).transpose(2, 0, 1)
 

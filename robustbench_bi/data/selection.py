@@ -230,7 +230,7 @@ def with_images(dataset: Dataset, file: Path) -> Dataset:
             f"{file} names {listed(unknown)} of {len(unknown) + len(chosen)} images that {dataset.name} does not hold"
         )
     if not chosen:
-        raise DataError(f"{file} names no images; expected a name a line")
+        raise DataError(f"{file} names no images; expected one name per line")
     return dataset.taken(sorted(chosen))
 
 

@@ -25,7 +25,7 @@ def _percent(chosen: NDArray[np.bool_]) -> Floats:
 
 @Scored
 def flip_rate(records: pd.DataFrame, clean: pd.DataFrame) -> Floats:
-    """Share of images whose predicted class is another one than on the clean picture, in percent.
+    """Share of images whose predicted class differs from the clean one, in percent.
 
     Args:
         records: of a cell, with `prediction`.

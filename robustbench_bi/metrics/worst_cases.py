@@ -101,7 +101,7 @@ def _standard_error(accuracy: float, n: int) -> float:
 
 @Scored
 def right_under_all(records: pd.DataFrame) -> Floats:
-    """Share of images that are right under every corruption of a severity, in percent.
+    """Share of images that are right under every corruption at a severity, in percent.
 
     Args:
         records: of all cells of a severity, with `image_id` and `rank`.

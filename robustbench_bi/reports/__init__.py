@@ -73,10 +73,13 @@ FIGURES = Table(
             "fig3_paper",
             f"{_FIGURES}:figure_3_of_paper",
             "comparison",
-            "the same in the paper's own form: its seven bars alone, categories as groups, with intervals",
+            "the same in the paper's own form: only its seven bars, grouped by category, with intervals",
         ),
         FigureRow(
-            "severity_curves", f"{_FIGURES}:severity_curves", "cells", "top-1 against severity, a panel a corruption"
+            "severity_curves",
+            f"{_FIGURES}:severity_curves",
+            "cells",
+            "top-1 against severity, one panel per corruption",
         ),
         FigureRow(
             "category_bars",

@@ -157,7 +157,7 @@ def read_cell(
     """
     table, found = _read(path, types, cell, later)
     if images is not None and found != images:
-        raise DataError(f"{path} is of {found:,} images, not of {images:,}; run the same eval command again to mend it")
+        raise DataError(f"{path} has {found:,} images, not {images:,}; run the same eval command again to repair it")
     return table
 
 

@@ -48,5 +48,5 @@ def _resolved(task: Task, name: str, offered: Sequence[str], paired: bool) -> st
     if metric.of == "networks":
         raise InputError(f"{metric.name} is of two networks; use compare --metrics {name}")
     if metric.of in ("cells", "pairs"):
-        raise InputError(f"{metric.name} cannot be chosen: where a run has it, it is shown without being asked for")
+        raise InputError(f"{metric.name} cannot be chosen; it is shown whenever a run has it")
     raise InputError(f"{metric.name} is no number of {task.name}; leave it out")

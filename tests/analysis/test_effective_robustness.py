@@ -48,7 +48,7 @@ def test_two_runs_of_one_network_on_the_right_classes(make_run, imagenet):
         with pytest.raises(RunMismatchError, match="the line is of ImageNet-V2's matched-frequency set, and"):
             effective_robustness_of(easier, clean)
     other = make_run(**{**own, "runtime": {"weights_hash": "b" * 64}})
-    with pytest.raises(RunMismatchError, match="both runs must be of one network"):
+    with pytest.raises(RunMismatchError, match="both runs must be of the same network"):
         effective_robustness_of(shifted, other)
     answers = {"competing": 200, "competing_hash": "c" * 64}
     renditions = make_run(**{**own, "data": "imagenet-r", "answers": answers})

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -195,6 +197,16 @@ def test_cells_of_different_data_are_told_apart(make_run):
 def test_runs_of_one_name_are_told_apart_by_their_folders(make_run):
     runs = [make_run("a", corruptions=()), make_run("b", corruptions=()), make_run("a", corruptions=())]
     assert run_labels(runs) == [runs[0].directory.name, "b", runs[2].directory.name]
+
+
+def test_no_two_labels_are_alike(make_run):
+    """Copies of one run in several folders, and one given twice: a table finds its rows by their labels."""
+    copies = []
+    for folder in ("first", "second", "second"):
+        copies.append(make_run("a", corruptions=()))
+        assert copies[-1].config  # read once
+        object.__setattr__(copies[-1], "directory", Path(folder, "a-0123"))
+    assert run_labels(copies) == ["first/a-0123", "second/a-0123", "second/a-0123 (2)"]
 
 
 def test_runs_of_one_network_are_told_apart_by_what_differs(make_run):

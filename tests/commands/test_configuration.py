@@ -98,6 +98,10 @@ def test_a_sweep_ends_with_one_leaderboard_in_four_forms(folder):
         assert float(number[f"{row['data']}_low"]) == pytest.approx(row["top1_low"])
     assert "| tiny:b |" in Path("runs/leaderboard.md").read_text(encoding="utf-8")
     assert "demo: n = 10; photos: n = 10" in result.stdout
+    for text in (result.stdout, Path("runs/leaderboard.md").read_text(encoding="utf-8")):
+        assert board["caption"] in " ".join(text.split())
+    assert "Means over severities 1, 5. Networks: tiny:a (" in board["caption"]
+    assert board["caption"].count(" px) on ") == 2
 
 
 def test_the_printed_file_is_the_command_that_was_typed(folder):

@@ -4,6 +4,8 @@ from scipy.stats import binomtest
 
 from robustbench_bi.metrics.bounded import bounded_interval
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, image_interval
+from robustbench_bi.metrics.paired import mcnemar
+from robustbench_bi.metrics.pairing import agreeing
 from robustbench_bi.metrics.statistics import ImageMeans, Shares, bounds_of, changes_from_first, joined
 
 MEANS = np.column_stack([np.eye(6)[2], np.full(6, 1 / 6), [-1, 0.2, 0.2, 0.2, 0.2, 0.2], [-1, 0, 0, 0, 0, 1]])
@@ -80,6 +82,23 @@ def test_a_gain_over_a_baseline_never_falls_either():
         ends = np.array(bounded_interval(change, 0.95))
         assert (ends >= before - 1e-9).all()
         before = ends
+
+
+def test_a_difference_of_two_cells_agrees_with_p_and_never_falls():
+    """All numbers of losses and wins of 24 images, with the interval that stands beside McNemar's p."""
+    n, bounds = 24, bounds_of(np.array([[-1.0], [1.0]]), 0, 100)
+    ends, p = {}, {}
+    for losses in range(n + 1):
+        for wins in range(n + 1 - losses):
+            scores = np.repeat([-100.0, 100.0, 0.0], [losses, wins, n - losses - wins])[:, None]
+            p[losses, wins] = mcnemar([losses], [wins])
+            found = bounded_interval(ImageMeans(scores, bounds), 0.95)
+            ends[losses, wins] = np.ravel(agreeing(found, scores.mean(axis=0), p[losses, wins], 0.95))
+    for (losses, wins), (low, high) in ends.items():
+        assert low < high
+        assert (low > 0 or high < 0) == (p[losses, wins] < 0.05)
+        for better in ((losses, wins + 1), (losses - 1, wins), (losses - 1, wins + 1)):
+            assert (ends.get(better, np.inf) >= np.array([low, high]) - 1e-9).all()
 
 
 def test_without_the_cap_an_end_would_fall():

@@ -61,8 +61,8 @@ def _check_splits(pattern: str, paths: list[str]) -> None:
                 first.setdefault(words, path)
         if len(first) > 1:
             raise DataError(
-                f"{pattern} means parts of different splits, such as {' and '.join(list(first.values())[:2])}; name "
-                "those of one split"
+                f"{pattern} matches parts of different splits, such as {' and '.join(list(first.values())[:2])}; give "
+                "the parts of one split"
             )
 
 

@@ -192,8 +192,8 @@ def _linked(archive: str, links: Sequence[tuple[str, str]], folder: str, files: 
         own = held.get(folder + posixpath.normpath(target))
         if own is None:
             raise DataError(
-                f"{archive} has {name} as a link to {target}, which is no file before it; pack the archive anew with "
-                "tar --dereference --hard-dereference"
+                f"{archive} has {name} as a link to {target}, which is not a file earlier in the archive; repack it "
+                "with tar --dereference --hard-dereference"
             )
         found.append((folder + name.removeprefix("./"), *own))
         held[found[-1][0]] = own

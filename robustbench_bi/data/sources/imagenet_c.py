@@ -97,7 +97,7 @@ def _of_cells(path: str, root: Path, listings: Cells, classes: Path | None, tiny
     if tiny and classes is None and dataset.num_classes != TINY_CLASSES:
         raise DataError(
             f"Tiny-ImageNet-C has {TINY_CLASSES} classes, but the cells of {path} share {dataset.num_classes}: their "
-            "numbers cannot be told. Give the class numbers by --classes, such as tiny-imagenet-200/wnids.txt"
+            "numbers cannot be determined. Give them with --classes, such as tiny-imagenet-200/wnids.txt"
         )
 
     def narrowed(wanted: Collection[Cell]) -> Dataset:
@@ -226,7 +226,7 @@ def _archived_images(files: TarFiles) -> dict[str, list[tuple[str, int]]]:
         elif place is not None or _DEEPER.search(name):
             raise DataError(
                 f"expected <corruption>/<severity 1 to 5>/<class folder>/<image>, but {files.path(position)} lies "
-                "deeper, in a class folder without images of its own; pack the archive anew without that folder"
+                "deeper, in a class folder without images of its own; repack the archive without that folder"
             )
     return found
 
@@ -315,7 +315,7 @@ def _check_class_folders(cells: Cells) -> None:
         if held != folders and not {*held, *folders} <= imagenet_classes().keys():
             raise DataError(
                 f"all cells must hold the same files, but {_shared(cells)[2]}. Not all have the class folder "
-                f"{min(held ^ folders)}, so class numbers cannot be told; give them with --classes FILE"
+                f"{min(held ^ folders)}, so class numbers cannot be determined; give them with --classes FILE"
             )
 
 

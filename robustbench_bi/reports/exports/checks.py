@@ -39,5 +39,5 @@ def need_one(runs: Sequence[Run], form: str) -> Run:
         InputError: there are several.
     """
     if len(runs) != 1:
-        raise InputError(f"{form} is of one run, got {len(runs)}; export each to a file of its own")
+        raise InputError(f"{form} takes one run, got {len(runs)}; export each run to its own file")
     return runs[0]

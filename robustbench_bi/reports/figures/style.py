@@ -23,6 +23,7 @@ INK = "#222222"
 GRID = "#d9d9d9"
 CAPTION_SIZE = 6.5
 _CAPTION_LINE = 0.115  # inches
+_EXPECTED = "a style must be a matplotlib style file, with lines such as axes.grid: True"
 _SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.0,
@@ -91,7 +92,7 @@ def styled(sheet: Sheet = PAGE) -> Iterator[None]:
     """Apply the style to what is drawn inside, and leave matplotlib's settings as they were.
 
     Raises:
-        InputError: the sheet's style is no style file of matplotlib's.
+        InputError: the sheet's style is not a matplotlib style file.
     """
     settings = _SETTINGS | (_NARROW_SIZES if sheet.narrow else {}) | read_style(sheet.style)
     with matplotlib.rc_context(settings):
@@ -108,7 +109,7 @@ def read_style(path: Path | None) -> dict[Any, Any]:
     if path is None:
         return {}
     if not path.is_file():
-        raise InputError(f"a style must be a file of matplotlib's, as axes.grid: True in a line, got {path}, no file")
+        raise InputError(f"{_EXPECTED}; there is no file {path}")
     try:
         # matplotlib itself passes over settings that it does not know.
         lines = [line.partition("#")[0] for line in path.read_text(encoding="utf-8").splitlines()]
@@ -117,9 +118,9 @@ def read_style(path: Path | None) -> dict[Any, Any]:
                 raise unknown_name("setting of matplotlib", key, list(matplotlib.rcParams))
         found = matplotlib.rc_params_from_file(path, fail_on_error=True, use_default_template=False)
     except (KeyError, ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"a style must be a file of matplotlib's: {path}: {' '.join(str(error).split())}") from error
+        raise InputError(f"{_EXPECTED}; {path}: {' '.join(str(error).split())}") from error
     if not found:
-        raise InputError(f"a style must be a file of matplotlib's, as axes.grid: True in a line; {path} sets nothing")
+        raise InputError(f"{_EXPECTED}; {path} sets nothing")
     return dict(found)
 
 

@@ -56,20 +56,23 @@ def heat_table(summaries: Measurements, sheet: Sheet = PAGE) -> Figure:
     values = table[name][models].to_numpy()
     worst, best = _colour_scale(values)
     with styled(sheet):
-        figure = new_figure(sheet.width, 0.3 + 0.27 * len(names))
-        axes = figure.add_subplot()
         width = min(_WIDEST, (sheet.width - _NAMES) / len(models))
+        small, room = width < _WIDEST, width >= _INTERVAL
+        size = 6 if small else 7.5
+        headings = [name_in_column(model, width, size) for model in models]
+        # Without room for the headings' lines, columns would shrink below the width that the lines were broken to.
+        above = max(heading.count("\n") for heading in headings) * 1.2 * size / 72
+        figure = new_figure(sheet.width, 0.3 + 0.27 * len(names) + above)
+        axes = figure.add_subplot()
         aspect = 0.27 / width
         axes.imshow(-values, cmap=_HEAT, aspect=aspect, vmin=-best, vmax=-worst)
-        small, room = width < _WIDEST, width >= _INTERVAL
         for (row, column), value in np.ndenumerate(values):
             if not np.isnan(value):
                 low, high = (table[end][models].to_numpy()[row, column] for end in (f"{name}_low", f"{name}_high"))
                 interval = ("\n" if small else " ") + f"[{low:.1f}, {high:.1f}]"
                 text = f"{value:.1f}" + (interval if room else "")
                 axes.text(column, row, text, ha="center", va="center", fontsize=6 if small else 6.5, linespacing=0.95)
-        size = 6 if small else 7.5
-        axes.set_xticks(range(len(models)), [name_in_column(model, width, size) for model in models], fontsize=size)
+        axes.set_xticks(range(len(models)), headings, fontsize=size)
         _frame_table(axes, names)
         caption = summaries.caption if room else f"{summaries.caption} {_LEFT_OUT}"
         below = finish(figure, axes, caption, summaries.header, room=_KEY)

@@ -31,7 +31,8 @@ def describe_rows(gate: Gate) -> list[str]:
     frame, measure = gate.frame, gate.task.primary
     baseline = frame[f"baseline_{measure.name}"]
     return [
-        f"{name}: {measure.short} {value:.1f} %, the baseline {before:.1f} %, Δ {change} points, n = {n:,}"
+        f"{name}: {measure.short} {format_interval(value)} %, the baseline {format_interval(before)} %, "
+        f"Δ {change} points, n = {n:,}"
         for name, n, before, value, change in zip(
             frame["name"], frame["n"], baseline, frame[measure.name], _changes(frame), strict=True
         )

@@ -101,7 +101,7 @@ class PictureMaker:
         if self.dataset.checksums(image_ids)[0] != self.checksums[place]:
             (name,) = self.dataset.taken([place]).names()
             raise DataError(
-                f"{name} has changed since the run: its bytes differ, and its answers are of another picture"
+                f"{name} has changed since the run: its bytes differ, so its answers belong to another picture"
             )
 
     def _png(self, view: int, place: int, cell: Cell) -> bytes:

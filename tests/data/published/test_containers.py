@@ -136,7 +136,7 @@ def test_parts_for_training_and_for_evaluation_are_not_mixed(tmp_path):
         write_tar(tmp_path / split / "0.tar", {f"{n}/{split}.png": png(n) for n in (0, 1)})
     rows = f"parquet:{tmp_path}/c_train"
     for source in (rows, f"{rows}/*.parquet", f"tar:{tmp_path}/*/0.tar"):
-        with pytest.raises(DataError, match=r"different splits, such as .*test\S* and \S*train.*; name those of one"):
+        with pytest.raises(DataError, match=r"different splits, such as .*test\S* and \S*train.*; give the parts"):
             open_data(source)
     assert len(open_data(f"{rows}/test-*.parquet")) == len(open_data(f"tar:{tmp_path}/test")) == 2
 
@@ -182,7 +182,8 @@ def test_links_are_the_files_that_they_lead_to(tmp_path, form):
     assert [np.array_equal(images[row], images[0]) for row in range(7)] == [True] * 3 + [False] * 4
     add("./x/dog/gone.png", "nowhere.png", tarfile.SYMTYPE)
     with pytest.raises(
-        DataError, match=r"as a link to .*nowhere.png, which is no file before it; pack .* --dereference"
+        DataError,
+        match=r"as a link to .*nowhere.png, which is not a file earlier in .*; repack .* --dereference",
     ):
         open_data(f"tar:{path}")
 

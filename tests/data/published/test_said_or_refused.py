@@ -50,7 +50,7 @@ def test_class_folders_that_one_cell_lacks_shift_no_numbers(tmp_path, held):
     """Without the class b, c would be class 1 for a network of which it is class 2."""
     source = cells(tmp_path / "c", held)
     for options in ({"common_images": True}, {"common_images": True, "cells": {("snow", 1)}}, {}):
-        with pytest.raises(DataError, match=r"the class folder b, so class numbers cannot be told"):
+        with pytest.raises(DataError, match=r"the class folder b, so class numbers cannot be determined"):
             open_data(source, **options)
     (tmp_path / "classes.tsv").write_text("0\ta\t\n1\tb\t\n2\tc\t\n")
     run = rb.evaluate(Reader(3), source, suite="fog,snow", severities=1, common_images=True,

@@ -108,7 +108,7 @@ def test_imagenet_x_gets_the_clean_predictions(named, make_run, monkeypatch):
     assert table["predicted_probability"].to_numpy() == pytest.approx(clean["confidence"].to_numpy(), abs=1e-6)
     with pytest.raises(InputError, match="1,000 classes"):
         exported("imagenet-x", make_run())
-    with pytest.raises(InputError, match="is of one run, got 2"):
+    with pytest.raises(InputError, match="takes one run, got 2"):
         exported("imagenet-x", run, run)
 
 

@@ -118,7 +118,7 @@ def test_a_style_of_the_reader_wins_over_ours(frames, tmp_path):
     assert not category_bars(frames(1)["summaries"]).axes[0].spines["top"].get_visible()
     for text, said in (
         ("font.sise: 9\n", r"unknown setting of matplotlib 'font.sise'\. Did you mean 'font.size'"),
-        ("font.size: large and wide\n", "must be a file of matplotlib's"),
+        ("font.size: large and wide\n", "must be a matplotlib style file"),
         ("# nothing\n", "sets nothing"),
     ):
         style.write_text(text, encoding="utf-8")
@@ -372,3 +372,15 @@ def test_names_without_joints_are_broken_in_a_heat_table(frames):
     figure = heat_table(found)
     figure.canvas.draw()
     assert overlapping([label.get_window_extent() for label in figure.axes[0].get_xticklabels()]) == []
+
+
+def test_headings_of_many_lines_leave_the_columns_their_width(frames):
+    found = frames(2)["summaries"]
+    long = "names_of_networks_that_people_really_use:resnet50_with_augmix_and_a_very_long_name_of_an_experiment"
+    found.frame["model"] = found.frame["model"].str.replace("model", long)
+    figure = heat_table(found)
+    figure.canvas.draw()
+    labels = figure.axes[0].get_xticklabels()
+    column = figure.axes[0].get_window_extent().width / len(labels)
+    assert column / figure.dpi == pytest.approx(1.25, rel=0.03)
+    assert all(label.get_window_extent().width < column for label in labels)

@@ -27,6 +27,8 @@ def test_no_name_and_no_number_is_broken(width, capsys, monkeypatch):
     for at in range(4):
         for own in range(5):
             assert sum(f"{at}.{own} [low, high]" in line for line in lines) == 1
+    firsts = [next(at for at, line in enumerate(lines) if name in line) for name in MODELS]
+    assert firsts == sorted(firsts)
     # Each number stands beside the corruption that it is of, and below its model.
     model = ""
     for line in lines:

@@ -40,11 +40,12 @@ class Comparison:
 
     Attributes:
         frame: a row for each run and group of cells; see `comparison_frame`.
-        task: what the runs were asked; its primary measure is what is compared.
+        task: what the runs were asked.
         caption: what the numbers are, and how their intervals were made.
         tests: which tests the p-values are of, and for how many they are corrected.
         notes: what was not compared and which settings differ, a sentence each.
         header: what was evaluated, to stand above the numbers; the baseline first.
+        measure: what is compared; None for the task's primary one.
     """
 
     frame: pd.DataFrame
@@ -53,6 +54,12 @@ class Comparison:
     tests: str = ""
     notes: tuple[str, ...] = ()
     header: str = ""
+    measure: Measure | None = None
+
+    @property
+    def number(self) -> Measure:
+        """What is compared."""
+        return self.measure or self.task.primary
 
 
 def comparison_frame(
@@ -62,6 +69,7 @@ def comparison_frame(
     resampling: Resampling | None = None,
     across: Sequence[str] = (),
     cells: Sequence[Cell] | None = None,
+    measure: Measure | None = None,
 ) -> Comparison:
     """Δ top-1 of runs over a baseline, or Δ of their task's primary number, with paired intervals and tests.
 
@@ -82,6 +90,7 @@ def comparison_frame(
             "table" or "jpeg". The pairing by image holds; the corruptions are other ones. And "adapt", which makes
             other answers.
         cells: those that count, of the ones that a run shares with the baseline; all by default.
+        measure: what is compared, of a task whose runs are paired by bootstrap; its primary number by default.
 
     Returns:
         A row for each run and group of cells that the run shares with the baseline: model, baseline, kind, name, n,
@@ -114,8 +123,8 @@ def comparison_frame(
         notes += _unshared(found.grid, of_baseline.grid, label, baseline_label)
         severities.add(tuple(sorted({severity for _, severity in shared} - {CLEAN[1]})))
         groups = ROWS[rows](shared)
-        pair = found.statistic(groups), of_baseline.statistic(groups)
-        frame = _compare(*pair, groups, task.primary, pairing, resampling)
+        pair = found.statistic(groups, measure), of_baseline.statistic(groups, measure)
+        frame = _compare(*pair, groups, measure or task.primary, pairing, resampling)
         if not frame["delta"].any() and found.same_answers(of_baseline, shared):
             frame[["delta_low", "delta_high"]] = 0.0
         frame.insert(0, "model", label)
@@ -124,7 +133,7 @@ def comparison_frame(
         tests += [len(tests) + place for place in first_alike(groups)]
     joined = pd.concat(frames, ignore_index=True)
     joined["p_holm"] = _corrected(joined["p_value"], np.array(tests))
-    caption = _describe_comparison(joined, task.primary, baseline.config, severities, resampling)
+    caption = _describe_comparison(joined, measure or task.primary, baseline.config, severities, resampling)
     everything = [baseline, *runs]
     return Comparison(
         joined,
@@ -133,7 +142,38 @@ def comparison_frame(
         _describe_tests(joined["p_value"], pairing, set(tests)),
         (*notes, *cautions(everything, resampling.confidence)),
         header(everything, [baseline_label, *labels]),
+        measure,
     )
+
+
+def further_comparisons(
+    runs: Sequence[Run], baseline: Run, across: Sequence[str] = (), cells: Sequence[Cell] | None = None
+) -> list[Comparison]:
+    """`comparison_frame` of the bars, for each further number that the task compares and that runs have: AP of masks.
+
+    Args:
+        runs: finished runs; those without the number are passed over.
+        baseline: the run to compare with.
+        across: as for `comparison_frame`.
+        cells: as for `comparison_frame`.
+
+    Returns:
+        One comparison a number; none where the baseline lacks it, or every run does.
+
+    Raises:
+        RunMismatchError: as `comparison_frame`.
+    """
+    found = []
+    for measure in (own for own in baseline.task.measures if own.compared):
+        having = [run for run in runs if _has(run, measure)]
+        if having and _has(baseline, measure):
+            found.append(comparison_frame(having, baseline, across=across, cells=cells, measure=measure))
+    return found
+
+
+def _has(run: Run, measure: Measure) -> bool:
+    own = measured(run)
+    return not np.isnan(own.statistic(bar_groups(own.grid.cells), measure).value()).all()
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def compare(
     if opened and not others:
         raise OneLineError(f"none of these runs can be compared with {baseline_run.directory.name}")
     from robustbench_bi.analysis.chosen_comparison import chosen_comparison
-    from robustbench_bi.analysis.comparison import BESIDE_THE_GATE, comparison_frame
+    from robustbench_bi.analysis.comparison import BESIDE_THE_GATE, comparison_frame, further_comparisons
     from robustbench_bi.analysis.measured import shared_cells
     from robustbench_bi.reports.drawing import drawing_aside
     from robustbench_bi.reports.tables.display import display_chosen, display_comparison
@@ -85,17 +85,19 @@ def compare(
     with drawing_aside(sum(run.config["n"] * len(run.cell_names) for run in everything)) as begin:
         bars = comparison_frame(others, baseline_run, across=across, cells=shared)
         corruptions = comparison_frame(others, baseline_run, rows="corruptions", across=across, cells=shared)
-        written = write_comparison(others, baseline_run, bars, out, across, corruptions, sheet, begin)
+        further = further_comparisons(others, baseline_run, across, shared)
+        written = write_comparison(others, baseline_run, bars, out, across, corruptions, sheet, begin, further)
     if as_json:
         found = {"bars": bars.frame, "corruptions": corruptions.frame, "caption": bars.caption, "notes": bars.notes}
         chosen = chosen_comparison(others, baseline_run, metrics or ALL)
+        found |= {"further": {own.number.name: own.frame for own in further}}
         found |= {"metrics": chosen.frame, "notes": [*bars.notes, *chosen.notes]}
         found |= {"header": bars.header, "left_out": left_out.lines, "files": written}
         print_json({"baseline": about(baseline_run), **found})
         return
     click.echo(bars.header)
-    for table in (bars, corruptions):
-        print_table(display_comparison(table).drop(columns=["baseline %", bars.task.primary.heading]))
+    for table in (bars, corruptions, *further):
+        print_table(display_comparison(table).drop(columns=["baseline %", table.number.heading]))
         click.echo(table.tests)
     for note in [f"{bars.caption} {BESIDE_THE_GATE}", *bars.notes]:
         click.echo(note)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from robustbench_bi.evaluation.detectors import DetectorSubject
 
 PICTURES = 8
+_TOGETHER = 3
 _SHARE = 1.5
 _OUTSIDE = 0.1
 _FAR = 0.75
@@ -29,14 +30,14 @@ _ADVICE = "boxes must be x1, y1, x2, y2 in pixels of the picture that was given"
 
 
 def check_scale(subject: DetectorSubject, dataset: Dataset) -> None:
-    """Ask about a few pictures with many objects, and refuse boxes that cannot be in pixels of these, or wrong labels.
+    """Ask about a few pictures with many objects, and refuse boxes that cannot be in pixels of these, or mixed up.
 
     Boxes are refused where none ends beyond 1.5; where one in ten has its centre outside its picture, if these are more
     than two or more than half; and where twenty or more all end before objects begin, of which there are at least
     three: in the last quarter of the width or height, or beyond a pixel that no box in any picture passes.
 
     Raises:
-        ModelOutputError: they are; or as `check_labels`.
+        ModelOutputError: they are; or as `check_labels`; or answers come in another order than the pictures.
     """
     if dataset.objects is None:
         return
@@ -50,6 +51,7 @@ def check_scale(subject: DetectorSubject, dataset: Dataset) -> None:
         ask(subject, [own], image_ids[place : place + 1], None, "on clean pictures")
         for place, own in enumerate(pictures)
     ]
+    _check_order(subject, parts, pictures, image_ids)
     found = {name: np.concatenate([part[name] for part in parts]) for name in _WANTED}
     if not len(found["image_id"]):
         return
@@ -80,6 +82,33 @@ def check_scale(subject: DetectorSubject, dataset: Dataset) -> None:
         holding = np.unique(wanted["image_id"][beyond])
         _refuse_unreached(subject, found["image_id"], holding, beyond, f"beyond pixel {last:.0f} of the {words}")
     check_labels(subject.name, dataset.class_names, found, wanted)
+
+
+def _check_order(
+    subject: DetectorSubject, parts: list[dict[str, Any]], pictures: list[torch.Tensor], image_ids: NDArray[np.int64]
+) -> None:
+    """Ask about some of the pictures together, and refuse an answer that is another picture's."""
+    some = slice(0, _TOGETHER)
+    if not subject.network.asked_together or len(pictures) < 2:
+        return
+    together = TASKS["detection"].load("ask")(subject, pictures[some], image_ids[some], None, "on clean pictures")
+    alone = [_numbers(part) for part in parts[some]]
+    own = [_numbers(together)[together["image_id"] == image_id] for image_id in image_ids[some]]
+    same = np.array([[_alike(first, second) for second in alone] for first in own])
+    if same.any(axis=0).all() and same.any(axis=1).all() and not same.diagonal().all():
+        raise ModelOutputError(
+            f"{subject.name} answers {len(own)} pictures in another order than they were given; the answers must be a "
+            "list in the order of the pictures"
+        )
+
+
+def _numbers(columns: dict[str, Any]) -> NDArray[np.float64]:
+    """Score and corners of detections, (N, 5)."""
+    return np.stack([columns[name] for name in ("score", "x1", "y1", "x2", "y2")], axis=1)
+
+
+def _alike(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:
+    return first.shape == second.shape and bool(np.allclose(first, second, rtol=1e-3, atol=1e-3))
 
 
 def _refuse_unreached(

@@ -75,13 +75,18 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def _bytes_of_outputs(network: nn.Module, image: Tensor) -> list[int]:
-    """What each layer puts out; nothing of a network that fails, which says so when it is tried out."""
+    """What each layer puts out; nothing of a network that fails, which says so when it is tried out.
+
+    Nor of TorchScript, whose layers do not say.
+    """
     sizes: list[int] = []
 
     def add(_: nn.Module, __: Any, output: Any) -> None:
         sizes.append(output.nbytes if isinstance(output, Tensor) else 0)
 
-    handles = [module.register_forward_hook(add) for module in network.modules() if not any(module.children())]
+    layers = [module for module in network.modules() if not any(module.children())]
+    plain = [layer for layer in layers if not isinstance(layer, torch.jit.ScriptModule)]
+    handles = [layer.register_forward_hook(add) for layer in plain]
     try:
         with torch.inference_mode(), full_precision():
             network(image)

@@ -157,6 +157,7 @@ def write_comparison(
     corruptions: Comparison | None = None,
     sheet: Sheet = PAGE,
     begin: Begin = when_asked,
+    further: Sequence[Comparison] = (),
 ) -> list[Path]:
     """Write the tables and all figures of a comparison.
 
@@ -165,13 +166,14 @@ def write_comparison(
         baseline: the run that they were compared with.
         bars: `comparison_frame` of these with rows "bars".
         out: folder for comparison.csv (the bars), corruptions.csv (each corruption), cells.csv (every cell, with
-            McNemar's test), summaries.csv (`summaries_frame` of all runs), comparison.md (bars and corruptions), and a
-            .png, a .svg and a .pdf of each row of
-            `FIGURES` that is drawn from runs and for which they have rows.
+            McNemar's test), summaries.csv (`summaries_frame` of all runs), comparison.md (these bars and
+            corruptions), and a .png, a .svg and a .pdf of each row of `FIGURES` that is drawn from runs and for which
+            they have rows.
         across: as for `comparison_frame`.
         corruptions: `comparison_frame` with rows "corruptions", where it is at hand.
         sheet: what the figures are drawn for.
         begin: how a figure is drawn: here, or as `drawing_aside` says.
+        further: `further_comparisons`; each has a comparison_NAME.csv, such as comparison_mask_AP.csv.
 
     Returns:
         The paths that were written.
@@ -197,11 +199,14 @@ def write_comparison(
     draw("summaries", summaries)
     tables = {"comparison.csv": bars.frame, "corruptions.csv": corruptions.frame, "cells.csv": cells.frame}
     tables["summaries.csv"] = summaries.frame
+    tables |= {f"comparison_{own.number.name}.csv": own.frame for own in further}
     for name, table in tables.items():
         write_csv(table, out / name)
     title = f"Comparison with {bars.frame['baseline'].iloc[0]}"
     notes = [f"{bars.header}.", bars.caption, bars.tests, *bars.notes]
     notes += ["## Each corruption", markdown_table(display_comparison(corruptions)), corruptions.tests]
+    for own in further:
+        notes += [f"## {own.number.title}", markdown_table(display_comparison(own)), own.tests]
     write_markdown(display_comparison(bars), out / "comparison.md", title=title, notes=notes)
     written = [*(out / name for name in tables), out / "comparison.md"]
     for figure in (row for row in FIGURES if row.name in drawn):

@@ -69,6 +69,7 @@ class Measure:
             alone, at most and at least. The lower end of its interval is lowered by the first, the upper one by the
             second. Empty where a number has no such part.
         first: whether it stands among the first numbers of a report page, below the primary one.
+        compared: whether comparisons show it too, after the primary one, where the runs have it.
         rows: the groups of cells that have it: "all", "corrupted" where it is a change from clean, or "severities"
             where it is of all cells of a severity together.
         column: the record column that it needs, where older runs lack that.
@@ -87,6 +88,7 @@ class Measure:
     proportion: bool = False
     chance: str = ""
     first: bool = False
+    compared: bool = False
     rows: Literal["all", "corrupted", "severities"] = "all"
     column: str = ""
 

@@ -58,7 +58,8 @@ MEASURES = tuple(
         f"{prefix.replace('_', ' ')}{name}",
         f"{prefix.replace('_', ' ')}{words}",
         "%",
-        first=name in ("AP50", "AP75") and not prefix,
+        first=name == "AP" or (name in ("AP50", "AP75") and not prefix),
+        compared=name == "AP" and bool(prefix),
     )
     for prefix in _KINDS
     for name, (_, _, words) in _NUMBERS.items()

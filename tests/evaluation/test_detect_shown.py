@@ -11,6 +11,8 @@ import pytest
 
 import robustbench_bi as rb
 from robustbench_bi.analysis import categories_frame
+from robustbench_bi.analysis.comparison import further_comparisons
+from robustbench_bi.commands.output import print_categories
 from robustbench_bi.errors import InputError
 from robustbench_bi.reports.page.boxes import found_boxes, typical_picture
 
@@ -31,7 +33,7 @@ def test_classes_one_by_one_are_those_of_the_reference(found_run, boxes, tmp_pat
     assert any(title.startswith("mPC*") for title in frame), "three corruptions are not the protocol's"
 
 
-def test_classes_without_objects_have_no_number(boxes, tmp_path):
+def test_classes_without_objects_have_no_number(boxes, tmp_path, capsys):
     stored = json.loads(Path(boxes.removeprefix("coco:")).read_text())
     stored["annotations"] = [own for own in stored["annotations"] if own["category_id"] != 7]
     file = tmp_path / "few.json"
@@ -40,6 +42,40 @@ def test_classes_without_objects_have_no_number(boxes, tmp_path):
     run = rb.detect(coloured_boxes.find, f"coco:{file}", images_root=root, suite="fog", severities=1, out=tmp_path)
     own = run.categories()
     assert own["objects"].tolist() == [5, 0, 1] * 2 and np.isnan(own["AP"][1]) and np.isnan(own["mask_AR"][1])
+    print_categories(run)
+    shown = capsys.readouterr().out
+    assert (
+        "red" in shown
+        and "green" not in shown
+        and shown.endswith("has objects, without intervals. Classes without: 1.\n")
+    )
+
+
+def test_masks_are_compared_too_where_both_runs_have_them(found_run, strict_run, boxes, tmp_path, invoke):
+    command = ("compare", strict_run.directory, "--baseline", found_run.directory, "--out", tmp_path / "out")
+    assert "Δ mask AP" in invoke(*command).output
+    frame = pd.read_csv(tmp_path / "out" / "comparison_mask_AP.csv")
+    own, baseline = (run.cells().set_index(["corruption", "severity"]) for run in (strict_run, found_run))
+    rows = frame.set_index("name")
+    gone = (own["mask_AP"] - baseline["mask_AP"]).loc["gaussian_noise"].mean()
+    assert rows.loc["noise (1 of 3)", "delta"] == pytest.approx(gone)
+    assert gone != pytest.approx((own["AP"] - baseline["AP"]).loc["gaussian_noise"].mean())
+    known = rows[rows["p_value"].notna()]  # where a run finds nothing in any picture, nothing spreads
+    assert {"noise (1 of 3)", "mean (3 of 15)"} <= set(known.index) and (known["p_holm"] >= known["p_value"]).all()
+    assert "## Mask AP" in (tmp_path / "out" / "comparison.md").read_text()
+    found = json.loads(invoke(*command, "--json").stdout)["further"]["mask_AP"]
+    assert [row["delta"] for row in found] == pytest.approx(rows["delta"].tolist())
+
+    def without_masks(images):
+        return coloured_boxes.find(images, masks=False)
+
+    without_masks.class_names = coloured_boxes.NAMES
+    plain = rb.detect(without_masks, boxes, out=tmp_path, block_size=2, **coloured_boxes.CELLS)
+    assert further_comparisons([plain], found_run) == [] == further_comparisons([found_run], plain)
+    invoke("report", plain.directory, "--out", tmp_path / "plain.html")
+    assert "mask average precision" not in (tmp_path / "plain.html").read_text()
+    (some,) = further_comparisons([plain, strict_run], found_run)
+    assert set(some.frame["model"]) == {"find_strictly"}
 
 
 def test_the_command_prints_classes_one_by_one(boxes, tmp_path, invoke):
@@ -78,6 +114,7 @@ def test_the_page_shows_boxes_on_clean_and_corrupted_pictures(found_run, strict_
     assert count == 2, "of 1, 1, 2, 2 and 3 objects"
     assert pictures[0].count('class="object"') == pictures[0].count('class="right"') == count
     assert 'class="wrong"' not in pictures[0]
+    assert page.count("mask average precision (AP)") >= 2
     urls = re.findall(r'<image href="(data:[^"]*)"', page)
     assert len(urls) == 8 and len(set(urls)) == 4, "both networks saw the same four pictures"
 

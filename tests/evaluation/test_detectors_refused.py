@@ -1,6 +1,7 @@
 """What a run of a detector is refused for before anything is written: wrong labels, pictures too small to corrupt."""
 
 import json
+from functools import partial
 
 import coloured_boxes
 import numpy as np
@@ -76,6 +77,48 @@ def test_labels_counted_from_one_leave_nothing_behind(tmp_path):
     with pytest.raises(ModelOutputError, match=r"from_one finds .* objects of the class 'red' and calls .* 'green'"):
         rb.detect(from_one, f"coco:{tmp_path / 'boxes.json'}", suite="fog", severities=1, out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("order", [lambda answers: answers[::-1], lambda answers: answers[1:] + answers[:1]])
+def test_answers_in_another_order_than_the_pictures_leave_nothing_behind(order, tmp_path):
+    coloured_boxes.write(tmp_path)
+
+    def mixed(images):
+        return order(coloured_boxes.find(images, masks=False))
+
+    mixed.class_names = coloured_boxes.NAMES
+    with pytest.raises(ModelOutputError, match="mixed answers 3 pictures in another order than they were given"):
+        rb.detect(mixed, f"coco:{tmp_path / 'boxes.json'}", suite="fog", severities=1, out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("n", "each", "widths", "said"),
+    [
+        (4, 1, [40], ""),
+        (4, 1, [64, 40], "3 of 4 boxes"),
+        (4, 4, [64], ""),
+        (4, 4, [64, 40], "3 of 16 boxes"),
+        (2, 1, [64, 40], "2 of 2 boxes"),
+    ],
+)
+def test_a_box_or_two_outside_their_picture_are_no_sign_of_another_size(n, each, widths, said, tmp_path):
+    """More than two are, if they are more than one in ten; and more than half."""
+    coloured_boxes.write(tmp_path, n=n)
+
+    def stray(images):
+        boxes = np.tile([2.0, 2, 12, 12], (len(images), each, 1))
+        for own, image in zip(boxes, images, strict=True):
+            own[0, [0, 2]] += 100 * (image.shape[2] in widths)
+        return [{"boxes": own, "scores": np.full(each, 0.5), "labels": np.zeros(each, int)} for own in boxes]
+
+    stray.class_names = coloured_boxes.NAMES
+    run = partial(rb.detect, stray, f"coco:{tmp_path / 'boxes.json'}", suite=(), out=tmp_path / "runs")
+    if said:
+        with pytest.raises(ModelOutputError, match=f"{said} whose centre lies outside"):
+            run()
+    else:
+        run()
 
 
 def test_pictures_too_small_to_corrupt_are_refused_before_any_is_evaluated(tmp_path):

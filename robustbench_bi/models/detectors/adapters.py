@@ -44,6 +44,11 @@ class Detector(nn.Module):
         self.class_names = tuple(str(name) for name in class_names)
         self.identity = dict(identity)
 
+    @property
+    def asked_together(self) -> bool:
+        """Whether it gets several pictures at once, and might confuse them."""
+        return self.function is not None or hasattr(self.network, "detect")
+
     def detect(self, images: Sequence[Tensor]) -> Sequence[Answer]:
         """Ask about pictures, uint8 (3, H, W) each.
 
@@ -53,7 +58,7 @@ class Detector(nn.Module):
         if self.function is not None:
             return self.function(images)
         network: Any = self.network
-        if hasattr(network, "detect"):
+        if self.asked_together:
             answers: Sequence[Answer] = network.detect(images)
             return answers
         return [network([image.float() / 255])[0] for image in images]

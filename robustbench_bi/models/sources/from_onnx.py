@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,9 @@ def _session(runtime: Any, path: Path) -> Any:
     try:
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common class, and files fail in many ways
-        reason = " ".join(str(error).split())[:240]
+        said = " ".join(str(error).split()).rpartition("failed:")[2]
+        # Without the place in onnxruntime's source, which comes first.
+        reason = re.sub(r"^/\S+:\d+ .*?\) (?=[A-Z])", "", said)[:240].rstrip(".")
         raise WeightsError(
             f"onnxruntime {runtime.__version__} cannot open {path}: {reason}. Export it again with an opset that this "
             "version supports"

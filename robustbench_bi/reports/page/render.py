@@ -8,6 +8,7 @@ megabytes and show nothing to those who read without scripts or by ear.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -138,7 +139,7 @@ def _card(report: Report, model: str) -> Row:
         numbers.append((f"clean {primary.short}", f"{_ends(rows['clean'], primary.name)} %"))
         numbers.append(("change from clean", f"{_ends(first, 'delta', signed=True)} points"))
     numbers += _over_baseline(report, model, first)
-    for measure in (measure for measure in others if measure.first):
+    for measure in (measure for measure in others if measure.first and not math.isnan(first[measure.name])):
         text = f"{_ends(first, measure.name, decimals=measure.decimals)} {measure.unit}"
         numbers.append((measure.words, text.rstrip()))
     for row in summary:

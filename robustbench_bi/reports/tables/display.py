@@ -47,7 +47,7 @@ def display_comparison(comparison: Comparison) -> pd.DataFrame:
     Returns:
         A frame of strings, with the index of the comparison's.
     """
-    frame, measure = comparison.frame, comparison.task.primary
+    frame, measure = comparison.frame, comparison.number
     shown = frame[["model", "name"]].rename(columns={"name": "corruption"}).astype(str)
     shown["n"] = [f"{n:,}" for n in frame["n"]]
     shown["baseline %"] = [format_interval(value) for value in frame[f"baseline_{measure.name}"]]

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from robustbench_bi.errors import InputError, WeightsError
-from robustbench_bi.models import create_model
+from robustbench_bi.models import create_model, prepare_forward_pass
+from robustbench_bi.models.batch_size import batch_size_that_fits
 from robustbench_bi.models.sources.from_export import check_harmless
 from robustbench_bi.models.weights import weights_hash
 
@@ -126,6 +127,19 @@ def test_torchscript_says_that_it_is_old(tmp_path, caplog):
         _, logits = answers(f"torchscript:{tmp_path / 'net.pt'}")
     torch.testing.assert_close(logits, reference(), atol=1e-6, rtol=1e-5)
     assert "TorchScript is deprecated" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("traced", [False, True])
+def test_torchscript_is_made_ready_for_an_evaluation(traced, tmp_path):
+    own = Small().eval()
+    made = torch.jit.trace(own, torch.zeros(1, 3, 16, 16)) if traced else torch.jit.script(own)
+    torch.jit.save(made, tmp_path / "net.pt")
+    network = create_model(f"torchscript:{tmp_path / 'net.pt'}")
+    images = torch.rand(4, 3, 16, 16)
+    ready = prepare_forward_pass(network, images[:1], "net")
+    torch.testing.assert_close(ready.network(images), network(images))
+    assert batch_size_that_fits(network, images[:1]) > 1
 
 
 def graph(inputs, outputs, nodes, opset=17):

@@ -79,7 +79,7 @@ def test_compare_says_the_same_words(runs, tmp_path):
 def test_gate_says_the_same_words(runs, tmp_path):
     invoke("gate", runs / "a", "--save", tmp_path / "a.json")
     refused = invoke("gate", runs / "p", "--baseline", tmp_path / "a.json", code=2)
-    assert "the run was made on a folder, the baseline on the demo set" in refused.stderr
+    assert "the run was made on photos/, the baseline on the demo set" in refused.stderr
     assert not any(name in refused.output for name in field_names())
 
 

@@ -236,5 +236,5 @@ def test_clean_pictures_of_the_networks_side_go_through_its_transform(tmp_path):
     assert (resized, kept) == (100.0, 0.0)
     assert (run.config["no_resize"], other.config["no_resize"]) == (False, True)
     write(tmp_path / "data" / "a" / "1.png", 0, size=(31, 40))
-    with pytest.raises(DataError, match=r"never resized .*1\.png has 31×40 pixels, and the model takes 32×32"):
+    with pytest.raises(DataError, match=r"not resized must be .*1\.png has 31×40 pixels, and the model takes 32×32"):
         top1(str(tmp_path / "data"), network, no_resize=True, tmp_path=tmp_path)

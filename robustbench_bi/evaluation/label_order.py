@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustbench_bi.errors import ModelOutputError
+from robustbench_bi.metrics.detection.boxes import overlaps
 
 _OVERLAP = 0.5
 _AGREE = 0.1
@@ -63,18 +64,9 @@ def _called(found: Columns, wanted: Columns) -> tuple[NDArray[np.int64], NDArray
     boxes = np.stack([found[corner] for corner in ("x1", "y1", "x2", "y2")], axis=1)
     for place in np.flatnonzero(~(wanted["crowd"] | wanted["difficult"])):
         near = np.flatnonzero(found["image_id"] == wanted["image_id"][place])
-        fits = near[_overlaps(boxes[near], objects[place]) >= _OVERLAP]
+        fits = near[overlaps(objects[place], boxes[near]) >= _OVERLAP]
         if len(fits):
             best = fits[np.argmax(found["score"][fits])]
             pairs.append((int(wanted["category"][place]), int(found["category"][best])))
     true, called = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     return true, called
-
-
-def _overlaps(boxes: NDArray[np.float64], one: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The shared share of boxes (N, 4) and another."""
-    sides = (np.minimum(boxes[:, 2:], one[2:]) - np.maximum(boxes[:, :2], one[:2])).clip(0)
-    shared = sides.prod(axis=1)
-    whole = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (one[2:] - one[:2]).prod() - shared
-    shares: NDArray[np.float64] = shared / np.maximum(whole, 1e-9)
-    return shares

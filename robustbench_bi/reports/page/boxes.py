@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustbench_bi.ground.cells import CLEAN
+from robustbench_bi.metrics.detection.boxes import overlaps
 from robustbench_bi.reports.content import Report
 from robustbench_bi.reports.page.pictures import OpenPictures, data_url, middle_cells
 from robustbench_bi.runs.run import Run
@@ -131,20 +132,6 @@ def found_boxes(found: pd.DataFrame, objects: pd.DataFrame, class_names: Sequenc
             taken[int(overlap.argmax())] = True
         boxes.append(Box(_place(place), class_names[row["category"]], 100 * row["score"], right))
     return tuple(boxes)
-
-
-def overlaps(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of a box with others, corners x1, y1, x2, y2.
-
-    Example:
-        >>> overlaps(np.array([0.0, 0, 2, 2]), np.array([[1.0, 0, 3, 2], [5, 5, 6, 6]])).round(2).tolist()
-        [0.33, 0.0]
-    """
-    shared = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    both = shared.clip(min=0).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod() - both
-    shares: NDArray[np.float64] = np.divide(both, areas, out=np.zeros(len(others)), where=areas > 0)
-    return shares
 
 
 def _place(corners: NDArray[np.float64]) -> Place:

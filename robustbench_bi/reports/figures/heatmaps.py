@@ -67,13 +67,14 @@ def heat_maps_figure(shown: Result, sheet: Sheet = PAGE) -> Figure:
     parts = [cells[start : start + across] for start in range(0, len(cells), across)]
     lines = [(block, part) for _, block in frame.groupby("picture", sort=False) for part in parts]
     with styled(sheet):
-        labels = [name_in_column(model, _SIDES[0], _size_of("axes.labelsize")) for model in models]
-        left = 2 * _GAP + max(label.count("\n") + 1 for label in labels) * _line_of("axes.labelsize")
+        size = _points(matplotlib.rcParams["axes.labelsize"])
+        labels = [name_in_column(model, _SIDES[0], size) for model in models]
+        left = 2 * _GAP + max(label.count("\n") + 1 for label in labels) * 1.2 * size / 72
         side = float(np.clip((sheet.width - left) / across - _GAP, *_SIDES))
         whole = left + (side + _GAP) * across
         width = max(whole, sheet.width)
         caption = wrapped(f"{shown.caption} {_READING}".strip(), width - 0.2)
-        title = _line_of("axes.titlesize") + _GAP
+        title = 1.2 * _points(matplotlib.rcParams["axes.titlesize"]) / 72 + _GAP
         named = [number == 0 or len(parts) > 1 for number in range(len(lines))]
         of_line = side + _GAP + len(models) * (side + _NUMBERS)
         figure = new_figure(width, 0.1 + caption_height(caption) + len(lines) * of_line + sum(named) * title)
@@ -92,14 +93,9 @@ def heat_maps_figure(shown: Result, sheet: Sheet = PAGE) -> Figure:
     return figure
 
 
-def _size_of(setting: str) -> float:
-    """A size among matplotlib's settings in points; a style may give it as a word."""
-    return float(FontProperties(size=matplotlib.rcParams[setting]).get_size_in_points())
-
-
-def _line_of(setting: str) -> float:
-    """What a line of text of such a size takes, in inches."""
-    return 1.2 * _size_of(setting) / 72
+def _points(size: float | str) -> float:
+    """A size of text in points; a matplotlib style may give it as a word."""
+    return float(FontProperties(size=size).get_size_in_points())
 
 
 def _add_panels(figure: Figure, corner: tuple[float, float], side: float, models: int, across: int) -> NDArray[Any]:

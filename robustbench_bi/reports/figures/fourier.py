@@ -25,7 +25,7 @@ from robustbench_bi.reports.figures.style import (
 )
 
 _CURVES = 2.2  # inches, the height of the lower panel
-_CLEAN_PLACE = -0.06  # where the clean error stands on the axis of frequencies
+_CLEAN_PLACE = -0.075  # where the clean error stands on the axis of frequencies
 _APART = 0.016  # of a cycle per pixel, shared out to the models, whose intervals would hide one another
 _TICKS = (-0.5, 0, 0.5)
 _COLOURS = "magma_r"

@@ -26,6 +26,7 @@ PROCESSORS = {
     "a crop that does not fit": ("BitImageProcessor", {"size": {"shortest_edge": 57}, **SMALL}),
     "crop_pct": ("ConvNextImageProcessor", {"size": {"shortest_edge": 64}, "crop_pct": 0.875}),
     "no crop from 384": ("ConvNextImageProcessor", {"size": {"shortest_edge": 384}}),
+    "no crop and no crop_pct": ("ConvNextImageProcessor", {"size": {"shortest_edge": 384}, "crop_pct": None}),
     "no normalisation": ("MobileNetV2ImageProcessor", {"do_normalize": False, "size": {"shortest_edge": 80}, **SMALL}),
     "poolformer": ("PoolFormerImageProcessor", {"size": {"shortest_edge": 64}, "crop_pct": 0.9, **SMALL}),
     "levit": ("LevitImageProcessor", {"size": {"shortest_edge": 64}, **SMALL}),
@@ -33,6 +34,7 @@ PROCESSORS = {
         "EfficientNetImageProcessor",
         {"size": {"height": 70, "width": 70}, "do_center_crop": True, "resample": 2, **SMALL},
     ),
+    "nearest": ("EfficientNetImageProcessor", {"size": SQUARE, "resample": 0}),
     "blue, green, red": ("MobileViTImageProcessor", {"size": {"shortest_edge": 70}, **SMALL}),
 }
 
@@ -73,6 +75,8 @@ def test_what_a_processor_does_beyond_that_is_refused():
         preprocessing_of_processor(Mirroring(size=SQUARE), False)
     with pytest.raises(InputError, match=r"does not resize, and pictures"):
         preprocessing_of_processor(type(processor_of("squash", False))(do_resize=False), False)
+    with pytest.raises(InputError, match=r"has the resample 9, a mode we do not support"):
+        preprocessing_of_processor(type(processor_of("squash", False))(size=SQUARE, resample=9), False)
 
 
 def vit(classes=10, **settings):

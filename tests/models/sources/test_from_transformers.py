@@ -166,6 +166,21 @@ def test_what_does_not_fit_is_refused_in_a_line(folder, tmp_path):
         create_model(name)
 
 
+def test_networks_of_timm_are_timms(tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "is_reachable", lambda _: True)
+    stated = {"architecture": "resnet18", "num_classes": 10, "pretrained_cfg": {"input_size": [3, 64, 64]}}
+    (tmp_path / "config.json").write_text(json.dumps(stated))
+    with pytest.raises(InputError, match=r"is a network of timm; use timm:resnet18 with --weights and the folder's"):
+        create_model(f"hf:{tmp_path}")
+    config = transformers.AutoConfig.from_pretrained(tmp_path)
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda *_, **__: config)
+    with pytest.raises(InputError, match=r"^hf:timm/x@main is a network of timm; use timm:hf-hub:timm/x@main$"):
+        create_model("hf:timm/x@main")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match=r"lacks preprocessor_config\.json"):
+        create_model(f"hf:{tmp_path}")
+
+
 def test_a_backbone_is_no_classifier(folder):
     with pytest.raises(WeightsError, match=r"has no weights for classifier.bias, classifier.weight, which would be"):
         create_model(folder(vit().vit))

@@ -23,6 +23,7 @@ from robustbench_bi.commands.terminal import cell_progress
 from robustbench_bi.errors import BivoRobustError
 from robustbench_bi.evaluation.opening import open_images
 from robustbench_bi.evaluation.request import EvalRequest
+from robustbench_bi.models.sources.downloads import ask_hubs
 from robustbench_bi.tasks.chosen import ALL
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def _evaluate_each(
                     say_loading(request, progress)
                 begun: list[bool] = []
                 dataset = open_images(request)
+                ask_hubs(request.models, request.weights or [None] * len(request.models))
                 from robustbench_bi.evaluation.loop import evaluate_request  # torch, once the images are sound
 
                 found[name] = evaluate_request(

@@ -172,9 +172,10 @@ def _shift_and_add(images: Any, all_weights: Any, down: Any, right: Any, roundin
         padded = np.empty((top + height + max(0, below.max()), left + width + max(0, across.max())), np.uint8)
         for channel in range(channels):
             for y in range(padded.shape[0]):
-                row = images[number, channel, min(max(y - top, 0), height - 1)]
-                for x in range(padded.shape[1]):
-                    padded[y, x] = row[min(max(x - left, 0), width - 1)]
+                row, inside = images[number, channel, min(max(y - top, 0), height - 1)], padded[y, left : left + width]
+                for x in range(width):
+                    inside[x] = row[x]
+                padded[y, :left], padded[y, left + width :] = row[0], row[width - 1]
             for y in range(height):
                 sums[:] = rounding
                 for tap in range(0, len(weights), 2):
@@ -217,17 +218,23 @@ def correlate_levels(planes: NDArray[np.uint8], disk: torch.Tensor) -> NDArray[n
     # The middle row is folded with itself, and so is the middle column.
     edge[0] /= 2
     edge[:, 0] /= 2
-    result = np.empty_like(planes)
-    _correlate(planes, insides, flat, edge, float(disk.sum() - 1), result)
+    result, count = np.empty_like(planes), int(4 * insides.sum() - 2 * insides[0] - 2 * (insides > 0).sum() + 1)
+    # Running sums may overflow: only their differences count, which add up to at most this.
+    whole = np.dtype(np.int16 if 255 * count <= np.iinfo(np.int16).max else np.int32)
+    _correlate(planes, insides, count, whole, flat, edge, float(disk.sum() - 1), result)
     return result
 
 
 @numba.njit(nogil=True, cache=True)
-def _correlate(planes: Any, insides: Any, flat: float, edge: Any, excess: float, result: Any) -> None:
+def _correlate(
+    planes: Any, insides: Any, boxes: int, whole: Any, flat: float, edge: Any, excess: float, result: Any
+) -> None:
     """Fold the rows above and below, then the columns before and after, so that a quarter of the disk is left.
 
     Args:
         insides: how many of a row's pixels from the middle on are inside; all weigh `flat`.
+        boxes: how many pixels of the disk that are.
+        whole: type of whole numbers that holds as many differences of two levels.
         edge: weights of the quarter, used beyond the inside.
         excess: what the weights sum to, less one.
     """
@@ -239,10 +246,9 @@ def _correlate(planes: Any, insides: Any, flat: float, edge: Any, excess: float,
     margin = radius + weights.shape[1] - edge.shape[1]
     length = width + 2 * margin
     levels, folded = np.empty((height, length), np.float32), np.empty(length, np.float32)
-    running = np.zeros((height, length + 1), np.int32)
-    nothing, padded = np.zeros(length + 1, np.int32), np.zeros(length, np.uint8)
-    inner, outer, fourfold = np.empty(width, np.int32), np.empty(width, np.float32), np.empty(width, np.float32)
-    boxes = np.int32(4 * insides.sum() - 2 * insides[0] - 2 * (insides > 0).sum() + 1)
+    running = np.zeros((height, length + 1), whole)
+    nothing, padded = np.zeros(length + 1, whole), np.zeros(length, np.uint8)
+    inner, outer, fourfold = np.empty(width, whole), np.empty(width, np.float32), np.empty(width, np.float32)
     for number in range(count):
         plane = planes[number]
         for y in range(height):
@@ -255,9 +261,12 @@ def _correlate(planes: Any, insides: Any, flat: float, edge: Any, excess: float,
                 sums[x + 1] = total
         for y in range(height):
             centre = plane[y]
+            # A loop for each width of number, which a vector then holds more of.
+            for x in range(width):
+                inner[x] = -np.int32(boxes) * np.int32(centre[x])
             for x in range(width):
                 fourfold[x] = np.float32(4) * np.float32(centre[x])
-                inner[x], outer[x] = -boxes * np.int32(centre[x]), 0
+            outer[:] = 0
             for distance in range(radius + 1):
                 up, down = abs(y - distance), height - 1 - abs(height - 1 - y - distance)
                 inside = insides[distance]
@@ -291,8 +300,9 @@ def _correlate(planes: Any, insides: Any, flat: float, edge: Any, excess: float,
 def _mirror(row: Any, radius: int, margin: int, padded: Any) -> None:
     """Put a row behind a margin and mirror it, as far as the radius, about its first and its last pixel."""
     width = len(row)
+    middle = padded[margin : margin + width]
     for x in range(width):
-        padded[margin + x] = row[x]
+        middle[x] = row[x]
     for x in range(1, radius + 1):
         padded[margin - x], padded[margin + width - 1 + x] = row[x], row[width - 1 - x]
 

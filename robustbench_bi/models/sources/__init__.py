@@ -26,6 +26,7 @@ class ModelSource:
         brings_weights: whether a network may come with its weights, so that none need be named.
         channels_last: whether its networks run in that memory format, which is faster; a user's own may not be written
             for it.
+        hub: the address that its published weights come from, by default.
     """
 
     name: str
@@ -34,28 +35,38 @@ class ModelSource:
     summary: str
     brings_weights: bool = False
     channels_last: bool = True
+    hub: str = ""
 
 
+_HUB = "https://huggingface.co"
 _HOME = "robustbench_bi.models.sources"
 
 MODEL_SOURCES = Table(
     "source of models",
     [
-        ModelSource("timm", f"{_HOME}.from_timm:build", "timm:NAME", "timm's networks"),
+        ModelSource("timm", f"{_HOME}.from_timm:build", "timm:NAME", "timm's networks", hub=_HUB),
         ModelSource(
             "timm:hf-hub",
             f"{_HOME}.from_timm:build_from_hub",
             "timm:hf-hub:OWNER/NAME",
             "timm's networks on the Hugging Face Hub",
             brings_weights=True,
+            hub=_HUB,
         ),
-        ModelSource("torchvision", f"{_HOME}.from_torchvision:build", "torchvision:NAME", "torchvision's networks"),
+        ModelSource(
+            "torchvision",
+            f"{_HOME}.from_torchvision:build",
+            "torchvision:NAME",
+            "torchvision's networks",
+            hub="https://download.pytorch.org",
+        ),
         ModelSource(
             "hf",
             f"{_HOME}.from_transformers:build",
             "hf:OWNER/NAME",
             "image classifiers of transformers, from the Hub (OWNER/NAME@REVISION) or a folder (./FOLDER)",
             brings_weights=True,
+            hub=_HUB,
         ),
         *(
             ModelSource(

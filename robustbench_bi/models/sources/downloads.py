@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from robustbench_bi.errors import WeightsError
+from robustbench_bi.models.sources import split_name
 
 PATIENCE = 4.0
 """Seconds. Their libraries try again and again, for up to a minute."""
+ASKED_ANEW = 60.0
+"""Seconds after which an answer is old: a hub may be back for the next network of a sweep."""
 
 
 def downloaded(what: str, fetch: Callable[[], Any], url: str, kept: bool = False) -> Any:
@@ -39,6 +45,56 @@ def downloaded(what: str, fetch: Callable[[], Any], url: str, kept: bool = False
         raise WeightsError(f"{what} could not be downloaded: {reason}. {_by_hand(url)}") from error
 
 
+class _Question:
+    """A host is asked for any answer, in a thread: a name server that is silent holds its caller beyond any timeout."""
+
+    def __init__(self, url: str, seconds: float) -> None:
+        self.begun, self.answered = time.monotonic(), False
+        self._url, self._seconds = url, seconds
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+
+    def _ask(self) -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(self._url, method="HEAD"), timeout=self._seconds).close()
+        except urllib.error.HTTPError:
+            pass
+        except Exception:  # no name, no route, no answer, no certificate
+            return
+        self.answered = True
+
+    def wait(self) -> bool:
+        """Whether there is an answer, as soon as that is known, or its time is over."""
+        self._thread.join(max(0.0, self.begun + self._seconds - time.monotonic()))
+        return self.answered
+
+
+_questions: dict[str, _Question] = {}
+
+
+def ask(url: str, seconds: float = PATIENCE) -> _Question:
+    """Begin to ask a host, unless that was done lately."""
+    host = urlsplit(url).netloc
+    asked = _questions.get(host)
+    if asked is None or time.monotonic() - asked.begun > ASKED_ANEW:
+        asked = _questions[host] = _Question(url, seconds)
+    return asked
+
+
+def ask_hubs(models: Iterable[Any], weights: Iterable[Any]) -> None:
+    """Begin to ask the hubs that networks need, so that a silent one is known once the libraries are loaded.
+
+    Args:
+        models: names; modules need none.
+        weights: of each, as in `EvalRequest`.
+    """
+    for model, own in zip(models, weights, strict=True):
+        row, name = (isinstance(model, str) and split_name(model)) or (None, "")
+        wanted = own == "pretrained" or (own is None and row is not None and row.brings_weights)
+        if row is not None and row.hub and wanted and not Path(name).is_dir():
+            ask(os.environ.get("HF_ENDPOINT", row.hub) if "huggingface" in row.hub else row.hub)
+
+
 def is_reachable(url: str, seconds: float = PATIENCE) -> bool:
     """Whether a host answers in time, with whatever answer; through the proxy that the environment names.
 
@@ -46,22 +102,7 @@ def is_reachable(url: str, seconds: float = PATIENCE) -> bool:
         >>> is_reachable("http://localhost:9/nothing", 1.0)
         False
     """
-    answered = threading.Event()
-
-    def ask() -> None:
-        try:
-            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
-        except urllib.error.HTTPError:
-            pass
-        except Exception:  # no name, no route, no answer, no certificate
-            return
-        answered.set()
-
-    # A name server that is silent holds its caller for longer than any timeout says.
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(seconds)
-    return answered.is_set()
+    return ask(url, seconds).wait()
 
 
 def no_answer(url: str) -> str:

@@ -12,9 +12,22 @@ from huggingface_hub import constants
 from robustbench_bi.errors import WeightsError
 from robustbench_bi.models import create_model
 from robustbench_bi.models.sources import downloads
-from robustbench_bi.models.sources.downloads import downloaded, is_reachable
+from robustbench_bi.models.sources.downloads import ask, ask_hubs, downloaded, is_reachable
 
 URL = "https://hub.invalid/net.pth"
+
+
+@pytest.fixture(autouse=True)
+def nothing_asked_before(monkeypatch):
+    monkeypatch.setattr(downloads, "_questions", {})
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no route")
+
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
 
 
 @pytest.fixture
@@ -35,6 +48,59 @@ def test_a_silent_name_server_is_given_up(monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: waits.wait(30))
     assert not is_reachable(URL, seconds=0.1)
     waits.set()
+
+
+def test_patience_counts_from_when_the_host_was_first_asked(silent):
+    ask(silent, 1.0)
+    time.sleep(0.8)
+    begun = time.monotonic()
+    assert not is_reachable(f"{silent}/another/file", seconds=30)
+    assert time.monotonic() - begun < 0.8
+
+
+def test_an_old_answer_is_asked_anew(monkeypatch):
+    answers = iter([OSError("no route"), None])
+
+    class Answer:
+        def close(self):
+            pass
+
+    def open_next(*_, **__):
+        if error := next(answers):
+            raise error
+        return Answer()
+
+    monkeypatch.setattr(urllib.request, "urlopen", open_next)
+    assert [is_reachable(URL), is_reachable(URL)] == [False, False]
+    later = time.monotonic() + downloads.ASKED_ANEW + 1
+    monkeypatch.setattr(downloads.time, "monotonic", lambda: later)
+    assert is_reachable(URL)
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "asked"),
+    [
+        ("timm:resnet18", "pretrained", ["huggingface.co"]),
+        ("torchvision:resnet50", "pretrained", ["download.pytorch.org"]),
+        ("hf:owner/name", None, ["huggingface.co"]),
+        ("hf:owner/name", "own.safetensors", []),
+        ("hf:{folder}", None, []),
+        ("timm:resnet18", None, []),
+        ("timm:resnet18", "none", []),
+        ("onnx:network.onnx", None, []),
+        ("binet50", None, []),
+    ],
+)
+def test_only_a_hub_that_is_needed_is_asked_early(model, weights, asked, tmp_path, offline, monkeypatch):
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    ask_hubs([model.format(folder=tmp_path)], [weights])
+    assert list(downloads._questions) == asked
+
+
+def test_another_endpoint_is_asked(offline, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.invalid")
+    ask_hubs(["hf:owner/name", "binet50"], [None, None])
+    assert list(downloads._questions) == ["mirror.invalid"]
 
 
 def test_any_answer_will_do():

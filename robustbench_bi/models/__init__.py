@@ -245,7 +245,8 @@ def find_model(name: str) -> tuple[ModelSource, str] | None:
     """The source of a model, and its name there; None for one of ours. Nothing large is imported.
 
     Raises:
-        UnknownNameError: it is none of ours; the advice is the same name in another library, or else the nearest.
+        UnknownNameError: it is a detector, or none of ours; the advice is the same name in another library, or else the
+            nearest.
 
     Example:
         >>> find_model("binet50_dc_ca_sakg7"), find_model("timm:resnet18")[1]
@@ -257,10 +258,16 @@ def find_model(name: str) -> tuple[ModelSource, str] | None:
     """
     resolved, _ = resolve(name, {})
     found = split_name(resolved)
-    if found is None and resolved not in MODELS:
+    if resolved in MODELS:
+        return None
+    from robustbench_bi.models.detectors.names import check_is_no_detector
+
+    check_is_no_detector(name)
+    if found is None:
+        from robustbench_bi.models.detectors import DETECTORS
         from robustbench_bi.models.sources.library_names import listed_elsewhere
 
-        own = [*MODELS.names, *ALIASES, *VARIANTS.names]
+        own = [*MODELS.names, *ALIASES, *VARIANTS.names, *DETECTORS.names]
         elsewhere = listed_elsewhere(name) or (listed_elsewhere(name, near=True) if closest(name, own) is None else [])
         if elsewhere:
             known = " or ".join(map(repr, elsewhere))

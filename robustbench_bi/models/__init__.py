@@ -194,6 +194,7 @@ def create_model(
         >>> network.identity["name"], network.input_size, network.resize_size
         ('binet50_dc_ca', 64, 73)
     """
+    from robustbench_bi.models.checkpoint_names import options_in
     from robustbench_bi.models.detectors import DETECTORS
     from robustbench_bi.models.named_weights import named_weights
     from robustbench_bi.models.weights import classes_of, load_weights, read_checkpoint
@@ -213,6 +214,8 @@ def create_model(
         checkpoint = named_weights(row.name, weights) or read_checkpoint(weights)
     # Other people's files have entries of their own; of another network's, `load_weights` says what it is.
     stored = checkpoint.metadata if checkpoint is not None and checkpoint.metadata.get("model") == row.name else {}
+    if checkpoint is not None and not stored:
+        stored = {"options": options_in(checkpoint.state, row.options)}
     if num_classes is None and checkpoint is not None and "num_classes" not in stored:
         num_classes = classes_of(checkpoint)
     chosen, classes = settle(row, options, num_classes, stored)

@@ -35,13 +35,13 @@ def adapted(network: nn.Module, source_count: int, batch_size: int, name: str) -
         >>> [round(value, 4) for value in norm(torch.tensor([[3.0], [4.0], [5.0]])).flatten().tolist()]
         [0.0, 1.1547, 2.3094]
     """
+    if not any(_has_statistics(module) for module in network.modules()):
+        raise InputError(f"{name} has no batch norms to adapt; leave adapt out")
     try:
         copied = copy.deepcopy(network)
     except Exception as error:  # a user's module may refuse in any way
         raise InputError(f"{name} cannot adapt to batches because it cannot be copied: {error}") from error
     norms = [module for module in copied.modules() if _has_statistics(module)]
-    if not norms:
-        raise InputError(f"{name} has no batch norms to adapt; leave adapt out")
     for norm in norms:
         norm.register_forward_pre_hook(_Mixing(norm, batch_size / (source_count + batch_size)))
     return copied.requires_grad_(False)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 import robustbench_bi.metrics
+from robustbench_bi.analysis.text import rounded
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import CLEAN, SEVERITIES
 from robustbench_bi.metrics.robustness import benchmark_corruptions, cell_errors
@@ -76,7 +77,7 @@ def as_robustbench_entry(runs: Sequence[Run]) -> str:
 
 
 def _percent(value: float) -> str:
-    return str(round(value, 2))
+    return str(rounded(value, 2))
 
 
 def _check_pictures(run: Run) -> None:

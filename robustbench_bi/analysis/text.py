@@ -1,20 +1,21 @@
 """Numbers as text."""
 
 import math
+from typing import Any
 
 NO_VALUE = "–"
 
 _NOISE = 9  # decimals
 
 
-def rounded(value: float, decimals: int) -> float:
+def rounded(value: Any, decimals: int) -> float:
     """A number as it is shown: the same for the same number, whichever sums gave it.
 
     1,587 right of 2,000 are 79.35 % or, by a sum in another order, 79.35000000000001 %. Such a tie would be rounded
     down in one table and up in another, so what lies beyond nine decimals is dropped first.
 
     Args:
-        value: any number, NaN too.
+        value: any real number, also one of NumPy or pandas; NaN too.
         decimals: digits after the point.
 
     Returns:
@@ -24,7 +25,7 @@ def rounded(value: float, decimals: int) -> float:
         >>> rounded(79.35, 1), rounded(79.35000000000001, 1), rounded(-0.01, 1)
         (79.3, 79.3, 0.0)
     """
-    # As floats, since NumPy's round scales first and breaks ties in another way.
+    # As a float, since NumPy's round scales first and breaks ties in another way.
     return round(round(float(value), _NOISE), decimals) + 0.0
 
 

@@ -112,11 +112,11 @@ def _when_stopped(context: click.Context) -> str:
         return "Stopped before anything was started."
     sentence = COMMANDS[name].when_stopped
     out = context.meta.get(OUT)
-    if "{out}" in sentence and out is None:
+    if "{out}" not in sentence:
+        return f"Stopped. {sentence}"
+    if out is None:
         return "Stopped before anything was started."
-    if "{out}" in sentence and not Path(out).exists():
-        sentence = NOTHING_KEPT
-    return f"Stopped. {sentence.format(out=out)}"
+    return f"Stopped. {sentence.format(out=out) if Path(out).exists() else NOTHING_KEPT}"
 
 
 def _follows() -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustbench_bi.corruptions import CORRUPTIONS, modules_of, resolve_table
 from robustbench_bi.corruptions.draws import Draws
-from robustbench_bi.corruptions.shapes import PICTURES, PICTURES_IN_WORDS, Images, as_batch, as_given
+from robustbench_bi.corruptions.shapes import Images, as_batch, as_given
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground import checks
 from robustbench_bi.ground.checks import check_integer, plain_integer
@@ -129,8 +129,6 @@ def corrupt(
 
     if isinstance(images, list | tuple):
         return _applied_to_each(applied, images, as_ids(ids, len(images)))
-    if not isinstance(images, PICTURES):
-        raise InputError(f"images must be {PICTURES_IN_WORDS}, or a list of such pictures, got {type(images).__name__}")
     batch = as_batch(images)
     return as_given(applied(batch, as_ids(ids, len(batch))), images)
 

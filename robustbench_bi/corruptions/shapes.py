@@ -18,9 +18,6 @@ Images = TypeVar("Images", Tensor, "NDArray[np.uint8]", Image.Image)
 
 SMALLEST_SIDE = 32
 
-PICTURES = (Image.Image, Tensor, np.ndarray)
-PICTURES_IN_WORDS = "a Pillow image, a torch tensor or a NumPy array"
-
 
 def as_batch(images: Tensor | NDArray[np.uint8] | Image.Image) -> Tensor:
     """Images as contiguous uint8 (B, 3, H, W).
@@ -50,9 +47,11 @@ def as_batch(images: Tensor | NDArray[np.uint8] | Image.Image) -> Tensor:
         if images.mode != "RGB":
             raise InputError(f'a Pillow image must be RGB, got mode {images.mode}; pass image.convert("RGB")')
         images = cast("NDArray[np.uint8]", np.asarray(images))
-    if not isinstance(images, PICTURES):
-        advice = "; stack several pictures of one size with np.stack(images)" if _are_pictures(images) else ""
-        raise InputError(f"images must be {PICTURES_IN_WORDS}, got {type(images).__name__}{advice}")
+    if not isinstance(images, Tensor | np.ndarray):
+        raise InputError(
+            "images must be a Pillow image, a torch tensor or a NumPy array, got "
+            f"{type(images).__name__}{_advice(images)}"
+        )
     if images.dtype not in (torch.uint8, np.uint8):
         raise InputError(f"images must be uint8 (0 to 255), got {images.dtype}; scale and round them first")
     if isinstance(images, Tensor) and (images.is_meta or images.layout != torch.strided):
@@ -80,8 +79,10 @@ def as_given(batch: Tensor, images: Images) -> Images:
     return tensor.contiguous() if isinstance(images, Tensor) else np.ascontiguousarray(tensor.numpy())
 
 
-def _are_pictures(images: object) -> bool:
-    return isinstance(images, list | tuple) and all(isinstance(one, PICTURES) for one in images)
+def _advice(images: object) -> str:
+    pictures = Image.Image | Tensor | np.ndarray
+    several = isinstance(images, list | tuple) and all(isinstance(one, pictures) for one in images)
+    return "; stack several pictures of one size with np.stack(images)" if several else ""
 
 
 def _channels_last(shape: tuple[int, ...]) -> bool:

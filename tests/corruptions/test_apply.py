@@ -182,7 +182,7 @@ REFUSED_IMAGES = [
     (torch.zeros(1, 3, 31, 64, dtype=BYTES), "images must be at least 32 pixels high and wide, got 31×64"),
     (np.zeros((64, 31, 3), np.uint8), "images must be at least 32 pixels high and wide, got 64×31"),
     ([[0]], "images must be a Pillow image, a torch tensor or a NumPy array, got list$"),
-    (7, "images must be a Pillow image, a torch tensor or a NumPy array, or a list of such pictures, got int$"),
+    (7, "images must be a Pillow image, a torch tensor or a NumPy array, got int$"),
     (torch.zeros(1, 3, 32, 32, dtype=BYTES, device="meta"), "dense tensor with values, got a meta tensor"),
     (torch.zeros(1, 3, 32, 32, dtype=BYTES).to_sparse(), r"got a tensor with layout torch\.sparse_coo"),
 ]

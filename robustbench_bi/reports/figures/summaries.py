@@ -69,8 +69,8 @@ def heat_table(summaries: Measurements, sheet: Sheet = PAGE) -> Figure:
         axes.imshow(-values, cmap=_HEAT, aspect=aspect, vmin=-best, vmax=-worst)
         for (row, column), value in np.ndenumerate(values):
             if not np.isnan(value):
-                low, high = (table[end][models].to_numpy()[row, column] for end in (f"{name}_low", f"{name}_high"))
-                text = format_interval(value, low, high) if room else format_interval(value)
+                ends = (float(table[f"{name}_{end}"][models].to_numpy()[row, column]) for end in ("low", "high"))
+                text = format_interval(value, *ends) if room else format_interval(value)
                 text = text.replace(" [", "\n[") if small else text
                 axes.text(column, row, text, ha="center", va="center", fontsize=6 if small else 6.5, linespacing=0.95)
         axes.set_xticks(range(len(models)), headings, fontsize=size)

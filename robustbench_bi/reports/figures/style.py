@@ -173,8 +173,14 @@ def draw_curve(axes: Axes, points: pd.DataFrame, x: str, y: str, number: int, la
 
 
 def wrapped(caption: str, width: float) -> str:
-    """The caption broken into lines that fit a width in inches at the caption's size."""
-    return "\n".join(textwrap.wrap(caption, width=int(width * 72 / (CAPTION_SIZE * 0.53))))
+    """The caption broken into lines that fit a width in inches at the caption's size; "n = 32" stays in one line.
+
+    Example:
+        >>> wrapped("On demo, n = 32.", 0.5)
+        'On demo,\\nn = 32.'
+    """
+    lines = textwrap.wrap(caption.replace("n = ", "n\xa0=\xa0"), width=int(width * 72 / (CAPTION_SIZE * 0.53)))
+    return "\n".join(lines).replace("\xa0", " ")
 
 
 def caption_height(caption: str) -> float:

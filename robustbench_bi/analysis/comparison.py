@@ -71,7 +71,7 @@ def comparison_frame(
     cells: Sequence[Cell] | None = None,
     measure: Measure | None = None,
 ) -> Comparison:
-    """Δ top-1 of runs over a baseline, or Δ of their task's primary number, with paired intervals and tests.
+    """Δ top-1 of runs against a baseline, or Δ of their task's primary number, with paired intervals and tests.
 
     The p-value of a single cell is McNemar's (mid-p). That of a mean over cells is from a paired t-test with the image
     as the unit, because McNemar's test would count an image several times. A task whose number is no mean of per-image

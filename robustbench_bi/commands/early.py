@@ -19,8 +19,8 @@ from robustbench_bi.evaluation.request import EvalRequest, option_names
 from robustbench_bi.ground.cells import parse_severities
 from robustbench_bi.ground.checks import check_number, check_quality
 from robustbench_bi.ground.devices import check_device
-from robustbench_bi.ground.registry import unknown_name
 from robustbench_bi.models.detectors import DETECTORS
+from robustbench_bi.models.detectors.names import check_detector_name
 from robustbench_bi.models.sources.typed_names import check_model_name
 from robustbench_bi.models.weights_files import check_weights_file
 
@@ -79,10 +79,8 @@ def _check_pictures(path: str) -> None:
 
 
 def _check_detector(model: str) -> None:
-    """torchvision's detectors are in no list that can be read at once."""
-    if model not in DETECTORS and not model.startswith("torchvision:"):
-        if ":" not in model:
-            raise unknown_name("detector", model, DETECTORS.names)
+    check_detector_name(model)
+    if ":" in model and not model.startswith("torchvision:"):
         check_model_name(model)
 
 

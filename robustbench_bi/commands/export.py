@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from robustbench_bi.commands import completion
-from robustbench_bi.commands.endings import OneLineError, remember_out
+from robustbench_bi.commands.endings import remember_out_file
 
 FORMATS = ("csv", "timm", "model-card", "robustbench", "imagenet-x", "json")
 
@@ -17,7 +17,9 @@ FORMATS = ("csv", "timm", "model-card", "robustbench", "imagenet-x", "json")
     "runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path), shell_complete=completion.runs
 )
 @click.option("--format", "form", required=True, type=click.Choice(FORMATS), help="Output format.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), callback=remember_out, help="File to write.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), callback=remember_out_file, help="File to write."
+)
 def export(runs: tuple[Path, ...], form: str, out: Path) -> None:
     """Write finished runs as a file for another program.
 
@@ -28,8 +30,6 @@ def export(runs: tuple[Path, ...], form: str, out: Path) -> None:
     from robustbench_bi.reports.exports import EXPORTS, export_runs
     from robustbench_bi.runs.run import open_run
 
-    if out.is_dir():
-        raise OneLineError(f"--out must be a file, got the folder {out}")
     opened = [open_run(path) for path in dict.fromkeys(path.resolve() for path in runs)]
     export_runs(opened, form, out)
     click.echo(f"Written: {out} ({out.stat().st_size / 1000:,.1f} kB)")

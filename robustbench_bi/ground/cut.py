@@ -92,7 +92,9 @@ def _resized_as_tensor(image: Image.Image, shape: Shape, interpolation: str) -> 
     from torchvision.transforms.v2.functional import resize
 
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-    resized = resize(pixels, list(shape), interpolation=InterpolationMode(interpolation), antialias=True)
+    # torchvision's own "nearest" rounds down, where PIL and transformers take the nearest.
+    mode = InterpolationMode("nearest-exact" if interpolation == "nearest" else interpolation)
+    resized = resize(pixels, list(shape), interpolation=mode, antialias=True)
     return Image.fromarray(resized.permute(1, 2, 0).numpy())
 
 

@@ -83,7 +83,17 @@ def mce_name(
         reasons.append(part_of_imagenet)
     if config["n"] != PUBLISHED_IMAGES:
         reasons.append(f"n={config['n']:,}")
-    return qualify(reasons + _answer_reasons(config) + _pixel_reasons(config))
+    return qualify(reasons + departures(config))
+
+
+def departures(config: Mapping[str, Any]) -> list[str]:
+    """In words, where a run's pixels and the answers that count are not ImageNet-C's; empty where all are.
+
+    Example:
+        >>> departures({"input_size": 64, "generator": "files"})
+        ['64 px']
+    """
+    return _answer_reasons(config) + _pixel_reasons(config)
 
 
 def _answer_reasons(config: Mapping[str, Any]) -> list[str]:

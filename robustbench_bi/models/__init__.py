@@ -194,6 +194,7 @@ def create_model(
         >>> network.identity["name"], network.input_size, network.resize_size
         ('binet50_dc_ca', 64, 73)
     """
+    from robustbench_bi.models.checkpoint_names import options_in
     from robustbench_bi.models.detectors import DETECTORS
     from robustbench_bi.models.named_weights import named_weights
     from robustbench_bi.models.weights import classes_of, load_weights, read_checkpoint
@@ -213,6 +214,8 @@ def create_model(
         checkpoint = named_weights(row.name, weights) or read_checkpoint(weights)
     # Other people's files have entries of their own; of another network's, `load_weights` says what it is.
     stored = checkpoint.metadata if checkpoint is not None and checkpoint.metadata.get("model") == row.name else {}
+    if checkpoint is not None and not stored:
+        stored = {"options": options_in(checkpoint.state, row.options)}
     if num_classes is None and checkpoint is not None and "num_classes" not in stored:
         num_classes = classes_of(checkpoint)
     chosen, classes = settle(row, options, num_classes, stored)
@@ -242,7 +245,8 @@ def find_model(name: str) -> tuple[ModelSource, str] | None:
     """The source of a model, and its name there; None for one of ours. Nothing large is imported.
 
     Raises:
-        UnknownNameError: it is none of ours; the advice is the same name in another library, or else the nearest.
+        UnknownNameError: it is a detector, or none of ours; the advice is the same name in another library, or else the
+            nearest.
 
     Example:
         >>> find_model("binet50_dc_ca_sakg7"), find_model("timm:resnet18")[1]
@@ -254,10 +258,16 @@ def find_model(name: str) -> tuple[ModelSource, str] | None:
     """
     resolved, _ = resolve(name, {})
     found = split_name(resolved)
-    if found is None and resolved not in MODELS:
+    if resolved in MODELS:
+        return None
+    from robustbench_bi.models.detectors.names import check_is_no_detector
+
+    check_is_no_detector(name)
+    if found is None:
+        from robustbench_bi.models.detectors import DETECTORS
         from robustbench_bi.models.sources.library_names import listed_elsewhere
 
-        own = [*MODELS.names, *ALIASES, *VARIANTS.names]
+        own = [*MODELS.names, *ALIASES, *VARIANTS.names, *DETECTORS.names]
         elsewhere = listed_elsewhere(name) or (listed_elsewhere(name, near=True) if closest(name, own) is None else [])
         if elsewhere:
             known = " or ".join(map(repr, elsewhere))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -14,6 +14,9 @@ from robustbench_bi.models import classes_advice
 
 INNER = {".cbam.": ".att."}
 """What the code of CBAM calls the attention of a block."""
+
+SHOWN = {"gate_bias": "ChannelGate.mlp.1.bias"}
+"""Options that a checkpoint shows to be on by the tensors it has, with the end of their names."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,19 @@ def names_in(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, hea
         own = {name: tensor for name, tensor in own.items() if not name.startswith("fc.")}
         outside = {} if prefix else outside
     return Names({**own, **outside}, prefix, _whole_elsewhere(state, expected, own, prefix, ranked))
+
+
+def options_in(state: Mapping[str, Tensor], options: Collection[str]) -> dict[str, bool]:
+    """The options of a network, of those it has, that other people's checkpoints do not state but show.
+
+    Example:
+        >>> import torch
+        >>> state = {"module.layer1.0.cbam.ChannelGate.mlp.1.bias": torch.zeros(16)}
+        >>> options_in(state, ["width", "gate_bias"]), options_in({}, ["gate_bias"])
+        ({'gate_bias': True}, {})
+    """
+    ends = {option: end for option, end in SHOWN.items() if option in options}
+    return {option: True for option, end in ends.items() if any(name.endswith(end) for name in state)}
 
 
 def classes_in(state: Mapping[str, Tensor]) -> int:

@@ -37,7 +37,8 @@ def choose_layer(subject: Subject, image: Tensor, name: str | None = None) -> st
 
     Raises:
         UnknownNameError: the network has no such module.
-        InputError: the module puts out no maps, or there is no third stage; the message lists modules that do.
+        InputError: the module puts out no maps, or there is no third stage; the message lists modules that do, or says
+            that none does.
 
     Example:
         >>> from robustbench_bi.data import open_data
@@ -46,9 +47,9 @@ def choose_layer(subject: Subject, image: Tensor, name: str | None = None) -> st
         >>> choose_layer(subject, torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
         'layer3.5'
     """
-    names = [module_name for module_name, _ in subject.network.named_modules() if module_name]
+    names = _layers(subject.network)
     chosen = name or _last_block_of_third_stage(subject.network)
-    if chosen is None:
+    if chosen is None or (name is None and chosen not in names):
         raise InputError(
             f"{subject.label} has no stage {' or '.join(THIRD_STAGES)} to take the default layer from; choose one with "
             f"--layer, such as {_candidates(subject, image)}"
@@ -74,12 +75,26 @@ def _last_block_of_third_stage(network: nn.Module) -> str | None:
 
 
 def _candidates(subject: Subject, image: Tensor) -> str:
-    """In each part of the network, for each size of maps, the module that puts them out last, as text."""
-    names = [name for name, _ in subject.network.named_modules() if name]
-    with _recording(subject.network, names, _side_of_maps) as recorded:
+    """In each part of the network, for each size of maps, the module that puts them out last, as text.
+
+    Raises:
+        InputError: there is none.
+    """
+    with _recording(subject.network, _layers(subject.network), _side_of_maps) as recorded:
         run_network(subject, image)
     last = {(name.partition(".")[0], side): name for name, side in recorded.items() if side}
-    return ", ".join(f"{name} ({side}×{side})" for (_, side), name in last.items()) or "(none outputs maps)"
+    if not last:
+        raise InputError(
+            f"no layer of {subject.label} outputs maps that can be seen (a network from a file runs as a whole); heat "
+            "maps need a network that is built in PyTorch"
+        )
+    return ", ".join(f"{name} ({side}×{side})" for (_, side), name in last.items())
+
+
+def _layers(network: nn.Module) -> list[str]:
+    """The names of the modules that can be looked into, which those of TorchScript cannot."""
+    modules = network.named_modules()
+    return [name for name, module in modules if name and not isinstance(module, torch.jit.ScriptModule)]
 
 
 def _side_of_maps(output: Any) -> int:

@@ -67,7 +67,7 @@ FIGURES = Table(
             "fig3",
             f"{_FIGURES}:figure_3",
             "comparison",
-            "Δ top-1 over a baseline by noise and category, as Fig. 3 of the Bi-volution paper, with intervals",
+            "Δ top-1 vs. a baseline by noise and category, as Fig. 3 of the Bi-volution paper, with intervals",
         ),
         FigureRow(
             "fig3_paper",

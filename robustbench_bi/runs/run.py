@@ -258,7 +258,7 @@ class Run:
             # A plain name was a folder when the run was made, and now it could be a mistyped source.
             gone = moved_to is None and isinstance(error, UnknownNameError)
             now = f"there is no folder {request.source!r}" if gone else str(error).rstrip(".")
-            where = f"were {request.source}, and now" if moved_to is None else f"are not {request.source}"
+            where = f"were {request.source}, and now" if moved_to is None else f"are not in {request.source}"
             raise DataError(f"the images of {self.directory.name} {where}: {now}") from error
         images = self.images()
         kept = dataset.without(np.setdiff1d(dataset.image_ids, images["image_id"].to_numpy()))

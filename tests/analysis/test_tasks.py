@@ -217,7 +217,7 @@ def test_every_figure_of_a_primary_number_is_drawn(simulated, tmp_path):
     figures = {row.name for row in FIGURES if row.frame in ("comparison", "cells", "summaries")}
     assert len(figures) == 5
     assert {path.removesuffix(".png") for path in written if path.endswith(".png")} == figures
-    assert FIGURES.load("fig3")(bars).axes[0].get_ylabel() == "Δ F1 over a (points)"
+    assert FIGURES.load("fig3")(bars).axes[0].get_ylabel() == "Δ F1 vs. a (points)"
     assert pd.read_csv(tmp_path / "cells.csv")["baseline_f1"].notna().all()
 
 

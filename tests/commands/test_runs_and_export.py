@@ -98,10 +98,17 @@ def test_export_csv_has_every_cell_of_every_run(written, tmp_path):
     assert (table["top1_low"] < table["top1"]).all()
 
 
+def test_export_writes_its_file_anew(written, tmp_path):
+    run, out = written("resnet50"), tmp_path / "cells.csv"
+    out.write_text("old")
+    assert invoke("export", run.directory, "--format", "csv", "--out", out).exit_code == 0
+    assert out.read_text().startswith("model,")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--format", "csv", "--out", "."], "--out must be a file, got the folder"),
+        (["--format", "csv", "--out", "."], "it is a folder; name a file in it"),
         (["--format", "xml", "--out", "x"], "is not one of"),
         (["--format", "csv"], "Missing option '--out'"),
     ],

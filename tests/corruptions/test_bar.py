@@ -364,6 +364,28 @@ def test_noise_is_the_real_part_of_waves_with_mirrored_phases() -> None:
     assert np.allclose(ours[0, 0].numpy(), expected / expected.std())
 
 
+def waves_of(phases: NDArray[np.int64], power: Callable[[Floats], Floats]) -> Floats:
+    """Noise of unit deviation: waves with these phases, and amplitudes by their distance from zero frequency."""
+    whole = np.concatenate([phases, phases[::-1]]).reshape(SIDE, SIDE)
+    row, column = grid()
+    amplitudes = power(np.hypot(row - SIDE // 2, column - SIDE // 2))
+    noise = np.fft.ifft2(np.fft.ifftshift(amplitudes * np.exp(2j * np.pi * whole / 65536))).real
+    return noise / noise.std()
+
+
+def test_blue_noise_rises_with_frequency_and_brown_noise_falls_with_its_square(
+    photographs: Photographs, injected_draws: type
+) -> None:
+    image = photographs(1, SIDE)
+    phases = np.random.default_rng(0).integers(0, 65536, (1, 3, SIDE * SIDE // 2))
+    blue = bar_noise.blue_noise_sample(image, injected_draws(bits16=[phases[:, :1]]), threshold=-0.5)[0].numpy()
+    expected = image[0].numpy() * (waves_of(phases[0, 0], lambda distance: distance) > -0.5)
+    assert (blue != expected).mean() < 0.001
+    brown = bar_noise.brownish_noise(image, injected_draws(bits16=[phases]), std=20.0)[0].numpy()
+    noises = np.stack([waves_of(channel, lambda distance: 1 / (distance**2 + 1)) for channel in phases[0]])
+    assert np.abs(brown - np.clip(image[0].numpy() + 20 * noises, 0, 255).astype(np.uint8).astype(int)).max() <= 1
+
+
 @pytest.mark.parametrize(("height", "width"), [(33, 47), (32, 200), (41, 41)])
 @pytest.mark.parametrize("name", ["brownish_noise", "perlin_noise", "blue_noise_sample"])
 def test_clouds_cover_pictures_of_any_shape(name: str, height: int, width: int) -> None:

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustbench_bi.data.sources.demo import draw
+from robustbench_bi.errors import InputError
 from robustbench_bi.models import axial, create_model, resnet, san
 from robustbench_bi.models.profile import profile
 
@@ -137,6 +138,20 @@ def test_every_tensor_of_a_published_layout_lands(name, entries, options, tmp_pa
     renamed = {key.removeprefix("module.").replace(".cbam.", ".att."): value for key, value in state.items()}
     assert set(renamed) == set(held)
     assert all(torch.equal(held[key], value.to(held[key].dtype)) for key, value in renamed.items())
+
+
+def test_a_published_cbam_shows_by_its_tensors_that_its_gates_have_biases(tmp_path):
+    path, narrow = tmp_path / "published.pth", {"width": 0.125, "num_classes": 3}
+    published = create_model("cbam_resnet101", gate_bias=True, **narrow).state_dict()
+    names = {f"module.{name}".replace(".att.", ".cbam."): tensor for name, tensor in published.items()}
+    torch.save({"state_dict": names}, path)
+    network = create_model("cbam_resnet101", weights=path, width=0.125)
+    assert network.identity["options"]["gate_bias"] is True
+    held = network.state_dict()
+    assert set(held) == set(published)
+    assert all(torch.equal(held[name], tensor) for name, tensor in published.items())
+    with pytest.raises(InputError, match="gate_bias=False contradicts the checkpoint, which has gate_bias=True"):
+        create_model("cbam_resnet101", weights=path, width=0.125, gate_bias=False)
 
 
 FAMILIES = (

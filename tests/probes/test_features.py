@@ -51,6 +51,16 @@ def test_the_third_stage_is_found_inside_a_wrapper(known):
         choose_layer(subject_of(two), IMAGES[:1])
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_network_from_a_file_has_no_layer_to_look_into(tmp_path):
+    torch.jit.trace(Steps(layer3=nn.Conv2d(3, 4, 3)).eval(), IMAGES[:1].float()).save(tmp_path / "net.ts")
+    subject = subject_of(f"torchscript:{tmp_path / 'net.ts'}")
+    with pytest.raises(InputError, match=r"^no layer of torchscript:.* outputs maps that can be seen"):
+        choose_layer(subject, IMAGES[:1])
+    with pytest.raises(UnknownNameError):
+        choose_layer(subject, IMAGES[:1], "network.layer3")
+
+
 def test_without_a_third_stage_the_layers_with_maps_are_listed():
     network = Steps(first=nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU()), last=nn.AdaptiveAvgPool2d(1))
     with pytest.raises(InputError, match=r"choose one with --layer, such as first \(32×32\)$"):

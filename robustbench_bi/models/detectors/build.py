@@ -14,6 +14,7 @@ from robustbench_bi.models import IMAGENET_MEAN, IMAGENET_STD
 from robustbench_bi.models.detectors import ADDED, DETECTORS, DetectorRow
 from robustbench_bi.models.detectors.adapters import BACKGROUND, Detector, as_detector
 from robustbench_bi.models.detectors.from_mmdet import converted, is_of_mmdet, options_in
+from robustbench_bi.models.detectors.names import check_detector_name
 from robustbench_bi.models.options import check_option
 from robustbench_bi.models.sources import split_name
 from robustbench_bi.models.sources.downloads import downloaded
@@ -55,6 +56,7 @@ def create_detector(
         >>> detector.class_names, detector.limits()["score_threshold"]
         (('__background__', 'cat'), 0.001)
     """
+    check_detector_name(name)
     found = split_name(name)
     if found is None:
         return _own(name, class_names, weights, options)
@@ -62,10 +64,6 @@ def create_detector(
     if source.name == "function":
         made = call_function(name, {**options, **_weights_option(weights)})
         return as_detector(made, name, {"name": name, "options": options} if options else None)
-    if source.name != "torchvision":
-        raise InputError(
-            f"a detector is a row of `list detectors`, torchvision:NAME or package.module:function, got {name}"
-        )
     return _from_torchvision(name_there, class_names, weights, options)
 
 
@@ -73,8 +71,6 @@ def _own(
     name: str, class_names: Sequence[str] | None, weights: str | Path | None, options: Mapping[str, Any]
 ) -> Detector:
     """A row of ours, with the options and classes of its checkpoint where it has one."""
-    if name not in DETECTORS:
-        raise unknown_name("detector", name, DETECTORS.names)
     network: Any = create_own_network(name, None if class_names is None else len(class_names), weights, options)
     names = network.class_names or class_names
     if names is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustbench_bi.errors import WeightsError
 from robustbench_bi.models.sources.finish import check_classes, finished
 from robustbench_bi.models.sources.scores import Batches, as_logits, looks_like_probabilities, settle_output
+
+FORMATS = {
+    "a torch.export file": (("archive_format", "serialized_exported_program.json"), "name it export:{path}"),
+    "a TorchScript file": (("constants.pkl",), "name it torchscript:{path}"),
+    "a checkpoint": (("data.pkl",), "give it as the weights of a network, with --weights {path}"),
+}
+"""What torch writes as zip archives, by the entry that tells it, and what to do with it; the first that fits."""
 
 
 class FileNetwork(nn.Module):
@@ -91,9 +101,36 @@ def _by_name(result: Any) -> dict[str, Any]:
     return {str(number): value for number, value in enumerate(parts)}
 
 
+def check_format(path: Path, wanted: str) -> None:
+    """Refuse a file of another format than the one that its source reads.
+
+    Args:
+        path: of the file.
+        wanted: one of `FORMATS`.
+
+    Raises:
+        WeightsError: it is none of that format; the message says what it is, if that is known.
+    """
+    found = None
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            entries = {entry.rpartition("/")[2] for entry in archive.namelist()}
+        found = next((kind for kind, (told, _) in FORMATS.items() if not entries.isdisjoint(told)), None)
+    if found is None:
+        raise WeightsError(f"{path} is not {wanted}")
+    if found != wanted:
+        raise WeightsError(f"{path} is not {wanted} but {found}; {FORMATS[found][1].format(path=path)}")
+
+
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """None of torch's own advice on old formats; what matters is said in our words."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """None of torch's own advice on old formats and no tracebacks in its log; what matters is said in our words."""
+    log = logging.getLogger("torch.export")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

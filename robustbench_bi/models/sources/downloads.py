@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 import urllib.error
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from robustbench_bi.errors import WeightsError
+from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.models.sources import split_name
 
 PATIENCE = 3.5
@@ -22,6 +23,8 @@ GRACE = 0.5
 """Seconds for an answer that came while the thread had no turn, as beside the import of a large library."""
 ASKED_ANEW = 60.0
 """Seconds after which an answer is old: a hub may be back for the next network of a sweep."""
+
+AN_EXISTING_FOLDER = "an existing folder"
 
 
 def downloaded(what: str, fetch: Callable[[], Any], url: str, kept: bool = False) -> Any:
@@ -122,6 +125,28 @@ def hub_page(repository: str) -> str:
     from huggingface_hub import constants
 
     return f"{constants.ENDPOINT}/{repository}"
+
+
+def repository_of(source: str, name: str, otherwise: str = "") -> tuple[str, str | None]:
+    """A repository on Hugging Face's hub, and its revision where one is named.
+
+    Args:
+        source: of networks, for the message.
+        name: OWNER/NAME or OWNER/NAME@REVISION.
+        otherwise: what else may be named, for the message.
+
+    Raises:
+        InputError: it is none.
+
+    Example:
+        >>> repository_of("hf", "google/vit-base-patch16-224@main"), repository_of("hf", "timm/resnet18.a1_in1k")
+        (('google/vit-base-patch16-224', 'main'), ('timm/resnet18.a1_in1k', None))
+    """
+    repository, _, revision = name.partition("@")
+    if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", repository):
+        joined = f", OWNER/NAME@REVISION or {otherwise}" if otherwise else " or OWNER/NAME@REVISION"
+        raise InputError(f"{source}:{name} must be OWNER/NAME{joined}")
+    return repository, revision or None
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch import nn
 
 from robustbench_bi.errors import BivoRobustError, WeightsError
 from robustbench_bi.ground.sizes import size_of
-from robustbench_bi.models.sources.compiled_file import FileNetwork, without_warnings
+from robustbench_bi.models.sources.compiled_file import FileNetwork, check_format, without_warnings
 from robustbench_bi.models.sources.finish import file_of
 
 REFUSED_ENTRIES = ("aotinductor", "custom_obj")
@@ -69,8 +69,7 @@ def check_harmless(path: Path) -> None:
     Raises:
         WeightsError: there is something, or it is no such file.
     """
-    if not zipfile.is_zipfile(path):
-        raise WeightsError(f"{path} is not a torch.export file")
+    check_format(path, "a torch.export file")
     with zipfile.ZipFile(path) as archive:
         for entry in archive.namelist():
             if any(part in entry for part in REFUSED_ENTRIES):

@@ -89,16 +89,17 @@ def hub_folder(name: str, full: str, files: tuple[str, ...]) -> Path:
     """The folder in which files of a repository lie once they have been fetched.
 
     Raises:
+        InputError: it is no name of a repository.
         WeightsError: they cannot be had; the message says where to put them.
     """
     import huggingface_hub
 
-    repository, _, revision = name.partition("@")
+    repository, revision = downloads.repository_of("timm:hf-hub", name)
     page = downloads.hub_page(repository)
     there = downloads.is_reachable(page)
     try:
         with downloads.asking_no_hub(not there):
-            paths = [huggingface_hub.hf_hub_download(repository, file, revision=revision or None) for file in files]
+            paths = [huggingface_hub.hf_hub_download(repository, file, revision=revision) for file in files]
     except Exception as error:  # each version of the hub's client has errors of its own
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         reason = reason if there else downloads.no_answer(page)

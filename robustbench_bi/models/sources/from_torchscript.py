@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from robustbench_bi.errors import WeightsError
-from robustbench_bi.models.sources.compiled_file import FileNetwork, without_warnings
+from robustbench_bi.models.sources.compiled_file import FileNetwork, check_format, without_warnings
 from robustbench_bi.models.sources.finish import file_of
 
 OLD = "TorchScript is deprecated; save with torch.export.save instead and use export:FILE"
@@ -31,6 +31,7 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
         WeightsError: the file is missing or is no TorchScript; or weights are named beside it.
     """
     path = file_of("torchscript", name, weights, options)
+    check_format(path, "a TorchScript file")
     logging.getLogger(__name__).warning("%s: %s", path, OLD)
     try:
         with without_warnings():

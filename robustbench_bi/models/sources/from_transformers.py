@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from robustbench_bi.models.sources.image_processor import LikeTheProcessor, foll
 
 BACKGROUND_CLASSES = 1001
 """Of networks trained with TensorFlow: ImageNet's 1000 behind a first class "background"."""
+
+OF_TIMM = "timm_wrapper"
+"""What transformers calls the networks of timm, whose preprocessing timm alone knows."""
 
 
 class HubClassifier(nn.Module):
@@ -66,6 +70,8 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
     there = Path(place).is_dir() or downloads.is_reachable(downloads.hub_page(place))
     with _quiet(library), _in_one_line(name, place, there), downloads.asking_no_hub(not there):
         config = library.AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
+        if config.model_type == OF_TIMM:
+            raise InputError(f"hf:{name} is a network of timm; use timm:hf-hub:{name}")
         if own:
             network = _with_own_weights(library, name, place, revision, config)
         else:
@@ -111,11 +117,12 @@ def _place(name: str, own: bool) -> tuple[str, str | None]:
     """Where transformers finds it, and which revision.
 
     Raises:
-        InputError: it is neither a folder nor OWNER/NAME.
+        InputError: it is neither a folder nor OWNER/NAME, or a network of timm.
         WeightsError: the folder lacks a file.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
+        _check_not_of_timm(name, folder)
         needed = ["config.json", "preprocessor_config.json"]
         missing = [file for file in needed if not (folder / file).is_file()]
         if own and not any(folder.glob("model*.safetensors")):
@@ -126,10 +133,24 @@ def _place(name: str, own: bool) -> tuple[str, str | None]:
                 "processor to write them (weights are read from safetensors only)"
             )
         return str(folder), None
-    repository, _, revision = name.partition("@")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository) or repository.startswith("."):
-        raise InputError(f"hf:{name} must be OWNER/NAME, OWNER/NAME@REVISION or an existing folder")
-    return repository, revision or None
+    return downloads.repository_of("hf", name, downloads.AN_EXISTING_FOLDER)
+
+
+def _check_not_of_timm(name: str, folder: Path) -> None:
+    """Refuse a folder that timm wrote, which states no image processor.
+
+    Raises:
+        InputError: it is one.
+    """
+    try:
+        stated = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # said when transformers reads it
+        return
+    if "pretrained_cfg" in stated:
+        raise InputError(
+            f"hf:{name} is a network of timm; use timm:{stated.get('architecture')} with --weights and the folder's "
+            "weights file"
+        )
 
 
 def _with_own_weights(library: Any, name: str, place: str, revision: str | None, config: Any) -> Any:

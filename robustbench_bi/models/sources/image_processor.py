@@ -66,11 +66,13 @@ def preprocessing_of_processor(processor: Any, fast: bool) -> LikeTheProcessor:
     stated = {name: _plain(value) for name, value in processor.to_dict().items()}
     kind = type(processor).__name__
     readings = _readings(stated, kind)
+    resample = 2 if stated.get("resample") is None else int(stated["resample"])
+    if resample not in range(len(RESAMPLE)):
+        raise InputError(f"the image processor {kind} has the resample {resample}, a mode we do not support")
     tint = _Tint.of(processor, pair(readings[0]["input_size"]))
-    resample = stated.get("resample")
     common = {
         **tint.normalisation(stated),
-        "interpolation": RESAMPLE[2 if resample is None else int(resample)],
+        "interpolation": RESAMPLE[resample],
         "cut_as": "transformers-fast" if fast else "transformers",
     }
     for reading in readings:
@@ -94,10 +96,11 @@ def _readings(stated: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
     cropped = size_of([crop["height"], crop["width"]]) if stated.get("do_center_crop") and "height" in crop else None
     if not stated.get("do_resize", False):
         raise InputError(f"the image processor {kind} does not resize, and pictures must come out equal in size")
-    if edge and percent and cropped is None:
+    if edge and cropped is None and "crop_pct" in stated:
         if edge >= CONVNEXT_SQUASHES_FROM:
             return [_reading(edge, edge, "squash")]
-        return [_reading(edge, int(edge / percent), "center")]
+        if percent:
+            return [_reading(edge, int(edge / percent), "center")]
     if edge:
         if cropped is None:
             raise InputError(

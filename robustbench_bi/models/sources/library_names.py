@@ -11,7 +11,7 @@ from robustbench_bi.ground.registry import closest
 from robustbench_bi.models.sources import MODEL_SOURCES
 
 # How timm and torchvision list a network that a function builds.
-_LISTED = re.compile(r"^@register_model\b[^\n]*\n(?:@[^\n]*\n)*def (\w+)\(", re.MULTILINE)
+_LISTED = re.compile(r"^@register_model\b[^\n]*\n(?:(?!def |class )[^\n]*\n)*def (\w+)\(", re.MULTILINE)
 
 _PUBLISHED = re.compile(r"^    ([A-Z]\w*) = (?:Weights\(|[A-Z])", re.MULTILINE)
 
@@ -27,6 +27,18 @@ def library_names(library: str) -> frozenset[str]:
         frozenset()
     """
     return frozenset(name for text in library_texts(library) for name in _LISTED.findall(text))
+
+
+@cache
+def torchvision_detectors() -> frozenset[str]:
+    """The detectors that the installed torchvision lists.
+
+    Example:
+        >>> "ssd300_vgg16" in torchvision_detectors(), "vgg16" in torchvision_detectors()
+        (True, False)
+    """
+    texts = library_texts("torchvision", "models/detection/*.py")
+    return frozenset(name for text in texts for name in _LISTED.findall(text))
 
 
 @cache

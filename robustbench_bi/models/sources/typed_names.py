@@ -12,6 +12,7 @@ from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.ground.registry import nearest, unknown_name
 from robustbench_bi.models import MODELS, find_model
 from robustbench_bi.models.sources import how_to_name_a_model
+from robustbench_bi.models.sources.downloads import AN_EXISTING_FOLDER, repository_of
 from robustbench_bi.models.sources.library_names import library_names, library_texts
 
 _MADE_AS_IT_RUNS = re.compile(r"import \*|__getattr__|globals\(\)|setattr\(|exec\(")
@@ -58,8 +59,8 @@ def _file(name: str) -> None:
 
 def _repository(name: str) -> None:
     """A folder, or the name of a repository with perhaps its revision."""
-    if not Path(name).expanduser().is_dir() and not re.fullmatch(r"\w[\w.-]*/[\w.-]+(@.+)?", name):
-        raise InputError(f"hf:{name} must be OWNER/NAME, OWNER/NAME@REVISION or an existing folder")
+    if not Path(name).expanduser().is_dir():
+        repository_of("hf", name, AN_EXISTING_FOLDER)
 
 
 def _function(name: str) -> None:
@@ -112,9 +113,10 @@ def _may_be_there(path: Path) -> bool:
     return path.is_dir() or any(path.parent.glob(f"{path.name}.*"))
 
 
-_CHECKS: Mapping[str, Callable[[str], None]] = {
+_CHECKS: Mapping[str, Callable[[str], object]] = {
     "timm": _listed_in("timm"),
     "torchvision": _listed_in("torchvision"),
+    "timm:hf-hub": lambda name: repository_of("timm:hf-hub", name),
     "hf": _repository,
     **dict.fromkeys(("onnx", "export", "torchscript"), _file),
     "function": _function,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -14,6 +15,7 @@ import robustbench_bi.metrics
 from robustbench_bi.analysis.text import rounded
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import CLEAN, SEVERITIES
+from robustbench_bi.metrics.naming import departures
 from robustbench_bi.metrics.robustness import benchmark_corruptions, cell_errors
 from robustbench_bi.reports.exports.checks import need_classifiers, need_clean, need_one
 from robustbench_bi.runs.run import Run
@@ -21,7 +23,6 @@ from robustbench_bi.runs.run import Run
 PICTURES = 5000
 NAMES = "1f7d0bdb93c332b850911832011aaa2ce1512c406b44d81e7d4a6877c78502a0"
 """SHA-256 of the sorted file names, a line each, in helper_files/imagenet_test_image_ids.txt of RobustBench."""
-_CONSTANTS = {"table": "imagenet-c", "input_size": 224, "task": "classification"}
 _OWN = (
     "Corruptions made by bivo-robust with the constants of ImageNet-C; RobustBench reads the published files of "
     "ImageNet-C."
@@ -38,7 +39,7 @@ def as_robustbench_entry(runs: Sequence[Run]) -> str:
 
     Returns:
         A JSON object; what only its author knows is null. A footnote says where the corrupted pictures are not the
-        published ones.
+        published ones, or not made or counted as these are.
 
     Raises:
         InputError: the run is of other pictures, or lacks cells.
@@ -71,9 +72,17 @@ def as_robustbench_entry(runs: Sequence[Run]) -> str:
         "reported": None,
         "corruptions_acc": _percent(100 - sum(of_corruption.values()) / len(of_corruption)),
         "corruptions_mce": _percent(sum(ratios) / len(ratios)),
-        "footnote": None if run.config["generator"] == "files" else _OWN,
+        "footnote": _footnote(run.config),
     }
     return json.dumps(entry, indent=2, ensure_ascii=False) + "\n"
+
+
+def _footnote(config: Mapping[str, Any]) -> str | None:
+    """What keeps an entry from being one of the published files; None where nothing does."""
+    found = [] if config["generator"] == "files" else [_OWN]
+    if reasons := departures(config):
+        found.append(f"Not as in ImageNet-C: {', '.join(reasons)}.")
+    return " ".join(found) or None
 
 
 def _percent(value: float) -> str:

@@ -36,7 +36,7 @@ _SIGN, _LETTER = 0.55, 0.062
 
 
 def figure_3(comparison: Comparison, sheet: Sheet = PAGE) -> Figure:
-    """Δ top-1 (or Δ of the task's number) of models over a baseline, as Fig. 3 of the Bi-volution paper.
+    """Δ top-1 (or Δ of the task's number) of models against a baseline, as Fig. 3 of the Bi-volution paper.
 
     The paper's seven bars are the four noises one by one and the means of blur, weather and digital. We add clean and
     the mean over ImageNet-C's corruptions, set apart, and whiskers: the paired intervals of the frame.
@@ -109,7 +109,7 @@ def _bars_over_baseline(comparison: Comparison, places: Mapping[str, float], she
         standing = np.array([places[name] + beside for name in own.index])
         _draw_bars(axes, standing, own, "delta", width, number + 1, model)
     axes.axhline(0, color=INK, linewidth=0.9, zorder=3)
-    axes.set_ylabel(f"Δ {comparison.task.primary.short} over {frame['baseline'].iloc[0]} (points)")
+    axes.set_ylabel(f"Δ {comparison.task.primary.short} vs. {frame['baseline'].iloc[0]} (points)")
     return figure, axes
 
 

@@ -25,7 +25,8 @@ from robustbench_bi.reports.figures.style import (
 )
 
 _CURVES = 2.2  # inches, the height of the lower panel
-_CLEAN_PLACE = -0.06  # where the clean error stands on the axis of frequencies
+_CLEAN_PLACE = -0.075  # where the clean error stands on the axis of frequencies
+_APART = 0.016  # of a cycle per pixel, shared out to the models, whose intervals would hide one another
 _TICKS = (-0.5, 0, 0.5)
 _COLOURS = "magma_r"
 
@@ -34,7 +35,8 @@ def fourier_figure(found: FourierErrors, sheet: Sheet = PAGE) -> Figure:
     """Fourier heat maps (Yin et al. 2019, Figs. 3 and 4), and the error against the length of the frequency.
 
     In a map, low frequencies are in the centre, and the axes are vertical and horizontal frequency in cycles per pixel;
-    what was not measured stays white. The curves are means over rings, 1/32 of a cycle per pixel wide, with intervals.
+    what was not measured stays white. The curves are means over rings, 1/32 of a cycle per pixel wide, with intervals;
+    those of several models stand a little apart.
 
     Args:
         found: from `fourier_errors`.
@@ -122,8 +124,10 @@ def _draw_curves(axes: Axes, rings: pd.DataFrame, models: Sequence[str], top: fl
     for number, model in enumerate(models):
         own = rings[rings["model"] == model]
         clean = own["band"] == "clean"
-        draw_curve(axes, own[~clean], "frequency", "error", number, model)
-        beside = own[clean].assign(frequency=_CLEAN_PLACE + 0.004 * number)
+        apart = _APART * (number - (len(models) - 1) / 2) / len(models)
+        rings_apart = own[~clean].assign(frequency=own["frequency"] + apart)
+        draw_curve(axes, rings_apart, "frequency", "error", number, model)
+        beside = own[clean].assign(frequency=_CLEAN_PLACE + apart)
         draw_curve(axes, beside, "frequency", "error", number)
     axes.axvline(_CLEAN_PLACE / 2, color=INK, linewidth=0.5, linestyle=(0, (2, 2)))
     step = 0.125 if width_of(axes) > WIDTH / 2 else 0.25

@@ -173,14 +173,15 @@ def draw_curve(axes: Axes, points: pd.DataFrame, x: str, y: str, number: int, la
 
 
 def wrapped(caption: str, width: float) -> str:
-    """The caption broken into lines that fit a width in inches at the caption's size; "n = 32" stays in one line.
+    """The caption broken into lines that fit a width in inches at the caption's size, but never within "n = 200".
 
     Example:
-        >>> wrapped("On demo, n = 32.", 0.5)
-        'On demo,\\nn = 32.'
+        >>> wrapped("Two networks on demo, n = 200", width=1.1).split("\\n")
+        ['Two networks on demo,', 'n = 200']
     """
-    lines = textwrap.wrap(caption.replace("n = ", "n\xa0=\xa0"), width=int(width * 72 / (CAPTION_SIZE * 0.53)))
-    return "\n".join(lines).replace("\xa0", " ")
+    held = re.sub(r" (?=[=<%])|(?<=[=<]) ", "\u00a0", caption)
+    lines = textwrap.wrap(held, width=int(width * 72 / (CAPTION_SIZE * 0.53)))
+    return "\n".join(lines).replace("\u00a0", " ")
 
 
 def caption_height(caption: str) -> float:

@@ -201,6 +201,31 @@ def test_files_that_are_none(source, tmp_path, caplog):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_files_of_another_format_are_named_and_said_how_to_give(tmp_path):
+    save_export(tmp_path / "net.pt2")
+    torch.jit.trace(Small().eval(), IMAGES[:1]).save(tmp_path / "net.ts")
+    torch.save(Small().state_dict(), tmp_path / "net.pth")
+    for source, file, message in (
+        ("export", "net.ts", r"is not a torch.export file but a TorchScript file; name it torchscript:.*net\.ts$"),
+        ("export", "net.pth", r"is not a torch.export file but a checkpoint; give it as the weights of a network"),
+        ("torchscript", "net.pt2", r"is not a TorchScript file but a torch.export file; name it export:.*net\.pt2$"),
+        ("torchscript", "net.pth", r"is not a TorchScript file but a checkpoint"),
+    ):
+        with pytest.raises(WeightsError, match=message):
+            create_model(f"{source}:{tmp_path / file}")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_broken_exported_file_is_said_without_torchs_traceback(tmp_path, caplog):
+    path = tmp_path / "net.pt2"
+    save_export(path)
+    altered(path, lambda text: text.replace('"nodes"', '"knots"'))
+    with pytest.raises(WeightsError, match=r"cannot read .*net.pt2 as a torch.export file: "):
+        create_model(f"export:{path}")
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_other_classes_than_asked_for(tmp_path):
     with pytest.raises(WeightsError, match=r"has 5 classes, but num_classes or the data ask for 7"):
         create_model(save_export(tmp_path / "net.pt2"), num_classes=7)

@@ -26,6 +26,7 @@ PROCESSORS = {
     "a crop that does not fit": ("BitImageProcessor", {"size": {"shortest_edge": 57}, **SMALL}),
     "crop_pct": ("ConvNextImageProcessor", {"size": {"shortest_edge": 64}, "crop_pct": 0.875}),
     "no crop from 384": ("ConvNextImageProcessor", {"size": {"shortest_edge": 384}}),
+    "no crop and no crop_pct": ("ConvNextImageProcessor", {"size": {"shortest_edge": 384}, "crop_pct": None}),
     "no normalisation": ("MobileNetV2ImageProcessor", {"do_normalize": False, "size": {"shortest_edge": 80}, **SMALL}),
     "poolformer": ("PoolFormerImageProcessor", {"size": {"shortest_edge": 64}, "crop_pct": 0.9, **SMALL}),
     "levit": ("LevitImageProcessor", {"size": {"shortest_edge": 64}, **SMALL}),
@@ -33,6 +34,7 @@ PROCESSORS = {
         "EfficientNetImageProcessor",
         {"size": {"height": 70, "width": 70}, "do_center_crop": True, "resample": 2, **SMALL},
     ),
+    "nearest": ("EfficientNetImageProcessor", {"size": SQUARE, "resample": 0}),
     "blue, green, red": ("MobileViTImageProcessor", {"size": {"shortest_edge": 70}, **SMALL}),
 }
 
@@ -73,6 +75,8 @@ def test_what_a_processor_does_beyond_that_is_refused():
         preprocessing_of_processor(Mirroring(size=SQUARE), False)
     with pytest.raises(InputError, match=r"does not resize, and pictures"):
         preprocessing_of_processor(type(processor_of("squash", False))(do_resize=False), False)
+    with pytest.raises(InputError, match=r"has the resample 9, a mode we do not support"):
+        preprocessing_of_processor(type(processor_of("squash", False))(size=SQUARE, resample=9), False)
 
 
 def vit(classes=10, **settings):
@@ -160,6 +164,21 @@ def test_what_does_not_fit_is_refused_in_a_line(folder, tmp_path):
     (tmp_path / "net" / "model.safetensors").unlink()
     with pytest.raises(WeightsError, match=r"lacks model.safetensors; call save_pretrained\(\) of the network"):
         create_model(name)
+
+
+def test_networks_of_timm_are_timms(tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "is_reachable", lambda _: True)
+    stated = {"architecture": "resnet18", "num_classes": 10, "pretrained_cfg": {"input_size": [3, 64, 64]}}
+    (tmp_path / "config.json").write_text(json.dumps(stated))
+    with pytest.raises(InputError, match=r"is a network of timm; use timm:resnet18 with --weights and the folder's"):
+        create_model(f"hf:{tmp_path}")
+    config = transformers.AutoConfig.from_pretrained(tmp_path)
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda *_, **__: config)
+    with pytest.raises(InputError, match=r"^hf:timm/x@main is a network of timm; use timm:hf-hub:timm/x@main$"):
+        create_model("hf:timm/x@main")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match=r"lacks preprocessor_config\.json"):
+        create_model(f"hf:{tmp_path}")
 
 
 def test_a_backbone_is_no_classifier(folder):

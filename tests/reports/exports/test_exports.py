@@ -130,7 +130,10 @@ def test_a_robustbench_entry(named, monkeypatch):
     assert entry["clean_acc"] == str(round(cells["top1"][0], 2))
     assert entry["corruptions_acc"] == str(round(cells["top1"][1:].mean(), 2))
     assert (entry["dataset"], entry["link"], entry["number_forward_passes"]) == ("imagenet", None, 1)
-    assert "bivo-robust" in entry["footnote"]
+    assert entry["footnote"].endswith("RobustBench reads the published files of ImageNet-C.")
+    small = json.loads(exported("robustbench", named(input_size=64)))
+    assert small["footnote"].endswith("Not as in ImageNet-C: 64 px.")
+    assert json.loads(exported("robustbench", named(generator="files")))["footnote"] is None
     with pytest.raises(InputError, match="lacks 5 of 75 cells, the first is jpeg_compression severity 1"):
         names = run.config["corruptions"][:-1]
         exported("robustbench", named(corruptions=names))

@@ -102,6 +102,9 @@ def test_a_map_for_each_model_on_one_scale_and_a_curve_for_each(count):
     ]
     line = curves.containers[0].lines[0]
     assert len(line.get_xdata()) > 5
+    # No model's intervals hide another's, and each stays nearer to its own ring than to the next.
+    places = np.array([container.lines[0].get_xdata()[1] for container in curves.containers[::2]])
+    assert len(set(places.round(6))) == count and np.ptp(places) < 1 / 64
     np.testing.assert_allclose(line.get_ydata()[0], error_frame(found(own)).frame["error"][1])
     figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer()

@@ -9,6 +9,7 @@ from robustbench_bi.analysis.result import Result
 from robustbench_bi.errors import InputError
 from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval
 from robustbench_bi.reports.figures.heatmaps import heat_maps_figure
+from robustbench_bi.reports.figures.sheet import Sheet
 from robustbench_bi.reports.tables.heatmaps import display_correlations
 from robustbench_bi.reports.write import write_heat_maps
 
@@ -108,6 +109,20 @@ def test_everything_has_its_room(models, pictures):
     assert not overlaps(figure)
     figure.texts[-1].set_y(0.5)
     assert overlaps(figure)
+
+
+@pytest.mark.parametrize("width", [3.3, 7.2])
+@pytest.mark.parametrize(("names", "pictures"), [(["a"], 1), (["package.module:network", "b", "c"], 2)])
+def test_no_strip_stays_empty(names, pictures, width):
+    maps = found(correlations(names), grid(names, pictures))
+    figure = heat_maps_figure(heat_map_frame(maps, correlation_frame(maps)), Sheet(width))
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()
+    boxes = [axes.get_tightbbox(renderer) for axes in figure.axes]
+    caption = figure.texts[-1].get_window_extent(renderer)
+    assert figure.bbox.y1 - max(box.y1 for box in boxes) < 0.1 * figure.dpi
+    assert min(box.y0 for box in boxes) - caption.y1 < 0.2 * figure.dpi
+    assert caption.y0 < 0.1 * figure.dpi
 
 
 def test_files_are_written(tmp_path):

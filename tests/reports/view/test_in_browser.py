@@ -288,6 +288,24 @@ def test_who_sorts_by_loss_sees_the_loss(browser, opened, address, album):
     browser.wait(f"{shown}.length === 0")
 
 
+def test_what_was_counted_before_is_not_said_of_a_new_choice(browser, opened, address):
+    opened(address, "#corruption=fog&show=all")
+    browser.ask("source.grid = () => new Promise(() => {})")
+    said = """(() => {
+      const control = document.getElementById('choices').elements.show;
+      control.value = 'wrong';
+      control.dispatchEvent(new Event('input', { bubbles: true }));
+      return [document.getElementById('status').textContent, document.getElementById('status').ariaBusy];
+    })()"""
+    assert browser.ask(said) == ["Loading…", "true"]
+
+
+def test_answers_of_two_models_are_parted_by_their_names_alone(browser, opened, live):
+    opened(live, "#corruption=fog&show=all&beside=1")
+    after = "getComputedStyle(document.querySelector('.card .answers li'), '::after').content"
+    assert browser.ask(after) == "none"
+
+
 def test_it_is_dark_where_the_screen_is(browser, opened, live):
     for scheme, between in (("light", (190, 256)), ("dark", (0, 90))):
         opened(live, "#view=mistakes", scheme=scheme)

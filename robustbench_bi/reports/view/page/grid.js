@@ -33,7 +33,7 @@ function turner(state, found) {
   }, text);
   if (total <= page) return null;
   return make("nav", { ariaLabel: "Pages of pictures", className: "pages" },
-    turn("← Before", start > 0 ? Math.max(0, start - page) : null, "page-before"),
+    turn("← Previous", start > 0 ? Math.max(0, start - page) : null, "page-before"),
     `${(start + 1).toLocaleString("en")} to ${Math.min(start + page, total).toLocaleString("en")}`,
     turn("Next →", start + page < total ? start + page : null, "page-next"));
 }

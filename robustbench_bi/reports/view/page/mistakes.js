@@ -1,5 +1,5 @@
 "use strict";
-// Which class is mistaken for which: a table of the classes that are most often in a mistake, and the commonest pairs.
+// Which class is mistaken for which: a table of the classes most often involved in a mistake, and the commonest pairs.
 // Of many classes most pairs never occur; where the table would be nearly empty, a list of each class's answers stands.
 
 /** Words that lead to the wrong answers that they count; at all severities together they are words alone. */
@@ -26,7 +26,7 @@ function mistakeTable(state, model, found) {
   const words = `Wrong answers of ${about.models[model].name} by class (rows) and answer (columns)`;
   return scrolling(words, make("table", { className: "mistakes" },
     captioned(words + (names.length < about.classes.length
-      ? `. The ${names.length} classes of ${about.classes.length.toLocaleString("en")} that are most often in a mistake.` : ".")),
+      ? `. The ${names.length} classes of ${about.classes.length.toLocaleString("en")} most often involved in a mistake.` : ".")),
     make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "class"), heads)),
     make("tbody", {}, rows)));
 }
@@ -47,16 +47,16 @@ function answerLists(state, model, found) {
     return make("tr", {}, make("th", { scope: "row" }, about.classes[label]), number(wrong), number(right),
       make("td", {}, make("ul", { className: "answers" }, listed)));
   });
-  const words = `What ${about.models[model].name} takes each class for`;
+  const words = `What ${about.models[model].name} mistakes each class for`;
   return scrolling(words, make("table", { className: "mistakes lists" },
     captioned(`${words}. The ${counted(rows.length, "class", "classes")} of ${about.classes.length.toLocaleString("en")} with the most wrong answers.`),
-    make("thead", {}, make("tr", {}, ["class", "wrong", "right", "taken for"].map(head => make("th", { scope: "col" }, head)))),
+    make("thead", {}, make("tr", {}, ["class", "wrong", "right", "mistaken for"].map(head => make("th", { scope: "col" }, head)))),
     make("tbody", {}, rows)));
 }
 
 function pairList(state, model, found) {
   return make("ol", { className: "pairs" }, found.pairs.map(([label, answer, count]) => make("li", {},
-    make("strong", {}, about.classes[label]), " taken for ", make("strong", {}, about.classes[answer]),
+    make("strong", {}, about.classes[label]), " mistaken for ", make("strong", {}, about.classes[answer]),
     ", ", leading(state, model, label, answer, counted(count, "time", "times")))));
 }
 
@@ -73,7 +73,7 @@ async function showMistakes(state) {
       make("h2", {}, about.models[model].name),
       found[at].wrong === 0 ? make("p", { className: "none" }, "No answer is wrong.") : [
         (fillsTable(found[at]) ? mistakeTable : answerLists)(state, model, found[at]),
-        make("h3", {}, "Commonest mistakes"),
+        make("h3", {}, "Most common mistakes"),
         pairList(state, model, found[at]),
       ])),
     images: [],

@@ -27,7 +27,7 @@ function recordTable(found) {
       percent(answer.label_confidence), answer.loss.toFixed(3),
       pathed(about.models[model].folder, answer.file), answer.row.toLocaleString("en"),
     ].map(value => make("td", {}, value)))));
-  const label = `What the records hold of ${found.name}`;
+  const label = `What the records say about ${found.name}`;
   return scrolling(label, make("table", { className: "records" },
     captioned(label, ". Rows of files count from 0."),
     make("thead", {}, make("tr", {}, heads.map(head => make("th", { scope: "col" }, head)))),
@@ -44,7 +44,7 @@ async function showPicture(state) {
     content: [
       make("nav", { ariaLabel: "Around this picture", className: "pages" },
         make("a", { href: hashOf(state, { image: null }), id: "back" }, "↑ All pictures"),
-        step("← Before", at > 0 ? images[at - 1] : undefined, "picture-before"),
+        step("← Previous", at > 0 ? images[at - 1] : undefined, "picture-before"),
         step("Next →", at >= 0 ? images[at + 1] : undefined, "picture-next")),
       make("h2", {}, found.name),
       make("p", {}, `Class ${found.label}: `, make("strong", {}, about.classes[found.label]), `. Image ${found.image}.`),

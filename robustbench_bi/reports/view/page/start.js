@@ -44,7 +44,9 @@ async function show() {
   const number = ++turn, before = document.activeElement, severity = before?.name === "severity";
   showChoices();
   if (severity) severities.querySelector(":checked")?.focus();
-  view.ariaBusy = "true";
+  // What was counted before is not said of what is chosen now.
+  status.textContent = "Loading…";
+  status.ariaBusy = view.ariaBusy = "true";
   let shown;
   try {
     shown = await (state.image !== null ? showPicture : state.view === "mistakes" ? showMistakes : showGrid)(state);
@@ -55,8 +57,8 @@ async function show() {
   }
   if (number !== turn) return;
   view.replaceChildren(...shown.content.filter(Boolean));
-  view.ariaBusy = "false";
   status.textContent = shown.status;
+  status.ariaBusy = view.ariaBusy = "false";
   document.title = shown.title ? `${shown.title} – ${titleOfPage}` : titleOfPage;
   images = shown.images;
 }
@@ -65,10 +67,8 @@ async function show() {
 function go(changed, replacing = false) {
   const hash = hashOf(mended({ ...state, ...changed }));
   if (hash === (location.hash || "#")) return;
-  if (replacing) {
-    history.replaceState(null, "", hash);
-    arrive();
-  } else location.hash = hash;
+  history[replacing ? "replaceState" : "pushState"](null, "", hash);
+  arrive();
 }
 
 function arrive() {

@@ -23,6 +23,7 @@ from robustbench_bi.analysis.baseline import Outcomes
 from robustbench_bi.analysis.captions import describe_data, describe_means
 from robustbench_bi.analysis.comparison import check_settings, differences
 from robustbench_bi.analysis.groups import first_alike, summary_groups, weight_matrix
+from robustbench_bi.analysis.text import format_interval
 from robustbench_bi.analysis.verdicts import HOLDS as HOLDS
 from robustbench_bi.analysis.verdicts import REGRESSED as REGRESSED
 from robustbench_bi.analysis.verdicts import UNPROVEN as UNPROVEN
@@ -236,5 +237,5 @@ def _caption(
     half = ((frame["delta_high"] - frame["delta_low"]) / 2).to_numpy()
     if frame["delta"].any():
         widest = frame["name"].iloc[half.argmax()]
-        text += f" The widest is ±{half.max():.1f} points ({widest}): a smaller drop there may be chance."
+        text += f" The widest is ±{format_interval(half.max())} points ({widest}): a smaller drop there may be chance."
     return text

@@ -1,8 +1,32 @@
 """Numbers as text."""
 
 import math
+from typing import Any
 
 NO_VALUE = "–"
+
+_NOISE = 9  # decimals
+
+
+def rounded(value: Any, decimals: int) -> float:
+    """A number as it is shown: the same for the same number, whichever sums gave it.
+
+    1,587 right of 2,000 are 79.35 % or, by a sum in another order, 79.35000000000001 %. Such a tie would be rounded
+    down in one table and up in another, so what lies beyond nine decimals is dropped first.
+
+    Args:
+        value: any real number, also one of NumPy or pandas; NaN too.
+        decimals: digits after the point.
+
+    Returns:
+        The rounded number; never -0.0.
+
+    Example:
+        >>> rounded(79.35, 1), rounded(79.35000000000001, 1), rounded(-0.01, 1)
+        (79.3, 79.3, 0.0)
+    """
+    # As a float, since NumPy's round scales first and breaks ties in another way.
+    return round(round(float(value), _NOISE), decimals) + 0.0
 
 
 def format_interval(
@@ -24,8 +48,7 @@ def format_interval(
     if math.isnan(value):
         return NO_VALUE
     form = f"{'+' if signed else ''}.{decimals}f"
-    # As floats, since NumPy's round scales first and breaks ties in another way; + 0.0 makes a rounded -0.0 plain 0.0.
-    shown, *ends = (format(round(float(number), decimals) + 0.0, form) for number in (value, low, high))
+    shown, *ends = (format(rounded(number, decimals), form) for number in (value, low, high))
     return shown if math.isnan(low) or math.isnan(high) else f"{shown} [{', '.join(ends)}]"
 
 
@@ -38,4 +61,4 @@ def format_p_value(p_value: float) -> str:
     """
     if math.isnan(p_value):
         return NO_VALUE
-    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
+    return "<0.001" if p_value < 0.001 else f"{rounded(p_value, 3):.3f}"

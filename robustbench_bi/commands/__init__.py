@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from robustbench_bi.ground.registry import Table
 
 _GOES_ON = "Finished {} are kept in {{out}}/; run the same command to resume."
-_AGAIN = "Nothing was saved; run the same command again."
+NOTHING_KEPT = "Nothing was saved; run the same command again."
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Command:
     code: str
     section: str
     summary: str
-    when_stopped: str = _AGAIN
+    when_stopped: str = NOTHING_KEPT
 
 
 COMMANDS = Table(

@@ -6,11 +6,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from robustbench_bi.commands import COMMANDS
+from robustbench_bi.commands import COMMANDS, NOTHING_KEPT
 from robustbench_bi.errors import BivoRobustError, LostProcessError
 from robustbench_bi.ground.atomic import check_writable
 from robustbench_bi.ground.stops import exit_code_of, stops_as_exceptions
@@ -110,9 +111,12 @@ def _when_stopped(context: click.Context) -> str:
     if name is None or name not in COMMANDS:
         return "Stopped before anything was started."
     sentence = COMMANDS[name].when_stopped
-    if "{out}" in sentence and OUT not in context.meta:
+    out = context.meta.get(OUT)
+    if "{out}" not in sentence:
+        return f"Stopped. {sentence}"
+    if out is None:
         return "Stopped before anything was started."
-    return f"Stopped. {sentence.format(out=context.meta.get(OUT))}"
+    return f"Stopped. {sentence.format(out=out) if Path(out).exists() else NOTHING_KEPT}"
 
 
 def _follows() -> bool:

@@ -68,7 +68,7 @@ def sheet_options(command: Any) -> Any:
     for option in (
         click.option(
             "--style",
-            type=click.Path(path_type=Path),
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),  # known before matplotlib is imported
             metavar="FILE",
             help="A matplotlib style file for the figures; its settings override ours.",
         ),

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from robustbench_bi.commands import completion, early
+from robustbench_bi.commands.endings import OneLineError
 from robustbench_bi.commands.eval_options import eval_options
 from robustbench_bi.commands.options import NETWORK_OPTION, QUIET, key_and_value, out_option
 from robustbench_bi.commands.terminal import training_progress
@@ -15,6 +16,8 @@ from robustbench_bi.data import named_source
 from robustbench_bi.data.request import DataRequest
 from robustbench_bi.models import check_options
 from robustbench_bi.training.recipe import AUGMENTS, PRESETS, resolve_recipe
+
+_FREQUENT = ("epochs", "batch_size", "learning_rate", "warmup_epochs", "label_smoothing", "ema", "augment")
 
 
 @click.command()
@@ -100,11 +103,9 @@ def train(
     training stopped. Under torchrun, processes share each batch; see docs/training.md.
     """
     preset = preset or named_source(data)[0].preset
-    frequent = ("batch_size", "learning_rate", "warmup_epochs", "label_smoothing", "ema", "augment")
-    recipe = {name: value for name in frequent if (value := rest.pop(name)) is not None}
-    recipe |= dict(key_and_value(text, "--recipe", "weight_decay=5e-5") for text in changes)
+    recipe = _recipe(changes, {name: rest.pop(name) for name in _FREQUENT})
     chosen = dict(key_and_value(text) for text in options)
-    resolve_recipe(preset, **recipe, epochs=rest["epochs"])
+    resolve_recipe(preset, **recipe)
     check_options(model, chosen)
     DataRequest(data, classes=rest["classes"]).check_source()
     from robustbench_bi.training.loop import train as run_training
@@ -116,3 +117,13 @@ def train(
         )
     if not follows:
         click.echo(f"Written: {path}")
+
+
+def _recipe(changes: tuple[str, ...], frequent: dict[str, Any]) -> dict[str, Any]:
+    """The fields that options of their own set, and those that `--recipe` sets; none may be set twice."""
+    recipe = {name: value for name, value in frequent.items() if value is not None}
+    for name, value in (key_and_value(text, "--recipe", "weight_decay=5e-5") for text in changes):
+        if name in recipe:
+            raise OneLineError(f"two options set {name} of the recipe; leave one of them out")
+        recipe[name] = value
+    return recipe

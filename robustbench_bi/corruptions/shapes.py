@@ -49,8 +49,8 @@ def as_batch(images: Tensor | NDArray[np.uint8] | Image.Image) -> Tensor:
         images = cast("NDArray[np.uint8]", np.asarray(images))
     if not isinstance(images, Tensor | np.ndarray):
         raise InputError(
-            f"images must be a Pillow image, a torch tensor or a NumPy array, got {type(images).__name__}; stack "
-            "several Pillow images of one size with np.stack(images)"
+            "images must be a Pillow image, a torch tensor or a NumPy array, got "
+            f"{type(images).__name__}{_advice(images)}"
         )
     if images.dtype not in (torch.uint8, np.uint8):
         raise InputError(f"images must be uint8 (0 to 255), got {images.dtype}; scale and round them first")
@@ -77,6 +77,12 @@ def as_given(batch: Tensor, images: Images) -> Images:
     if _channels_last(tuple(images.shape)):
         tensor = tensor.movedim(-3, -1)
     return tensor.contiguous() if isinstance(images, Tensor) else np.ascontiguousarray(tensor.numpy())
+
+
+def _advice(images: object) -> str:
+    pictures = Image.Image | Tensor | np.ndarray
+    several = isinstance(images, list | tuple) and all(isinstance(one, pictures) for one in images)
+    return "; stack several pictures of one size with np.stack(images)" if several else ""
 
 
 def _channels_last(shape: tuple[int, ...]) -> bool:

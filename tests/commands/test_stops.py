@@ -147,6 +147,17 @@ def test_a_command_that_keeps_nothing_says_so(tmp_path, monkeypatch):
     assert (result.exit_code, result.stderr) == (130, "Stopped. Nothing was saved; run the same command again.\n")
 
 
+@pytest.mark.parametrize("command", [TRAIN, EVAL, CORRUPT], ids=lambda command: command[0])
+def test_a_command_that_is_stopped_before_its_folder_is_there_names_no_folder(tmp_path, monkeypatch, command):
+    def stopped(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(COMMANDS.load(command[0]), "callback", stopped)
+    result = CliRunner().invoke(cli, command)
+    assert (result.exit_code, result.stderr) == (130, "Stopped. Nothing was saved; run the same command again.\n")
+
+
 @pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
 def test_every_command_says_how_to_go_on_in_one_sentence_or_two(row):
     assert row.when_stopped.endswith(".") and "same command" in row.when_stopped

@@ -181,7 +181,8 @@ REFUSED_IMAGES = [
     (np.zeros((32, 32, 4), np.uint8), r"shape \(H, W, 3\) or \(B, H, W, 3\), got \(32, 32, 4\)"),
     (torch.zeros(1, 3, 31, 64, dtype=BYTES), "images must be at least 32 pixels high and wide, got 31×64"),
     (np.zeros((64, 31, 3), np.uint8), "images must be at least 32 pixels high and wide, got 64×31"),
-    ([[0]], "images must be a Pillow image, a torch tensor or a NumPy array, got list"),
+    ([[0]], "images must be a Pillow image, a torch tensor or a NumPy array, got list$"),
+    (7, "images must be a Pillow image, a torch tensor or a NumPy array, got int$"),
     (torch.zeros(1, 3, 32, 32, dtype=BYTES, device="meta"), "dense tensor with values, got a meta tensor"),
     (torch.zeros(1, 3, 32, 32, dtype=BYTES).to_sparse(), r"got a tensor with layout torch\.sparse_coo"),
 ]
@@ -195,9 +196,7 @@ def test_images_are_refused(images: Any, text: str) -> None:
 
 def test_a_list_is_refused_where_only_a_batch_is_taken() -> None:
     for change in (original_corrupt, lambda images, *_: jpeg_round_trip(images)):
-        with pytest.raises(
-            InputError, match=r"got list; stack several Pillow images of one size with np.stack\(images\)"
-        ):
+        with pytest.raises(InputError, match=r"got list; stack several pictures of one size with np.stack\(images\)"):
             change([Image.new("RGB", (40, 40))], "contrast", 1)  # type: ignore[no-untyped-call]
 
 

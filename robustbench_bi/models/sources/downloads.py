@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.models.sources import split_name
 
-PATIENCE = 4.0
-"""Seconds. Their libraries try again and again, for up to a minute."""
+PATIENCE = 3.5
+"""Seconds: a lost packet is sent again after 1 s and after 3 s. The libraries try again for up to a minute."""
+GRACE = 0.5
+"""Seconds for an answer that came while the thread had no turn, as beside the import of a large library."""
 ASKED_ANEW = 60.0
 """Seconds after which an answer is old: a hub may be back for the next network of a sweep."""
 
@@ -68,7 +70,7 @@ class _Question:
 
     def wait(self) -> bool:
         """Whether there is an answer, as soon as that is known, or its time is over."""
-        self._thread.join(max(0.0, self.begun + self._seconds - time.monotonic()))
+        self._thread.join(max(GRACE, self.begun + self._seconds - time.monotonic()))
         return self.answered
 
 

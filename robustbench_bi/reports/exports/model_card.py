@@ -9,6 +9,7 @@ from robustbench_bi.analysis.captions import run_labels
 from robustbench_bi.analysis.described import data_name
 from robustbench_bi.analysis.groups import SCORES
 from robustbench_bi.analysis.summary import summary_frame
+from robustbench_bi.analysis.text import rounded
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.reports.exports.checks import need_classifiers
 from robustbench_bi.runs.run import Run
@@ -62,7 +63,7 @@ def _means(run: Run) -> list[dict[str, Any]]:
 
 
 def _metric(kind: str, value: float, name: str) -> dict[str, Any]:
-    return {"type": kind, "value": round(float(value), _DIGITS), "name": name}
+    return {"type": kind, "value": rounded(value, _DIGITS), "name": name}
 
 
 def _result(data: Mapping[str, str], metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

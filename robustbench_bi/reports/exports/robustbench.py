@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 import robustbench_bi.metrics
+from robustbench_bi.analysis.text import rounded
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.cells import CLEAN, SEVERITIES
 from robustbench_bi.metrics.naming import departures
@@ -85,7 +86,7 @@ def _footnote(config: Mapping[str, Any]) -> str | None:
 
 
 def _percent(value: float) -> str:
-    return str(round(value, 2))
+    return str(rounded(value, 2))
 
 
 def _check_pictures(run: Run) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from robustbench_bi.analysis.captions import run_labels
 from robustbench_bi.analysis.summary import summary_frame
+from robustbench_bi.analysis.text import rounded
 from robustbench_bi.reports.exports.checks import need_classifiers, need_clean
 from robustbench_bi.runs.run import Run
 
@@ -39,17 +40,17 @@ def _row(run: Run) -> dict[str, Any]:
     clean, parameters = summary.loc["clean"], config["runtime"].get("parameters")
     row = {
         "img_size": config["input_size"],
-        "top1": round(clean["top1"], 3),
-        "top1_err": round(100 - clean["top1"], 3),
-        "top5": round(clean["top5"], 3),
-        "top5_err": round(100 - clean["top5"], 3),
+        "top1": rounded(clean["top1"], 3),
+        "top1_err": rounded(100 - clean["top1"], 3),
+        "top5": rounded(clean["top5"], 3),
+        "top5_err": rounded(100 - clean["top5"], 3),
         "param_count": round(parameters / 1e6, 2) if parameters else None,
         "crop_pct": round(config["input_size"] / config["resize_size"], 3) if config["resize_size"] else None,
         "interpolation": config["interpolation"],
     }
     mean = summary.loc["mean"] if "mean" in summary.index else None
-    top1 = None if mean is None else round(mean["top1"], 3)
-    error = None if mean is None else round(100 - mean["top1"], 3)
+    top1 = None if mean is None else rounded(mean["top1"], 3)
+    error = None if mean is None else rounded(100 - mean["top1"], 3)
     return row | {
         "corrupted_top1": top1,
         "corrupted_top1_err": error,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from robustbench_bi.analysis.measured import Measurements
 from robustbench_bi.analysis.reliability import ece_name
 from robustbench_bi.analysis.result import Result
+from robustbench_bi.analysis.text import format_interval
 from robustbench_bi.corruptions import category_of, in_words
 from robustbench_bi.errors import InputError
 from robustbench_bi.reports.figures.accuracy import finish
@@ -68,9 +69,9 @@ def heat_table(summaries: Measurements, sheet: Sheet = PAGE) -> Figure:
         axes.imshow(-values, cmap=_HEAT, aspect=aspect, vmin=-best, vmax=-worst)
         for (row, column), value in np.ndenumerate(values):
             if not np.isnan(value):
-                low, high = (table[end][models].to_numpy()[row, column] for end in (f"{name}_low", f"{name}_high"))
-                interval = ("\n" if small else " ") + f"[{low:.1f}, {high:.1f}]"
-                text = f"{value:.1f}" + (interval if room else "")
+                ends = (float(table[f"{name}_{end}"][models].to_numpy()[row, column]) for end in ("low", "high"))
+                text = format_interval(value, *ends) if room else format_interval(value)
+                text = text.replace(" [", "\n[") if small else text
                 axes.text(column, row, text, ha="center", va="center", fontsize=6 if small else 6.5, linespacing=0.95)
         axes.set_xticks(range(len(models)), headings, fontsize=size)
         _frame_table(axes, names)
@@ -143,7 +144,8 @@ def reliability_diagram(reliability: Result, sheet: Sheet = PAGE) -> Figure:
             _draw_reliability(axes, bins[bins["n"] > 0], models.index(model), foot)
             first = bins.iloc[0]
             gap = "\n" if sheet.narrow else " "
-            ece = f"{ece_name(str(part))} {first['ece']:.1f}{gap}[{first['ece_low']:.1f}, {first['ece_high']:.1f}] %"
+            shown = format_interval(first["ece"], first["ece_low"], first["ece_high"]).replace(" [", f"{gap}[")
+            ece = f"{ece_name(str(part))} {shown} %"
             title = name_in_column(f"{model}, {part}", 0.85 * sheet.width / across, _TITLE)
             axes.set_title(f"{title}\n{ece}", loc="left", pad=3, fontsize=_TITLE)
         for axes in panels.flat[len(parts) :]:

@@ -155,7 +155,9 @@ def curve_panels(cells: Measurements, models: Sequence[str]) -> list[tuple[str, 
 def _curve_panel(frame: pd.DataFrame, measure: Measure, name: str, models: Sequence[str], top: float) -> str:
     x, y = Scale(0, 5, 32, 188), Scale(0, top, 142, 6)
     ends = frame.sort_values("severity").groupby("model", sort=False)[measure.name].agg(["first", "last"])
-    words = ", ".join(f"{model} {first:.1f} to {last:.1f}" for model, first, last in ends.itertuples())
+    words = ", ".join(
+        f"{model} {format_interval(first)} to {format_interval(last)}" for model, first, last in ends.itertuples()
+    )
     what = f"{measure.title} in percent under {in_words(name)}"
     svg = _svg(200, 162, f"{what}, from the weakest setting to the strongest: {words}")
     for quarter in range(5):
@@ -198,7 +200,10 @@ def reliability_chart(bins: pd.DataFrame, number: int) -> str:
     first = bins.iloc[0]
     ece = f"{ece_name(first['part'])} {format_interval(first['ece'], first['ece_low'], first['ece_high'])}"
     filled = bins[bins["n"] > 0]
-    words = ", ".join(f"{c:.0f}: {a:.0f}" for c, a in zip(filled["confidence"], filled["accuracy"], strict=True))
+    words = ", ".join(
+        f"{c:.0f}: {format_interval(a, decimals=0)}"
+        for c, a in zip(filled["confidence"], filled["accuracy"], strict=True)
+    )
     svg = _svg(220, 282, f"Reliability of {first['model']}, {first['part']}: {ece} %. Confidence and accuracy: {words}")
     for tick in (0, 25, 50, 75, 100):
         _line(svg, "grid", x(tick), y(0), x(tick), y(100))
@@ -213,7 +218,7 @@ def reliability_chart(bins: pd.DataFrame, number: int) -> str:
     for row in filled.to_dict("records"):
         numbers = format_interval(row["accuracy"], row["accuracy_low"], row["accuracy_high"])
         text = (
-            f"confidence {row['bin_low']:.0f} to {row['bin_high']:.0f} %, mean {row['confidence']:.1f} %: "
+            f"confidence {row['bin_low']:.0f} to {row['bin_high']:.0f} %, mean {format_interval(row['confidence'])} %: "
             f"accuracy {numbers} %, n = {row['n']:,}"
         )
         mark = _titled(series, text)

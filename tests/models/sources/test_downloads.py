@@ -58,6 +58,21 @@ def test_patience_counts_from_when_the_host_was_first_asked(silent):
     assert time.monotonic() - begun < 0.8
 
 
+def test_an_answer_counts_though_its_thread_had_no_turn_meanwhile(monkeypatch):
+    class Answer:
+        def close(self):
+            pass
+
+    def open_late(*_, **__):
+        time.sleep(0.3)
+        return Answer()
+
+    monkeypatch.setattr(urllib.request, "urlopen", open_late)
+    asked = ask(URL, 0.1)
+    time.sleep(0.2)
+    assert asked.wait()
+
+
 def test_an_old_answer_is_asked_anew(monkeypatch):
     answers = iter([OSError("no route"), None])
 

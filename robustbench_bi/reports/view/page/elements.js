@@ -27,7 +27,7 @@ function fill(select, entries) {
     : make("optgroup", { label: entry.label }, entry.options.map(option))));
 }
 
-const percent = share => `${(100 * share).toFixed(share > 0 && share < .001 ? 2 : 1)}\u00a0%`;
+const percent = share => `${(+(100 * share).toFixed(9)).toFixed(share > 0 && share < .001 ? 2 : 1)}\u00a0%`;
 const counted = (count, one, many) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 const inWords = name => wordsOf[name] ?? name;
 const cellInWords = (corruption, severity) => corruption === "none" ? "clean" : `${inWords(corruption)}, severity ${severity}`;

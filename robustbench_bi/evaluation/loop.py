@@ -26,6 +26,7 @@ from robustbench_bi.evaluation.request import EvalRequest, other_labels
 from robustbench_bi.evaluation.sharing import ALONE, Share, owners, wait_until
 from robustbench_bi.evaluation.threads import Threads
 from robustbench_bi.ground.cells import Cell, Progress, cell_label
+from robustbench_bi.ground.freed_memory import freed_memory_kept
 from robustbench_bi.models.batch_size import out_of_memory
 from robustbench_bi.models.detectors.adapters import LIMITS
 from robustbench_bi.models.inference import unchanged
@@ -145,7 +146,8 @@ def evaluate_request(
             loop = _Loop(request, dataset, candidates, progress, share)
             if ready is not None and any(one.candidates for one in loop.cell_blocks):
                 ready()
-            loop.run()
+            with freed_memory_kept():
+                loop.run()
         finally:
             for candidate in candidates:
                 close_folder(candidate.run, share)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from robustbench_bi.analysis.chosen_comparison import chosen_comparison
+from robustbench_bi.analysis.text import format_interval
 from robustbench_bi.corruptions import SUITES, in_words
 from robustbench_bi.errors import DataError, InputError, RunMismatchError
 from robustbench_bi.metrics.intervals import Resampling
@@ -134,7 +135,8 @@ def test_the_headline_numbers_are_those_of_the_frames(several, page):
     assert len(cards) == 3
     for card, model in zip(cards, several.models, strict=True):
         row = several.summaries.frame.query(f"model == '{model}' and kind == 'mean'").iloc[0]
-        assert f"{row['top1']:.1f} % [{row['top1_low']:.1f}, {row['top1_high']:.1f}]" in card
+        shown = format_interval(row["top1"], row["top1_low"], row["top1_high"])
+        assert shown.replace(" [", " % [") in card
         assert f"change from clean{row['delta']:+.1f} [" in card
         assert f"ECE){row['expected_calibration_error']:.1f} [" in card
         assert "mean, 75 cells, n = 80 images" in card

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from robustbench_bi.models.batch_size import images_at_once
+from robustbench_bi.models.batch_size import LARGEST, images_at_once
 from robustbench_bi.models.folding import TOLERANCE, fold, spread_difference
 from robustbench_bi.models.inference import autocast, full_precision
+from robustbench_bi.models.packing import pack
 
 TOLERANCES = {"fp32": TOLERANCE, "bf16": 0.2, "fp16": 0.05}
 """Of the largest difference of an output, over the spread of the outputs, where a network is compiled."""
@@ -28,8 +29,9 @@ class ForwardPass:
         network: maps a batch to logits.
         how: "folded" or "compiled", which change last bits of logits; None where it is the network as it came.
         about: for `run.json`: batch norms that were folded and left, and why; the memory format where it is not the one
-            that the network's name stands for, and the images at once where they are fewer than a batch. Like the
-            device, the batch size and the number of threads, these two change the order of sums, and are no identity.
+            that the network's name stands for, the images at once where they are fewer than a batch, and how many
+            convolutions were packed. Like the device, the batch size and the number of threads, these three can change
+            the order of sums, no more, and are no identity.
     """
 
     network: nn.Module
@@ -108,7 +110,7 @@ def forward_pass(
         >>> block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
         >>> made = forward_pass(block, torch.randn(1, 3, 8, 8), "block")
         >>> made.how, made.about
-        ('folded', {'folded': 1, 'left': 0, 'memory_format': 'channels last'})
+        ('folded', {'folded': 1, 'left': 0, 'memory_format': 'channels last', 'packed': 1})
     """
     folded = fold(network, image)
     about: dict[str, Any] = {"folded": folded.count, "left": folded.left}
@@ -120,21 +122,27 @@ def forward_pass(
         about["memory_format"] = "channels last"
     if parts.size < most < MANY:
         about["at_once"] = parts.size
-    plain = ForwardPass(parts, "folded" if folded.count else None, about)
-    if compiled_for is None:
-        return plain
-    try:
-        compiled = _compiled(parts, image, precision)
-    except Exception as error:  # what torch cannot compile it says in many ways
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-        logging.getLogger(__name__).warning("%s cannot be compiled and runs uncompiled: %s", name, reason)
-        return replace(plain, about={**about, "compiled": False, "not_compiled": reason})
-    return ForwardPass(compiled, "compiled", {**about, "compiled": True})
+    if compiled_for is not None:
+        try:
+            return ForwardPass(_compiled(parts, image, precision), "compiled", {**about, "compiled": True})
+        except Exception as error:  # what torch cannot compile it says in many ways
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+            logging.getLogger(__name__).warning("%s cannot be compiled and runs uncompiled: %s", name, reason)
+            about |= {"compiled": False, "not_compiled": reason}
+    # Only the copy that folding made is ours to change. Autocast knows nothing of packed layers.
+    if folded.count and precision == "fp32":
+        pictures = _two_pictures(image).contiguous(memory_format=parts.layout)
+        about["packed"] = pack(parts.network, pictures, min(parts.size, LARGEST["cpu"]))
+    return ForwardPass(parts, "folded" if folded.count else None, about)
 
 
 def _layout(image: Tensor) -> torch.memory_format:
     last = image.is_contiguous(memory_format=torch.channels_last) and not image.is_contiguous()
     return torch.channels_last if last else torch.contiguous_format
+
+
+def _two_pictures(image: Tensor) -> Tensor:
+    return torch.cat([image, image.flip(3)])
 
 
 def _in_parts(network: nn.Module, image: Tensor, most: int) -> InParts:
@@ -149,7 +157,7 @@ def _in_parts(network: nn.Module, image: Tensor, most: int) -> InParts:
         return as_they_come
     convolves = any(isinstance(module, nn.Conv2d) for module in network.modules())
     layouts = [torch.channels_last, _layout(image)] if convolves else [_layout(image)]
-    pictures = torch.cat([image, image.flip(3)])
+    pictures = _two_pictures(image)
     for layout in dict.fromkeys(layouts):
         try:
             with torch.inference_mode(), full_precision():

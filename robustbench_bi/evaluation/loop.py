@@ -33,6 +33,7 @@ from robustbench_bi.models.inference import unchanged
 from robustbench_bi.tasks import task_of
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
     from torch import nn
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from robustbench_bi.data.request import DataRequest
     from robustbench_bi.evaluation.pixels import Images
     from robustbench_bi.runs.run import Run
+
+    Batch = tuple[NDArray[np.int64], torch.Tensor | list[torch.Tensor]]
 
 
 def evaluate(model: str | nn.Module, data: str | Path | DataRequest = "demo", **options: Any) -> Run:
@@ -285,23 +288,32 @@ class _Loop:
         cell, preprocessing = cell_block.cell, cell_block.preprocessing
         rows = self.plan.rows(cell_block.block, cell_block.rows)
         images = self.reader.read(cell_block.block, rows, preprocessing, cell)
+        batches = list(self.plan.batches(cell_block.block, cell_block.rows))
+        makes = [partial(self._batch, cell_block, images[chosen], rows[chosen]) for chosen, _ in batches]
         parts: list[list[dict[str, NDArray[Any]]]] = [[] for _ in cell_block.candidates]
-        for chosen, known in self.plan.batches(cell_block.block, cell_block.rows):
-            for part, columns in zip(parts, self._answers(cell_block, images[chosen], rows[chosen]), strict=True):
+        answers = self.threads.each(makes, partial(self._answers, cell_block))
+        for (_, known), answered in zip(batches, answers, strict=True):
+            for part, columns in zip(parts, answered, strict=True):
                 part.append({name: column[known:] for name, column in columns.items()} if known else columns)
         return [{name: np.concatenate([p[name] for p in part]) for name in part[0]} for part in parts]
 
-    def _answers(self, cell_block: CellBlock, images: Images, rows: NDArray[np.int64]) -> list[dict[str, NDArray[Any]]]:
+    def _batch(self, cell_block: CellBlock, images: Images, rows: NDArray[np.int64]) -> Batch:
+        """The rows of a batch, and its pictures in the cell."""
+        config = cell_block.candidates[0].subject.config
+        return rows, self.reader.batch(images, cell_block.cell, self.dataset.image_ids[rows], config)
+
+    def _answers(self, cell_block: CellBlock, batch: Batch) -> list[dict[str, NDArray[Any]]]:
         """The record columns of a batch, for each candidate.
 
         Where the batch size was left open and memory runs out, it is halved, for this batch and all that follow.
         """
+        rows, images = batch
         parts: list[list[dict[str, NDArray[Any]]]] = []
         done = 0
         while done < len(rows):
             some = slice(done, done + self.plan.size)
             try:
-                parts.append(self.threads.run(partial(self._asked, cell_block, images[some], rows[some])))
+                parts.append(self._asked(cell_block, images[some], rows[some]))
                 done += len(rows[some])
             except (RuntimeError, MemoryError, ModelOutputError) as error:
                 tried = len(rows[some])
@@ -312,10 +324,10 @@ class _Loop:
             {name: np.concatenate([p[name] for p in part]) for name in part[0]} for part in zip(*parts, strict=True)
         ]
 
-    def _asked(self, cell_block: CellBlock, images: Images, rows: NDArray[np.int64]) -> list[dict[str, NDArray[Any]]]:
-        """Corrupt the pictures, and ask each candidate about them."""
-        cell, candidates = cell_block.cell, cell_block.candidates
-        image_ids, labels = self.dataset.image_ids[rows], self.dataset.labels[rows]
-        batch = self.reader.batch(images, cell, image_ids, candidates[0].subject.config)
+    def _asked(
+        self, cell_block: CellBlock, images: torch.Tensor | list[torch.Tensor], rows: NDArray[np.int64]
+    ) -> list[dict[str, NDArray[Any]]]:
+        """Ask each candidate about pictures of a cell."""
+        cell, image_ids, labels = cell_block.cell, self.dataset.image_ids[rows], self.dataset.labels[rows]
         place = f"on {cell[0]} severity {cell[1]}"
-        return [self.ask(candidate.subject, batch, image_ids, labels, place) for candidate in candidates]
+        return [self.ask(candidate.subject, images, image_ids, labels, place) for candidate in cell_block.candidates]

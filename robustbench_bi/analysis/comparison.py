@@ -205,9 +205,10 @@ def check_settings(
     check_across(across)
     found = apart(config, baseline, across)
     if found is not None:
+        adapted = apart(config, baseline, [*across, "adapt"]) is None
         raise RunMismatchError(
             f"{name} and {baseline_name} cannot be compared: {name} was made {found[0]}, {baseline_name} {found[1]}; "
-            "evaluate both in the same way"
+            f"evaluate both in the same way{', or compare them all the same with --across adapt' if adapted else ''}"
         )
     return differences(config, baseline, name, baseline_name, [*fields_compared("noted"), *across])
 

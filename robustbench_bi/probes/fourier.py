@@ -118,6 +118,8 @@ def fourier_errors(
                 raise InputError(
                     f"frequencies are added to square images, but {subject.label} takes images that are not square"
                 )
+            if step is not None and step > side // 2:
+                raise InputError(f"step must be at most {side // 2}, half the side of the images, got {step}")
             chosen = frequencies(side, step=step or -(-side // _FREQUENCIES_ACROSS), radius=radius)
             added = default_norm(side) if norm is None else float(norm)
             additions = [NOTHING, *(Addition(*frequency, added) for frequency in chosen)]

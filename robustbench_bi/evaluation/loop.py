@@ -25,7 +25,7 @@ from robustbench_bi.evaluation.pixels import BlockReader
 from robustbench_bi.evaluation.request import EvalRequest, other_labels
 from robustbench_bi.evaluation.sharing import ALONE, Share, owners, wait_until
 from robustbench_bi.evaluation.threads import Threads
-from robustbench_bi.ground.cells import Cell, Progress, cell_label
+from robustbench_bi.ground.cells import CLEAN, Cell, Progress, cell_label
 from robustbench_bi.ground.freed_memory import freed_memory_kept
 from robustbench_bi.models.batch_size import out_of_memory
 from robustbench_bi.models.detectors.adapters import LIMITS
@@ -232,7 +232,9 @@ class _Loop:
         self.images = 0
         self.share = share
         configs = [one.subject.config for one in candidates]
-        self.threads = Threads(settled=any(one.device != "cpu" or one.forward == "compiled" for one in configs))
+        settled = any(one.device != "cpu" or one.forward == "compiled" for one in configs)
+        # There is nothing to make beside a network that sees pictures as they are, so that is settled by itself.
+        self.threads = {made: Threads(settled=settled) for made in (True, False)}
 
     def run(self) -> None:
         """Fill what is missing of the own part, then wait for the others where this process is to."""
@@ -240,7 +242,8 @@ class _Loop:
         if self.share.rank == 0:
             for candidate in self.candidates:
                 smaller = self.plan.size if self.plan.size < candidate.subject.batch_size else None
-                note(candidate.run, threads=self.threads.chosen, batch_size=smaller)
+                chosen = self.threads[True].chosen or self.threads[False].chosen
+                note(candidate.run, threads=chosen, batch_size=smaller)
         if self.others:
             self._wait()
 
@@ -291,7 +294,8 @@ class _Loop:
         batches = list(self.plan.batches(cell_block.block, cell_block.rows))
         makes = [partial(self._batch, cell_block, images[chosen], rows[chosen]) for chosen, _ in batches]
         parts: list[list[dict[str, NDArray[Any]]]] = [[] for _ in cell_block.candidates]
-        answers = self.threads.each(makes, partial(self._answers, cell_block))
+        made = cell != CLEAN and self.dataset.stored_cells is None
+        answers = self.threads[made].each(makes, partial(self._answers, cell_block))
         for (_, known), answered in zip(batches, answers, strict=True):
             for part, columns in zip(parts, answered, strict=True):
                 part.append({name: column[known:] for name, column in columns.items()} if known else columns)

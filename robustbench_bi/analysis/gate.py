@@ -144,7 +144,7 @@ def gate_frame(
         }
     )
     caption = _caption(run, baseline, frame, pairing.interval_words, max_drop, confidence, len(counted))
-    headline = _headline(frame.iloc[sorted(counted)], max_drop)
+    headline = _headline(frame, max_drop)
     return Gate(frame, task, headline, caption, tuple(notes), _header(run, baseline))
 
 
@@ -225,17 +225,17 @@ def _caption(
     names = [f"{one.run['name']} ({one.run.get('fingerprint', '')[:12]})" for one in (run, baseline)]
     severities = sorted({severity for _, severity in baseline.cells} - {CLEAN[1]})
     each = 100 * (1 - (1 - confidence) / count)
-    once = "" if count == len(frame) else f" Rows over the same cells count once, so {count} of {len(frame)}."
+    once = "" if count == len(frame) else f" Rows over the same cells are one test, so {len(frame)} rows are {count} tests."
     data = describe_data({**baseline.settings, "data": _data(run)}, len(baseline.image_ids))
     text = (
         f"{names[0]} against the baseline {names[1]}, paired by image. "
         f"{data} {describe_means(severities)} Intervals: "
-        f"{intervals}, together at {confidence * 100:g} % (Bonferroni: each of {count} at {each:.6g} %), so wider "
+        f"{intervals}, together at {confidence * 100:g} % (Bonferroni: each of {count} at {each:.4g} %), so wider "
         "than those of compare, which are pointwise. A row regresses if it drops by more than "
         f"{_count(max_drop, 'point')} and its interval lies entirely below zero.{once}"
     )
     half = ((frame["delta_high"] - frame["delta_low"]) / 2).to_numpy()
     if frame["delta"].any():
         widest = frame["name"].iloc[half.argmax()]
-        text += f" The widest is ±{format_interval(half.max())} points ({widest}): a smaller drop there may be chance."
+        text += f" The widest is ±{format_interval(half.max())} points ({widest}); smaller drops there cannot be confirmed with {frame['n'].iloc[0]:,} images."
     return text

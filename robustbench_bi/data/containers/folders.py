@@ -58,8 +58,12 @@ def list_classes(
     """
     folders = subfolders(root) if folders is None else folders
     if not folders:
-        found = "images but no class folders" if image_names(root) else "neither class folders nor images"
-        raise DataError(f"expected class folders with images in {root}, which holds {found}")
+        if image_names(root):
+            raise DataError(
+                f"expected class folders with images in {root}, which holds images but no class folders: put each class "
+                "into a folder of its own, or name the label of each image with --labels FILE"
+            )
+        raise DataError(f"expected class folders with images in {root}, which holds neither class folders nor images")
     listing = {folder: _class_images(root / folder / within) for folder in folders}
     empty = [folder for folder, images in listing.items() if not images and folder not in may_be_empty]
     if empty:

@@ -2,7 +2,8 @@
 
 All threads share out each step of a batch, and each step waits for its slowest thread: for small networks the waiting
 costs more than it gains, and where another process has pushed a thread aside, far more. The other way is one thread
-that asks the network, and beside it another that makes the next batch meanwhile; they wait once a batch.
+that asks the network, and beside it another that makes the next batch meanwhile and scores the last one; they wait for
+each other once a batch.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from robustbench_bi.ops.share_out import pool
 
 Made = TypeVar("Made")
+Used = TypeVar("Used")
 Result = TypeVar("Result")
 
 ROUND = 4
@@ -46,8 +48,8 @@ class Threads:
         processor: seconds of processor time of all threads together.
 
     Example:
-        >>> list(Threads(2).each([lambda: 3, lambda: 4], lambda made: made + 1))
-        [4, 5]
+        >>> list(Threads(2).each([lambda: 3, lambda: 4], lambda made: made + 1, str))
+        ['4', '5']
     """
 
     def __init__(
@@ -65,33 +67,42 @@ class Threads:
         self._crowded = False
         self._settled_at = clock()
 
-    def each(self, makes: Sequence[Callable[[], Made]], use: Callable[[Made], Result]) -> Iterator[Result]:
-        """Make each batch and use it, in order; each mostly takes as long as the one before.
+    def each(
+        self, makes: Sequence[Callable[[], Made]], use: Callable[[Made], Used], finish: Callable[[Used], Result]
+    ) -> Iterator[Result]:
+        """Make, use and finish each batch, in order; each mostly takes as long as the one before.
 
         Args:
             makes: what makes a batch. It may run in another thread, while the batch before is used.
             use: runs in this thread, in which torch's number of threads is put back afterwards.
+            finish: what is left to do of a batch. It may run in another thread, while the batch after is used.
 
         Raises:
-            Exception: what making or using raised first; nothing is made any more then.
+            Exception: what was raised first; nothing is made any more then.
         """
         ahead: Future[Made] | None = None
+        behind: Future[Result] | None = None
         following = [*makes[1:], None]
         try:
             for make, after in zip(makes, following, strict=True):
                 threads = self._threads()
-                started, worked = self.clock(), self.processor()
+                beside, started, worked = threads < self.most, self.clock(), self.processor()
                 with _torch_threads(threads):
                     made = make() if ahead is None else ahead.result()
-                    alone = after is None or threads == self.most
-                    ahead = None if alone else pool(1).submit(after)  # type: ignore[arg-type]
-                    result = use(made)
+                    ahead = None if after is None or not beside else pool(1).submit(after)
+                    used = use(made)
+                    done = [] if beside else [finish(used)]
+                before = [] if behind is None else [behind.result()]
+                behind = pool(1).submit(finish, used) if beside else None
                 if self.chosen is None:
                     self._note(threads, self.clock() - started, self.processor() - worked)
-                yield result
+                yield from before + done
+            if behind is not None:
+                yield behind.result()
         finally:
-            if ahead is not None and not ahead.cancel():
-                ahead.exception()  # wait for it: what it reads may be gone when this returns
+            for future in (ahead, behind):
+                if future is not None and not future.cancel():
+                    future.exception()  # wait for it: what it reads may be gone when this returns
 
     def _threads(self) -> int:
         """For the next batch."""

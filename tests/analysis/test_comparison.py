@@ -207,7 +207,7 @@ def test_networks_that_adapt_are_compared_with_others_on_demand_alone(make_run):
     with pytest.raises(RunMismatchError, match=message):
         comparison_frame([run], baseline, resampling=QUICK)
     assert np.isfinite(comparison_frame([run], baseline, resampling=QUICK, across=["adapt"]).frame["delta"]).all()
-    seeded = make_run("c", seed=1, **adapts)
+    seeded = make_run("c", corruptions=("fog",), adapt="bn:16", adapt_batch=8, seed=1)
     with pytest.raises(RunMismatchError, match=r"evaluate both in the same way$"):
         comparison_frame([seeded], baseline, resampling=QUICK)
 

@@ -10,6 +10,10 @@ import torch
 from robustbench_bi.evaluation.threads import SETTLED_FOR, Threads
 
 
+def same(batch):
+    return batch
+
+
 class Clock:
     """Seconds that using a batch takes, by the number of threads that torch has; making one takes none."""
 
@@ -25,7 +29,7 @@ class Clock:
 
     def used(self, threads, count):
         """With how many threads each of so many batches was used."""
-        return list(threads.each([int] * count, self.use))
+        return list(threads.each([int] * count, self.use, same))
 
 
 @pytest.fixture
@@ -82,7 +86,7 @@ def who_makes(threads, count):
         functools.partial(lambda number: (number, threading.get_ident() != me, torch.get_num_threads()), number)
         for number in range(count)
     ]
-    made = list(threads.each(makes, lambda batch: batch))
+    made = list(threads.each(makes, same, same))
     assert [number for number, *_ in made] == list(range(count))
     return [(beside, count) for _, beside, count in made]
 
@@ -93,6 +97,28 @@ def test_beside_one_thread_another_makes_the_next_batch(two_threads):
     assert who_makes(threads, 4) == [(False, 1), (True, 1), (True, 1), (True, 1)]
     threads.chosen = 2
     assert who_makes(threads, 3) == [(False, 2)] * 3
+
+
+@pytest.mark.parametrize("chosen", [1, 2])
+def test_batches_are_finished_in_order_and_beside_one_thread_by_another(chosen, two_threads):
+    threads, me = Threads(2), threading.get_ident()
+    threads.chosen = chosen
+
+    def finish(number):
+        time.sleep(0.01 * (number % 2))
+        return number, threading.get_ident() != me, torch.get_num_threads()
+
+    makes = [functools.partial(int, number) for number in range(5)]
+    assert list(threads.each(makes, same, finish)) == [(number, chosen == 1, chosen) for number in range(5)]
+
+    def fail(number):
+        assert number < 2
+        return number
+
+    found = []
+    with pytest.raises(AssertionError):
+        found.extend(threads.each(makes, same, fail))
+    assert torch.get_num_threads() == 2
 
 
 def test_who_may_use_one_thread_alone_gets_no_second(two_threads):
@@ -114,10 +140,10 @@ def test_a_failure_puts_torchs_number_back_and_leaves_nothing_running(two_thread
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(threads.each([make, make, make], fail))
+        list(threads.each([make, make, make], fail, same))
     assert torch.get_num_threads() == 2 and not running
     with pytest.raises(ZeroDivisionError):
-        list(threads.each([int, lambda: 1 / 0], int))
+        list(threads.each([int, lambda: 1 / 0], same, same))
     assert torch.get_num_threads() == 2
 
 

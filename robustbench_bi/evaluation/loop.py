@@ -337,7 +337,7 @@ class _Loop:
     def _asked(self, cell_block: CellBlock, images: Sequence[Pictures], rows: NDArray[np.int64]) -> list[Answer]:
         """Ask each candidate about pictures of a cell."""
         cell, image_ids, labels = cell_block.cell, self.dataset.image_ids[rows], self.dataset.labels[rows]
-        place = f"on {cell[0]} severity {cell[1]}"
+        place = "on clean images" if cell == CLEAN else f"on {cell[0]} severity {cell[1]}"
         return [
             self.ask(candidate.subject, own, image_ids, labels, place)
             for candidate, own in zip(cell_block.candidates, images, strict=True)

@@ -212,7 +212,7 @@ def test_what_fails_before_the_first_record_leaves_no_folder(tmp_path):
         def forward(self, images):
             return super().forward(images) * torch.nan
 
-    with pytest.raises(ModelOutputError, match="NaN or infinite logits on none severity 0"):
+    with pytest.raises(ModelOutputError, match="NaN or infinite logits on clean images"):
         rb.evaluate(NotANumber(), out=tmp_path, **SMALL)
     assert list(tmp_path.iterdir()) == []
 
@@ -334,6 +334,48 @@ def test_small_pictures_that_are_enlarged_before_the_corruption_are_remarked_on(
         "corruption; --corrupt-size 32 corrupts them first"
     )
     assert run.config["runtime"]["remarks"] == ([remark] if remarked else [])
+
+
+class Unstated(Tiny):
+    mean = std = None
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "remark"),
+    [
+        (Tiny, {"input_size": 64, "resize_size": 72}, None),
+        (
+            Tiny,
+            {"input_size": 64},
+            "Tiny does not state its resize size, so ImageNet's usual preprocessing was assumed: resize 73 px "
+            "(bilinear). If it was trained with another, give --resize-size",
+        ),
+        (
+            Unstated,
+            {"std": (0.25, 0.25, 0.25)},
+            "Unstated does not state its resize size, input size and mean, so ImageNet's usual preprocessing was "
+            "assumed: resize 256 px (bilinear), crop 224 px, mean 0.485/0.456/0.406. If it was trained with another, "
+            "give --resize-size, --input-size and --mean",
+        ),
+        (
+            Unstated,
+            {"input_size": 64, "no_resize": True},
+            "Unstated does not state its mean and std, so ImageNet's usual preprocessing was assumed: mean "
+            "0.485/0.456/0.406, std 0.229/0.224/0.225. If it was trained with another, give --mean and --std",
+        ),
+    ],
+)
+def test_preprocessing_that_a_network_does_not_state_is_remarked_on(tmp_path, kind, options, remark):
+    data = images_in_folders(tmp_path / "data", side=256)
+    run = rb.evaluate(kind(outputs=3), data, suite="contrast", severities=1, out=tmp_path / "runs", **options)
+    assert run.config["runtime"]["remarks"] == ([remark] if remark else [])
+
+
+def test_a_named_network_that_states_its_preprocessing_has_no_remark(tmp_path):
+    data = images_in_folders(tmp_path / "data", side=256)
+    options = {"suite": "contrast", "severities": 1, "out": tmp_path / "runs", "weights": "none"}
+    for name in ("timm:mobilenetv3_small_050", "resnet18"):
+        assert rb.evaluate(name, data, **options).config["runtime"]["remarks"] == []
 
 
 def test_published_files_are_read_as_cells(tmp_path):

@@ -34,8 +34,9 @@ def existing_folder(path: str) -> Path:
     if not os.path.exists(root):  # noqa: PTH110 - pathlib's raises where a name is too long
         raise DataError(f"there is no folder {root}")
     if not root.is_dir():
-        wanted = "; give the folder that holds it" if root.suffix in (".tar", ".npy", ".npz") else ""
-        raise DataError(f"{root} must be a folder of class folders, but it is a file{wanted}")
+        wanted = {".npy": "; give the folder that holds it", ".npz": "; give the folder that holds it"}
+        wanted[".tar"] = f"; give the folder that holds it, or tar:{path} for an archive of pictures"
+        raise DataError(f"{root} must be a folder of class folders, but it is a file{wanted.get(root.suffix, '')}")
     return root
 
 

@@ -231,7 +231,6 @@ def differences(
     return notes
 
 
-
 def _shared(grid: Grid, baseline: Grid, name: str, baseline_name: str) -> list[Cell]:
     """The cells that two runs have in common, as many as a comparison needs."""
     shared = [cell for cell in baseline.cells if cell in grid.cells]

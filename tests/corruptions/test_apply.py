@@ -231,7 +231,7 @@ REFUSED_IDS = [
     ([3, -1], "ids must be integers from 0 to 2.*, got -1 to 3"),
     (np.array([0, 2**63], np.uint64), "ids must be integers from 0 to 2.*, got 0 to 9223372036854775808"),
     (["a", "b"], "ids must be integers"),
-    ([[1], [2, 3]], r"ids must be 2 integers, one per image \(setting an array element with a sequence"),
+    ([[1], [2, 3]], r"ids must hold one integer per image, 2 here \(setting an array element with a sequence"),
     (torch.tensor([1.0, 2.0], requires_grad=True), "ids must be integers from 0 to 2.*, got float64"),
     (torch.tensor([1.0, 2.0], dtype=torch.bfloat16), "ids must be integers from 0 to 2.*, got float64"),
 ]

@@ -61,8 +61,8 @@ def list_classes(
     if not folders:
         if image_names(root):
             raise DataError(
-                f"expected class folders with images in {root}, which holds images but no class folders: put each class "
-                "into a folder of its own, or name the label of each image with --labels FILE"
+                f"expected class folders with images in {root}, which holds images but no class folders: put each "
+                "class into a folder of its own, or name the label of each image with --labels FILE"
             )
         raise DataError(f"expected class folders with images in {root}, which holds neither class folders nor images")
     listing = {folder: _class_images(root / folder / within) for folder in folders}

@@ -109,7 +109,8 @@ def ask(
     """
     from robustbench_bi.models.inference import check_finite, logits_of
 
-    logits = logits_of(asked, images)
+    # A copy, since a network may put its next answers into the same memory before these are scored.
+    logits = logits_of(asked, images).clone()
 
     def columns() -> dict[str, NDArray[Any]]:
         check_finite(logits, asked, place)

@@ -8,6 +8,7 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -376,6 +377,34 @@ def test_a_named_network_that_states_its_preprocessing_has_no_remark(tmp_path):
     options = {"suite": "contrast", "severities": 1, "out": tmp_path / "runs", "weights": "none"}
     for name in ("timm:mobilenetv3_small_050", "binet50"):
         assert rb.evaluate(name, data, **options).config["runtime"]["remarks"] == []
+
+
+class SameMemory(Tiny):
+    """Puts all its answers into the same memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.answers = None
+
+    def forward(self, images):
+        made = super().forward(images)
+        if self.answers is None or len(self.answers) < len(made):
+            self.answers = torch.empty_like(made)
+        self.answers[: len(made)] = made
+        return self.answers[: len(made)]
+
+
+@pytest.mark.parametrize("chosen", [1, 2])
+def test_batches_that_are_made_and_scored_beside_the_network_have_the_same_records(chosen, tmp_path, monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr("robustbench_bi.evaluation.threads.Threads._threads", lambda self: chosen)
+    torch.set_num_threads(2)
+    try:
+        options = {"suite": "contrast,gaussian_noise", "severities": 3, "limit": 60, "batch_size": 4}
+        found = rb.evaluate(SameMemory(), out=tmp_path / "same", **options)
+    finally:
+        torch.set_num_threads(before)
+    pd.testing.assert_frame_equal(found.records(), rb.evaluate(Tiny(), out=tmp_path / "own", **options).records())
 
 
 def test_published_files_are_read_as_cells(tmp_path):

@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from robustbench_bi.analysis.described import data_name
 from robustbench_bi.analysis.fourier import FourierErrors
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.errors import DataError, InputError, RunMismatchError
@@ -128,7 +129,7 @@ def fourier_errors(
         for probe in probes:
             probe.run(count)
     frame = pd.concat([probe.frame() for probe in probes], ignore_index=True)
-    return FourierErrors(frame, f"{dataset.kind}.{left_out(subjects[0])}")
+    return FourierErrors(frame, f"{data_name(subjects[0].config.as_json())}.{left_out(subjects[0])}")
 
 
 def _counter(probes: Sequence[_Probe], progress: Callable[[Progress], None] | None) -> Callable[[Addition, int], None]:

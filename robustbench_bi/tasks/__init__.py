@@ -95,7 +95,7 @@ class Measure:
     @property
     def heading(self) -> str:
         """The heading of its column: only percent is written beside the name."""
-        return f"{self.short} %" if self.unit == "%" else self.short
+        return f"{self.short} %" if self.unit == "%" and not self.short.endswith("%") else self.short
 
     @property
     def title(self) -> str:

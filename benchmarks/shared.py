@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from machine import append, machine
@@ -36,11 +37,10 @@ def evaluated(folder: str) -> float:
     import torch
 
     import robustbench_bi as rb
-    from robustbench_bi.evaluation import loop
-    from robustbench_bi.evaluation.threads import Threads
 
     if "ALL_THREADS" in os.environ:
-        loop.Threads = partial(Threads, settled=True)  # type: ignore[misc]
+        loop: Any = sys.modules[rb.evaluate.__module__]
+        loop.Threads = partial(loop.Threads, settled=True)
     nn = torch.nn
     layers: list[nn.Module] = []
     for before, after in ((3, 16), (16, 32), (32, 64)):

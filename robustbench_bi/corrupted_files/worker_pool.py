@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ import torch
 
 from robustbench_bi.errors import DataError
 from robustbench_bi.ground.worker_process import deaf_to_ctrl_c, obey_parent
+from robustbench_bi.ops.share_out import torch_threads
 
 GRACE = 2.0  # seconds that a worker has to clear away what it has half done, when its parent is gone
 
@@ -43,7 +43,7 @@ def in_processes(
         -4
     """
     if workers == 1:
-        with _one_torch_thread():
+        with torch_threads(1):
             for job in jobs:
                 function(job)
                 finished(job)
@@ -93,13 +93,3 @@ def _start_worker(stop: Event) -> None:
     _stop = stop
     obey_parent(stop.set, GRACE)
     torch.set_num_threads(1)
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

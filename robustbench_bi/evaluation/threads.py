@@ -12,12 +12,11 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 
-from robustbench_bi.ops.share_out import pool
+from robustbench_bi.ops.share_out import pool, torch_threads
 
 Made = TypeVar("Made")
 Used = TypeVar("Used")
@@ -87,7 +86,7 @@ class Threads:
             for make, after in zip(makes, following, strict=True):
                 threads = self._threads()
                 beside, started, worked = threads < self.most, self.clock(), self.processor()
-                with _torch_threads(threads):
+                with torch_threads(threads):
                     made = make() if ahead is None else ahead.result()
                     ahead = None if after is None or not beside else pool(1).submit(after)
                     used = use(made)
@@ -126,13 +125,3 @@ class Threads:
 
     def _settle(self, threads: int) -> None:
         self.chosen, self._settled_at = threads, self.clock()
-
-
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 
@@ -45,6 +46,23 @@ def share_out(calls: Sequence[Callable[[], object]]) -> None:
     for error in errors:
         if error is not None:
             raise error
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch's operators in this thread have so many threads inside, and as many as before afterwards.
+
+    Example:
+        >>> with torch_threads(1):
+        ...     torch.get_num_threads()
+        1
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def pool(count: int) -> ThreadPoolExecutor:

@@ -206,10 +206,15 @@ def check_settings(
     check_across(across)
     found = apart(config, baseline, across)
     if found is not None:
-        adapted = apart(config, baseline, [*across, "adapt"]) is None
+        # Settings of the network, not of its pictures, may differ on demand, in a gate too.
+        of_network = [
+            field for field, declaration in MUST_AGREE.items() if declaration.across and declaration.of_network
+        ]
+        allowed = [field for field in of_network if apart(config, baseline, [*across, field]) is None]
+        advice = f", or compare them all the same with --across {allowed[0]}" if allowed else ""
         raise RunMismatchError(
             f"{name} and {baseline_name} cannot be compared: {name} was made {found[0]}, {baseline_name} {found[1]}; "
-            f"evaluate both in the same way{', or compare them all the same with --across adapt' if adapted else ''}"
+            f"evaluate both in the same way{advice}"
         )
     return differences(config, baseline, name, baseline_name, [*fields_compared("noted"), *across])
 

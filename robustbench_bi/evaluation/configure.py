@@ -187,30 +187,34 @@ def _assumed(request: EvalRequest, name: str, network: nn.Module, view: View | N
         return []
     unstated = getattr(network, "assumed", [own for own in ASSUMED if getattr(network, own, None) is None])
     resized = dataset.native_size is None and dataset.stored_cells is None and not view.preprocessing.no_resize
-    used = _words_of(view.preprocessing) if resized else _words_of(view.preprocessing, ("mean", "std"))
+    # Fitted pictures are cut at a side of their own, and the caption says to which one they are fitted.
+    sizes = _sizes_in_words(view.preprocessing) if resized and view.fitted_to is None else {}
+    used = {**sizes, **_colours_in_words(view.preprocessing)}
     missing = [own for own in used if own in unstated and own not in request.preprocessing]
     if not missing:
         return []
-    nouns, options = (
-        " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
-        for words in ([own.replace("_", " ") for own in missing], [f"--{own.replace('_', '-')}" for own in missing])
-    )
+    nouns = _enumerated([own.replace("_", " ") for own in missing])
+    options = _enumerated([f"--{own.replace('_', '-')}" for own in missing])
     return [
         f"{name} does not state its {nouns}, so ImageNet's usual preprocessing was assumed: "
         f"{', '.join(used[own] for own in missing)}. If it was trained with another, give {options}"
     ]
 
 
-def _words_of(preprocessing: Preprocessing, fields: Sequence[str] = ASSUMED) -> dict[str, str]:
-    """Fields of preprocessing, with their values in words."""
-    own = preprocessing
-    words = {
-        "input_size": f"crop {own.input_size} px",
+def _sizes_in_words(own: Preprocessing) -> dict[str, str]:
+    return {
         "resize_size": f"resize {own.resize_size} px ({own.interpolation})",
-        "mean": "mean " + "/".join(f"{value:g}" for value in own.mean),
-        "std": "std " + "/".join(f"{value:g}" for value in own.std),
+        "input_size": f"crop {own.input_size} px",
     }
-    return {name: words[name] for name in fields}
+
+
+def _colours_in_words(own: Preprocessing) -> dict[str, str]:
+    return {name: f"{name} " + "/".join(f"{value:g}" for value in getattr(own, name)) for name in ("mean", "std")}
+
+
+def _enumerated(words: Sequence[str]) -> str:
+    """Words with commas, and "and" before the last."""
+    return " and ".join([", ".join(words[:-1])] * (len(words) > 1) + [words[-1]])
 
 
 def _short_sides(dataset: Dataset) -> Iterator[int]:

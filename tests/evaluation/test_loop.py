@@ -360,6 +360,12 @@ class Unstated(Tiny):
         ),
         (
             Unstated,
+            {"fit": True, "corrupt_size": 64},
+            "Unstated does not state its mean and std, so ImageNet's usual preprocessing was assumed: mean "
+            "0.485/0.456/0.406, std 0.229/0.224/0.225. If it was trained with another, give --mean and --std",
+        ),
+        (
+            Unstated,
             {"input_size": 64, "no_resize": True},
             "Unstated does not state its mean and std, so ImageNet's usual preprocessing was assumed: mean "
             "0.485/0.456/0.406, std 0.229/0.224/0.225. If it was trained with another, give --mean and --std",

@@ -56,7 +56,7 @@ def test_without_names_a_summary_is_as_ever(run, summary):
 
 
 def test_a_run_says_what_it_cannot_give(make_run, run, summary):
-    assert "resnet50 has no Brier score: its records were written before this was kept" in summary.notes[0]
+    assert "resnet50 has no Brier score: its records were written before this was stored" in summary.notes[0]
     without_clean = summary_frame(make_run(clean=False), QUICK, metrics=["flip_rate", "aurc"])
     assert [measure.name for measure in without_clean.further] == ["area_under_risk_coverage"]
     assert without_clean.notes == ("resnet50 has no flip rate: it has no clean images to compare with",)

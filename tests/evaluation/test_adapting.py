@@ -148,7 +148,7 @@ def test_networks_and_images_that_cannot_adapt_are_refused(network, tmp_path, mo
         rb.evaluate(plain, out=tmp_path, adapt="bn", **ASKED)
     assert not SOURCES["objectnet"].may_adapt
     monkeypatch.setattr("robustbench_bi.data.dataset.Dataset.source", replace(SOURCES["demo"], may_adapt=False))
-    with pytest.raises(InputError, match="no parameter may be tuned on demo, says its licence"):
+    with pytest.raises(InputError, match="the licence of demo forbids tuning any parameter on it"):
         rb.evaluate(network, out=tmp_path, adapt="bn", **ASKED)
 
 

@@ -325,7 +325,9 @@ def test_bad_runs_are_refused(make_run, tmp_path):
         write_report([Run(runs[0].directory)], out)
     with pytest.raises(InputError, match="a report needs at least one run, got none"):
         write_report([], out)
-    with pytest.raises(InputError, match=r"a report ends in \.html, \.htm, \.md, \.tex, got .*report\.pdf"):
+    with pytest.raises(
+        InputError, match=r"the name of a report must end in \.html, \.htm, \.md, \.tex, got .*report\.pdf"
+    ):
         write_report(runs[:1], tmp_path / "report.pdf")
     with pytest.raises(InputError, match="only HTML reports hold pictures, got markdown"):
         write_report(runs[:1], tmp_path / "report.md", open_pictures=lambda *_: None)

@@ -86,7 +86,7 @@ class Source:
 
 
 def _shift(name: str, summary: str, **own: Any) -> Source:
-    """A row of a set that shifts ImageNet's pictures: AlexNet's errors on ImageNet-C say nothing of it."""
+    """A row of a set that shifts ImageNet's pictures: AlexNet's errors on ImageNet-C do not apply to it."""
     code = f"robustbench_bi.data.sources.shifts:open_{name.replace('-', '_')}"
     return Source(name, code, "required", summary, training=False, mce_applies=False, **own)
 

@@ -107,7 +107,7 @@ def test_runs_of_other_pictures_are_not_put_side_by_side(write_demo_run):
 def test_cells_that_not_every_run_holds_are_left_out_and_named(write_demo_run):
     album = open_album([write_demo_run("a", 0), write_demo_run("b", 1, severities=(1, 3))])
     assert ("fog", 5) not in album.cells and FOG in album.cells
-    assert "Not shown, since not every run holds it: fog severity 5, gaussian_noise severity 5." in album.notes
+    assert "Not shown, because not every run contains it: fog severity 5, gaussian_noise severity 5." in album.notes
 
 
 def test_an_unfinished_run_is_refused(write_demo_run):
@@ -130,7 +130,7 @@ def test_records_of_other_images_are_found(write_demo_run, thirty):
     run = write_demo_run(block_size=10)
     (one, two) = sorted((run.directory / "records").glob("fog-3-000[01]*"))
     two.write_bytes(one.read_bytes())
-    with pytest.raises(DataError, match=r"is damaged .its images are others."):
+    with pytest.raises(DataError, match=r"is damaged .it lists other images."):
         open_album([run]).columns[0].cell(FOG)
 
 

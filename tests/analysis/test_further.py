@@ -78,9 +78,9 @@ def test_names_are_looked_up_and_refused_in_a_line():
     ]
     with pytest.raises(UnknownNameError, match=r"unknown metric 'flip_rat'\. Did you mean 'flip_rate'"):
         chosen_measures(task, ["flip_rat"])
-    with pytest.raises(InputError, match="is of two networks; use compare --metrics kappa"):
+    with pytest.raises(InputError, match="compares two networks; use compare --metrics kappa"):
         chosen_measures(task, ["kappa"])
     with pytest.raises(InputError, match="mean_corruption_error cannot be chosen"):
         chosen_measures(task, ["mce"])
-    with pytest.raises(InputError, match="flip_rate is no number of detection"):
+    with pytest.raises(InputError, match="flip_rate is not a metric of detection"):
         chosen_measures(TASKS["detection"], ["flip_rate"])

@@ -131,7 +131,7 @@ def test_other_batches_are_another_measurement(network, run, tmp_path):
         ({"adapt": "bn:"}, "adapt must be bn or bn:N"),
         ({"batch_size": "auto"}, "predictions depend on the batch size, so give a number, not auto"),
         ({"batch_size": 1}, "one image has no statistics"),
-        ({"batch_size": 51, "block_size": 64}, "batch_size is 51, and there are 50 images"),
+        ({"batch_size": 51, "block_size": 64}, "batch_size is 51, but there are only 50 images"),
         ({"batch_size": 32}, "batch_size can be at most block_size, 20; got 32"),
         ({"compile": True}, "leave out adapt or compile"),
     ],
@@ -155,7 +155,7 @@ def test_networks_and_images_that_cannot_adapt_are_refused(network, tmp_path, mo
 def test_probes_look_at_networks_as_they_are():
     from robustbench_bi.probes.heatmaps import heat_maps
 
-    with pytest.raises(InputError, match="without adapting to batches; leave adapt out"):
+    with pytest.raises(InputError, match="does not adapt networks to batches; leave adapt out"):
         heat_maps(["resnet50"], limit=2, adapt="bn")
 
 

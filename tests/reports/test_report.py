@@ -251,7 +251,7 @@ def test_chosen_metrics_of_two_networks_are_those_of_each_and_the_baseline(sever
         expected += [name, "–", *cells]
     assert rows["error consistency κ with model_0"] == expected and len(expected) == 8
     assert len(rows) == 2
-    with pytest.raises(InputError, match="is of two networks"):
+    with pytest.raises(InputError, match="compares two networks"):
         render_page(Report(several.runs[:1], QUICK, metrics=["kappa"]))
     with pytest.raises(InputError, match="only HTML reports show further metrics, got latex"):
         write_report(several.runs, Path("tables.tex"), resampling=QUICK, metrics=["kappa"])

@@ -238,4 +238,4 @@ def with_synonyms(dataset: Dataset, synonyms: Mapping[str, str]) -> Dataset:
     if not synonyms:
         return dataset
     pairs = ", ".join(f"{own} is the detector's {other}" for own, other in synonyms.items())
-    return replace(dataset, remarks=(*dataset.remarks, f"Classes of two names: {pairs}"))
+    return replace(dataset, remarks=(*dataset.remarks, f"Classes with two names: {pairs}"))

@@ -118,7 +118,7 @@ def test_adapted_and_plain_are_compared_only_when_told(network, run, tmp_path):
 
 def test_other_batches_are_another_measurement(network, run, tmp_path):
     other = rb.evaluate(network, out=tmp_path, adapt="bn:4", **{**ASKED, "batch_size": 10})
-    with pytest.raises(RunMismatchError, match=r"with 10 images a batch .* with 16 images a batch"):
+    with pytest.raises(RunMismatchError, match=r"with batches of 10 images .* with batches of 16 images"):
         comparison_frame([other], run)
     assert comparison_frame([other], run, across=["adapt"]).notes
 

@@ -137,7 +137,7 @@ def test_a_detector_with_cocos_names_finds_vocs_classes(voc, tmp_path):
     of_coco.class_names = [coco.get(CLASSES[own], CLASSES[own]) for own in order]
     run = rb.detect(of_coco, f"voc:{voc}", suite=(), out=tmp_path)
     assert run.cells()["AP"][0] == pytest.approx(100)
-    assert "Classes of two names: aeroplane is the detector's airplane, " in summary_frame(run).caption
+    assert "Classes with two names: aeroplane is the detector's airplane, " in summary_frame(run).caption
     assert "tvmonitor is the detector's tv." in summary_frame(run).caption
 
 

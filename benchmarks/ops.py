@@ -29,6 +29,8 @@ from torch.profiler import ProfilerActivity, profile
 from robustbench_bi.models import create_model, prepare_forward_pass, profile_model
 from robustbench_bi.ops import dynamic_filter, local_logits
 
+DYNAMIC = ("Bivolution2d", "DDF2d", "Involution2d")
+WITHOUT = " without dynamic filters"
 NETWORKS = ("resnet50", "binet50_dc_ca", "binet50_dc", "rednet50", "ddf_resnet50")
 THREADS = 2
 PAIRS = 9
@@ -197,7 +199,9 @@ def overhead() -> None:
 def networks() -> None:
     """Inference at 224×224 in batches of 32, prepared as an evaluation does it, uncompiled and compiled; in turn.
 
-    Expected is what torchvision's ResNet-50, prepared in the same way, reaches, times its MACs over the network's.
+    Expected is what torchvision's ResNet-50, prepared in the same way, reaches, times its MACs over the network's. How
+    near to that a network could come shows what is left of it without its dynamic filters, measured by the MACs of the
+    whole.
     """
     reference = "torchvision:resnet50"
     images = torch.randn(BATCH, 3, 224, 224)
@@ -207,6 +211,9 @@ def networks() -> None:
         for compiled in (False, True):
             made = prepare_forward_pass(network, images[:1], name, BATCH if compiled else None, batch_size=BATCH)
             runs[name, compiled] = made.network
+        if take_out_dynamic_filters(network):
+            made = prepare_forward_pass(network, images[:1], name, batch_size=BATCH)
+            runs[name + WITHOUT, False] = made.network
     times: dict[tuple[str, bool], list[float]] = {key: [] for key in runs}
     with torch.inference_mode():
         for run in runs.values():
@@ -214,7 +221,9 @@ def networks() -> None:
         for _ in range(ROUNDS):
             for key, run in runs.items():
                 times[key].append(milliseconds(lambda run=run: run(images)))
-    macs = {name: profile_model(name, 224, **({"weights": "none"} if ":" in name else {}))["macs"] for name, _ in runs}
+    whole = {name.removesuffix(WITHOUT) for name, _ in runs}
+    macs = {name: profile_model(name, 224, **({"weights": "none"} if ":" in name else {}))["macs"] for name in whole}
+    macs |= {name: macs[name.removesuffix(WITHOUT)] for name, _ in runs}
     for (name, compiled), own in times.items():
         pairs = zip(times[reference, compiled], own, strict=True)
         share = statistics.median(theirs / mine for theirs, mine in pairs) * macs[name] / macs[reference]
@@ -227,6 +236,18 @@ def networks() -> None:
         }
         print(*row.values(), sep=" | ", flush=True)
         append("networks_prepared.csv", {**row, "threads": THREADS, **machine("torch", "torchvision", "numba")})
+
+
+def take_out_dynamic_filters(network: torch.nn.Module) -> int:
+    """Leave the static branch, or nothing but the stride, of each layer with a dynamic filter; return how many."""
+    layers = [(name, layer) for name, layer in network.named_modules() if type(layer).__name__ in DYNAMIC]
+    for name, layer in layers:
+        if hasattr(layer, "static"):
+            network.set_submodule(name, layer.static or torch.nn.Identity())
+        elif not name.endswith(".dynamic"):
+            left = torch.nn.AvgPool2d(layer.stride) if layer.stride > 1 else torch.nn.Identity()
+            network.set_submodule(name, left)
+    return len(layers)
 
 
 def parts() -> None:

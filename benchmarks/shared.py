@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,24 +38,14 @@ def evaluated(folder: str) -> float:
 
     import robustbench_bi as rb
 
-    nn, count = torch.nn, torch.get_num_threads()
-
-    class Fixed(nn.Module):
-        """Takes all threads, whatever was settled."""
-
-        def __init__(self, network: nn.Module) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, images: torch.Tensor) -> Any:
-            torch.set_num_threads(count)
-            return self.network(images)
-
+    if "ALL_THREADS" in os.environ:
+        loop: Any = sys.modules[rb.evaluate.__module__]
+        loop.Threads = partial(loop.Threads, settled=True)
+    nn = torch.nn
     layers: list[nn.Module] = []
     for before, after in ((3, 16), (16, 32), (32, 64)):
         layers += [nn.Conv2d(before, after, 3, 2, 1), nn.BatchNorm2d(after), nn.ReLU()]
     network: nn.Module = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, CLASSES))
-    network = Fixed(network) if "ALL_THREADS" in os.environ else network
     network.input_size = network.resize_size = SIDE  # type: ignore[assignment]
     options = {"suite": "imagenet-c", "severities": 3, "batch_size": 64, "jpeg": None}
     with tempfile.TemporaryDirectory() as out:

@@ -1,6 +1,6 @@
 """What results are called and what is said below them: labels of runs, and sentences on data, means and intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,16 +158,21 @@ def bootstrap_words(resampling: Resampling, n: int) -> str:
 # `docs/metrics.md` has the bias of each.
 _LINEARISED = "t of the linearised number"
 _DEBIASED = ", corrected for bias"
+_ERRORS = {"CE, mCE": {"mce", "relative_mce"}, "mean error": {"mean_error"}}
+"""Numbers by the kinds of rows that show them."""
 
 
 def interval_methods(
     resampling: Resampling,
     task: Task,
-    errors: bool = False,
+    errors: Collection[str] = (),
     measures: Sequence[Measure] | None = None,
     n: int = 0,
 ) -> dict[str, str]:
     """How the intervals of a task's summary are made: number → words. `docs/statistics.md` defines each method.
+
+    Args:
+        resampling, task, errors, measures, n: as for `describe_intervals`.
 
     Example:
         >>> from robustbench_bi.tasks import TASKS
@@ -187,8 +192,9 @@ def interval_methods(
             methods[measure.short] = bootstrap_words(resampling, n)
         else:
             methods[measure.short] = _halves_words(resampling)
-    if errors:
-        methods["CE, mCE"] = methods[task.primary.short]
+    for number, kinds in _ERRORS.items():
+        if kinds & {*errors}:
+            methods[number] = methods[task.primary.short]
     if task.primary.proportion:
         methods["Δ"] = methods[task.primary.short]
         methods["single cells"] = "Wilson"
@@ -198,7 +204,7 @@ def interval_methods(
 def describe_intervals(
     resampling: Resampling,
     task: Task,
-    errors: bool = False,
+    errors: Collection[str] = (),
     measures: Sequence[Measure] | None = None,
     n: int = 0,
 ) -> str:
@@ -207,7 +213,7 @@ def describe_intervals(
     Args:
         resampling: of the intervals.
         task: what the runs were asked.
-        errors: whether there are corruption errors.
+        errors: kinds of rows, in which some may be means of errors: "mce", "relative_mce", "mean_error".
         measures: the numbers that there are; by default those that every summary of the task has.
         n: images; of many, a bootstrap's limit is computed.
 

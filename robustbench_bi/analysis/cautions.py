@@ -53,8 +53,8 @@ def _note(run: Run, label: str, confidence: float) -> str:
         return _probabilities_note(run, label, classes)
     return (
         f"{label} is no better than chance on clean images: {measure.short} {format_interval(value, low, high)} %, "
-        f"chance {chance:.3g} % (1 of {classes:,} classes). Any relative mCE, Δ and calibration say nothing about "
-        f"robustness. {CAUSES}"
+        f"chance {chance:.3g} % (1 of {classes:,} classes). Therefore, any relative mCE, Δ and calibration say nothing "
+        f"about robustness. {CAUSES}"
     )
 
 

@@ -16,11 +16,12 @@ from robustbench_bi.analysis.groups import Group, bar_groups, cell_groups, corru
 from robustbench_bi.analysis.measured import measured
 from robustbench_bi.errors import InputError, RunMismatchError
 from robustbench_bi.ground.cells import CLEAN, Cell, cell_label
+from robustbench_bi.ground.declared import declaration_of
 from robustbench_bi.metrics.intervals import Grid, Resampling, image_interval
 from robustbench_bi.metrics.paired import check_paired, holm
 from robustbench_bi.metrics.pairing import PAIRINGS, Pairing, agreeing
 from robustbench_bi.metrics.statistics import Statistic
-from robustbench_bi.runs.identity import fields_compared, value_of
+from robustbench_bi.runs.identity import declared, fields_compared, value_of
 from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Measure, Task
 
@@ -205,9 +206,10 @@ def check_settings(
     check_across(across)
     found = apart(config, baseline, across)
     if found is not None:
+        adapted = apart(config, baseline, [*across, "adapt"]) is None
         raise RunMismatchError(
             f"{name} and {baseline_name} cannot be compared: {name} was made {found[0]}, {baseline_name} {found[1]}; "
-            "evaluate both in the same way"
+            f"evaluate both in the same way{', or compare them all the same with --across adapt' if adapted else ''}"
         )
     return differences(config, baseline, name, baseline_name, [*fields_compared("noted"), *across])
 
@@ -216,12 +218,17 @@ def differences(
     config: Mapping[str, Any], baseline: Mapping[str, Any], name: str, baseline_name: str, fields: Iterable[str]
 ) -> list[str]:
     """A note on each of these fields in which two configurations differ."""
-    pairs = {field.replace("_", " "): (value_of(config, field), value_of(baseline, field)) for field in fields}
-    return [
-        f"{words} of {name} is {own}, of {baseline_name} {other}"
-        for words, (own, other) in pairs.items()
-        if own != other
-    ]
+    notes = []
+    for field in fields:
+        own, other = value_of(config, field), value_of(baseline, field)
+        if own == other:
+            continue
+        declaration = declaration_of(declared()[field])
+        if "{}" in declaration.words:
+            notes.append(f"{name} was made {declaration.said_of(own)}, {baseline_name} {declaration.said_of(other)}")
+        else:
+            notes.append(f"{field.replace('_', ' ')} of {name} is {own}, of {baseline_name} {other}")
+    return notes
 
 
 def _shared(grid: Grid, baseline: Grid, name: str, baseline_name: str) -> list[Cell]:

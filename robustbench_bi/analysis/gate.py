@@ -144,7 +144,7 @@ def gate_frame(
         }
     )
     caption = _caption(run, baseline, frame, pairing.interval_words, max_drop, confidence, len(counted))
-    headline = _headline(frame.iloc[sorted(counted)], max_drop)
+    headline = _headline(frame.iloc[sorted(counted)], max_drop, len(frame))
     return Gate(frame, task, headline, caption, tuple(notes), _header(run, baseline))
 
 
@@ -185,9 +185,11 @@ def _some(cells: Sequence[Cell]) -> str:
     return ", ".join(cell_label(cell) for cell in cells[:3]) + (", …" if len(cells) > 3 else "")
 
 
-def _headline(frame: pd.DataFrame, max_drop: float) -> str:
+def _headline(frame: pd.DataFrame, max_drop: float, shown: int) -> str:
     regressed, unproven = ([*frame.loc[frame["verdict"] == verdict, "name"]] for verdict in (REGRESSED, UNPROVEN))
     rows, limit = _count(len(frame), "row"), _count(max_drop, "point")
+    if len(frame) < shown:
+        rows += " (rows over the same cells count once)"
     text = f"No regression in {rows}."
     if regressed:
         text = f"Regression: {len(regressed)} of {rows} dropped by more than {limit}: {', '.join(regressed)}."
@@ -199,7 +201,7 @@ def _headline(frame: pd.DataFrame, max_drop: float) -> str:
 
 
 def _count(number: float, noun: str) -> str:
-    return f"{number:g} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,g} {noun}{'' if number == 1 else 's'}"
 
 
 def _header(run: Outcomes, baseline: Outcomes) -> str:
@@ -225,17 +227,20 @@ def _caption(
     names = [f"{one.run['name']} ({one.run.get('fingerprint', '')[:12]})" for one in (run, baseline)]
     severities = sorted({severity for _, severity in baseline.cells} - {CLEAN[1]})
     each = 100 * (1 - (1 - confidence) / count)
-    once = "" if count == len(frame) else f" Rows over the same cells count once, so {count} of {len(frame)}."
+    once = "" if count == len(frame) else f" Rows over the same cells are one test: {count} tests in {len(frame)} rows."
     data = describe_data({**baseline.settings, "data": _data(run)}, len(baseline.image_ids))
     text = (
         f"{names[0]} against the baseline {names[1]}, paired by image. "
         f"{data} {describe_means(severities)} Intervals: "
-        f"{intervals}, together at {confidence * 100:g} % (Bonferroni: each of {count} at {each:.6g} %), so wider "
+        f"{intervals}, together at {confidence * 100:g} % (Bonferroni: each of {count} at {each:.4g} %), so wider "
         "than those of compare, which are pointwise. A row regresses if it drops by more than "
         f"{_count(max_drop, 'point')} and its interval lies entirely below zero.{once}"
     )
     half = ((frame["delta_high"] - frame["delta_low"]) / 2).to_numpy()
     if frame["delta"].any():
         widest = frame["name"].iloc[half.argmax()]
-        text += f" The widest is ±{format_interval(half.max())} points ({widest}): a smaller drop there may be chance."
+        text += (
+            f" The widest is ±{format_interval(half.max())} points ({widest}); smaller drops there cannot be confirmed "
+            f"with {_count(int(frame['n'].iloc[0]), 'image')}."
+        )
     return text

@@ -77,8 +77,10 @@ def leaderboard_frame(
     counts = "; ".join(f"{name}: n = {int(own['n'].iloc[0]):,}" for name, own in frame.groupby("data", sort=False))
     words = task.primary.words[:1].upper() + task.primary.words[1:]
     networks = header(everything, [label for runs in found.values() for label, _ in zip(models, runs, strict=True)])
+    failed = [name for name in data or () if name not in found]
+    missing = f" There is no result for {', '.join(failed)}." if failed else ""
     caption = (
-        f"{words} in percent, {means}. {_severities(everything)} Networks: {networks}. Images: {counts}. "
+        f"{words} in percent, {means}. {_severities(everything)} Networks: {networks}. Images: {counts}.{missing} "
         f"{_intervals(resampling, task)}"
     )
     return Leaderboard(frame, task, tuple(models), tuple(data or found), caption)

@@ -24,7 +24,6 @@ from robustbench_bi.analysis.cautions import cautions
 from robustbench_bi.analysis.described import header
 from robustbench_bi.analysis.further import further_columns
 from robustbench_bi.analysis.groups import (
-    SCORES,
     Group,
     cell_groups,
     error_groups,
@@ -116,10 +115,11 @@ def summary_frame(
     frame.insert(3, "cells", [sizes[kind, name] for kind, name in zip(frame["kind"], frame["name"], strict=True)])
     shown = [*found.task.measures, *(measure for measure in further if measure.name in more)]
     _lower_by_chance(frame, found, groups, shown)
+    kinds = {group.kind for group in errors}
     caption = (
         describe_data(run.config, found.n),
         describe_means(sorted({severity for _, severity in found.grid.cells} - {CLEAN[1]})),
-        describe_intervals(resampling, found.task, bool(errors), shown, found.n),
+        describe_intervals(resampling, found.task, kinds, shown, found.n),
     )
     return Measurements(
         frame,
@@ -127,7 +127,7 @@ def summary_frame(
         " ".join(caption),
         (*found.task.remarks(found.records), *cautions([run], resampling.confidence), *cannot),
         header([run], [run.name]),
-        interval_methods(resampling, found.task, bool(errors), shown, found.n),
+        interval_methods(resampling, found.task, kinds, shown, found.n),
         tuple(measure for measure in shown if measure not in found.task.measures),
     )
 
@@ -276,6 +276,6 @@ def summaries_frame(
         joined_captions(captions) + shared_words(runs, shared),
         (*cautions(runs, resampling.confidence), *cannot),
         header(runs, run_labels(runs)),
-        interval_methods(resampling, task, any(own["kind"].isin(SCORES).any() for own in frames)),
+        interval_methods(resampling, task, {kind for own in frames for kind in own["kind"]}),
         further,
     )

@@ -74,8 +74,8 @@ def run_requests(
             if shown is not None:
                 _print_cautions(everything)
     if failed:
-        first, reason = next(iter(failed.items()))
-        raise OneLineError(f"{len(failed)} of {len(requests)} data sets failed, first {first}: {reason}")
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise OneLineError(f"{len(failed)} of {len(requests)} data sets failed: {reasons}")
 
 
 def _evaluate_each(

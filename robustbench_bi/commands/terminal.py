@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -24,14 +24,18 @@ NAMES = ("run", "model", "corruption", "architecture", "class", "detector")
 
 @contextmanager
 def cell_progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """A callback that shows progress on standard error: a bar on a terminal, otherwise a line now and then."""
-    if quiet:
-        yield None
-    elif sys.stderr.isatty():
-        with _progress_bar() as show:
-            yield show
-    else:
-        yield _progress_lines()
+    """A callback that shows progress on standard error: a bar on a terminal, otherwise a line now and then.
+
+    What a user's network prints meanwhile goes there too: standard output is for results, JSON among them.
+    """
+    with redirect_stdout(sys.stderr):
+        if quiet:
+            yield None
+        elif sys.stderr.isatty():
+            with _progress_bar() as show:
+                yield show
+        else:
+            yield _progress_lines()
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def view(runs: tuple[Path, ...], out: Path | None, limit: int, port: int | None,
 
     with ViewServer(album, port or 0) as server:
         click.echo(server.address)
-        click.echo("Ctrl-C ends it.", err=True)
+        click.echo("Press Ctrl-C to stop.", err=True)
         if not open_browser(server.address):
             click.echo("No browser was found here; open the address in yours.", err=True)
         server.serve_forever()

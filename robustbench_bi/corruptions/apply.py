@@ -276,9 +276,9 @@ def as_ids(ids: Sequence[int] | NDArray[np.integer[Any]] | Tensor | None, count:
     try:
         array = np.asarray(ids.tolist() if isinstance(ids, Tensor) else ids)
     except (ValueError, NotImplementedError) as error:
-        raise InputError(f"ids must be {count} integers, one per image ({error})") from error
+        raise InputError(f"ids must hold one integer per image, {count} here ({error})") from error
     if array.shape != (count,):
-        raise InputError(f"ids must be {count} integers, one per image, got shape {array.shape}")
+        raise InputError(f"ids must hold one integer per image, {count} here, got shape {array.shape}")
     if count == 0:
         return torch.arange(0)
     if array.dtype.kind not in "iu":

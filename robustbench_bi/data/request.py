@@ -129,7 +129,7 @@ class DataRequest:
         for name in ("labels", "images", "classes", "images_root"):
             file = getattr(self, name)
             if file is not None and not (_exists(file) or (name, file) == ("classes", "imagenet-1k")):
-                raise DataError(f"there is no file {file}, which {name} needs")
+                raise DataError(f"there is no file {file}, given for {name.replace('_', '-')}")
         if self.clean is not None:
             DataRequest(self.clean).check_source()
 

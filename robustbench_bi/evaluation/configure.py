@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.ground.checks import SMALLEST_SIDE
 from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS
+from robustbench_bi.models import ASSUMED, MODELS, VARIANTS
 from robustbench_bi.models.weights import source_hash, weights_hash
 from robustbench_bi.runs.identity import EvalConfig, installed_versions
 from robustbench_bi.runs.settings import Settings
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from robustbench_bi.data import Dataset
+    from robustbench_bi.data.preprocess import Preprocessing
     from robustbench_bi.evaluation.views import View
 
 # Published files were saved as JPEG of quality 85 (make_imagenet_c.py and its variants in hendrycks/robustness). Those
@@ -92,7 +94,7 @@ def configure_run(
         requested=request.as_options(),
         started_in=str(Path.cwd()),
         stored_side=dataset.one_stored_side(),
-        remarks=(*dataset.remarks, *_enlarged(view, dataset)),
+        remarks=(*dataset.remarks, *_enlarged(view, dataset), *_assumed(request, name, network, view, dataset)),
         broken=broken,
         command=_command(),
         versions=installed_versions(),
@@ -174,6 +176,41 @@ def _enlarged(view: View | None, dataset: Dataset) -> list[str]:
         f"Pictures are small (median short side {median} px of {len(short_sides)} sampled) and are enlarged to {side} "
         f"px before the corruption; --corrupt-size {max(median, SMALLEST_SIDE)} corrupts them first"
     ]
+
+
+def _assumed(request: EvalRequest, name: str, network: nn.Module, view: View | None, dataset: Dataset) -> list[str]:
+    """The remark on preprocessing that a network does not state; a wrong one lowers accuracy without an error.
+
+    The networks of this package are of the paper, whose preprocessing is ImageNet's.
+    """
+    if view is None or name in MODELS or name in VARIANTS:
+        return []
+    unstated = getattr(network, "assumed", [own for own in ASSUMED if getattr(network, own, None) is None])
+    resized = dataset.native_size is None and dataset.stored_cells is None and not view.preprocessing.no_resize
+    used = _words_of(view.preprocessing) if resized else _words_of(view.preprocessing, ("mean", "std"))
+    missing = [own for own in used if own in unstated and own not in request.preprocessing]
+    if not missing:
+        return []
+    nouns, options = (
+        " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+        for words in ([own.replace("_", " ") for own in missing], [f"--{own.replace('_', '-')}" for own in missing])
+    )
+    return [
+        f"{name} does not state its {nouns}, so ImageNet's usual preprocessing was assumed: "
+        f"{', '.join(used[own] for own in missing)}. If it was trained with another, give {options}"
+    ]
+
+
+def _words_of(preprocessing: Preprocessing, fields: Sequence[str] = ASSUMED) -> dict[str, str]:
+    """Fields of preprocessing, with their values in words."""
+    own = preprocessing
+    words = {
+        "input_size": f"crop {own.input_size} px",
+        "resize_size": f"resize {own.resize_size} px ({own.interpolation})",
+        "mean": "mean " + "/".join(f"{value:g}" for value in own.mean),
+        "std": "std " + "/".join(f"{value:g}" for value in own.std),
+    }
+    return {name: words[name] for name in fields}
 
 
 def _short_sides(dataset: Dataset) -> Iterator[int]:

@@ -73,6 +73,10 @@ class DetectorSubject:
         """Pictures a forward pass."""
         return int(self.config.batch_size)
 
+    def prepared(self, images: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Pictures as the detector wants them: as they are."""
+        return images
+
 
 @dataclass(frozen=True)
 class Detectors:

@@ -25,7 +25,7 @@ from robustbench_bi.evaluation.pixels import BlockReader
 from robustbench_bi.evaluation.request import EvalRequest, other_labels
 from robustbench_bi.evaluation.sharing import ALONE, Share, owners, wait_until
 from robustbench_bi.evaluation.threads import Threads
-from robustbench_bi.ground.cells import Cell, Progress, cell_label
+from robustbench_bi.ground.cells import CLEAN, Cell, Progress, cell_label
 from robustbench_bi.ground.freed_memory import freed_memory_kept
 from robustbench_bi.models.batch_size import out_of_memory
 from robustbench_bi.models.detectors.adapters import LIMITS
@@ -33,6 +33,7 @@ from robustbench_bi.models.inference import unchanged
 from robustbench_bi.tasks import task_of
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
     from torch import nn
 
@@ -40,6 +41,11 @@ if TYPE_CHECKING:
     from robustbench_bi.data.request import DataRequest
     from robustbench_bi.evaluation.pixels import Images
     from robustbench_bi.runs.run import Run
+
+    Pictures = torch.Tensor | list[torch.Tensor]
+    Batch = tuple[NDArray[np.int64], list[Pictures]]
+    Columns = dict[str, NDArray[Any]]
+    Answer = Columns | Callable[[], Columns]
 
 
 def evaluate(model: str | nn.Module, data: str | Path | DataRequest = "demo", **options: Any) -> Run:
@@ -229,7 +235,9 @@ class _Loop:
         self.images = 0
         self.share = share
         configs = [one.subject.config for one in candidates]
-        self.threads = Threads(settled=any(one.device != "cpu" or one.forward == "compiled" for one in configs))
+        settled = any(one.device != "cpu" or one.forward == "compiled" for one in configs)
+        # There is nothing to make beside a network that sees pictures as they are, so that is settled by itself.
+        self.threads = {made: Threads(settled=settled) for made in (True, False)}
 
     def run(self) -> None:
         """Fill what is missing of the own part, then wait for the others where this process is to."""
@@ -237,7 +245,8 @@ class _Loop:
         if self.share.rank == 0:
             for candidate in self.candidates:
                 smaller = self.plan.size if self.plan.size < candidate.subject.batch_size else None
-                note(candidate.run, threads=self.threads.chosen, batch_size=smaller)
+                chosen = self.threads[True].chosen or self.threads[False].chosen
+                note(candidate.run, threads=chosen, batch_size=smaller)
         if self.others:
             self._wait()
 
@@ -280,42 +289,65 @@ class _Loop:
             Progress(cell_label(cell), self.unit, steps_done, steps_total, self.images + of_others, images_total)
         )
 
-    def _records(self, cell_block: CellBlock) -> list[dict[str, NDArray[Any]]]:
+    def _records(self, cell_block: CellBlock) -> list[Columns]:
         """The record columns of a cell-block, for each candidate; they are asked about the same batches."""
         cell, preprocessing = cell_block.cell, cell_block.preprocessing
         rows = self.plan.rows(cell_block.block, cell_block.rows)
         images = self.reader.read(cell_block.block, rows, preprocessing, cell)
-        parts: list[list[dict[str, NDArray[Any]]]] = [[] for _ in cell_block.candidates]
-        for chosen, known in self.plan.batches(cell_block.block, cell_block.rows):
-            for part, columns in zip(parts, self._answers(cell_block, images[chosen], rows[chosen]), strict=True):
+        batches = list(self.plan.batches(cell_block.block, cell_block.rows))
+        makes = [partial(self._batch, cell_block, images[chosen], rows[chosen]) for chosen, _ in batches]
+        parts: list[list[Columns]] = [[] for _ in cell_block.candidates]
+        made = cell != CLEAN and self.dataset.stored_cells is None
+        answers = self.threads[made].each(makes, partial(self._answers, cell_block), _columns)
+        for (_, known), answered in zip(batches, answers, strict=True):
+            for part, columns in zip(parts, answered, strict=True):
                 part.append({name: column[known:] for name, column in columns.items()} if known else columns)
-        return [{name: np.concatenate([p[name] for p in part]) for name in part[0]} for part in parts]
+        return [_joined(part) for part in parts]
 
-    def _answers(self, cell_block: CellBlock, images: Images, rows: NDArray[np.int64]) -> list[dict[str, NDArray[Any]]]:
-        """The record columns of a batch, for each candidate.
+    def _batch(self, cell_block: CellBlock, images: Images, rows: NDArray[np.int64]) -> Batch:
+        """The rows of a batch, and its pictures in the cell, as each candidate takes them."""
+        candidates = cell_block.candidates
+        config = candidates[0].subject.config
+        made = self.reader.batch(images, cell_block.cell, self.dataset.image_ids[rows], config)
+        if config.device != "cpu":  # there memory is scarce, and one candidate's pictures are prepared at a time
+            return rows, [made for _ in candidates]
+        # Of detectors it is a list of pictures, of classifiers a tensor.
+        return rows, [candidate.subject.prepared(made) for candidate in candidates]  # type: ignore[arg-type]
+
+    def _answers(self, cell_block: CellBlock, batch: Batch) -> list[list[Answer]]:
+        """What each candidate answers to a batch, part by part.
 
         Where the batch size was left open and memory runs out, it is halved, for this batch and all that follow.
         """
-        parts: list[list[dict[str, NDArray[Any]]]] = []
+        rows, images = batch
+        parts: list[list[Answer]] = []
         done = 0
         while done < len(rows):
             some = slice(done, done + self.plan.size)
             try:
-                parts.append(self.threads.run(partial(self._asked, cell_block, images[some], rows[some])))
+                parts.append(self._asked(cell_block, [own[some] for own in images], rows[some]))
                 done += len(rows[some])
             except (RuntimeError, MemoryError, ModelOutputError) as error:
                 tried = len(rows[some])
                 if self.request.batch_size != "auto" or tried == 1 or not out_of_memory(error):
                     raise
                 self.plan.size = tried // 2
+        return parts
+
+    def _asked(self, cell_block: CellBlock, images: Sequence[Pictures], rows: NDArray[np.int64]) -> list[Answer]:
+        """Ask each candidate about pictures of a cell."""
+        cell, image_ids, labels = cell_block.cell, self.dataset.image_ids[rows], self.dataset.labels[rows]
+        place = "on clean images" if cell == CLEAN else f"on {cell[0]} severity {cell[1]}"
         return [
-            {name: np.concatenate([p[name] for p in part]) for name in part[0]} for part in zip(*parts, strict=True)
+            self.ask(candidate.subject, own, image_ids, labels, place)
+            for candidate, own in zip(cell_block.candidates, images, strict=True)
         ]
 
-    def _asked(self, cell_block: CellBlock, images: Images, rows: NDArray[np.int64]) -> list[dict[str, NDArray[Any]]]:
-        """Corrupt the pictures, and ask each candidate about them."""
-        cell, candidates = cell_block.cell, cell_block.candidates
-        image_ids, labels = self.dataset.image_ids[rows], self.dataset.labels[rows]
-        batch = self.reader.batch(images, cell, image_ids, candidates[0].subject.config)
-        place = f"on {cell[0]} severity {cell[1]}"
-        return [self.ask(candidate.subject, batch, image_ids, labels, place) for candidate in candidates]
+
+def _columns(parts: Sequence[Sequence[Answer]]) -> list[Columns]:
+    """The record columns of a batch, for each candidate, from what they answered part by part."""
+    return [_joined([answer() if callable(answer) else answer for answer in own]) for own in zip(*parts, strict=True)]
+
+
+def _joined(parts: Sequence[Columns]) -> Columns:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if len(parts) > 1 else parts[0]

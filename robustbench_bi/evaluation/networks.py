@@ -77,7 +77,12 @@ class Subject:
         return self.config.num_classes
 
     def prepared(self, images: Tensor) -> Tensor:
-        """Uint8 images (B, 3, H, W) as the network wants them: normalised, on its device, in its memory format."""
+        """Uint8 images (B, 3, H, W) as the network wants them: normalised, on its device, in its memory format.
+
+        Float images are what this made of others before, and stay as they are.
+        """
+        if images.is_floating_point():
+            return images
         if self.fitted_to is not None:
             pictures = resize_images(images.cpu().numpy(), self.fitted_to, str(self.config.interpolation))
             images = torch.from_numpy(pictures)

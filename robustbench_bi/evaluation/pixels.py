@@ -66,5 +66,7 @@ class BlockReader:
                 one = torch.from_numpy(images[place])[None].to(config.device)
                 return config.pixels.of_cell(one, cell, image_ids[place : place + 1])[0]
 
-            return list(pool(torch.get_num_threads()).map(made, range(len(images))))
+            threads = torch.get_num_threads()
+            each = pool(threads).map if threads > 1 else map
+            return list(each(made, range(len(images))))
         return images if self.dataset.stored_cells is not None else config.pixels.of_cell(images, cell, image_ids)

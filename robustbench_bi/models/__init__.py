@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from robustbench_bi.models.variants import Variant
     from robustbench_bi.models.weights import Checkpoint, load_weights, read_checkpoint, save_checkpoint, weights_hash
 
+ASSUMED = ("resize_size", "input_size", "mean", "std")
+"""Preprocessing that a run says was assumed where a network does not state it."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -286,6 +288,8 @@ def attach(model: nn.Module, preprocessing: Mapping[str, Any], identity: Mapping
         model: the network.
         preprocessing: any of the attributes that `create_model` lists; other entries are ignored.
         identity: what tells this network from others, for JSON.
+
+    The attribute `assumed` lists what was not given of mean, std and the sizes.
     """
     input_size = preprocessing.get("input_size", 224)
     class_names = preprocessing.get("class_names")
@@ -298,6 +302,7 @@ def attach(model: nn.Module, preprocessing: Mapping[str, Any], identity: Mapping
         **{name: str(preprocessing[name]) for name in ("crop_mode", "cut_as") if preprocessing.get(name)},
         "class_names": None if class_names is None else tuple(class_names),
         "identity": dict(identity),
+        "assumed": tuple(name for name in ASSUMED if preprocessing.get(name) is None),
     }
     for name, value in attributes.items():
         setattr(model, name, value)

@@ -80,7 +80,7 @@ class Asked(Protocol):
         """Of the data."""
 
     def prepared(self, images: Tensor) -> Tensor:
-        """Uint8 images (B, 3, H, W) as the network wants them: normalised float32, on its device."""
+        """Uint8 images (B, 3, H, W) as the network wants them: normalised float32, on its device; those stay so."""
 
 
 def run_network(asked: Asked, images: Tensor) -> Any:
@@ -115,10 +115,19 @@ def finite_logits(asked: Asked, images: Tensor, place: str) -> Tensor:
         ModelOutputError: they are not, or as `logits_of`.
     """
     logits = logits_of(asked, images)
+    check_finite(logits, asked, place)
+    return logits
+
+
+def check_finite(logits: Tensor, asked: Asked, place: str) -> None:
+    """Refuse logits that are not finite.
+
+    Raises:
+        ModelOutputError: one is not.
+    """
     if not torch.isfinite(logits).all():
         advice = "" if asked.precision == "fp32" else "; try --precision fp32"
         raise ModelOutputError(f"{asked.name} returned NaN or infinite logits {place}{advice}")
-    return logits
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

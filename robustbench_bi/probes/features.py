@@ -48,7 +48,7 @@ def choose_layer(subject: Subject, image: Tensor, name: str | None = None) -> st
         'layer3.5'
     """
     names = _layers(subject.network)
-    chosen = name or _last_block_of_third_stage(subject.network)
+    chosen = _last_block_of_third_stage(subject.network) if name is None else name
     if chosen is None or (name is None and chosen not in names):
         raise InputError(
             f"{subject.label} has no stage {' or '.join(THIRD_STAGES)} to take the default layer from; choose one with "

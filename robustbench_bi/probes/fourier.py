@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from robustbench_bi.analysis.described import data_name
 from robustbench_bi.analysis.fourier import FourierErrors
 from robustbench_bi.data import Dataset, open_data
 from robustbench_bi.errors import DataError, InputError, RunMismatchError
@@ -118,6 +119,8 @@ def fourier_errors(
                 raise InputError(
                     f"frequencies are added to square images, but {subject.label} takes images that are not square"
                 )
+            if step is not None and step > side // 2:
+                raise InputError(f"step must be at most {side // 2}, half the side of the images, got {step}")
             chosen = frequencies(side, step=step or -(-side // _FREQUENCIES_ACROSS), radius=radius)
             added = default_norm(side) if norm is None else float(norm)
             additions = [NOTHING, *(Addition(*frequency, added) for frequency in chosen)]
@@ -126,7 +129,7 @@ def fourier_errors(
         for probe in probes:
             probe.run(count)
     frame = pd.concat([probe.frame() for probe in probes], ignore_index=True)
-    return FourierErrors(frame, f"{dataset.kind}.{left_out(subjects[0])}")
+    return FourierErrors(frame, f"{data_name(subjects[0].config.as_json())}.{left_out(subjects[0])}")
 
 
 def _counter(probes: Sequence[_Probe], progress: Callable[[Progress], None] | None) -> Callable[[Addition, int], None]:

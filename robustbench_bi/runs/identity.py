@@ -127,7 +127,13 @@ class EvalConfig(Settings, OfTheImages):
     adapt_order: str | None = identity(
         default=None, compared="must agree", words="in the order {}", part_of="adapt", added=True
     )
-    forward: str | None = identity(default=None, compared="normalisation", added=True)
+    forward: str | None = identity(
+        default=None,
+        compared="normalisation",
+        words="with the network {}",
+        without="with the network as it came",
+        added=True,
+    )
     name: str = recorded(default="")
     parameters: int = recorded(default=0)
     source: str = recorded(default="")

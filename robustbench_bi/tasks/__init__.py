@@ -6,7 +6,7 @@ row, and its functions in `metrics`; `robustbench_bi.tasks.classification` is an
 
 - `COLUMNS`: the columns of a record file and their dtypes. An image may have any number of rows in it, also none.
 - `try_out(asked, images)`, which fails where a network does not fit; `ask(asked, images, image_ids, labels, place)` →
-  these columns.
+  these columns, or a function of no arguments that gives them: what can be done while the network is asked again.
 - `MEASURES`: the numbers that the records give, `Measure`s. The first is the primary one, which comparisons, the gate
   and figures are about. It is in percent, from 0 to 100, and the higher the better.
 - `FURTHER`, where there are such: measures that are shown where they are chosen. A record column that older runs may
@@ -95,7 +95,7 @@ class Measure:
     @property
     def heading(self) -> str:
         """The heading of its column: only percent is written beside the name."""
-        return f"{self.short} %" if self.unit == "%" else self.short
+        return f"{self.short} %" if self.unit == "%" and not self.short.endswith("%") else self.short
 
     @property
     def title(self) -> str:

@@ -91,26 +91,32 @@ def try_out(asked: Asked, images: Tensor) -> None:
 
 def ask(
     asked: Asked, images: Tensor, image_ids: NDArray[np.int64], labels: NDArray[np.int32], place: str
-) -> dict[str, NDArray[Any]]:
+) -> Callable[[], dict[str, NDArray[Any]]]:
     """Ask a network about a batch.
 
     Args:
         asked: the network; where it has `answers`, these say which classes compete and count.
-        images: uint8 (B, 3, H, W), on its device.
+        images: uint8 (B, 3, H, W), on its device; or as `asked.prepared` gave them.
         image_ids: int64 (B,).
         labels: int32 (B,).
         place: where the images are from, for messages: "on fog severity 3".
 
     Returns:
-        The record columns.
+        What gives the record columns, without the network; it raises ModelOutputError where logits are not finite.
 
     Raises:
-        ModelOutputError: logits of a wrong shape, or not finite.
+        ModelOutputError: the network fails, or returns logits of a wrong shape.
     """
-    from robustbench_bi.models.inference import finite_logits
+    from robustbench_bi.models.inference import check_finite, logits_of
 
-    logits = finite_logits(asked, images, place)
-    return {"image_id": image_ids, **scored(asked, logits, image_ids, labels)}
+    # A copy, since a network may put its next answers into the same memory before these are scored.
+    logits = logits_of(asked, images).clone()
+
+    def columns() -> dict[str, NDArray[Any]]:
+        check_finite(logits, asked, place)
+        return {"image_id": image_ids, **scored(asked, logits, image_ids, labels)}
+
+    return columns
 
 
 def scored(asked: Asked, logits: Tensor, image_ids: NDArray[np.int64], labels: NDArray[np.int32]) -> dict[str, Any]:

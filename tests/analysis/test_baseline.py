@@ -104,7 +104,7 @@ def test_a_baseline_is_small(tmp_path):
 def test_no_file(tmp_path):
     with pytest.raises(DataError, match=r"no baseline at .*b\.json; make one with: bivo-robust gate RUN --save /"):
         read_baseline(tmp_path / "b.json")
-    with pytest.raises(DataError, match="cannot be read as a baseline"):
+    with pytest.raises(DataError, match="is a folder, not a baseline; save one with: bivo-robust gate RUN --save"):
         read_baseline(tmp_path)
 
 

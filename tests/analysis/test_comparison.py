@@ -194,8 +194,22 @@ def test_other_pictures_of_the_same_images_are_compared_on_demand(make_run, chan
     found = comparison_frame([run], baseline, resampling=QUICK, across=list(change))
     frame = found.frame
     (note,) = found.notes
-    assert next(iter(change)) in note
+    assert "b was made with" in note and str(next(iter(change.values()))) in note
     assert np.isfinite(frame["delta"]).all()
+
+
+def test_networks_that_adapt_are_compared_with_others_on_demand_alone(make_run):
+    baseline, run = (
+        make_run("a", corruptions=("fog",)),
+        make_run("b", corruptions=("fog",), adapt="bn:16", adapt_batch=8),
+    )
+    message = "same way, or compare them all the same with --across adapt$"
+    with pytest.raises(RunMismatchError, match=message):
+        comparison_frame([run], baseline, resampling=QUICK)
+    assert np.isfinite(comparison_frame([run], baseline, resampling=QUICK, across=["adapt"]).frame["delta"]).all()
+    seeded = make_run("c", corruptions=("fog",), adapt="bn:16", adapt_batch=8, seed=1)
+    with pytest.raises(RunMismatchError, match=r"evaluate both in the same way$"):
+        comparison_frame([seeded], baseline, resampling=QUICK)
 
 
 def test_other_images_are_not_compared_on_demand_either(make_run):

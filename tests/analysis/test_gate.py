@@ -192,7 +192,8 @@ def test_a_network_that_broke_down_entirely_does_not_pass():
 
 def test_the_headline_names_what_regressed_and_counts_what_is_not_proven(pair):
     assert gate_frame(with_errors(3), with_errors(0)).headline == (
-        "No regression in 1 row. 1 row dropped by more than 1 point, but the sample is too small to confirm it."
+        "No regression in 1 row (rows over the same cells count once). 1 row dropped by more than 1 point, but the "
+        "sample is too small to confirm it."
     )
     assert gate_frame(*pair, max_drop=2.5).headline == (
         "Regression: 1 of 21 rows dropped by more than 2.5 points: fog. "
@@ -210,11 +211,12 @@ def test_rows_over_the_same_cells_are_one_test():
     frame = found.frame.set_index("name")
     assert len(frame) == 6
     assert "(Bonferroni: each of 4 at 98.75 %)" in found.caption
-    assert "Rows over the same cells count once, so 4 of 6." in found.caption
+    assert "Rows over the same cells are one test: 4 tests in 6 rows." in found.caption
     # Without contrast, the mean is fog as well.
     alone = gate_frame(outcomes(own[:, :2], cells[:2]), outcomes(other[:, :2], cells[:2]))
     assert "each of 2 at 97.5 %" in alone.caption
-    assert alone.headline == "Regression: 1 of 2 rows dropped by more than 1 point: fog."
+    counted = "1 of 2 rows (rows over the same cells count once)"
+    assert alone.headline == f"Regression: {counted} dropped by more than 1 point: fog."
     narrow, wide = (one.set_index("name").loc["fog"] for one in (alone.frame, found.frame))
     assert narrow["delta_high"] - narrow["delta_low"] < wide["delta_high"] - wide["delta_low"]
 
@@ -225,9 +227,9 @@ def test_the_caption_says_what_the_numbers_are(pair):
         "net (ffffffffffff) against the baseline net (ffffffffffff), paired by image.",
         "n = 1,000 images of folder, 224 px, constants of imagenet-c, JPEG 85.",
         "Means over five severities.",
-        "together at 95 % (Bonferroni: each of 21 at 99.7619 %)",
+        "together at 95 % (Bonferroni: each of 21 at 99.76 %)",
         "more than 1 point and",
-        "The widest is ±3.7 points (clean)",
+        "The widest is ±3.7 points (clean); smaller drops there cannot be confirmed with 1,000 images.",
     ):
         assert text in caption
     assert "The widest" not in gate_frame(pair[1], pair[1]).caption

@@ -171,6 +171,9 @@ def test_captions_say_what_and_how(make_run, imagenet):
         "95 % intervals over images: t with a worst and a best image added (top-1, top-5, CE, mCE, Δ); t, debiased by "
         "folded normals (ECE); percentile bootstrap (300 resamples) (NLL); Wilson (single cells)."
     )
+    bar = SUITES["imagenet-c-bar"].corruptions
+    caption = summary_frame(make_run("bar", corruptions=bar, severities=(3,), **imagenet), QUICK).caption
+    assert "(top-1, top-5, mean error, Δ)" in caption and "mCE" not in caption
     files = {"data": "imagenet-c", "input_size": 224, "table": "imagenet-c", "jpeg": None, "generator": "files"}
     assert describe_data(files, 50_000) == "n = 50,000 images of imagenet-c, 224 px, published files."
     assert describe_data(files | {"generator": "imagecorruptions"}, 9).endswith("no JPEG, generator imagecorruptions.")

@@ -32,6 +32,10 @@ def a(num_classes):
     return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(12, num_classes))
 
 b = lambda num_classes: a(num_classes)
+
+def loud(num_classes):
+    print("Loaded pretrained weights")
+    return a(num_classes)
 """
 
 
@@ -66,14 +70,14 @@ def test_a_sweep_ends_with_one_leaderboard_in_four_forms(folder):
         "eval", "--config", "sweep.toml", "--input-size", 32, "--data", "photos", "--data", "cifar-10-c:x", code=2
     )
     # What is typed wins: the demo of the file was not asked for, and cannot be resized.
-    assert "Error: 1 of 2 data sets failed, first cifar-10-c:x: " in result.stderr
+    assert "Error: 1 of 2 data sets failed: cifar-10-c:x: " in result.stderr
     assert "demo" not in result.stdout
 
     (folder / "photos" / "class3" / "broken.png").write_bytes(b"")
     result = invoke("eval", "--config", "sweep.toml", "--input-size", 32, "--limit", 11, "--data", "photos", code=2)
     assert "1 of 11 images cannot be decoded" in result.stderr
     failing = invoke("eval", "--config", "sweep.toml", "--limit", 11, code=2)
-    assert failing.stderr.startswith("Error: 1 of 2 data sets failed, first photos: 1 of 11 images cannot be decoded")
+    assert failing.stderr.startswith("Error: 1 of 2 data sets failed: photos: 1 of 11 images cannot be decoded")
     assert failing.stderr.count("\n") == 1
     assert next(line for line in failing.stdout.splitlines() if "tiny:a" in line).split()[-1] == "–"
 
@@ -177,3 +181,18 @@ def test_bad_files_are_one_line(folder, line, message):
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["eval", "fourier"])
+def test_what_a_network_prints_is_not_mixed_with_the_result(command, folder):
+    options = ["--suite", "contrast", "--severities", 5] if command == "eval" else ["--radius", 1, "--step", 1]
+    result = invoke(command, "--model", "tiny:loud", "--limit", 4, *options, "--out", "x", "--json", "--quiet")
+    assert json.loads(result.stdout)
+    assert "Loaded pretrained weights" in result.stderr
+
+
+def test_all_that_failed_is_named(folder):
+    result = invoke("eval", "--config", "sweep.toml", "--data", "absent", "--data", "demo", "--data", "cifar:x", code=2)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: 2 of 3 data sets failed: absent: ") and "; cifar:x: " in line
+    assert "There is no result for absent, cifar:x." in " ".join(result.stdout.split())

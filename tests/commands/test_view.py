@@ -64,7 +64,7 @@ def test_it_serves_until_ctrl_c(run, tmp_path):
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (130, "")
     assert stderr.splitlines() == [
-        "Ctrl-C ends it.",
+        "Press Ctrl-C to stop.",
         "No browser was found here; open the address in yours.",
         "Stopped. Run the same command to open the page again, or to write all of it.",
     ]

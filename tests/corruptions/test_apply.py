@@ -218,20 +218,20 @@ def test_a_list_holds_pictures_of_different_sizes_and_kinds(name: str, threads: 
             alone = corrupt(picture, name, 3, seed=4, ids=[key], table="auto")
             assert np.array_equal(np.asarray(result), np.asarray(alone))
     assert corrupt([], name, 3) == []
-    with pytest.raises(InputError, match="ids must be 3 integers, one per image"):
+    with pytest.raises(InputError, match="ids must hold one integer per image, 3 here"):
         corrupt(pictures, name, 3, ids=[0])
 
 
 REFUSED_IDS = [
-    ([1], r"ids must be 2 integers, one per image, got shape \(1,\)"),
-    (3, r"ids must be 2 integers, one per image, got shape \(\)"),
-    ([[1], [2]], r"ids must be 2 integers, one per image, got shape \(2, 1\)"),
+    ([1], r"ids must hold one integer per image, 2 here, got shape \(1,\)"),
+    (3, r"ids must hold one integer per image, 2 here, got shape \(\)"),
+    ([[1], [2]], r"ids must hold one integer per image, 2 here, got shape \(2, 1\)"),
     ([0.0, 1.0], "ids must be integers from 0 to 2.*, got float64"),
     ([True, False], "ids must be integers from 0 to 2.*, got bool"),
     ([3, -1], "ids must be integers from 0 to 2.*, got -1 to 3"),
     (np.array([0, 2**63], np.uint64), "ids must be integers from 0 to 2.*, got 0 to 9223372036854775808"),
     (["a", "b"], "ids must be integers"),
-    ([[1], [2, 3]], r"ids must be 2 integers, one per image \(setting an array element with a sequence"),
+    ([[1], [2, 3]], r"ids must hold one integer per image, 2 here \(setting an array element with a sequence"),
     (torch.tensor([1.0, 2.0], requires_grad=True), "ids must be integers from 0 to 2.*, got float64"),
     (torch.tensor([1.0, 2.0], dtype=torch.bfloat16), "ids must be integers from 0 to 2.*, got float64"),
 ]

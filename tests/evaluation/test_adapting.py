@@ -108,10 +108,11 @@ def test_adapted_and_plain_are_compared_only_when_told(network, run, tmp_path):
     with pytest.raises(RunMismatchError, match=said):
         gate_frame(outcomes_of(run), outcomes_of(plain))
     compared = comparison_frame([run], plain, across=["adapt"])
-    assert any("adapt of" in note for note in compared.notes)
+    assert any("adapted to each batch by bn:4" in note for note in compared.notes)
     assert "adapted bn:4 to batches of 16" in compared.header
     gate = gate_frame(outcomes_of(run), outcomes_of(plain), across=["adapt"])
-    assert any("adapt of the run is bn:4, of the baseline None" in note for note in gate.notes)
+    said = "the run was made with batch norms adapted to each batch by bn:4, the baseline without adapting"
+    assert said in gate.notes
     with pytest.raises(InputError, match="a gate can be across adapt, got 'jpeg'"):
         gate_frame(outcomes_of(run), outcomes_of(plain), across=["jpeg"])
 

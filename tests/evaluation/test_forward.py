@@ -31,7 +31,7 @@ def test_a_folded_run_says_so_and_is_another_run_than_an_eager_one(eager, tmp_pa
     folded = rb.evaluate("resnet50", out=tmp_path / "a", **SMALL)
     plain = eager("resnet50", out=tmp_path / "b", **SMALL)
     assert folded.config["forward"] == "folded"
-    assert folded.config["runtime"]["forward_pass"] == {"folded": 53, "left": 0}
+    assert folded.config["runtime"]["forward_pass"] == {"folded": 53, "left": 0, "packed": 53}
     assert "forward" not in plain.config
     assert folded.config["fingerprint"] != plain.config["fingerprint"]
     same = folded.records()["prediction"].to_numpy() == plain.records()["prediction"].to_numpy()

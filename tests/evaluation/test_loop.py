@@ -8,6 +8,7 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -212,7 +213,7 @@ def test_what_fails_before_the_first_record_leaves_no_folder(tmp_path):
         def forward(self, images):
             return super().forward(images) * torch.nan
 
-    with pytest.raises(ModelOutputError, match="NaN or infinite logits on none severity 0"):
+    with pytest.raises(ModelOutputError, match="NaN or infinite logits on clean images"):
         rb.evaluate(NotANumber(), out=tmp_path, **SMALL)
     assert list(tmp_path.iterdir()) == []
 
@@ -333,7 +334,77 @@ def test_small_pictures_that_are_enlarged_before_the_corruption_are_remarked_on(
         f"Pictures are small (median short side 32 px of 11 sampled) and are enlarged to {side} px before the "
         "corruption; --corrupt-size 32 corrupts them first"
     )
-    assert run.config["runtime"]["remarks"] == ([remark] if remarked else [])
+    assert (remark in run.config["runtime"]["remarks"]) == remarked
+
+
+class Unstated(Tiny):
+    mean = std = None
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "remark"),
+    [
+        (Tiny, {"input_size": 64, "resize_size": 72}, None),
+        (
+            Tiny,
+            {"input_size": 64},
+            "Tiny does not state its resize size, so ImageNet's usual preprocessing was assumed: resize 73 px "
+            "(bilinear). If it was trained with another, give --resize-size",
+        ),
+        (
+            Unstated,
+            {"std": (0.25, 0.25, 0.25)},
+            "Unstated does not state its resize size, input size and mean, so ImageNet's usual preprocessing was "
+            "assumed: resize 256 px (bilinear), crop 224 px, mean 0.485/0.456/0.406. If it was trained with another, "
+            "give --resize-size, --input-size and --mean",
+        ),
+        (
+            Unstated,
+            {"input_size": 64, "no_resize": True},
+            "Unstated does not state its mean and std, so ImageNet's usual preprocessing was assumed: mean "
+            "0.485/0.456/0.406, std 0.229/0.224/0.225. If it was trained with another, give --mean and --std",
+        ),
+    ],
+)
+def test_preprocessing_that_a_network_does_not_state_is_remarked_on(tmp_path, kind, options, remark):
+    data = images_in_folders(tmp_path / "data", side=256)
+    run = rb.evaluate(kind(outputs=3), data, suite="contrast", severities=1, out=tmp_path / "runs", **options)
+    assert run.config["runtime"]["remarks"] == ([remark] if remark else [])
+
+
+def test_a_named_network_that_states_its_preprocessing_has_no_remark(tmp_path):
+    data = images_in_folders(tmp_path / "data", side=256)
+    options = {"suite": "contrast", "severities": 1, "out": tmp_path / "runs", "weights": "none"}
+    for name in ("timm:mobilenetv3_small_050", "binet50"):
+        assert rb.evaluate(name, data, **options).config["runtime"]["remarks"] == []
+
+
+class SameMemory(Tiny):
+    """Puts all its answers into the same memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.answers = None
+
+    def forward(self, images):
+        made = super().forward(images)
+        if self.answers is None or len(self.answers) < len(made):
+            self.answers = torch.empty_like(made)
+        self.answers[: len(made)] = made
+        return self.answers[: len(made)]
+
+
+@pytest.mark.parametrize("chosen", [1, 2])
+def test_batches_that_are_made_and_scored_beside_the_network_have_the_same_records(chosen, tmp_path, monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr("robustbench_bi.evaluation.threads.Threads._threads", lambda self: chosen)
+    torch.set_num_threads(2)
+    try:
+        options = {"suite": "contrast,gaussian_noise", "severities": 3, "limit": 60, "batch_size": 4}
+        found = rb.evaluate(SameMemory(), out=tmp_path / "same", **options)
+    finally:
+        torch.set_num_threads(before)
+    pd.testing.assert_frame_equal(found.records(), rb.evaluate(Tiny(), out=tmp_path / "own", **options).records())
 
 
 def test_published_files_are_read_as_cells(tmp_path):

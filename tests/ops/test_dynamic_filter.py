@@ -38,6 +38,8 @@ LARGER = {
     "several vectors a group, stride 2": (3, 48, 7, 8, 1, 5, 2, 1),
     "a vector and a half a group": (1, 48, 5, 6, 2, 3, 1, 2),
     "kernel 7, dilation 2, stride 2": (1, 16, 15, 13, 1, 7, 2, 2),
+    "five vectors, a group each": (2, 80, 5, 4, 5, 3, 1, 1),
+    "seven vectors in one group": (1, 112, 4, 5, 1, 3, 2, 1),
     "a group a channel, kernel 7": (1, 5, 8, 9, 5, 7, 1, 1),
     "many channels at one pixel": (2, 64, 1, 1, 4, 7, 1, 1),
 }

@@ -71,6 +71,8 @@ def test_without_a_third_stage_the_layers_with_maps_are_listed():
         choose_layer(subject_of(network), IMAGES[:1], "last")
     with pytest.raises(UnknownNameError, match=r"unknown layer of Steps: 'first.2'. Did you mean 'first.1'\?"):
         choose_layer(subject_of(network), IMAGES[:1], "first.2")
+    with pytest.raises(UnknownNameError, match="unknown layer of Steps: ''"):
+        choose_layer(subject_of(network), IMAGES[:1], "")
 
 
 def test_a_layer_that_is_not_run_is_an_error(known):

@@ -34,8 +34,9 @@ def existing_folder(path: str) -> Path:
     if not os.path.exists(root):  # noqa: PTH110 - pathlib's raises where a name is too long
         raise DataError(f"there is no folder {root}")
     if not root.is_dir():
-        wanted = "; give the folder that holds it" if root.suffix in (".tar", ".npy", ".npz") else ""
-        raise DataError(f"{root} must be a folder of class folders, but it is a file{wanted}")
+        wanted = {".npy": "; give the folder that holds it", ".npz": "; give the folder that holds it"}
+        wanted[".tar"] = f"; give the folder that holds it, or tar:{path} for an archive of pictures"
+        raise DataError(f"{root} must be a folder of class folders, but it is a file{wanted.get(root.suffix, '')}")
     return root
 
 
@@ -58,8 +59,12 @@ def list_classes(
     """
     folders = subfolders(root) if folders is None else folders
     if not folders:
-        found = "images but no class folders" if image_names(root) else "neither class folders nor images"
-        raise DataError(f"expected class folders with images in {root}, which holds {found}")
+        if image_names(root):
+            raise DataError(
+                f"expected class folders with images in {root}, which holds images but no class folders: put each "
+                "class into a folder of its own, or name the label of each image with --labels FILE"
+            )
+        raise DataError(f"expected class folders with images in {root}, which holds neither class folders nor images")
     listing = {folder: _class_images(root / folder / within) for folder in folders}
     empty = [folder for folder, images in listing.items() if not images and folder not in may_be_empty]
     if empty:

@@ -166,7 +166,7 @@ def read_classes(path: Path) -> dict[str, tuple[int, str]]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the class file {path}: {getattr(error, 'strerror', None) or error}") from error
-    if all(len(line.split()) <= 1 for line in lines):
+    if all(len(line.split()) <= 1 for line in lines) and not any(line.count(",") == 2 for line in lines):
         lines = [f"{number}\t{line.strip()}\t" for number, line in enumerate(line for line in lines if line.strip())]
     known: dict[str, tuple[int, str]] = {}
     seen: dict[int, int] = {}

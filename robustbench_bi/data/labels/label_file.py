@@ -55,10 +55,15 @@ class LabelFile:
             return [found[place] for place in range(len(names))]
         keys = _matched(names, self.named)
         missing = [name for name, key in zip(names, keys, strict=True) if key is None]
+        if len(missing) == len(names):
+            raise DataError(
+                f"{self.path} names none of the {len(names)} images: it has names like {next(iter(self.named))}, the "
+                f"data names like {names[0]}"
+            )
         if missing:
             raise DataError(
-                f"{self.path} has no label for {some(missing)} of the {len(names)} images, or several paths that may "
-                "mean one"
+                f"{self.path} has no label for {some(missing)} of the {len(names)} images, or several files of that "
+                "name in different folders"
             )
         return [self.named[key] for key in keys if key is not None]
 

@@ -3,8 +3,9 @@
 Two loops do the work. They take the channels last: the channels of a group share one filter value, and there they are
 neighbours in memory, 16 of which are one vector (`vectors_numba_kernels`).
 
-`gather` goes over the pixels of a target, over 16 of their channels at a time, and innermost over the taps: the sum of
-weight · source over all taps stays in one register and is written once. The output gathers the pixels that its filter
+`gather` goes over the pixels of a target, over four vectors of their channels at a time, and innermost over the taps:
+the sums of weight · source over all taps stay in registers and are written once. There are four, because an addition
+has to wait for the one before, and meanwhile the other sums go on. The output gathers the pixels that its filter
 meets. The gradient of the image gathers, the other way round, the errors of all positions whose filters meet a pixel.
 
 `correlate` makes the gradients of the filters. It goes over the positions, their taps, and innermost over the channels
@@ -83,32 +84,41 @@ def gather(
     first, end, top, bottom = unit
     width, size = len(columns.counts), rows.kernel_size
     pixel = target.shape[1] // (len(rows.counts) * width)
-    lanes = pixel // groups
+    lanes, filters, last = pixel // groups, size * size, pixel - WIDTH
     for image in range(first, end):
         pixels, weights, output = source[image], spatial[image], target[image]
         for row in range(top, bottom):
             for column in range(width):
-                position = row * width + column
-                for group in range(groups):
-                    own = position * filter_step + group * size * size
-                    for lane in range(group * lanes, (group + 1) * lanes, WIDTH):
-                        value = zeros()
-                        for u in range(rows.counts[row]):
-                            pixel_row = rows.offsets[row, u, 0] + lane
-                            weight_row = rows.offsets[row, u, 1] + own
-                            factor_row = rows.offsets[row, u, 2] + lane
-                            for v in range(columns.counts[column]):
-                                met = load(pixels, pixel_row + columns.offsets[column, v, 0])
-                                weight = number(weights, weight_row + columns.offsets[column, v, 1])
-                                if channel is None:
-                                    value += weight * met
-                                elif product:
-                                    factor = load(channel[image], factor_row + columns.offsets[column, v, 2])
-                                    value += weight * factor * met
-                                else:
-                                    factor = load(channel[image], factor_row + columns.offsets[column, v, 2])
-                                    value += (weight + factor) * met
-                        store(output, position * pixel + lane, value)
+                start, own = (row * width + column) * pixel, (row * width + column) * filter_step
+                for a in range(0, pixel, 4 * WIDTH):
+                    # Where fewer than four vectors are left, the last one is summed up more than once.
+                    b, c, d = min(a + WIDTH, last), min(a + 2 * WIDTH, last), min(a + 3 * WIDTH, last)
+                    of_a, of_b = own + a // lanes * filters, own + b // lanes * filters
+                    of_c, of_d = own + c // lanes * filters, own + d // lanes * filters
+                    sum_a, sum_b, sum_c, sum_d = zeros(), zeros(), zeros(), zeros()
+                    for u in range(rows.counts[row]):
+                        for v in range(columns.counts[column]):
+                            met = rows.offsets[row, u, 0] + columns.offsets[column, v, 0]
+                            tap = rows.offsets[row, u, 1] + columns.offsets[column, v, 1]
+                            factor = rows.offsets[row, u, 2] + columns.offsets[column, v, 2]
+                            sum_a += _share(pixels, weights, channel, image, product, met + a, tap + of_a, factor + a)
+                            sum_b += _share(pixels, weights, channel, image, product, met + b, tap + of_b, factor + b)
+                            sum_c += _share(pixels, weights, channel, image, product, met + c, tap + of_c, factor + c)
+                            sum_d += _share(pixels, weights, channel, image, product, met + d, tap + of_d, factor + d)
+                    store(output, start + d, sum_d)
+                    store(output, start + c, sum_c)
+                    store(output, start + b, sum_b)
+                    store(output, start + a, sum_a)
+
+
+@numba.njit(nogil=True, cache=True)
+def _share(pixels: Any, weights: Any, channel: Any, image: Any, product: Any, met: Any, tap: Any, factor: Any) -> Any:
+    """What a tap adds to the sums of a vector."""
+    pixel, weight = load(pixels, met), number(weights, tap)
+    if channel is None:
+        return weight * pixel
+    of_channel = load(channel[image], factor)
+    return weight * of_channel * pixel if product else (weight + of_channel) * pixel
 
 
 @numba.njit(nogil=True, cache=True)

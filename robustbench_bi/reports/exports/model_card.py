@@ -11,6 +11,7 @@ from robustbench_bi.analysis.groups import SCORES
 from robustbench_bi.analysis.summary import summary_frame
 from robustbench_bi.analysis.text import rounded
 from robustbench_bi.ground.cells import CLEAN
+from robustbench_bi.metrics.naming import PUBLISHED_IMAGES
 from robustbench_bi.reports.exports.checks import need_classifiers
 from robustbench_bi.runs.run import Run
 
@@ -71,10 +72,14 @@ def _result(data: Mapping[str, str], metrics: Sequence[Mapping[str, Any]]) -> di
 
 
 def _data(config: Mapping[str, Any], clean: bool) -> dict[str, str]:
-    """The data set of a result: what it is called on the Hub, as far as it is known, and in words."""
-    whole = config["class_set"] == "imagenet-1k" and config["data"] == "folder"
+    """The data set of a result: what it is called on the Hub, as far as it is known, and in words.
+
+    Of ImageNet it is called only where there are as many images as in its validation set: a few of them, or photographs
+    of one's own of its classes, are another data set.
+    """
+    whole = config["class_set"] == "imagenet-1k" and config["data"] == "folder" and config["n"] == PUBLISHED_IMAGES
     kind = "imagenet-1k" if whole else str(config["data"])
-    name = data_name(config)
+    name = f"{data_name(config)}, {config['n']:,} images"
     if clean:
         return {"type": kind, "name": name}
     if config["generator"] == "files":

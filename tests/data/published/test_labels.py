@@ -114,7 +114,11 @@ def test_words_and_numbers_without_imagenet(tmp_path):
         ),
         (
             table(f"{file},{number}" for file, number in [*NAMED, (f"val/{FILES[0]}", 3)]),
-            r"no label for 1 \(ILSVRC2012_val_00000001.JPEG\) of the 6 images, or several paths that may mean one",
+            r"no label for 1 \(ILSVRC2012_val_00000001.JPEG\) of the 6 images, or several files of that name",
+        ),
+        (
+            table(f"IMG_{place}.JPG,{number}" for place, (_, number) in enumerate(NAMED)),
+            r"names none of the 6 images: it has names like IMG_0.JPG, the data names like ILSVRC2012_val_0",
         ),
         (table(f"{file},{number + 1}" for file, number in NAMED), "class numbers must be from 0 to 999, got 1000"),
         (

@@ -11,6 +11,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from robustbench_bi.errors import InputError
 from robustbench_bi.reports.exports import EXPORTS, robustbench
+from robustbench_bi.reports.exports.model_card import _data
 from robustbench_bi.runs.images import FILE
 
 
@@ -75,6 +76,16 @@ def test_a_model_card_is_read_by_the_hub(make_run):
     assert {own.task_type for own in found} == {"image-classification"}
     assert {own.dataset_type for own in found} == {"demo", "demo-corrupted"}
     assert "top-1, mean (2 of 15) (%)" in [own.metric_name for own in found]
+
+
+def test_a_model_card_does_not_pass_a_few_pictures_off_as_imagenet(make_run, imagenet):
+    run = make_run(corruptions=("fog",), **imagenet)
+    data = [own["dataset"] for own in results(exported("model-card", run))]
+    assert {own["type"] for own in data} == {"folder", "folder-corrupted"}
+    assert all(", 150 images" in own["name"] for own in data)
+    kept = {**run.config, "n": 50_000}
+    assert _data(kept, clean=True)["type"] == "imagenet-1k"
+    assert _data({**kept, "data": "imagenet-a"}, clean=True)["type"] == "imagenet-a"
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def test_report_refuses_what_it_cannot_compare_or_name(runs, tmp_path):
     out = tmp_path / "report.html"
     line = one_line("report", folder, "--baseline", folder, "--out", out)
     assert "needs at least one run beside the baseline, got none" in line
-    assert "a report ends in .html" in one_line("report", folder, "--out", tmp_path / "report.pdf")
+    assert "the name of a report must end in .html" in one_line("report", folder, "--out", tmp_path / "report.pdf")
     unfinished = tmp_path / "unfinished"
     shutil.copytree(folder, unfinished)
     next(unfinished.glob("records/contrast-5-*")).unlink()

@@ -127,7 +127,7 @@ def shared_words(runs: Sequence[Run], shared: Sequence[Cell]) -> str:
         return ""
     number = len([cell for cell in shared if cell != CLEAN])
     words = f"the {number} corrupted cell{'' if number == 1 else 's'} that all runs have" if number else "no corruption"
-    return f" Means are over {words}; cells of single runs are left out of them."
+    return f" Means are over {words}; cells that only some runs have are left out."
 
 
 def describe_halves(resampling: Resampling) -> str:

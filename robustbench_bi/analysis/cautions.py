@@ -66,8 +66,8 @@ def _note_on_detector(run: Run, label: str) -> str:
         return ""
     return (
         f"{label} finds almost nothing on clean images: {measure.short} {clean:.2g} %. Its rPC and Δ say nothing about "
-        "robustness, and rPC has no interval where a sample's clean AP may be 0. Likely causes: labels "
-        "that are not the places in class_names, boxes that are not x1, y1, x2, y2 in pixels, or weights that were not "
+        "robustness, and rPC has no interval if a sample's clean AP may be 0. Likely causes: labels "
+        "that are not indices into class_names, boxes that are not x1, y1, x2, y2 in pixels, or weights that were not "
         "loaded (--weights)"
     )
 

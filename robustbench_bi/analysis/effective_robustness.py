@@ -48,7 +48,9 @@ def effective_robustness_of(run: Run, clean: Run) -> EffectiveRobustness:
         raise RunMismatchError(f"effective robustness is known for {', '.join(LINES)}; {run.name} was run on {source}")
     named = str(run.config["runtime"].get("source", ""))
     if source == "imagenet-v2" and any(other in named for other in _OTHER_SETS):
-        raise RunMismatchError(f"the line is of ImageNet-V2's matched-frequency set, and {run.name} was run on {named}")
+        raise RunMismatchError(
+            f"the line was fitted on ImageNet-V2's matched-frequency set, but {run.name} was run on {named}"
+        )
     if run.config["weights_hash"] != clean.config["weights_hash"]:
         raise RunMismatchError(f"both runs must be of the same network, but they are of {run.name} and {clean.name}")
     own, other = ((one.config.get("answers") or {}).get("competing_hash") for one in (run, clean))

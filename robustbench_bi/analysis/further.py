@@ -27,8 +27,8 @@ def missing_words(measure: Measure, found: Measured, name: str) -> str:
     """Why a run cannot give a measure, in a sentence; empty where it can."""
     if measure.column and measure.column not in found.records:
         return (
-            f"{name} has no {measure.words}: its records were written before this was kept; evaluate it again, into "
-            "another --out, to have it"
+            f"{name} has no {measure.words}: its records were written before this was stored; evaluate it again, with "
+            "another --out, to get it"
         )
     if measure.rows == "corrupted" and CLEAN not in found.grid.cells:
         return f"{name} has no {measure.words}: it has no clean images to compare with"

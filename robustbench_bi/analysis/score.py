@@ -43,7 +43,7 @@ def read_cells(path: str | Path) -> pd.DataFrame:
     missing = [name for name in ("corruption", "top1") if name not in raw]
     if missing:
         raise DataError(
-            f"{path} must have the columns corruption, severity and top1 (of detectors AP; and model, where it holds "
+            f"{path} must have the columns corruption, severity and top1 (AP for detectors; also model, if there are "
             f"several), separated by commas, got {', '.join(raw.columns)}; missing: {', '.join(missing)}"
         )
     rows = []
@@ -82,7 +82,7 @@ def read_table(path: Path, expected: str = "corruption, severity, and top1 or AP
     raw.columns = raw.columns.str.strip()
     twice = headings[headings.duplicated() & (headings != "")].tolist()
     if twice:
-        raise DataError(f"{path} has the column {twice[0]} twice; each must be there once")
+        raise DataError(f"{path} has the column {twice[0]} twice; keep one of them")
     if not len(raw):
         raise DataError(f"{path} holds no rows; expected {expected}")
     return raw
@@ -191,7 +191,7 @@ def score(cells: pd.DataFrame, normaliser: pd.DataFrame | None = None) -> Measur
     if joined["n"].notna().all():
         joined["n"] = joined["n"].astype(int)
     source = "AlexNet's published errors on ImageNet-C" if divisors is None else f"the errors of {reference} as given"
-    caption = "Accuracies as given, in percent, without intervals, which need the records of single images." + (
+    caption = "Accuracies as given, in percent, without intervals, which need per-image records." + (
         f" Corruption errors are relative to {source}." if joined["corruption_error"].notna().any() else ""
     )
     return Measurements(joined, TASKS["classification"], caption, tuple(notes))
@@ -202,7 +202,7 @@ def _one_normaliser(normaliser: pd.DataFrame) -> tuple[dict[Cell, float], str]:
     models = list(normaliser["model"].unique())
     chosen = models if len(models) == 1 else [name for name in models if str(name).lower() == _NORMALISER]
     if len(chosen) != 1:
-        raise DataError(f"a normaliser must be one model, or hold one named AlexNet, got {', '.join(models)}")
+        raise DataError(f"a normaliser must be one model, or contain one named AlexNet, got {', '.join(models)}")
     return _errors(normaliser[normaliser["model"] == chosen[0]]), str(chosen[0])
 
 
@@ -239,7 +239,7 @@ def _score_model(
         frame.loc[frame["kind"] == group.kind, "mean_error"] = weighted(group, errors)
     frame.insert(2, "n", sizes[0] if len(sizes) == 1 else math.nan)
     if foreign:
-        return frame, [f"no corruption errors: AlexNet's errors on ImageNet-C say nothing of {', '.join(foreign)}"]
+        return frame, [f"no corruption errors: AlexNet's errors on ImageNet-C do not apply to {', '.join(foreign)}"]
     return frame, _remarks(errors, corruption_errors)
 
 
@@ -268,7 +268,7 @@ def _remarks(errors: Mapping[Cell, float], corruption_errors: Mapping[str, float
         remarks.append("no clean row, so there is no difference to clean and no relative mCE")
     missing = missing_cells(errors)
     if missing:
-        remarks.append(f"missing of ImageNet-C: {missing_words(missing)}")
+        remarks.append(f"missing from ImageNet-C: {missing_words(missing)}")
     unknown = [name for name in cells_by_corruption(errors) if name not in corruption_errors]
     if unknown:
         remarks.append(f"no corruption error, because the normaliser lacks cells of: {', '.join(unknown)}")

@@ -39,7 +39,7 @@ class DetectionScores:
     frame: pd.DataFrame
     corruptions: pd.DataFrame
     caption: str = (
-        "Average precision as given, in percent, without intervals: these need records of single images. P is clean, "
+        "Average precision as given, in percent, without intervals, which need per-image records. P is clean, "
         "mPC the mean over 15 corruptions at five severities, rPC = mPC / P."
     )
     notes: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ def read_detection_cells(path: str | Path) -> pd.DataFrame:
     missing = [name for name in ("corruption", PRIMARY) if name not in raw]
     if missing or raw.columns.duplicated().any():
         raise DataError(
-            f"{path} must have the columns {_EXPECTED}, each once, and of several detectors model and task, "
+            f"{path} must have the columns {_EXPECTED}, each once, and for several detectors also model and task, "
             f"got {', '.join(raw.columns)}"
         )
     raw, rows = _a_task_a_row(raw), []
@@ -155,7 +155,7 @@ def _in_percent(label: str, own: pd.DataFrame) -> pd.DataFrame:
     if len(above):
         row = above.iloc[0]
         cell = cell_label((str(row["corruption"]), int(row["severity"])))
-        raise DataError(f"{label}: on {cell} AP {row[PRIMARY]:g} is above AP50 {row['AP50']:g}, which cannot be")
+        raise DataError(f"{label}: on {cell} AP {row[PRIMARY]:g} is above AP50 {row['AP50']:g}, which is impossible")
     return own
 
 
@@ -251,20 +251,20 @@ def _low(own: pd.DataFrame) -> list[str]:
     """In words, which corruptions of a table in percent might be fractions: none of their numbers is above 1."""
     largest = own[own["corruption"] != CLEAN[0]].groupby("corruption", sort=False)[PRIMARY].max()
     low = [str(name) for name in largest.index[largest <= 1]]
-    return [f"{PRIMARY} is at most 1 in every cell of {', '.join(low)}, and was taken as percent"] if low else []
+    return [f"{PRIMARY} is at most 1 in every cell of {', '.join(low)}, and was read as percent"] if low else []
 
 
 def _remarks(own: pd.DataFrame, values: Mapping[str, Mapping[Cell, float]]) -> list[str]:
     """What was taken for what, and what is missing, in words."""
-    remarks = ["no number is above 1, so they were taken as fractions"] if own["fractions"].any() else _low(own)
+    remarks = ["no number is above 1, so all were read as fractions"] if own["fractions"].any() else _low(own)
     if CLEAN not in values[PRIMARY]:
         what = "row" if CLEAN[0] not in set(own["corruption"]) else "AP"
         remarks.append(f"no clean {what}, so there is no P and no rPC")
     missing = missing_cells(values[PRIMARY])
     if missing:
-        remarks.append(f"missing of the 15 × 5: {missing_words(missing)}")
+        remarks.append(f"missing from the 15 × 5 cells: {missing_words(missing)}")
     remarks += [
-        f"{name} is undefined in {len(own) - len(of_cells)} of {len(own)} cells, which enter no mean"
+        f"{name} is undefined in {len(own) - len(of_cells)} of {len(own)} cells, which are left out of means"
         for name, of_cells in values.items()
         if len(of_cells) < len(own)
     ]

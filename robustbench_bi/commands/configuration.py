@@ -127,6 +127,7 @@ CONFIG = click.option(
     type=click.Path(path_type=Path),
     is_eager=True,
     callback=read_config,
-    help="A TOML file with these options as keys, or a run's run.json. Options you type win. Ends with a leaderboard.",
+    help="A TOML file with these options as keys, or a run's run.json. Options on the command line override it. Ends "
+    "with a leaderboard.",
 )
 PRINT_CONFIG = click.option("--print-config", is_flag=True, help="Only print this command's options as a TOML file.")

@@ -36,7 +36,7 @@ def evaluate(
     """Evaluate networks on clean and corrupted images.
 
     Saves every prediction under --out, one folder per run. Run the same command to resume a run that was stopped.
-    --json prints every metric, the table those of --metrics.
+    --json prints every metric; --metrics chooses those in the table.
     Several data sets, or --config, end with a leaderboard: one row per model, one column per data set. Processes
     started by torchrun, srun or a SLURM job array share the work; see docs/scale.md.
     """

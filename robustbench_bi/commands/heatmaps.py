@@ -28,8 +28,8 @@ from robustbench_bi.evaluation.request import PREPROCESSING
     "--images",
     callback=early.pictures,
     metavar="PATH",
-    help="The pictures to draw: an image, a folder of images, a data source, or photographs, ten that ship with "
-    "scikit-image.  [default: the first of --data]",
+    help="The pictures to draw: an image, a folder of images, a data source, or `photographs` (ten that ship with "
+    "scikit-image).  [default: the first of --data]",
 )
 @click.option(
     "--show", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of pictures to draw."

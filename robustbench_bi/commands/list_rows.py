@@ -24,7 +24,7 @@ LISTED = {
 }
 
 NOTES = {
-    "corruptions": "On CUDA, those without a triton kernel run as plain torch, and so do the variants of the table "
+    "corruptions": "On CUDA, corruptions without a triton kernel run in plain torch, as do the variants of the table "
     "imagecorruptions; none passes through the CPU."
 }
 

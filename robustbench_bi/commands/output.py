@@ -95,9 +95,7 @@ def print_categories(run: Run) -> None:
     shown = shown.rename(columns={name: f"{name} %" for name in shown.columns[2:]})
     print_table(shown, "AP of each class")
     absent = len(frame) - len(found)
-    click.echo(
-        "Of each class that has objects, without intervals." + (f" Classes without: {absent}." if absent else "")
-    )
+    click.echo("Only classes with objects; no intervals." + (f" Classes without objects: {absent}." if absent else ""))
 
 
 def print_scores(frame: pd.DataFrame) -> None:

@@ -106,7 +106,7 @@ def _groups(opened: Sequence[Run], baseline: Path | None, left_out: LeftOut) -> 
     for group in groups[1:]:
         own, largest = run_apart(group[0], groups[0][0]) or ("", "")
         names = ", ".join(run.directory.name for run in group)
-        click.echo(f"On a page of their own: {names}: made {own}, the others {largest}.", err=True)
+        click.echo(f"On a separate page: {names}: made {own}, the others {largest}.", err=True)
     return groups
 
 

@@ -210,7 +210,7 @@ def _left_to_others(runs: Sequence[Run], share: Share) -> bool:
         total = len(run.cell_names) * len(list(run.blocks()))
         click.echo(
             f"Rank {share.rank} of {share.count} has finished its part. {total - missing:,} of {total:,} cell-blocks "
-            f"of {run.directory} are done; the others are left to the other ranks. The last one to finish prints the "
+            f"of {run.directory} are done; the rest are left to the other ranks. The last one to finish prints the "
             "result.",
             err=True,
         )

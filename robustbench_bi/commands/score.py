@@ -29,8 +29,8 @@ def score(cells: Path, normalizer: Path | None, as_json: bool) -> None:
     CELLS.csv has the columns corruption, severity, top1 (percent) and, for several models, model. Clean is the
     corruption "clean" or "none"; an empty severity is the mean over five.
 
-    Of detectors it has AP in place of top1, and where wanted task (bbox, segm), AP50, AP75, APs, APm and APl. They are
-    fractions where none of a model is above 1, else percent; -1 is undefined.
+    For detectors, it has AP instead of top1 and optionally task (bbox, segm), AP50, AP75, APs, APm and APl. The values
+    of a model are read as fractions if none is above 1, otherwise as percent; -1 means undefined.
     """
     from robustbench_bi.analysis.groups import SCORES
     from robustbench_bi.analysis.score import read_cells

@@ -21,8 +21,8 @@ from robustbench_bi.commands.terminal import cell_progress, print_table
     default="photographs",
     show_default=True,
     metavar="PATH",
-    help="An image, a folder of images, a data source (see `list data`), or ten photographs that ship with "
-    "scikit-image.",
+    help="An image, a folder of images, a data source (see `list data`), or `photographs` (ten that ship with "
+    "scikit-image).",
 )
 @CORRUPTIONS
 @click.option(

@@ -22,8 +22,8 @@ from robustbench_bi.runs.identity import differing, installed_versions
 CLASS_FILE = "classes.tsv"
 LABEL_FILE = "labels.npy"
 _OF_IMAGES = {
-    "listing_hash": "the names, sizes or labels of the images are others",
-    "content_hash": "the images have the same names and sizes there, but what is in them is not the same",
+    "listing_hash": "the names, sizes or labels of the images differ",
+    "content_hash": "the images there have the same names and sizes but different contents",
 }
 """What it means that a hash of the images differs, which tells nobody anything."""
 
@@ -51,7 +51,7 @@ def check_destination(root: Path, dataset: Dataset) -> None:
     foreign = sorted(name for name in held if name == MANIFESTS or not name.startswith("."))
     if foreign:
         raise DataError(
-            f"{root} must be empty or hold {DESCRIPTION}, which says what is in it, but it holds {foreign[0]}; "
+            f"{root} must be empty or hold {DESCRIPTION}, which describes its contents, but it holds {foreign[0]}; "
             "choose another folder"
         )
     existing = next(folder for folder in (place, *place.parents) if os.path.exists(folder))  # noqa: PTH110

@@ -69,7 +69,7 @@ def with_real(dataset: Dataset, label_file: Path) -> Dataset:
     from robustbench_bi.data.sources.archives import validation_number
 
     if dataset.class_set != "imagenet-1k":
-        raise InputError(f"{label_file} is of ImageNet's 1,000 classes, but {dataset.name} has other classes")
+        raise InputError(f"{label_file} labels ImageNet's 1,000 classes, but {dataset.name} has other classes")
     lists = read_real(label_file)
     names = dict(zip(dataset.image_ids.tolist(), dataset.names(), strict=True))
     own = [lists[validation_number(name, len(lists), label_file)] for name in names.values()]
@@ -194,10 +194,10 @@ def refuse_look_alike(dataset: Dataset) -> None:
         source = look_alike(set(dataset.labels.tolist()))
         if source is not None:
             stored = dataset.stored_cells is not None
-            use = "say --class-space restricted" if stored else f"use {source}:{dataset.name}"
+            use = "pass --class-space restricted" if stored else f"use {source}:{dataset.name}"
             raise DataError(
                 f"these are the 200 classes of {WITH_SOME_CLASSES[source]}; {use}, where these classes alone compete, "
-                "or say --class-space full to let all 1,000 compete"
+                "or pass --class-space full to let all 1,000 compete"
             )
     elif set(objectnet_folders()) <= set(dataset.class_names):
         raise DataError(f"these are the class folders of ObjectNet; use objectnet:{dataset.name}")

@@ -70,10 +70,11 @@ def settled(request: EvalRequest, dataset: Dataset) -> dict[str, Any]:
     if request.adapt is None:
         return {}
     if not dataset.source.may_adapt:
-        raise InputError(f"no parameter may be tuned on {dataset.kind}, says its licence; leave adapt out")
+        raise InputError(f"the licence of {dataset.kind} forbids tuning any parameter on it; leave adapt out")
     if int(request.batch_size) > len(dataset):
         raise InputError(
-            f"with adapt, every batch is whole: batch_size is {request.batch_size}, and there are {len(dataset)} images"
+            f"with adapt, every batch must be full: batch_size is {request.batch_size}, but there are only "
+            f"{len(dataset)} images"
         )
     return {"adapt_batch": int(request.batch_size), "adapt_order": ORDER}
 

@@ -60,8 +60,8 @@ def check_scale(subject: DetectorSubject, dataset: Dataset) -> None:
     ends = np.stack([found["x2"], found["y2"]], axis=1)
     if len(ends) > 2 and ends.max() <= _SHARE:
         raise ModelOutputError(
-            f"{subject.name} gives boxes that end at {ends.max():.2f} at most, which looks like shares of the picture; "
-            f"{_ADVICE}"
+            f"{subject.name} gives boxes that end at {ends.max():.2f} at most, which look like fractions of the "
+            f"picture; {_ADVICE}"
         )
     outside = ((mine.mean(axis=1) < 0) | (mine.mean(axis=1) > 1)).any(axis=1)
     if outside.sum() > max(_OUTSIDE * len(outside), min(_FEW, len(outside) / 2)):

@@ -157,7 +157,7 @@ def load_detectors(request: EvalRequest, dataset: Dataset, share: Share = ALONE)
     if unfit:
         raise InputError(f"detectors prepare their own input; leave out {unfit[0]}")
     if request.batch_size == "auto" or request.compile:
-        name = "compile cannot be set" if request.compile else "batch_size cannot be found out"
+        name = "compile cannot be set" if request.compile else "batch_size cannot be auto"
         raise InputError(f"detectors take pictures of any size, so {name}; leave it out")
     device = device_for(request.device, share)
     loaded = tuple(
@@ -216,7 +216,7 @@ def match_classes(detector: Detector, name: str, dataset: Dataset) -> NDArray[np
         )
     twice = next((label for label in own if own.count(label) > 1), None)
     if twice is not None:
-        raise InputError(f"{name} has the class {twice!r} twice in class_names; each must stand once")
+        raise InputError(f"{name} has the class {twice!r} twice in class_names; each must appear once")
     numbers = {meant[label]: number for number, label in enumerate(dataset.class_names)}
     return np.array([numbers.get(label, -1) for label in detector.class_names], dtype=np.int64)
 
@@ -242,4 +242,4 @@ def with_synonyms(dataset: Dataset, synonyms: Mapping[str, str]) -> Dataset:
     if not synonyms:
         return dataset
     pairs = ", ".join(f"{own} is the detector's {other}" for own, other in synonyms.items())
-    return replace(dataset, remarks=(*dataset.remarks, f"Classes of two names: {pairs}"))
+    return replace(dataset, remarks=(*dataset.remarks, f"Classes with two names: {pairs}"))

@@ -51,8 +51,8 @@ def check_labels(name: str, class_names: Sequence[str], found: Columns, wanted: 
     own, counts = max(several.items(), key=lambda item: int(item[1].max()))
     raise ModelOutputError(
         f"{name} finds {counts.sum()} objects of the class {class_names[own]!r} and calls {counts.max()} of them "
-        f"{class_names[int(counts.argmax())]!r}, and mixes up other classes in the same way; a label must be the place "
-        "of its name in class_names, counted from 0, where a background label and unused ids need a name, too"
+        f"{class_names[int(counts.argmax())]!r}, and mixes up other classes in the same way; a label must be the index "
+        "of its name in class_names, counted from 0; a background label and unused ids need names too"
     )
 
 

@@ -188,7 +188,7 @@ def open_subjects(
         ('resnet50', (64, 64, 'bilinear'), 8)
     """
     if request.adapt is not None:
-        raise InputError("networks are looked at as they are, without adapting to batches; leave adapt out")
+        raise InputError("this analysis does not adapt networks to batches; leave adapt out")
     networks = load_networks(request, dataset, look_inside=look_inside)
     dataset, broken = without_broken(dataset, None, request.workers or 0, request.skip_broken)
     return dataset, networks.configured(dataset, broken)

@@ -74,8 +74,8 @@ def _own_side(dataset: Dataset, request: EvalRequest) -> int:
         )
     if side is None and asked is None:
         raise InputError(
-            f"fit is for images of one side; {dataset.kind} images have sizes of their own, so give corrupt_size, "
-            "the side at which they are corrupted"
+            f"fit is for images that all have one size; {dataset.kind} images differ in size, so give corrupt_size, "
+            "the size at which they are corrupted"
         )
     if side is not None and asked not in (None, side):
         raise InputError(

@@ -140,5 +140,5 @@ def brier_score(records: pd.DataFrame) -> Floats:
         0.25
     """
     if "brier" not in records:
-        raise DataError("these records hold no Brier scores; evaluate again, into another folder, to have them")
+        raise DataError("these records hold no Brier scores; evaluate again, into another folder, to get them")
     return records["brier"].to_numpy(dtype=np.float64)

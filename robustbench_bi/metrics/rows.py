@@ -150,7 +150,7 @@ METRICS = Table(
                 of="changes",
                 unit="percent",
                 better="higher" if after == "right" else "lower",
-                summary=f"images that are {before} when clean and {words} when corrupted, of all",
+                summary=f"images that are {before} when clean and {words} when corrupted, as a share of all images",
                 least=0,
                 most=100,
                 proportion=True,
@@ -320,7 +320,7 @@ METRICS = Table(
             of="cells",
             unit="percent",
             better="lower",
-            summary="relative mCE: rise of the error over clean relative to AlexNet's rise",
+            summary="relative mCE: increase of the error over clean, relative to AlexNet's increase",
         ),
         Metric(
             name="delta_to_baseline",
@@ -340,10 +340,10 @@ METRICS = Table(
                 summary=f"accuracy on {title} minus what clean accuracy predicts: {baseline}",
             )
             for source, title, baseline in (
-                ("imagenet-v2", "ImageNet-V2", "the baseline is on ImageNet's validation pictures"),
-                ("imagenet-sketch", "ImageNet-Sketch", "the baseline is on ImageNet's validation pictures"),
-                ("imagenet-r", "ImageNet-R", "the baseline is on its classes alone"),
-                ("objectnet", "ObjectNet", "the baseline is on its classes alone"),
+                ("imagenet-v2", "ImageNet-V2", "the baseline is a run on ImageNet's validation pictures"),
+                ("imagenet-sketch", "ImageNet-Sketch", "the baseline is a run on ImageNet's validation pictures"),
+                ("imagenet-r", "ImageNet-R", "the baseline is a run on its classes alone"),
+                ("objectnet", "ObjectNet", "the baseline is a run on its classes alone"),
             )
         ),
     ],

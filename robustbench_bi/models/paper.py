@@ -155,7 +155,7 @@ def _totals(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     return [
         f"Paper: Hu et al., AAAI 2022, {tables}, whose FLOPs are MACs at {PAPER_SIZE} pixels. "
-        f"Off by: distance from what rounds to the printed value; ✓ inside ({', '.join(parts)})."
+        f"Off by: distance to the nearest value that rounds to the printed one; ✓ matches ({', '.join(parts)})."
     ]
 
 

@@ -67,7 +67,7 @@ FIGURES = Table(
             "fig3",
             f"{_FIGURES}:figure_3",
             "comparison",
-            "Δ top-1 vs. a baseline by noise and category, as Fig. 3 of the Bi-volution paper, with intervals",
+            "Δ top-1 vs. a baseline by noise and category, as in Fig. 3 of the Bi-volution paper, with intervals",
         ),
         FigureRow(
             "fig3_paper",
@@ -91,7 +91,7 @@ FIGURES = Table(
             "heat_table",
             f"{_SUMMARY_FIGURES}:heat_table",
             "summaries",
-            "models × corruptions: top-1 with intervals, the darker the lower",
+            "models × corruptions: top-1 with intervals; darker is lower",
         ),
         FigureRow(
             "reliability_diagram",

@@ -21,5 +21,7 @@ def form_of(out: Path) -> Form:
         'markdown'
     """
     if out.suffix.lower() not in _SUFFIXES:
-        raise InputError(f"a report ends in {', '.join(_SUFFIXES)}, got {out}; or choose a form with --format")
+        raise InputError(
+            f"the name of a report must end in {', '.join(_SUFFIXES)}, got {out}; or choose a format with --format"
+        )
     return _SUFFIXES[out.suffix.lower()]

@@ -60,7 +60,7 @@ class OfTheImages:
     content_hash: str = identity(
         default="",
         compared="where known",
-        words="on other pictures of the same names",
+        words="on other pictures with the same names",
         without="on its own",
         added=True,
     )
@@ -122,7 +122,7 @@ class EvalConfig(Settings, OfTheImages):
     block_size: int = identity(default=BLOCK_SIZE)
     record_schema: int = identity(default=RECORD_SCHEMA)
     adapt_batch: int | None = identity(
-        default=None, compared="must agree", words="with {} images a batch to adapt to", part_of="adapt", added=True
+        default=None, compared="must agree", words="with batches of {} images to adapt to", part_of="adapt", added=True
     )
     adapt_order: str | None = identity(
         default=None, compared="must agree", words="in the order {}", part_of="adapt", added=True

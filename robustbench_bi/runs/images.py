@@ -78,7 +78,7 @@ def difference(images: pd.DataFrame, dataset: Dataset) -> str:
     missing = [name for name in before if name not in now]
     if missing:
         return f": {len(missing):,} of {len(before):,} are not among them, the first is {missing[0]}"
-    return ": all names are there, so that files have other sizes or labels, or there are more of them"
+    return ": all names are there, so some files have other sizes or labels, or there are more files"
 
 
 def holds_others(directory: Path, dataset: Dataset) -> bool:

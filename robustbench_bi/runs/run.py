@@ -266,8 +266,8 @@ class Run:
             raise DataError(f"{request.source} no longer holds the same images{difference(images, dataset)}")
         if contents and self.config.get("content_hash", "") not in ("", kept.content_hash):
             raise DataError(
-                f"{request.source} no longer holds the same images: their names and sizes are the same, but what is in "
-                "the files is not"
+                f"{request.source} no longer holds the same images: their names and sizes are the same, but the "
+                "contents of the files differ"
             )
         return kept
 
@@ -339,7 +339,7 @@ def open_run(path: str | Path) -> Run:
         raise DataError(f"{path} has record schema {schema}; this version reads {RECORD_SCHEMA}")
     if run.config.get("fingerprint") != fingerprint_of(run.config):
         raise DataError(
-            f"{Path(path) / 'run.json'} was changed after the run was begun: its settings do not match its "
+            f"{Path(path) / 'run.json'} was changed after the run started: its settings do not match its "
             "fingerprint. "
             "Restore the file, or evaluate again in another folder"
         )

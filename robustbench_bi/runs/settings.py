@@ -99,14 +99,14 @@ class Settings:
         default=None,
         compared="noted",
         added=True,
-        option=Option("Override how pictures are brought to the model's size.", choices=CROP_MODES),
+        option=Option("Override how pictures are fitted to the model's input size.", choices=CROP_MODES),
     )
     cut_as: str | None = identity(
         default=None,
         compared="noted",
         added=True,
         option=Option(
-            "Override the library whose resize and crop are reproduced to the byte.", choices=CUT_AS, name="cut_as"
+            "Override the library whose resize and crop are reproduced byte for byte.", choices=CUT_AS, name="cut_as"
         ),
     )
     precision: str = identity(default="fp32", compared="noted", option=Option(choices=PRECISIONS))
@@ -126,26 +126,28 @@ class Settings:
         compared="noted",
         added=True,
         option=Option(
-            "Corrupt pictures at the data's own side, or read them so, then resize to the network's.", "flag"
+            "Corrupt pictures, or read stored ones, at the data's own size, then resize to the network's.", "flag"
         ),
     )
     corrupt_size: int | None = identity(
         default=None,
         compared="noted",
         added=True,
-        option=Option("Corrupt clean pictures at this side, then resize to the network's.", "integer", "PIXELS"),
+        option=Option("Corrupt clean pictures at this size, then resize to the network's.", "integer", "PIXELS"),
     )
     no_resize: bool | None = identity(
         default=None,
         compared="noted",
         added=True,
-        option=Option("Never resize clean pictures, as stored corrupted files never are; only crop.", "flag"),
+        option=Option("Only crop clean pictures and never resize them, as with stored corrupted files.", "flag"),
     )
     channels: int | None = identity(
         default=None,
         compared="noted",
         added=True,
-        option=Option("1 turns pictures grey after the corruption.  [default: the network's]", "integer", "1|3"),
+        option=Option(
+            "1 converts pictures to greyscale after the corruption.  [default: the network's]", "integer", "1|3"
+        ),
     )
     adapt: str | None = identity(
         default=None,

@@ -46,7 +46,7 @@ def _resolved(task: Task, name: str, offered: Sequence[str], paired: bool) -> st
     if metric.name in offered or metric.name in [measure.name for measure in task.measures]:
         return metric.name
     if metric.of == "networks":
-        raise InputError(f"{metric.name} is of two networks; use compare --metrics {name}")
+        raise InputError(f"{metric.name} compares two networks; use compare --metrics {name}")
     if metric.of in ("cells", "pairs"):
         raise InputError(f"{metric.name} cannot be chosen; it is shown whenever a run has it")
-    raise InputError(f"{metric.name} is no number of {task.name}; leave it out")
+    raise InputError(f"{metric.name} is not a metric of {task.name}; leave it out")

@@ -155,7 +155,7 @@ def _rows(answer: Any, size: tuple[int, ...], asked: Any, image_id: int, said: s
         raise ModelOutputError(f"{said} boxes must be x1, y1, x2, y2, got {wrong}, which end before they begin")
     if count and (labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= len(asked.categories)):
         raise ModelOutputError(
-            f"{said} labels must be whole numbers from 0 to {len(asked.categories) - 1}, the places in class_names"
+            f"{said} labels must be whole numbers from 0 to {len(asked.categories) - 1}, indices into class_names"
         )
     category = asked.categories[labels.astype(np.int64)]
     masks = _masks(answer.get("masks"), count, size, said)

@@ -45,7 +45,7 @@ def test_two_runs_of_one_network_on_the_right_classes(make_run, imagenet):
     assert "accuracy on imagenet-v2 (matched-frequency) above" in found.caption
     for name in ("imagenetv2-threshold0.7-format-val", "imagenetv2-top-images-format-val"):
         easier = make_run(**{**own, "data": "imagenet-v2", "runtime": {"source": f"imagenet-v2:{name}"}})
-        with pytest.raises(RunMismatchError, match="the line is of ImageNet-V2's matched-frequency set, and"):
+        with pytest.raises(RunMismatchError, match="the line was fitted on ImageNet-V2's matched-frequency set, but"):
             effective_robustness_of(easier, clean)
     other = make_run(**{**own, "runtime": {"weights_hash": "b" * 64}})
     with pytest.raises(RunMismatchError, match="both runs must be of the same network"):

@@ -56,7 +56,7 @@ def test_without_names_a_summary_is_as_ever(run, summary):
 
 
 def test_a_run_says_what_it_cannot_give(make_run, run, summary):
-    assert "resnet50 has no Brier score: its records were written before this was kept" in summary.notes[0]
+    assert "resnet50 has no Brier score: its records were written before this was stored" in summary.notes[0]
     without_clean = summary_frame(make_run(clean=False), QUICK, metrics=["flip_rate", "aurc"])
     assert [measure.name for measure in without_clean.further] == ["area_under_risk_coverage"]
     assert without_clean.notes == ("resnet50 has no flip rate: it has no clean images to compare with",)
@@ -78,9 +78,9 @@ def test_names_are_looked_up_and_refused_in_a_line():
     ]
     with pytest.raises(UnknownNameError, match=r"unknown metric 'flip_rat'\. Did you mean 'flip_rate'"):
         chosen_measures(task, ["flip_rat"])
-    with pytest.raises(InputError, match="is of two networks; use compare --metrics kappa"):
+    with pytest.raises(InputError, match="compares two networks; use compare --metrics kappa"):
         chosen_measures(task, ["kappa"])
     with pytest.raises(InputError, match="mean_corruption_error cannot be chosen"):
         chosen_measures(task, ["mce"])
-    with pytest.raises(InputError, match="flip_rate is no number of detection"):
+    with pytest.raises(InputError, match="flip_rate is not a metric of detection"):
         chosen_measures(TASKS["detection"], ["flip_rate"])

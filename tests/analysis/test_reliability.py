@@ -48,7 +48,7 @@ def test_means_beside_each_other_are_over_the_same_cells(make_run):
     assert one.equals(other) and "contrast" not in set(one["name"])
     assert one.equals(summary_frame(few, QUICK).frame)
     assert not summary_frame(many, QUICK).frame.equals(one)
-    words = "Means are over the 4 corrupted cells that all runs have; cells of single runs are left out of them."
+    words = "Means are over the 4 corrupted cells that all runs have; cells that only some runs have are left out."
     bins = reliability_frame([many, few], QUICK)
     assert words in found.caption and words in bins.caption
     assert bins.frame.query("part == 'corrupted'")["cells"].unique().tolist() == [4]

@@ -65,7 +65,7 @@ def test_a_subset_never_prints_as_plain_mce(table):
     frame = found.frame
     assert "mCE* (over 12 of 15 corruptions)" in set(frame["name"])
     assert "mCE" not in set(frame["name"])
-    assert list(found.notes) == ["table: missing of ImageNet-C: elastic_transform, pixelate, jpeg_compression"]
+    assert list(found.notes) == ["table: missing from ImageNet-C: elastic_transform, pixelate, jpeg_compression"]
     single = table("corruption,severity,top1\n" + "".join(f"fog,{s},{60 - 5 * s}\n" for s in (1, 2)))
     found = score(read_cells(single))
     frame = found.frame
@@ -111,7 +111,7 @@ def test_several_models_and_no_alexnet_is_no_normaliser(table):
     two = table("corruption,severity,top1,model\nfog,,50,a\nfog,,40,b\n")
     cells = read_cells(two)
     assert score(cells).frame.groupby("model").size().to_dict() == {"a": 4, "b": 4}
-    with pytest.raises(DataError, match="a normaliser must be one model, or hold one named AlexNet, got a, b"):
+    with pytest.raises(DataError, match="a normaliser must be one model, or contain one named AlexNet, got a, b"):
         score(cells, cells)
 
 
@@ -199,7 +199,7 @@ def test_data_that_alexnet_says_nothing_of_get_no_corruption_errors(tmp_path):
         found = score(read_cells(table))
         assert set(found.frame["kind"]) & {"mce", "relative_mce"} == kinds
         assert found.frame["corruption_error"].notna().any() == bool(kinds)
-        assert any("AlexNet's errors on ImageNet-C say nothing of" in note for note in found.notes) == (not kinds)
+        assert any("AlexNet's errors on ImageNet-C do not apply to" in note for note in found.notes) == (not kinds)
         assert found.frame["n"].tolist() == [60] * len(found.frame) and found.frame["n"].dtype == int
     table.write_text(rows.format(data="demo"))
     assert {"mce"} <= set(score(read_cells(table), read_cells(table).assign(model="AlexNet")).frame["kind"])

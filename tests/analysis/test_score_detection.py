@@ -66,7 +66,7 @@ def test_percent_gives_the_same_as_fractions_and_only_fractions_are_remarked(tab
     percent = score_detection(read_detection_cells(table(HEAD + rows_of("a", "bbox", 0.4, scale=100))))
     for metric in ("AP", "AP50", "APs"):
         assert row(fractions, metric)["mPC"] == pytest.approx(row(percent, metric)["mPC"], rel=1e-12)
-    assert "taken as fractions" in fractions.notes[0] and list(percent.notes) == []
+    assert "read as fractions" in fractions.notes[0] and list(percent.notes) == []
 
 
 def test_one_model_in_percent_leaves_another_in_fractions(table):
@@ -150,7 +150,7 @@ def test_an_empty_model_or_task_is_as_none(table):
 
 def test_what_may_be_fractions_among_percent_is_said(table):
     found = score_detection(read_detection_cells(table("corruption,AP\nnone,40\nfog,30\nsnow,0.2\n")))
-    assert any("AP is at most 1 in every cell of snow, and was taken as percent" in note for note in found.notes)
+    assert any("AP is at most 1 in every cell of snow, and was read as percent" in note for note in found.notes)
     weak = score_detection(read_detection_cells(table("corruption,AP\nnone,0.9\nfog,1.1\n")))
     assert row(weak)["P"] == 0.9 and not any("fractions" in note for note in weak.notes)
 
@@ -158,7 +158,7 @@ def test_what_may_be_fractions_among_percent_is_said(table):
 def test_cells_that_every_corruption_lacks_are_named_once(table):
     kept = [line for line in rows_of("a", "bbox", 0.4).splitlines() if ",2," not in line and ",4," not in line]
     found = score_detection(read_detection_cells(table(HEAD + "\n".join(kept))))
-    assert "a bbox: missing of the 15 × 5: severities 2, 4 of every corruption" in found.notes
+    assert "a bbox: missing from the 15 × 5 cells: severities 2, 4 of every corruption" in found.notes
 
 
 def test_which_tables_are_of_detectors(table):
@@ -182,7 +182,7 @@ def test_which_tables_are_of_detectors(table):
         ("corruption,AP\nfog,101\n", "got '101'"),
         ("corruption,severity,AP\nfog,1,30\nfog,1,30\n", "cells bbox: fog severity 1 appears twice"),
         ("corruption,severity,AP\nfog,,30\nfog,1,30\n", "fog has both a mean and single severities"),
-        ("corruption,AP,AP50\nnone,40,0.6\nfog,30,0.5\n", "AP 40 is above AP50 0.6, which cannot be"),
+        ("corruption,AP,AP50\nnone,40,0.6\nfog,30,0.5\n", "AP 40 is above AP50 0.6, which is impossible"),
         ("corruption,AP,AP50\nnone,0.4,60\nfog,0.3,50\n", "AP is at most 0.4 and AP50 up to 60"),
         ("corruption,AP\nnone,40\nfog,0.3\nsnow,0.2\n", "clean is 40 and no corrupted cell is above 0.3"),
         ("corruption,AP\nnone,0.4\nfog,30\nsnow,20\n", "clean is 0.4 and corrupted cells are up to 30; give all"),

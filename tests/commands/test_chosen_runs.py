@@ -52,7 +52,7 @@ def test_a_report_of_everything_has_a_page_for_each_group(runs, tmp_path):
     assert "Compared with p: q, r\n" in result.stdout and "Compared with a: b\n" in result.stdout
     written = re.findall(r"^Written: (.*) \(", result.stdout, re.MULTILINE)
     assert written == [str(out), str(tmp_path / "report-demo.html")]
-    assert "On a page of their own: a, b: made on the demo set, the others on photos/.\n" in result.stderr
+    assert "On a separate page: a, b: made on the demo set, the others on photos/.\n" in result.stderr
     assert "Left out: leaderboard.csv: not a run.\n" in result.stderr
     assert "Left out: unfinished: not finished, 40 cell-blocks are missing" in result.stderr
     assert not any(name in result.output for name in field_names())

@@ -377,7 +377,7 @@ def test_files_of_other_images_or_pixels_are_not_mixed(photos, tmp_path, monkeyp
         write_corrupted(photos, tmp_path / "out", **SMALL)
     monkeypatch.undo()
     Image.new("RGB", (60, 60)).save(photos / "cat" / "0.jpg")
-    with pytest.raises(RunMismatchError, match="the names, sizes or labels of the images are others"):
+    with pytest.raises(RunMismatchError, match="the names, sizes or labels of the images differ"):
         write_corrupted(photos, tmp_path / "out", **SMALL)
     (tmp_path / "out" / "bivo-robust.json").write_text("{")
     with pytest.raises(RunMismatchError, match=r"bivo-robust\.json cannot be read"):

@@ -119,7 +119,7 @@ def test_adapted_and_plain_are_compared_only_when_told(network, run, tmp_path):
 
 def test_other_batches_are_another_measurement(network, run, tmp_path):
     other = rb.evaluate(network, out=tmp_path, adapt="bn:4", **{**ASKED, "batch_size": 10})
-    with pytest.raises(RunMismatchError, match=r"with 10 images a batch .* with 16 images a batch"):
+    with pytest.raises(RunMismatchError, match=r"with batches of 10 images .* with batches of 16 images"):
         comparison_frame([other], run)
     assert comparison_frame([other], run, across=["adapt"]).notes
 
@@ -132,7 +132,7 @@ def test_other_batches_are_another_measurement(network, run, tmp_path):
         ({"adapt": "bn:"}, "adapt must be bn or bn:N"),
         ({"batch_size": "auto"}, "predictions depend on the batch size, so give a number, not auto"),
         ({"batch_size": 1}, "one image has no statistics"),
-        ({"batch_size": 51, "block_size": 64}, "batch_size is 51, and there are 50 images"),
+        ({"batch_size": 51, "block_size": 64}, "batch_size is 51, but there are only 50 images"),
         ({"batch_size": 32}, "batch_size can be at most block_size, 20; got 32"),
         ({"compile": True}, "leave out adapt or compile"),
     ],
@@ -149,14 +149,14 @@ def test_networks_and_images_that_cannot_adapt_are_refused(network, tmp_path, mo
         rb.evaluate(plain, out=tmp_path, adapt="bn", **ASKED)
     assert not SOURCES["objectnet"].may_adapt
     monkeypatch.setattr("robustbench_bi.data.dataset.Dataset.source", replace(SOURCES["demo"], may_adapt=False))
-    with pytest.raises(InputError, match="no parameter may be tuned on demo, says its licence"):
+    with pytest.raises(InputError, match="the licence of demo forbids tuning any parameter on it"):
         rb.evaluate(network, out=tmp_path, adapt="bn", **ASKED)
 
 
 def test_probes_look_at_networks_as_they_are():
     from robustbench_bi.probes.heatmaps import heat_maps
 
-    with pytest.raises(InputError, match="without adapting to batches; leave adapt out"):
+    with pytest.raises(InputError, match="does not adapt networks to batches; leave adapt out"):
         heat_maps(["resnet50"], limit=2, adapt="bn")
 
 

@@ -176,7 +176,7 @@ def answers(**change):
         ({"labels": lambda own: own["labels"] + 0.5}, "labels must be whole numbers"),
         ({"labels": lambda own: None}, "missing: labels"),
         ({"masks": lambda own: own["masks"][:, ::2]}, "masks must be .* the picture's size"),
-        ({"boxes": lambda own: own["boxes"] / 100}, "shares of the picture"),
+        ({"boxes": lambda own: own["boxes"] / 100}, "fractions of the picture"),
         ({"boxes": lambda own: own["boxes"] * 30}, "outside"),
     ],
 )

@@ -47,7 +47,7 @@ def test_classes_without_objects_have_no_number(boxes, tmp_path, capsys):
     assert (
         "red" in shown
         and "green" not in shown
-        and shown.endswith("has objects, without intervals. Classes without: 1.\n")
+        and shown.endswith("with objects; no intervals. Classes without objects: 1.\n")
     )
 
 

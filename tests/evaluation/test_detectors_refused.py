@@ -63,7 +63,7 @@ def test_only_the_highest_score_says_what_an_object_is_called():
     both = {name: np.concatenate([own[name] for own in found]) for name in found[0]}
     check_labels("mine", NAMES, both, columns(OBJECTS))
     both["score"] = -both["score"]
-    with pytest.raises(ModelOutputError, match="a label must be the place"):
+    with pytest.raises(ModelOutputError, match="a label must be the index"):
         check_labels("mine", NAMES, both, columns(OBJECTS))
 
 

@@ -107,7 +107,7 @@ def test_the_printed_table_fits_a_hundred_columns(number, compared, capsys):
     print_table(pd.DataFrame(cells, columns=titles))
     text = capsys.readouterr().out
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 100
-    assert "✓ inside" in lines[0] and f"Table {number}," in lines[0]
+    assert "✓ matches" in lines[0] and f"Table {number}," in lines[0]
     assert lines[1] == RULE
     notes = {row["note"] for row in compared[number] if row["note"]}
     assert {line.split(" ", 1)[1] for line in lines[2:]} == notes

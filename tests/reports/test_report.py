@@ -251,7 +251,7 @@ def test_chosen_metrics_of_two_networks_are_those_of_each_and_the_baseline(sever
         expected += [name, "–", *cells]
     assert rows["error consistency κ with model_0"] == expected and len(expected) == 8
     assert len(rows) == 2
-    with pytest.raises(InputError, match="is of two networks"):
+    with pytest.raises(InputError, match="compares two networks"):
         render_page(Report(several.runs[:1], QUICK, metrics=["kappa"]))
     with pytest.raises(InputError, match="only HTML reports show further metrics, got latex"):
         write_report(several.runs, Path("tables.tex"), resampling=QUICK, metrics=["kappa"])
@@ -325,7 +325,9 @@ def test_bad_runs_are_refused(make_run, tmp_path):
         write_report([Run(runs[0].directory)], out)
     with pytest.raises(InputError, match="a report needs at least one run, got none"):
         write_report([], out)
-    with pytest.raises(InputError, match=r"a report ends in \.html, \.htm, \.md, \.tex, got .*report\.pdf"):
+    with pytest.raises(
+        InputError, match=r"the name of a report must end in \.html, \.htm, \.md, \.tex, got .*report\.pdf"
+    ):
         write_report(runs[:1], tmp_path / "report.pdf")
     with pytest.raises(InputError, match="only HTML reports hold pictures, got markdown"):
         write_report(runs[:1], tmp_path / "report.md", open_pictures=lambda *_: None)

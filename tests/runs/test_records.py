@@ -120,7 +120,7 @@ def test_a_changed_setting_of_a_run_is_noticed(run, name, value):
     assert open_run(run.directory).config["fingerprint"]
     path = run.directory / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), name: value}), encoding="utf-8")
-    with pytest.raises(DataError, match="was changed after the run was begun"):
+    with pytest.raises(DataError, match="was changed after the run started"):
         open_run(run.directory)
 
 

@@ -160,7 +160,7 @@ def read_classes(path: Path) -> dict[str, tuple[int, str]]:
         folder -> (class number, label).
 
     Raises:
-        DataError: the file is missing, a line is malformed, or a number or a folder comes twice.
+        DataError: the file is missing, a line is malformed, or a number or a folder appears twice.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

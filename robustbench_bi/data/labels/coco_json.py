@@ -92,7 +92,7 @@ def _images(entries: Sequence[Any]) -> tuple[dict[int, str], dict[int, tuple[int
         if not all(is_integer(side) and side > 0 for side in size):
             raise DataError(f"width and height of image {identifier} must be whole pixels, got {size[0]!r}×{size[1]!r}")
         if not isinstance(entry["file_name"], str) or not entry["file_name"]:
-            raise DataError(f"file_name of image {identifier} must be a text, got {entry['file_name']!r}")
+            raise DataError(f"file_name of image {identifier} must be text, got {entry['file_name']!r}")
         files[identifier], sizes[identifier] = entry["file_name"], size
     if not files:
         raise DataError("there are no images")

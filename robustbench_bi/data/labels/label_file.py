@@ -76,7 +76,7 @@ def read_label_file(path: Path) -> LabelFile:
             Kaggle's LOC_val_solution.csv; Caffe's val.txt; or labels alone, one a line.
 
     Raises:
-        DataError: it cannot be read, a line is malformed, a name comes twice, or labels are numbers of the devkit.
+        DataError: it cannot be read, a line is malformed, a name appears twice, or labels are numbers of the devkit.
     """
     lines = numbered_lines(path)
     if not lines:

@@ -47,7 +47,7 @@ def read_list(file: Path) -> dict[int, str]:
         raise DataError(f"{file} lists no pictures")
     twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
     if twice is not None:
-        raise DataError(f"{file} lists {twice} twice; each picture must be there once")
+        raise DataError(f"{file} lists {twice} twice; each picture must appear once")
     plain = all(re.fullmatch(r"[0-9]+(_[0-9]+)*", name) and len(name) < 19 for name in names)
     numbers = [int(name.replace("_", "")) for name in names] if plain else []
     if len(set(numbers)) < len(names):
@@ -84,7 +84,7 @@ def _root(file: Path) -> ElementTree.Element:
     except OSError as error:
         raise DataError(f"it cannot be read ({error.strerror}); each listed picture needs one") from error
     except ElementTree.ParseError as error:
-        raise DataError(f"it is no XML, or only the beginning of it ({error})") from error
+        raise DataError(f"it is not XML, or is truncated ({error})") from error
 
 
 def _picture(root: ElementTree.Element) -> tuple[tuple[int, int], list[tuple[Any, ...]]]:
@@ -100,7 +100,7 @@ def _object(entry: ElementTree.Element, size: tuple[int, int], place: int) -> tu
     name = (entry.findtext("name") or "").strip()
     if name not in CLASSES:
         raise DataError(
-            f"object {place} is of the class {name!r}, which is none of VOC's {len(CLASSES)}; other classes can be "
+            f"object {place} has the class {name!r}, which is not one of VOC's {len(CLASSES)}; other classes can be "
             "given in COCO's layout, as coco:PATH"
         )
     left, top, right, bottom = (_number(entry, f"bndbox/{corner}", place) for corner in _CORNERS)

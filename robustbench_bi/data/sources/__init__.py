@@ -86,7 +86,7 @@ class Source:
 
 
 def _shift(name: str, summary: str, **own: Any) -> Source:
-    """A row of a set that shifts ImageNet's pictures: AlexNet's errors on ImageNet-C say nothing of it."""
+    """A row of a set that shifts ImageNet's pictures: AlexNet's errors on ImageNet-C do not apply to it."""
     code = f"robustbench_bi.data.sources.shifts:open_{name.replace('-', '_')}"
     return Source(name, code, "required", summary, training=False, mce_applies=False, **own)
 
@@ -114,7 +114,7 @@ SOURCES = Table(
             "folder",
             "robustbench_bi.data.sources.folder:open_folder",
             "required",
-            "a folder of class folders; the path alone is enough (its val and train are used where both exist)",
+            "a folder of class folders; the path alone is enough (its val and train are used if both exist)",
             class_file=True,
             files="robustbench_bi.data.sources.archives:folder_files",
         ),
@@ -131,7 +131,7 @@ SOURCES = Table(
             "cifar-10",
             "robustbench_bi.data.sources.cifar:open_cifar10",
             "optional",
-            "CIFAR-10 at 32×32, downloaded where PATH does not hold it",
+            "CIFAR-10 at 32×32, downloaded if PATH lacks it",
             mce_applies=False,
             download_folder="cifar-10-batches-py",
             arrays=True,
@@ -151,7 +151,7 @@ SOURCES = Table(
             "imagenette",
             "robustbench_bi.data.sources.imagenette:open_imagenette",
             "optional",
-            "ten ImageNet classes, short side 320, downloaded where PATH does not hold them",
+            "ten ImageNet classes, short side 320, downloaded if PATH lacks them",
             part_of_imagenet="10 of 1,000 classes",
             download_folder="imagenette2-320",
         ),
@@ -207,7 +207,7 @@ SOURCES = Table(
         ),
         _cifar(
             "cifar-100",
-            "CIFAR-100 at 32×32, downloaded where PATH does not hold it",
+            "CIFAR-100 at 32×32, downloaded if PATH lacks it",
             path="optional",
             training=True,
             download_folder="cifar-100-python",

@@ -156,7 +156,7 @@ def validation_number(name: str, count: int, label_file: Path) -> int:
     found = VALIDATION.search(name)
     if found is None or not 0 < int(found[1]) <= count:
         raise DataError(
-            f"{label_file} is of ImageNet's {count:,} validation pictures, ILSVRC2012_val_00000001 and so on; {name} "
+            f"{label_file} labels ImageNet's {count:,} validation pictures, ILSVRC2012_val_00000001 and so on; {name} "
             "is not one of them"
         )
     return int(found[1]) - 1

@@ -68,7 +68,7 @@ def open_cifar_100_c(path: str, *, split: Split = "evaluation", classes: Path | 
     """
     dataset = corrupted_arrays(path, CIFAR_100_CLASSES)
     if dataset.labels.max() < len(CLASS_NAMES):
-        logging.getLogger(__name__).warning("The labels in %s are 0 to 9 alone; is it cifar-10-c:%s?", path, path)
+        logging.getLogger(__name__).warning("The labels in %s are only 0 to 9; is it cifar-10-c:%s?", path, path)
     return dataset
 
 
@@ -86,7 +86,7 @@ def open_cifar_10_1(path: str, *, split: Split = "evaluation", classes: Path | N
     root = existing_folder(path)
     held = [name for name in CIFAR_10_1 if (root / f"{name}_data.npy").exists()]
     if len(held) > 1:
-        logging.getLogger(__name__).warning("%s holds two versions of CIFAR-10.1; %s is taken.", root, held[0])
+        logging.getLogger(__name__).warning("%s holds two versions of CIFAR-10.1; %s is used.", root, held[0])
     version = next(iter(held), None)
     if version is None:
         raise DataError(f"expected {CIFAR_10_1[0]}_data.npy and {CIFAR_10_1[0]}_labels.npy in {root}, found neither")

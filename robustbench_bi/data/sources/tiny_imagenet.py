@@ -69,7 +69,7 @@ def _annotated(root: Path) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
         if len(columns) < 2:
             raise DataError(f"{file}, line {number}: expected a file and its wnid with a tab between, got {line!r}")
         if columns[0] in labels:
-            raise DataError(f"{file}, line {number}: {columns[0]} comes twice")
+            raise DataError(f"{file}, line {number}: {columns[0]} appears twice")
         labels[columns[0]] = columns[1].strip()
     held = image_names(root / "val" / "images")
     missing = [name for name in held if name not in labels]

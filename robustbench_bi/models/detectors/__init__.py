@@ -57,7 +57,9 @@ _BACKBONES = {"resnet50": "ResNet-50", "rednet50": "RedNet-50", "binet50_dc": "B
 DETECTORS: Table[DetectorRow] = Table(
     "detector",
     [
-        DetectorRow(f"{kind}_{backbone}", _HOME, backbone, kind == "maskrcnn", f"{words} with {shown} and a pyramid")
+        DetectorRow(
+            f"{kind}_{backbone}", _HOME, backbone, kind == "maskrcnn", f"{words} with {shown} and a feature pyramid"
+        )
         for kind, words in (("fasterrcnn", "Faster R-CNN"), ("maskrcnn", "Mask R-CNN"))
         for backbone, shown in _BACKBONES.items()
     ],

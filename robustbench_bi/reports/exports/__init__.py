@@ -53,7 +53,7 @@ EXPORTS = Table(
         Export(
             "robustbench",
             f"{_HERE}.robustbench:as_robustbench_entry",
-            "an entry of RobustBench, of a run on its 5,000 pictures",
+            "a RobustBench entry, from a run on its 5,000 pictures",
             "Fill in what is null: link, authors, venue, architecture and additional_data.",
         ),
         Export(

@@ -82,7 +82,7 @@ def _corrupted(
         )
     if (version := config.get("pixel_version")) != PIXEL_VERSION:
         raise DataError(
-            f"the run saw version {version} of the corruptions, and this program makes version {PIXEL_VERSION}"
+            f"the run used version {version} of the corruptions, but this program makes version {PIXEL_VERSION}"
         )
     recipe = pixels_of(config)
     # A few pictures are made sooner by plain torch than compiled kernels are loaded.

@@ -74,7 +74,7 @@ class Album:
         apart = {cell for run in self.runs for cell in run.cell_names} - set(self.cells)
         if apart:
             names = ", ".join(map(cell_label, sorted(apart)))
-            found.append(f"Not shown, since not every run holds it: {names}.")
+            found.append(f"Not shown, because not every run contains it: {names}.")
         return [*found, *self.pictures.notes]
 
     def place_of(self, image_id: int) -> int:

@@ -96,5 +96,5 @@ class RunColumns:
         expected = self.image_ids[first : first + self._block_size]
         if not np.array_equal(table["image_id"].to_numpy(), expected):
             path = cell_file(self.run.directory, cell, number)
-            raise DataError(f"{path} is damaged (its images are others); run the same eval command again to repair it")
+            raise DataError(f"{path} is damaged (it lists other images); run the same eval command again to repair it")
         return CellColumns(**{name: table[name].to_numpy() for name in NAMES})

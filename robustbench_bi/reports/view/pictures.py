@@ -117,5 +117,5 @@ class PictureMaker:
             return f"those of {source.name} are not shown: {source.hidden}"
         version = self.configs[0].get("pixel_version")
         if self.dataset.stored_cells is None and version != PIXEL_VERSION:
-            return f"the run saw version {version} of the corruptions, and this program makes version {PIXEL_VERSION}"
+            return f"the run used version {version} of the corruptions, but this program makes version {PIXEL_VERSION}"
         return ""

@@ -178,7 +178,7 @@ def test_what_is_probably_not_meant_is_said(tmp_path, caplog):
         np.save(tmp_path / f"cifar10.1_{version}_data.npy", images)
         np.save(tmp_path / f"cifar10.1_{version}_labels.npy", labels)
     open_data(f"cifar-10.1:{tmp_path}")
-    assert "two versions of CIFAR-10.1; cifar10.1_v6 is taken" in caplog.text
+    assert "two versions of CIFAR-10.1; cifar10.1_v6 is used" in caplog.text
 
 
 def test_a_part_of_a_set_says_what_to_give(tmp_path):

@@ -214,7 +214,7 @@ def test_real_is_of_imagenets_validation_pictures(tmp_path):
         open_data(str(tmp_path / "a"), labels=real)
     write(tmp_path / "b" / "cat" / FILES[0], 0)
     write(tmp_path / "b" / "dog" / FILES[1], 0)
-    with pytest.raises(InputError, match=r"is of ImageNet's 1,000 classes, but .* has other classes"):
+    with pytest.raises(InputError, match=r"labels ImageNet's 1,000 classes, but .* has other classes"):
         open_data(str(tmp_path / "b"), labels=real)
     real.write_text("[[1], [1000]]")
     with pytest.raises(DataError, match="must hold ImageNet's class numbers, 0 to 999"):

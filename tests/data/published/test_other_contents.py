@@ -102,7 +102,7 @@ def test_they_are_not_compared(right, wrong, tmp_path):
     write_baseline(outcomes_of(runs[0]), tmp_path / "baseline.json")
     baseline = read_baseline(tmp_path / "baseline.json")
     assert not gate_frame(outcomes_of(runs[0]), baseline).regressed
-    said = r"was made on other pictures of the same names, .* on its own"
+    said = r"was made on other pictures with the same names, .* on its own"
     with pytest.raises(RunMismatchError, match=said):
         gate_frame(outcomes_of(runs[1]), baseline)
     with pytest.raises(RunMismatchError, match=said):
@@ -140,7 +140,9 @@ def test_a_run_from_before_goes_on_and_compares(right, wrong, tmp_path, checksum
 def test_corrupt_notices_another_source(right, wrong, tmp_path):
     options = {"suite": "contrast", "severities": 1, "size": 64, "workers": 1}
     write_corrupted(right, tmp_path / "c", **options)
-    with pytest.raises(RunMismatchError, match="other images or settings: the images have the same names and sizes"):
+    with pytest.raises(
+        RunMismatchError, match="other images or settings: the images there have the same names and sizes"
+    ):
         write_corrupted(wrong, tmp_path / "c", **options)
     assert write_corrupted(right, tmp_path / "c", **options).written == 0
     description = json.loads((tmp_path / "c" / "bivo-robust.json").read_text())

@@ -91,7 +91,7 @@ def test_clean_pictures_corrupted_at_a_side_of_their_own_equal_stored_ones(tmp_p
     files = rb.evaluate(Sums(), f"imagenet-c:{tmp_path / 'c'}", fit=True, clean=str(tmp_path / "photos"), **options)
     assert made.config["corrupt_size"] == files.config["corrupt_size"] == 64
     assert made.records()["loss"].tolist() == files.records()["loss"].tolist()
-    with pytest.raises(InputError, match="sizes of their own, so give corrupt_size"):
+    with pytest.raises(InputError, match="differ in size, so give corrupt_size"):
         rb.evaluate(Sums(), str(tmp_path / "photos"), fit=True, **options)
     with pytest.raises(InputError, match="demo images have 64×64 pixels, so give fit alone"):
         rb.evaluate(Sums(), "demo", corrupt_size=32, **options)

@@ -66,7 +66,7 @@ def test_corrupted_files_of_such_a_set_that_others_wrote_are_refused(some_classe
     source = some_classes[2]
     shutil.copytree(source.partition(":")[2], tmp_path / "c")
     (tmp_path / "c" / "bivo-robust.json").unlink()
-    message = "the 200 classes of ImageNet-.; say --class-space restricted, .* or say --class-space full"
+    message = "the 200 classes of ImageNet-.; pass --class-space restricted, .* or pass --class-space full"
     with pytest.raises(DataError, match=message):
         open_data(f"imagenet-c:{tmp_path / 'c'}")
     restricted = open_data(f"imagenet-c:{tmp_path / 'c'}", class_space="restricted")

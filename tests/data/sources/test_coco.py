@@ -109,7 +109,7 @@ BAD = {
     "two categories of a name": (lambda s: s["categories"][1].update(name="red"), "two categories are named 'red'"),
     "a text for an id": (lambda s: s["images"][0].update(id="a"), "the id of image number 1 must be an integer"),
     "no width": (lambda s: s["images"][0].pop("width"), "image number 1 must have width"),
-    "no file name": (lambda s: s["images"][0].update(file_name=""), "file_name of image 3 must be a text"),
+    "no file name": (lambda s: s["images"][0].update(file_name=""), "file_name of image 3 must be text"),
     "a side of no pixels": (lambda s: s["images"][0].update(width=0), "must be whole pixels, got 0×48"),
     "no images": (lambda s: s["images"].clear(), "there are no images"),
     "a box of negative height": (first({"bbox": [1, 1, 4, -5]}), r"bbox \[1.0, 1.0, 4.0, -5.0\] .* has no area"),

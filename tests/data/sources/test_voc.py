@@ -137,7 +137,7 @@ def test_a_detector_with_cocos_names_finds_vocs_classes(voc, tmp_path):
     of_coco.class_names = [coco.get(CLASSES[own], CLASSES[own]) for own in order]
     run = rb.detect(of_coco, f"voc:{voc}", suite=(), out=tmp_path)
     assert run.cells()["AP"][0] == pytest.approx(100)
-    assert "Classes of two names: aeroplane is the detector's airplane, " in summary_frame(run).caption
+    assert "Classes with two names: aeroplane is the detector's airplane, " in summary_frame(run).caption
     assert "tvmonitor is the detector's tv." in summary_frame(run).caption
 
 
@@ -207,7 +207,7 @@ def changed(path, value):
 
 
 BAD = {
-    "a class of another set": (changed("object/name", "zebra"), "object 1 is of the class 'zebra', which is none"),
+    "a class of another set": (changed("object/name", "zebra"), "object 1 has the class 'zebra', which is not one"),
     "corners the wrong way": (changed("object/bndbox/xmax", "1"), "of object 1 has no area; its end lies before"),
     "a box outside": (changed("object/bndbox/ymax", "90"), "of object 1 lies outside the picture of 64×48"),
     "a box that is no number": (changed("object/bndbox/ymin", "nan"), "ymin of object 1 must be a number, got 'nan'"),
@@ -231,7 +231,7 @@ def test_a_bad_file_is_one_clear_error(voc, change, message):
 def test_files_that_are_missing_or_cut(voc):
     file = voc / "Annotations" / "000005.xml"
     file.write_text(file.read_text()[:80])
-    with pytest.raises(DataError, match=r"000005\.xml: it is no XML, or only the beginning of it"):
+    with pytest.raises(DataError, match=r"000005\.xml: it is not XML, or is truncated"):
         open_data(f"voc:{voc}")
     file.unlink()
     with pytest.raises(DataError, match=r"000005\.xml: it cannot be read .*; each listed picture needs one"):

@@ -70,7 +70,7 @@ def test_other_images_are_not_shown(demo_run):
         pictures_of(make(listing_hash="a" * 64), [7], [CLEAN])
     with pytest.raises(DataError, match="made by imagecorruptions; only this package's own can be drawn"):
         pictures_of(make(generator="imagecorruptions"), [7], [("fog", 1)])
-    with pytest.raises(DataError, match="the run saw version 0 of the corruptions, and this program makes"):
+    with pytest.raises(DataError, match="the run used version 0 of the corruptions, but this program makes"):
         pictures_of(make(pixel_version=0), [7], [("fog", 1)])
 
 

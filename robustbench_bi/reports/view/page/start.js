@@ -52,7 +52,7 @@ async function show() {
     shown = await (state.image !== null ? showPicture : state.view === "mistakes" ? showMistakes : showGrid)(state);
   } catch (error) {
     const gone = !(error instanceof RefusedError);
-    const words = gone ? `The page has lost its program (${error.message}); start bivo-robust view again.` : error.message;
+    const words = gone ? `The page has lost its connection to bivo-robust view (${error.message}); start the command again.` : error.message;
     shown = { title: "", status: words, content: [make("p", { className: "none" }, words)], images: [] };
   }
   if (number !== turn) return;

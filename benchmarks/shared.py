@@ -22,7 +22,7 @@ import numpy as np
 from machine import append, machine
 from PIL import Image
 
-IMAGES, SIDE, CLASSES, REPEATS = 4096, 32, 10, 3
+IMAGES, SIDE, CLASSES, REPEATS = 4096, 32, 10, 5
 CHOICES: dict[str, dict[str, str]] = {
     "settled as it goes": {},
     "one thread": {"OMP_NUM_THREADS": "1"},

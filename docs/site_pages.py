@@ -22,13 +22,13 @@ GALLERY = (
     ("demo/comparison/category_bars.png", "Top-1 by category", "compare"),
     ("demo/comparison/heat_table.png", "Networks and corruptions", "compare"),
     ("demo/comparison/reliability_diagram.png", "Accuracy against confidence", "compare"),
-    ("fig4/spectra.png", "Power spectra of corrupted pictures, as in Fig. 4, right", "spectra"),
+    ("fig4/spectra.png", "Power spectra of corrupted images, as in Fig. 4, right", "spectra"),
     ("fig4/heatmaps.png", "How well features survive noise, as in Fig. 4, left", "heatmaps"),
     ("real-check/heatmaps.png", "The same on photographs, for a network trained on ImageNet", "heatmaps"),
     ("cifar10/heatmaps.png", "The same for networks trained on CIFAR-10", "heatmaps"),
     ("fig4/all/spectra.png", "Power spectra of all corruptions", "spectra"),
     ("fourier/fourier.png", "Errors by the frequency that is added", "fourier"),
-    ("view/view.png", "Browsing the pictures of runs", "view"),
+    ("view/view.png", "Browsing the images of runs", "view"),
 )
 PAGES = (("demo/report.html", "The page of a report", "report"),)
 FOLDER = "figures"
@@ -36,7 +36,7 @@ SHEET = "corruptions.png"
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add what is made, and the pictures that it shows."""
+    """Add what is made, and the images that it shows."""
     made = {"index.md": start(), "gallery.md": gallery(), "reference.md": reference()}
     for name, text in made.items():
         files.append(File.generated(config, name, content=text))

@@ -1,18 +1,20 @@
 """What results are called and what is said below them: labels of runs, and sentences on data, means and intervals."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from robustbench_bi.analysis.described import data_name
-from robustbench_bi.ground.cells import CLEAN, SEVERITIES, Cell
+from robustbench_bi.analysis.groups import Group
+from robustbench_bi.ground.cells import CLEAN, MEAN, SEVERITIES, Cell, cells_by_corruption
 from robustbench_bi.metrics.intervals import MANY, Resampling
+from robustbench_bi.metrics.robustness import alexnet_errors, corruption_error_weights
 from robustbench_bi.models.weights_files import WEIGHTS_SUFFIXES
 from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Measure, Task
 
-# Settings that make other pictures of the same images; runs of one network mostly differ in one of them.
-_TELLING = ("generator", "table", "jpeg", "seed")
+# Settings that make other pictures of the same images, or other answers; runs of one network mostly differ in one.
+_TELLING = ("generator", "table", "jpeg", "seed", "adapt")
 
 
 def run_labels(runs: Sequence[Run]) -> list[str]:
@@ -36,11 +38,17 @@ def _label(run: Run, namesakes: Sequence[Run]) -> str:
         return run.name
     for field in _TELLING:
         if len({other.config.get(field) for other in namesakes}) == len(namesakes):
-            return f"{run.name} ({field} {run.config.get(field)})"
+            return f"{run.name} ({_telling_words(field, run.config.get(field))})"
     files = {weights_file(other) for other in namesakes}
     if len(files) == len(namesakes) and all(files):
         return f"{run.name} ({weights_file(run)})"
     return run.directory.name
+
+
+def _telling_words(field: str, value: Any) -> str:
+    if value is None:
+        return {"adapt": "not adapted", "jpeg": "no JPEG"}.get(field, f"no {field}")
+    return f"adapted by {value}" if field == "adapt" else f"{field} {value}"
 
 
 def weights_file(run: Run) -> str:
@@ -119,6 +127,34 @@ def describe_means(severities: Sequence[int]) -> str:
     if len(severities) == len(SEVERITIES):
         return "Means over five severities."
     return f"Means over severities {', '.join(map(str, severities))}."
+
+
+def describe_errors(errors: Iterable[Group], cells: Iterable[Cell]) -> list[str]:
+    """Sentences on an mCE that has a star, and on corruptions without the CE that others of the table have.
+
+    Args:
+        errors: groups of errors; without an mCE among them nothing is said.
+        cells: cells with an accuracy.
+
+    Example:
+        >>> cells = [("fog", 3), ("jpeg_compression", 3)]
+        >>> for sentence in describe_errors([Group("mce", "mCE* (over 1 of 15 corruptions)", {})], cells):
+        ...     print(sentence)
+        mCE* does not compare with a published mCE, for the reasons in its name.
+        No CE of jpeg_compression: AlexNet's errors there are published only as a mean over all five severities.
+    """
+    names = [group.name for group in errors if group.kind == "mce"]
+    if not names:
+        return []
+    starred = any("*" in name for name in names)
+    sentences = ["mCE* does not compare with a published mCE, for the reasons in its name."] if starred else []
+    cells = list(cells)
+    weighed = corruption_error_weights(cells)
+    lacking = [own for own in cells_by_corruption(cells) if own not in weighed and (own, MEAN) in alexnet_errors()]
+    if lacking:
+        why = "AlexNet's errors there are published only as a mean over all five severities"
+        sentences.append(f"No CE of {', '.join(lacking)}: {why}.")
+    return sentences
 
 
 def shared_words(runs: Sequence[Run], shared: Sequence[Cell]) -> str:

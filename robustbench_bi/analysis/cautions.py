@@ -20,6 +20,9 @@ CAUSES = (
 # Percent. A detector has no chance level; published ones reach 20 and more.
 LEAST_AP = 1.0
 
+TOP = 5
+"""The highest scores among which top-5 looks for the label."""
+
 
 def cautions(runs: Sequence[Run], confidence: float = 0.95) -> tuple[str, ...]:
     """A warning for each run whose numbers mislead.
@@ -36,6 +39,15 @@ def cautions(runs: Sequence[Run], confidence: float = 0.95) -> tuple[str, ...]:
     labels = run_labels(runs)
     notes = [_note(run, label, confidence) for run, label in zip(runs, labels, strict=True)]
     return tuple(note for note in notes if note)
+
+
+def empty_top5(runs: Sequence[Run]) -> tuple[str, ...]:
+    """A sentence where top-5 is 100 % for any network, since no more than five classes compete."""
+    scored = any(measure.name == "top5" for measure in runs[0].task.measures)
+    fewest = min(int((run.config.get("answers") or {}).get("competing", run.config["num_classes"])) for run in runs)
+    if not scored or fewest > TOP:
+        return ()
+    return (f"Top-5 is always 100 % with {fewest} classes, whatever the network answers",)
 
 
 def _note(run: Run, label: str, confidence: float) -> str:

@@ -36,7 +36,8 @@ def chosen_comparison(
     Returns:
         A row for each run, metric and group of cells: model, baseline, metric, kind, name, n, cells, baseline_value,
         value, delta, delta_low, delta_high, p_value (a paired t-test over images). A metric of two runs has value,
-        value_low and value_high alone. Its notes say which numbers a run cannot give.
+        value_low and value_high alone. Its caption says how intervals and p are made, its notes which numbers a run
+        cannot give.
 
     Raises:
         UnknownNameError, InputError: a metric cannot be chosen.
@@ -61,7 +62,19 @@ def chosen_comparison(
             frame.insert(0, "model", label)
             frame.insert(1, "baseline", baseline_label)
             frames.append(frame)
-    return Result(pd.concat(frames, ignore_index=True), notes=tuple(dict.fromkeys(notes)))
+    return Result(pd.concat(frames, ignore_index=True), _caption(chosen, resampling), tuple(dict.fromkeys(notes)))
+
+
+def _caption(chosen: Sequence[Measure], resampling: Resampling) -> str:
+    words = (
+        f"{resampling.confidence * 100:g} % intervals and p are paired by image and hold for each row by itself; p is "
+        "not corrected for the number of rows."
+    )
+    biased = [measure.short for measure in chosen if measure.chance]
+    if not biased:
+        return words
+    verb = "overstates" if len(biased) == 1 else "overstate"
+    return f"{words} With few images, {', '.join(biased)} {verb} the error; Δ is not corrected for this."
 
 
 def _groups(measure: Measure, found: Measured, other: Measured) -> list[Group]:

@@ -298,7 +298,7 @@ def _describe_tests(p_values: pd.Series, pairing: Pairing, tests: set[int]) -> s
     number = int(p_values.iloc[sorted(tests)].notna().sum())
     once = "" if len(tests) == len(p_values) else "; rows over the same cells are one test"
     return (
-        f"p: {pairing.test_words}, pointwise like the intervals. p (Holm) is corrected for the "
+        f"p: {pairing.test_words}; each by itself (pointwise), as the intervals are. p (Holm) is corrected for the "
         f"{number} {'test' if number == 1 else 'tests'} of this table{once}."
     )
 

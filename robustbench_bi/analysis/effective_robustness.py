@@ -56,7 +56,7 @@ def effective_robustness_of(run: Run, clean: Run) -> EffectiveRobustness:
     own, other = ((one.config.get("answers") or {}).get("competing_hash") for one in (run, clean))
     if clean.config["class_set"] != "imagenet-1k" or (own if line.same_classes else None) != other:
         classes = "the classes of the set, with --class-space restricted" if line.same_classes else "all 1,000 classes"
-        raise RunMismatchError(f"the clean run must be on ImageNet's validation pictures of {classes}")
+        raise RunMismatchError(f"the clean run must be on ImageNet's validation images of {classes}")
     cells = [one.cells() for one in (run, clean)]
     points = effective_robustness(cells[0], cells[1], source)
     accuracy, of_clean = (

@@ -86,7 +86,7 @@ def band_frame(errors: FourierErrors, edges: Sequence[float] = OCTAVES, resampli
     )
     caption = (
         f"{_describe(errors)} {resampling.confidence * 100:g} % intervals: percentile bootstrap over images "
-        f"({resampling.repeats:,} resamples), and Wilson's for clean images."
+        f"({resampling.repeats:,} resamples), and Wilson's for clean images and where all images agree."
     )
     return Result(frame, caption)
 

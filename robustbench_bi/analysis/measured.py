@@ -28,6 +28,7 @@ class Measurements:
         header: what was evaluated, to stand above the numbers.
         intervals: how the interval of each number was made, number → method.
         further: the measures beyond those of the task that were chosen and that the frame has.
+        primary_caption: the caption of what shows the task's primary number alone, as figures do.
     """
 
     frame: pd.DataFrame
@@ -37,6 +38,7 @@ class Measurements:
     header: str = ""
     intervals: Mapping[str, str] = field(default_factory=dict)
     further: tuple[Measure, ...] = ()
+    primary_caption: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,8 +69,8 @@ def describe_spectra(n: int) -> str:
     if n == 1:
         return f"{measured}."
     return (
-        f"{measured}; geometric mean over pictures with {100 * CONFIDENCE:.0f} % interval (Student's t of the "
-        "logarithms; ratios are paired by picture)."
+        f"{measured}; geometric mean over images with {100 * CONFIDENCE:.0f} % interval (Student's t of the "
+        "logarithms; ratios are paired by image)."
     )
 
 

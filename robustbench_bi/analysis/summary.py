@@ -12,6 +12,7 @@ import pandas as pd
 
 from robustbench_bi.analysis.captions import (
     describe_data,
+    describe_errors,
     describe_halves,
     describe_intervals,
     describe_means,
@@ -20,7 +21,7 @@ from robustbench_bi.analysis.captions import (
     run_labels,
     shared_words,
 )
-from robustbench_bi.analysis.cautions import cautions
+from robustbench_bi.analysis.cautions import cautions, empty_top5
 from robustbench_bi.analysis.described import header
 from robustbench_bi.analysis.further import further_columns
 from robustbench_bi.analysis.groups import (
@@ -116,19 +117,21 @@ def summary_frame(
     shown = [*found.task.measures, *(measure for measure in further if measure.name in more)]
     _lower_by_chance(frame, found, groups, shown)
     kinds = {group.kind for group in errors}
-    caption = (
+    told = (
         describe_data(run.config, found.n),
         describe_means(sorted({severity for _, severity in found.grid.cells} - {CLEAN[1]})),
-        describe_intervals(resampling, found.task, kinds, shown, found.n),
     )
+    methods = describe_intervals(resampling, found.task, kinds, shown, found.n)
+    of_primary = describe_intervals(resampling, found.task, (), [found.task.primary], found.n)
     return Measurements(
         frame,
         found.task,
-        " ".join(caption),
-        (*found.task.remarks(found.records), *cautions([run], resampling.confidence), *cannot),
+        " ".join((*told, methods, *describe_errors(errors, found.grid.cells))),
+        (*found.task.remarks(found.records), *cautions([run], resampling.confidence), *empty_top5([run]), *cannot),
         header([run], [run.name]),
         interval_methods(resampling, found.task, kinds, shown, found.n),
         tuple(measure for measure in shown if measure not in found.task.measures),
+        " ".join((*told, of_primary)),
     )
 
 
@@ -260,6 +263,7 @@ def summaries_frame(
     task, shared = common_task(runs), shared_cells(runs)
     frames: list[pd.DataFrame] = []
     captions: dict[str, list[str]] = {}
+    of_primary: dict[str, list[str]] = {}
     cannot: list[str] = []
     further: tuple[Measure, ...] = ()
     for label, run in zip(run_labels(runs), runs, strict=True):
@@ -269,13 +273,15 @@ def summaries_frame(
         frames.append(summary.frame)
         summary.frame.insert(0, "model", label)
         captions.setdefault(summary.caption, []).append(label)
+        of_primary.setdefault(summary.primary_caption, []).append(label)
     resampling = resampling or Resampling()
     return Measurements(
         pd.concat(frames, ignore_index=True),
         task,
         joined_captions(captions) + shared_words(runs, shared),
-        (*cautions(runs, resampling.confidence), *cannot),
+        (*cautions(runs, resampling.confidence), *empty_top5(runs), *cannot),
         header(runs, run_labels(runs)),
         interval_methods(resampling, task, {kind for own in frames for kind in own["kind"]}),
         further,
+        joined_captions(of_primary) + shared_words(runs, shared),
     )

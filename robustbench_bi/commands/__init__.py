@@ -44,7 +44,7 @@ COMMANDS = Table(
             "detect",
             "robustbench_bi.commands.detect:detect",
             "Evaluate",
-            "Evaluate detectors on clean and corrupted pictures.",
+            "Evaluate detectors on clean and corrupted images.",
             _GOES_ON.format("cells"),
         ),
         Command(
@@ -64,7 +64,7 @@ COMMANDS = Table(
             "view",
             "robustbench_bi.commands.view:view",
             "Evaluate",
-            "Browse the pictures of finished runs: a local page, or a folder of files.",
+            "Browse the images of finished runs: a local page, or a folder of files.",
             "Run the same command to open the page again, or to write all of it.",
         ),
         Command(

@@ -96,14 +96,15 @@ def compare(
         print_json({"baseline": about(baseline_run), **found})
         return
     click.echo(bars.header)
-    for table in (bars, corruptions, *further):
-        print_table(display_comparison(table).drop(columns=["baseline %", table.number.heading]))
+    titles = ["Categories, as in Fig. 3 of the paper", "Each corruption", *(own.number.title for own in further)]
+    for title, table in zip(titles, (bars, corruptions, *further), strict=True):
+        print_table(display_comparison(table).drop(columns=["baseline %", table.number.heading]), title=title)
         click.echo(table.tests)
     for note in [f"{bars.caption} {BESIDE_THE_GATE}", *bars.notes]:
         click.echo(note)
     if metrics:
         chosen = chosen_comparison(others, baseline_run, metrics)
         print_table(display_chosen(chosen, bars.task), title="Chosen metrics")
-        for note in chosen.notes:
+        for note in (chosen.caption, *chosen.notes):
             click.echo(note)
     print_written(out, written)

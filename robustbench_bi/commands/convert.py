@@ -67,7 +67,7 @@ def convert(
     finds_objects = network.identity["name"] in DETECTORS
     given = next((name for name, value in preprocessing.items() if value is not None), None)
     if finds_objects and given is not None:
-        raise OneLineError(f"a detector prepares its pictures itself; leave out --{given.replace('_', '-')}")
+        raise OneLineError(f"a detector prepares its images itself; leave out --{given.replace('_', '-')}")
     prepared = {} if finds_objects else asdict(preprocessing_of(network, **preprocessing))
     save_checkpoint(out, network, {**prepared, "converted_from": Path(weights).name})
     count = network.identity["num_classes"]

@@ -1,4 +1,4 @@
-"""`detect`: detectors on clean and corrupted pictures."""
+"""`detect`: detectors on clean and corrupted images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from robustbench_bi.evaluation.detect import detection_request
     callback=early.a_detector,
     metavar="NAME",
     help="A name from `list detectors`, torchvision:NAME, or your own package.module:function. Repeat it to evaluate "
-    "several detectors on the same corrupted pictures.",
+    "several detectors on the same corrupted images.",
 )
 @click.option(
     "--weights",
@@ -58,7 +58,7 @@ from robustbench_bi.evaluation.detect import detection_request
     "--max-detections",
     type=click.IntRange(1),
     metavar="N",
-    help="Most detections per picture, if the detector has such a limit.",
+    help="Most detections per image, if the detector has such a limit.",
 )
 @click.option("--min-size", type=click.IntRange(1), metavar="PIXELS", help="Override the detector's short side.")
 @click.option("--max-size", type=click.IntRange(1), metavar="PIXELS", help="Override the detector's long side.")
@@ -73,10 +73,10 @@ def detect(
     per_category: bool,
     **options: Any,
 ) -> None:
-    """Evaluate detectors on clean and corrupted pictures.
+    """Evaluate detectors on clean and corrupted images.
 
-    Prints COCO's average precision on clean pictures (P), its mean over corruptions (mPC) and their ratio (rPC). Saves
-    every detection under --out. Run the same command to resume a run that was stopped. Pictures are corrupted at their
+    Prints COCO's average precision on clean images (P), its mean over corruptions (mPC) and their ratio (rPC). Saves
+    every detection under --out. Run the same command to resume a run that was stopped. Images are corrupted at their
     own size, as in Michaelis et al. (2019).
     """
     options["model_options"] = dict(key_and_value(text, example="neck=involution") for text in network_options)

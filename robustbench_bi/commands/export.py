@@ -25,7 +25,7 @@ def export(runs: tuple[Path, ...], form: str, out: Path) -> None:
 
     csv is one table of all cells; json one flat list of names and numbers, for MLflow or W&B; timm the columns of
     timm's results tables; model-card the metadata of a Hugging Face model card; robustbench an entry of RobustBench's
-    leaderboard, for a run on its 5,000 pictures; imagenet-x the predictions on ImageNet's clean pictures.
+    leaderboard, for a run on its 5,000 images; imagenet-x the predictions on ImageNet's clean images.
     """
     from robustbench_bi.reports.exports import EXPORTS, export_runs
     from robustbench_bi.runs.run import open_run

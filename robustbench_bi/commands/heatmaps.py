@@ -1,4 +1,4 @@
-"""`heatmaps`: what features keep of pictures under corruption."""
+"""`heatmaps`: what features keep of images under corruption."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from robustbench_bi.evaluation.request import PREPROCESSING
     "--images",
     callback=early.pictures,
     metavar="PATH",
-    help="The pictures to draw: an image, a folder of images, a data source, or `photographs` (ten that ship with "
+    help="The images to draw: an image, a folder of images, a data source, or `photographs` (ten that ship with "
     "scikit-image).  [default: the first of --data]",
 )
 @click.option(
-    "--show", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of pictures to draw."
+    "--show", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of images to draw."
 )
 @CORRUPTIONS
 @click.option("--severity", type=click.IntRange(1, 5), default=3, show_default=True, help="Severity, 1 to 5.")
@@ -62,7 +62,7 @@ def heatmaps(
     """Show how well features survive corruption.
 
     Reproduces the left half of the paper's Fig. 4. Each number is the Pearson correlation between the heat maps of the
-    corrupted and the clean picture: 1 means identical maps. The correlation between different pictures is shown for
+    corrupted and the clean image: 1 means identical maps. The correlation between different images is shown for
     reference.
     """
     shared = {name: value for name, value in options.items() if name not in ("images", "data")}  # pictures to draw

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--pictures",
     is_flag=True,
-    help="Add example pictures and power spectra. Regenerates corruptions; takes seconds and 1 GB.",
+    help="Add example images and power spectra. Regenerates corruptions; takes seconds and 1 GB.",
 )
 @METRICS
 def report(
@@ -62,7 +62,7 @@ def report(
 
     form = form or form_of(out)
     if pictures and form != "html":
-        raise OneLineError(f"only HTML reports hold pictures, got {form}; leave out --pictures")
+        raise OneLineError(f"only HTML reports hold images, got {form}; leave out --pictures")
     left_out = LeftOut()
     opened = open_runs([run for run in runs if baseline is None or run.resolve() != baseline.resolve()], left_out)
     if baseline is not None and not opened:
@@ -100,6 +100,7 @@ def _groups(opened: Sequence[Run], baseline: Path | None, left_out: LeftOut) -> 
         first = open_run(baseline)
         others = comparable_with(first, opened, left_out)
         if not others:
+            left_out.say()
             raise OneLineError(f"none of these runs can be compared with {first.directory.name}")
         return [[first, *others]]
     groups = comparable_groups(opened)

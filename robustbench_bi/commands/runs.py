@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def runs(folder: Path, as_json: bool) -> None:
     """List the runs in FOLDER and below it, `runs` by default.
 
-    Shows how far each has come and its main numbers, points out runs of the same network on the same pictures, and
+    Shows how far each has come and its main numbers, points out runs of the same network on the same images, and
     gives the command that finishes an unfinished run.
     """
     from robustbench_bi.analysis.listing import as_rows, list_runs
@@ -36,7 +36,7 @@ def runs(folder: Path, as_json: bool) -> None:
     else:
         click.echo(f"There are no runs in {folder}.")
     for names in listing.duplicates:
-        click.echo(f"The same network on the same pictures: {', '.join(names)}")
+        click.echo(f"The same network on the same images: {', '.join(names)}")
     for run in listing.runs:
         if run.resume:
             click.echo(f"To finish {run.run}: {run.resume}")

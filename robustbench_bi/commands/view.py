@@ -1,4 +1,4 @@
-"""`bivo-robust view`: the pictures of runs in a browser."""
+"""`bivo-robust view`: the images of runs in a browser."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from robustbench_bi.commands.terminal import cell_progress
 @click.option("--data", metavar="PATH", help="Where the images are now, if they have moved.")
 @QUIET
 def view(runs: tuple[Path, ...], out: Path | None, limit: int, port: int | None, data: str | None, quiet: bool) -> None:
-    """Browse the pictures of finished runs: a local page, or a folder of files.
+    """Browse the images of finished runs: a local page, or a folder of files.
 
-    Shows clean and corrupted pictures side by side, made on the fly exactly as the networks saw them, with every
-    network's answers. Sort by loss or confidence, filter pictures that flip, see all severities of a picture and which
+    Shows clean and corrupted images side by side, made on the fly exactly as the networks saw them, with every
+    network's answers. Sort by loss or confidence, filter images that flip, see all severities of an image and which
     classes are confused. The page works on this machine only, sends nothing elsewhere, and ends with Ctrl-C.
     """
     from robustbench_bi.commands.chosen_runs import LeftOut, open_runs

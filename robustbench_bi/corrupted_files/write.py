@@ -260,7 +260,7 @@ def _preprocessing(dataset: Dataset, size: int | str | None, resize: int | None)
     """How images are cut; those of a fixed native size are used as they are. None: all keep their sizes."""
     if size == NATIVE and dataset.native_size is None:
         if resize is not None:
-            raise InputError(f"pictures keep their sizes with size {NATIVE}; leave out resize")
+            raise InputError(f"images keep their sizes with size {NATIVE}; leave out resize")
         return None
     if size == NATIVE:
         size = None

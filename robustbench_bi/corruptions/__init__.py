@@ -108,8 +108,8 @@ _C_BAR = (
     _bar("single_frequency_greyscale", "noise", 28, "adds one plane wave"),
     _bar("sparkles", "circles", 29, "paints five white stars"),
     _bar("circular_motion_blur", "splines", 30, "blurs along circles around the centre", random=False),
-    _bar("lines", "covers", 31, "draws grey lines across the picture"),
-    _bar("pinch_and_twirl", "warps", 32, "swirls the picture in a grid"),
+    _bar("lines", "covers", 31, "draws grey lines across the image"),
+    _bar("pinch_and_twirl", "warps", 32, "swirls the image in a grid"),
     _bar("ripple", "warps", 33, "shifts rows and columns by sine waves"),
     _bar("transverse_chromatic_aberration", "splines", 34, "scales the three channels differently"),
 )
@@ -130,7 +130,7 @@ CORRUPTIONS = Table(
             "zoom_blur", "blur", f"{_MODULE}.blur:zoom_blur", 7, False, "averages growing magnifications", _BOTH
         ),
         Corruption(
-            "snow", "weather", f"{_MODULE}.weather:snow", 8, True, "adds streaks of snow and whitens the picture", _BOTH
+            "snow", "weather", f"{_MODULE}.weather:snow", 8, True, "adds streaks of snow and whitens the image", _BOTH
         ),
         Corruption("frost", "weather", f"{_MODULE}.weather:frost", 9, True, "overlays photographed ice crystals"),
         Corruption("fog", "weather", f"{_MODULE}.weather:fog", 10, True, "overlays a bright fractal cloud"),

@@ -172,7 +172,7 @@ def _applied_to_each(applied: Callable[[Tensor, Tensor], Tensor], pictures: Sequ
     for picture in pictures:
         if getattr(picture, "ndim", 3) != 3:
             raise InputError(
-                "a list must hold single pictures, (H, W, 3) or (3, H, W), got one of shape "
+                "a list must hold single images, (H, W, 3) or (3, H, W), got one of shape "
                 f"{tuple(picture.shape)}; pass a batch by itself, not in a list"
             )
     threads = torch.get_num_threads() if all(batch.device.type == "cpu" for batch in batches) else 1

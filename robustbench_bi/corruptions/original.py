@@ -127,8 +127,7 @@ def _package_folder() -> Path:
     found = importlib.util.find_spec("imagecorruptions")
     if found is None or not found.submodule_search_locations:
         raise DataError(
-            "the package imagecorruptions is not installed (frost reads its pictures); "
-            "run: pip install imagecorruptions"
+            "the package imagecorruptions is not installed (frost reads its images); run: pip install imagecorruptions"
         )
     return Path(found.submodule_search_locations[0])
 

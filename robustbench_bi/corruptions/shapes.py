@@ -82,7 +82,7 @@ def as_given(batch: Tensor, images: Images) -> Images:
 def _advice(images: object) -> str:
     pictures = Image.Image | Tensor | np.ndarray
     several = isinstance(images, list | tuple) and all(isinstance(one, pictures) for one in images)
-    return "; stack several pictures of one size with np.stack(images)" if several else ""
+    return "; stack several images of one size with np.stack(images)" if several else ""
 
 
 def _channels_last(shape: tuple[int, ...]) -> bool:

@@ -157,7 +157,7 @@ def check_takes(
         raise InputError(f"a class file goes with class folders ({takers}), not with {row.name}")
     if images_root is not None and not row.images_root:
         takers = " and ".join(other.name for other in SOURCES if other.images_root)
-        raise InputError(f"a folder of pictures (images_root) goes with {takers}, not with {row.name}")
+        raise InputError(f"a folder of images (images_root) goes with {takers}, not with {row.name}")
 
 
 def find_source(source: str) -> tuple[Source, str | None]:

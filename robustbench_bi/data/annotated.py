@@ -111,5 +111,5 @@ class AnnotatedPictures:
         """
         first = next(iter(self.annotations.files.values()))
         if not os.path.exists(folder / first):  # noqa: PTH110 - pathlib's raises where a name is too long
-            raise DataError(f"{folder} does not hold {first}, the first picture of {self.name}")
+            raise DataError(f"{folder} does not hold {first}, the first image of {self.name}")
         return replace(self, root=folder).dataset()

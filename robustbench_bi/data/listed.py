@@ -176,15 +176,14 @@ def native_side(files: Files) -> int:
     path = files.path(0)
     width, height = files.visit(np.array([0]), lambda _, file: open_rgb(file, path).size, 0)[0]
     if width != height:
-        raise DataError(f"the pictures of this source must be square and of one size, but {path} has {width}×{height}")
+        raise DataError(f"the images of this source must be square and of one size, but {path} has {width}×{height}")
     return width
 
 
 def _check_native(image: Image.Image, side: int | None, path: str) -> None:
     if side is not None and image.size != (side, side):
         raise DataError(
-            f"the pictures of this source must all have {side}×{side} pixels, but {path} has "
-            f"{image.width}×{image.height}"
+            f"the images of this source must all have {side}×{side} pixels, but {path} has {image.width}×{image.height}"
         )
 
 

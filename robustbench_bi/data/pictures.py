@@ -63,7 +63,7 @@ def open_pictures(source: str | Path = PHOTOGRAPHS, *, limit: int | None = None)
     else:
         dataset = open_data(source)
     if dataset.stored_cells is not None and CLEAN not in dataset.stored_cells:
-        raise DataError(f"{source} holds only corrupted pictures; give clean ones")
+        raise DataError(f"{source} holds only corrupted images; give clean ones")
     dataset = replace(dataset, name=str(source))
     return dataset if limit is None else dataset.limited(limit)
 

@@ -186,7 +186,7 @@ def fit_image(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
     return cut_image(image, preprocessing)
 
 
-def cut_image(image: Image.Image, preprocessing: Preprocessing, name: str = "the picture") -> NDArray[np.uint8]:
+def cut_image(image: Image.Image, preprocessing: Preprocessing, name: str = "the image") -> NDArray[np.uint8]:
     """The network's own transform of a clean picture, whatever its size: resize and crop.
 
     Args:
@@ -232,7 +232,7 @@ def beside_stored(preprocessing: Preprocessing, stored: int | None) -> Preproces
     return replace(preprocessing, no_resize=True) if stored is None else preprocessing_of(None, input_size=stored)
 
 
-def crop_image(image: Image.Image, side: int, name: str = "the picture") -> NDArray[np.uint8]:
+def crop_image(image: Image.Image, side: int, name: str = "the image") -> NDArray[np.uint8]:
     """A centre crop at most, never a resize: for what was resized when it was made.
 
     Resizing stored files of 224×224 to 256 and cropping again would cost about 1.6 points of top-1.
@@ -245,7 +245,7 @@ def crop_image(image: Image.Image, side: int, name: str = "the picture") -> NDAr
     """
     if min(image.size) < side:
         raise DataError(
-            f"pictures that are not resized must be at least as large as the model's input: {name} has "
+            f"images that are not resized must be at least as large as the model's input: {name} has "
             f"{image.width}×{image.height} pixels, and the model takes {side}×{side}"
         )
     return np.asarray(centre_crop(image, side)).transpose(2, 0, 1)

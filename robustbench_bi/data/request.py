@@ -80,7 +80,7 @@ class DataRequest:
     )
 
     images_root: str | None = requested(
-        default=None, option=Option("The folder of the pictures, if they are not beside their labels.", "path")
+        default=None, option=Option("The folder of the images, if they are not beside their labels.", "path")
     )
 
     def __post_init__(self) -> None:

@@ -146,7 +146,7 @@ def with_missing_classes(dataset: Dataset) -> Dataset:
     dataset, missing = replace(dataset, held_classes=held_classes), count - held_classes
     if not missing:
         return dataset
-    remark = f"{missing:,} of {count:,} classes {'has' if missing == 1 else 'have'} no picture"
+    remark = f"{missing:,} of {count:,} classes {'has' if missing == 1 else 'have'} no image"
     return replace(dataset, remarks=(*dataset.remarks, remark))
 
 
@@ -177,8 +177,8 @@ def refuse_imagenet_o(source: str) -> None:
     prefix, _, path = source.partition(":")
     if "imagenet-o" in (prefix, Path(path or source).name):
         raise InputError(
-            "ImageNet-O has no labels: its pictures show none of ImageNet's classes, and its folders name the class "
-            "they are mistaken for. It is for detecting such pictures, which this package does not evaluate"
+            "ImageNet-O has no labels: its images show none of ImageNet's classes, and its folders name the class "
+            "they are mistaken for. It is for detecting such images, which this package does not evaluate"
         )
 
 

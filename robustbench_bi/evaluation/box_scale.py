@@ -26,7 +26,7 @@ _ENOUGH = 20
 _FEW = 2
 
 _WANTED = ("image_id", "x1", "y1", "x2", "y2", "category", "score")
-_ADVICE = "boxes must be x1, y1, x2, y2 in pixels of the picture that was given"
+_ADVICE = "boxes must be x1, y1, x2, y2 in pixels of the image that was given"
 
 
 def check_scale(subject: DetectorSubject, dataset: Dataset) -> None:
@@ -48,8 +48,7 @@ def check_scale(subject: DetectorSubject, dataset: Dataset) -> None:
     pictures = [torch.from_numpy(own).to(subject.config.device) for own in dataset.read(rows, None)]
     ask = TASKS["detection"].load("ask")
     parts = [
-        ask(subject, [own], image_ids[place : place + 1], None, "on clean pictures")
-        for place, own in enumerate(pictures)
+        ask(subject, [own], image_ids[place : place + 1], None, "on clean images") for place, own in enumerate(pictures)
     ]
     _check_order(subject, parts, pictures, image_ids)
     found = {name: np.concatenate([part[name] for part in parts]) for name in _WANTED}
@@ -61,12 +60,12 @@ def check_scale(subject: DetectorSubject, dataset: Dataset) -> None:
     if len(ends) > 2 and ends.max() <= _SHARE:
         raise ModelOutputError(
             f"{subject.name} gives boxes that end at {ends.max():.2f} at most, which look like fractions of the "
-            f"picture; {_ADVICE}"
+            f"image; {_ADVICE}"
         )
     outside = ((mine.mean(axis=1) < 0) | (mine.mean(axis=1) > 1)).any(axis=1)
     if outside.sum() > max(_OUTSIDE * len(outside), min(_FEW, len(outside) / 2)):
         raise ModelOutputError(
-            f"{subject.name} gives {outside.sum()} of {len(outside)} boxes whose centre lies outside their picture; "
+            f"{subject.name} gives {outside.sum()} of {len(outside)} boxes whose centre lies outside their image; "
             f"{_ADVICE}, not of the network's own input"
         )
     wanted = {name: values[np.isin(objects["image_id"], image_ids)] for name, values in objects.items()}
@@ -91,14 +90,14 @@ def _check_order(
     some = slice(0, _TOGETHER)
     if not subject.network.asked_together or len(pictures) < 2:
         return
-    together = TASKS["detection"].load("ask")(subject, pictures[some], image_ids[some], None, "on clean pictures")
+    together = TASKS["detection"].load("ask")(subject, pictures[some], image_ids[some], None, "on clean images")
     alone = [_numbers(part) for part in parts[some]]
     own = [_numbers(together)[together["image_id"] == image_id] for image_id in image_ids[some]]
     same = np.array([[_alike(first, second) for second in alone] for first in own])
     if same.any(axis=0).all() and same.any(axis=1).all() and not same.diagonal().all():
         raise ModelOutputError(
-            f"{subject.name} answers {len(own)} pictures in another order than they were given; the answers must be a "
-            "list in the order of the pictures"
+            f"{subject.name} answers {len(own)} images in another order than they were given; the answers must be a "
+            "list in the order of the images"
         )
 
 
@@ -122,7 +121,7 @@ def _refuse_unreached(
     boxes, objects = int(np.isin(found_in, pictures).sum()), int(unreached.sum())
     if objects > _FEW and boxes >= _ENOUGH:
         raise ModelOutputError(
-            f"{subject.name} gives {boxes} boxes on {len(pictures)} pictures, and none reaches {where}, where "
+            f"{subject.name} gives {boxes} boxes on {len(pictures)} images, and none reaches {where}, where "
             f"{objects} objects lie; {_ADVICE}, not of the network's own input"
         )
 

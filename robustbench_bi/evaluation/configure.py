@@ -173,7 +173,7 @@ def _enlarged(view: View | None, dataset: Dataset) -> list[str]:
     if not median or median * ENLARGED > side:
         return []
     return [
-        f"Pictures are small (median short side {median} px of {len(short_sides)} sampled) and are enlarged to {side} "
+        f"Images are small (median short side {median} px of {len(short_sides)} sampled) and are enlarged to {side} "
         f"px before the corruption; --corrupt-size {max(median, SMALLEST_SIDE)} corrupts them first"
     ]
 

@@ -158,7 +158,7 @@ def load_detectors(request: EvalRequest, dataset: Dataset, share: Share = ALONE)
         raise InputError(f"detectors prepare their own input; leave out {unfit[0]}")
     if request.batch_size == "auto" or request.compile:
         name = "compile cannot be set" if request.compile else "batch_size cannot be auto"
-        raise InputError(f"detectors take pictures of any size, so {name}; leave it out")
+        raise InputError(f"detectors take images of any size, so {name}; leave it out")
     device = device_for(request.device, share)
     loaded = tuple(
         _load(model, own, dataset, request).to(device).eval()

@@ -260,7 +260,7 @@ def _chosen_weights(model: str, weights: str | None, dataset: Dataset) -> str | 
         return weights
     if dataset.num_classes == 1:
         raise InputError(
-            f"{model} on pictures without labels needs --weights: a checkpoint file, 'pretrained', a torchvision "
+            f"{model} on images without labels needs --weights: a checkpoint file, 'pretrained', a torchvision "
             "weights name, 'demo', or 'none' for random weights"
         )
     if dataset.source.weights is None:

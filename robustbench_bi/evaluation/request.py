@@ -160,10 +160,10 @@ class EvalRequest(Settings):
             check_std(self.std)
         resizing = "fit" if self.fit else "corrupt_size" if self.corrupt_size is not None else None
         if self.no_resize and resizing:
-            raise InputError(f"no_resize leaves pictures as they are, and {resizing} resizes them; give one of the two")
+            raise InputError(f"no_resize leaves images as they are, and {resizing} resizes them; give one of the two")
         for name in ("resize_size", "crop_mode", "cut_as"):
             if resizing and getattr(self, name) is not None:
-                raise InputError(f"{resizing} resizes corrupted pictures whole, to input_size; leave out {name}")
+                raise InputError(f"{resizing} resizes corrupted images whole, to input_size; leave out {name}")
         if self.channels not in (None, 1, 3):
             raise InputError(f"channels must be 1 or 3, got {self.channels!r}")
 
@@ -271,7 +271,7 @@ def other_labels(task: str, data: str) -> InputError:
     """The error where the labels of a source are not what a task asks for."""
     if task == "detection":
         return InputError(
-            f"detection needs pictures with boxes, as coco:PATH, voc:PATH and demo-detection have; {data} has classes"
+            f"detection needs images with boxes, as coco:PATH, voc:PATH and demo-detection have; {data} has classes"
         )
     return InputError(f"{data} has boxes and no classes of whole images; use detect, for detectors")
 

@@ -79,7 +79,7 @@ def _own_side(dataset: Dataset, request: EvalRequest) -> int:
         )
     if side is not None and asked not in (None, side):
         raise InputError(
-            f"corrupt_size is for clean pictures of any size; {dataset.kind} images have {side}×{side} pixels, so give "
+            f"corrupt_size is for clean images of any size; {dataset.kind} images have {side}×{side} pixels, so give "
             "fit alone"
         )
     return asked or side  # type: ignore[return-value]

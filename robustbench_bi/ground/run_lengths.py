@@ -155,5 +155,5 @@ def checked(runs: Any, size: int) -> Runs:
     except (TypeError, ValueError, OverflowError):
         own = np.full(1, -1)
     if own.ndim != 1 or (own < 0).any() or own.sum() != size:
-        raise DataError(f"the runs of a mask must be whole numbers that add up to the {size} pixels of its picture")
+        raise DataError(f"the runs of a mask must be whole numbers that add up to the {size} pixels of its image")
     return own

@@ -340,8 +340,8 @@ METRICS = Table(
                 summary=f"accuracy on {title} minus what clean accuracy predicts: {baseline}",
             )
             for source, title, baseline in (
-                ("imagenet-v2", "ImageNet-V2", "the baseline is a run on ImageNet's validation pictures"),
-                ("imagenet-sketch", "ImageNet-Sketch", "the baseline is a run on ImageNet's validation pictures"),
+                ("imagenet-v2", "ImageNet-V2", "the baseline is a run on ImageNet's validation images"),
+                ("imagenet-sketch", "ImageNet-Sketch", "the baseline is a run on ImageNet's validation images"),
                 ("imagenet-r", "ImageNet-R", "the baseline is a run on its classes alone"),
                 ("objectnet", "ObjectNet", "the baseline is a run on its classes alone"),
             )

@@ -137,12 +137,12 @@ def measure_spectra(pictures: Iterable[tuple[Cell, NDArray[np.uint8]]], describe
         rings = rings or rings_of(*images.shape[1:3])
         parts.setdefault(cell, []).append(ring_power(images, rings))
     if rings is None or CLEAN not in parts:
-        raise InputError("spectra need the clean pictures beside the corrupted ones, got none")
+        raise InputError("spectra need the clean images beside the corrupted ones, got none")
     power = {cell: np.concatenate(own) for cell, own in parts.items()}
     for cell, own in power.items():
         if len(own) != len(power[CLEAN]):
             raise InputError(
-                f"every cell must hold the same pictures, got {len(power[CLEAN])} of none severity 0 and {len(own)} of "
+                f"every cell must hold the same images, got {len(power[CLEAN])} of none severity 0 and {len(own)} of "
                 f"{cell[0]} severity {cell[1]}"
             )
     return Spectra(rings, power, described)

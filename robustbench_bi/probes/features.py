@@ -130,7 +130,7 @@ def layer_maps(subject: Subject, images: Tensor, layer: str) -> Tensor:
         raise InputError(f"{subject.label} does not run its layer {layer!r}")
     maps = recorded[layer]
     if not isinstance(maps, Tensor):
-        raise InputError(f"layer {layer!r} of {subject.label} must output maps over the picture, but outputs {maps}")
+        raise InputError(f"layer {layer!r} of {subject.label} must output maps over the image, but outputs {maps}")
     return maps
 
 

@@ -103,13 +103,13 @@ FIGURES = Table(
             "spectra",
             "robustbench_bi.reports.figures.spectra:spectra",
             "spectra",
-            "power of clean and corrupted pictures against frequency, and their ratio: see `bivo-robust spectra`",
+            "power of clean and corrupted images against frequency, and their ratio: see `bivo-robust spectra`",
         ),
         FigureRow(
             "heatmaps",
             "robustbench_bi.reports.figures.heatmaps:heat_maps_figure",
             "heat_maps",
-            "features over pictures, clean and corrupted, with correlations: see `bivo-robust heatmaps`",
+            "features over images, clean and corrupted, with correlations: see `bivo-robust heatmaps`",
         ),
         FigureRow(
             "fourier",

@@ -48,7 +48,7 @@ def write_report(
         raise InputError("a report needs at least one run, got none")
     form = form or form_of(out)
     if open_pictures is not None and form != "html":
-        raise InputError(f"only HTML reports hold pictures, got {form}; leave them out")
+        raise InputError(f"only HTML reports hold images, got {form}; leave them out")
     if metrics and form != "html":
         raise InputError(
             f"only HTML reports show further metrics, got {form}; leave them out, or use compare --metrics"

@@ -60,7 +60,7 @@ class OfTheImages:
     content_hash: str = identity(
         default="",
         compared="where known",
-        words="on other pictures with the same names",
+        words="on other images with the same names",
         without="on its own",
         added=True,
     )

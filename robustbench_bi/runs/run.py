@@ -282,7 +282,7 @@ class Run:
         Returns:
             A frame with corruption, severity, n (images) and the task's numbers: for classification top1 and top5
             (percent) and loss (mean, nats); for detection AP, AP50, AP75, APs, APm, APl and AR (percent), and the same
-            of masks with `mask_` in front, NaN where undefined.
+            of masks with `mask_` in front, NaN where undefined. For intervals see `analysis.cells_frame`.
 
         Raises:
             RunMismatchError: the run is not finished.

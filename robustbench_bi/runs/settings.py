@@ -99,7 +99,7 @@ class Settings:
         default=None,
         compared="noted",
         added=True,
-        option=Option("Override how pictures are fitted to the model's input size.", choices=CROP_MODES),
+        option=Option("Override how images are fitted to the model's input size.", choices=CROP_MODES),
     )
     cut_as: str | None = identity(
         default=None,
@@ -126,27 +126,27 @@ class Settings:
         compared="noted",
         added=True,
         option=Option(
-            "Corrupt pictures, or read stored ones, at the data's own size, then resize to the network's.", "flag"
+            "Corrupt images, or read stored ones, at the data's own size, then resize to the network's.", "flag"
         ),
     )
     corrupt_size: int | None = identity(
         default=None,
         compared="noted",
         added=True,
-        option=Option("Corrupt clean pictures at this size, then resize to the network's.", "integer", "PIXELS"),
+        option=Option("Corrupt clean images at this size, then resize to the network's.", "integer", "PIXELS"),
     )
     no_resize: bool | None = identity(
         default=None,
         compared="noted",
         added=True,
-        option=Option("Only crop clean pictures and never resize them, as with stored corrupted files.", "flag"),
+        option=Option("Only crop clean images and never resize them, as with stored corrupted files.", "flag"),
     )
     channels: int | None = identity(
         default=None,
         compared="noted",
         added=True,
         option=Option(
-            "1 converts pictures to greyscale after the corruption.  [default: the network's]", "integer", "1|3"
+            "1 converts images to greyscale after the corruption.  [default: the network's]", "integer", "1|3"
         ),
     )
     adapt: str | None = identity(

@@ -201,7 +201,7 @@ TASKS = Table(
         Task(
             "detection",
             "robustbench_bi.tasks.detection",
-            "any number of objects in a picture; a network gives boxes, and perhaps masks",
+            "any number of objects in an image; a network gives boxes, and perhaps masks",
         ),
     ],
 )

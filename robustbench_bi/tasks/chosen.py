@@ -19,7 +19,8 @@ def chosen_measures(task: Task, names: Sequence[str] | str, paired: bool = False
     Args:
         task: what the runs were asked.
         names: of metrics, or `ALL` for all further ones.
-        paired: whether numbers of two runs may be chosen too.
+        paired: whether numbers of two runs may be chosen too; `ALL` then has all but the task's primary number, of
+            which a comparison has a table of its own.
 
     Raises:
         UnknownNameError: there is no such metric.
@@ -32,7 +33,8 @@ def chosen_measures(task: Task, names: Sequence[str] | str, paired: bool = False
     """
     offered = (*task.further, *(task.paired if paired else ()))
     if names == ALL:
-        return offered
+        beside = [measure for measure in task.measures if measure != task.primary] if paired else []
+        return (*beside, *offered)
     wanted = {_resolved(task, name, [measure.name for measure in offered], paired) for name in names}
     return tuple(measure for measure in (*task.measures, *offered) if measure.name in wanted)
 

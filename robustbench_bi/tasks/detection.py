@@ -81,7 +81,7 @@ def try_out(asked: Any, images: Sequence[Tensor]) -> None:
         ModelOutputError: the network fails, or answers in another form.
     """
     for answer, image in zip(_answers(asked, images), images, strict=True):
-        _rows(answer, tuple(image.shape[1:]), asked, 0, f"{asked.name} on the first clean picture:")
+        _rows(answer, tuple(image.shape[1:]), asked, 0, f"{asked.name} on the first clean image:")
 
 
 def ask(
@@ -126,7 +126,7 @@ def _answers(asked: Any, images: Sequence[Tensor]) -> list[Any]:
     with torch.inference_mode(), full_precision(), narrow, failing_in_a_line(images[0], asked.name):
         answers = list(asked.network.detect(images))
     if len(answers) != len(images):
-        raise ModelOutputError(f"{asked.name} must answer each of {len(images)} pictures, got {len(answers)} answers")
+        raise ModelOutputError(f"{asked.name} must answer each of {len(images)} images, got {len(answers)} answers")
     return answers
 
 
@@ -185,7 +185,7 @@ def _masks(stored: Any, count: int, size: tuple[int, ...], said: str) -> NDArray
     masks = _array(stored)
     masks = masks[:, 0] if masks.ndim == 4 and masks.shape[1] == 1 else masks
     if masks.shape != (count, *size) and count:
-        raise ModelOutputError(f"{said} masks must be {(count, *size)}, the picture's size, got {masks.shape}")
+        raise ModelOutputError(f"{said} masks must be {(count, *size)}, the image's size, got {masks.shape}")
     inside = masks.astype(bool) if masks.dtype.kind in "biu" else masks >= _INSIDE
     return np.array([to_text(of_bitmap(mask)) for mask in inside] + [None], dtype=object)[:count]
 
@@ -193,7 +193,7 @@ def _masks(stored: Any, count: int, size: tuple[int, ...], said: str) -> NDArray
 def remarks(records: pd.DataFrame) -> list[str]:
     """What a reader should know of a run's detections, a sentence each."""
     if not len(records):
-        return ["The detector found nothing in any picture."]
+        return ["The detector found nothing in any image."]
     lowest = float(records["score"].min())
     if lowest <= _LOW:
         return []

@@ -78,7 +78,7 @@ class DetectionImages:
         self.columns = {name: values[plain] for name, values in self.objects.columns.items()}
         self.rows = np.flatnonzero(np.isin(dataset.image_ids, self.columns["image_id"]))
         if not len(self.rows):
-            raise DataError(f"none of the pictures of {dataset.name} has a box")
+            raise DataError(f"none of the images of {dataset.name} has a box")
         self.starts = np.searchsorted(self.columns["image_id"], dataset.image_ids[self.rows])
         self.ends = np.searchsorted(self.columns["image_id"], dataset.image_ids[self.rows], side="right")
         sizes = self.objects.sizes_of(dataset.image_ids[self.rows]).astype(np.int64)

@@ -43,14 +43,14 @@ def average_precision(network: nn.Module, name: str, dataset: Dataset, device: t
     """
     task, objects = TASKS["detection"], dataset.objects
     if objects is None:
-        raise TypeError("pictures without boxes have no average precision")
+        raise TypeError("images without boxes have no average precision")
     detector = Detector(network, None, [BACKGROUND[0], *dataset.class_names], {})
     asked = _Asked(detector, name, np.arange(len(dataset.class_names) + 1) - 1)
     parts = []
     for start in range(0, len(dataset), _AT_ONCE):
         rows = np.arange(start, min(start + _AT_ONCE, len(dataset)))
         pictures = [torch.from_numpy(picture).to(device) for picture in dataset.read(rows, None)]
-        parts.append(task.load("ask")(asked, pictures, dataset.image_ids[rows], None, "on clean pictures"))
+        parts.append(task.load("ask")(asked, pictures, dataset.image_ids[rows], None, "on clean images"))
     records = pd.DataFrame({key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
     records = records.assign(corruption=CLEAN[0], severity=CLEAN[1])
     sizes = objects.sizes_of(dataset.image_ids)

@@ -204,7 +204,7 @@ def _check_has_picture(parts: list[Any]) -> None:
     if not any(_is_picture(part) for part in parts):
         kinds = ", ".join(dict.fromkeys(type(part).__name__ for part in parts)) or "nothing"
         raise InputError(
-            f"a sample must hold a picture, as a Pillow image or a torch tensor, got {kinds}; an array goes into "
+            f"a sample must hold an image, as a Pillow image or a torch tensor, got {kinds}; an array goes into "
             "transform.corrupt(array)"
         )
 

@@ -52,6 +52,13 @@ def test_the_warning_stands_with_summaries_and_comparisons(with_ranks, make_run)
     assert "bad is no better" in comparison_frame([bad], good, resampling=QUICK).notes[0]
 
 
+@pytest.mark.parametrize(("config", "said"), [({"num_classes": 5}, 5), ({"num_classes": 6}, None)])
+def test_a_top5_that_cannot_miss_says_so(make_run, config, said):
+    notes = summary_frame(make_run(corruptions=("fog",), luck=1, **config), QUICK).notes
+    assert any("Top-5" in note for note in notes) == (said is not None)
+    assert said is None or notes[-1] == "Top-5 is always 100 % with 5 classes, whatever the network answers"
+
+
 @pytest.mark.parametrize(("ends_in_softmax", "warned"), [(True, 1), (False, 0)])
 def test_a_network_that_ends_in_a_softmax_is_named(with_ranks, ends_in_softmax, warned):
     """Right in all 150 images, with logits of 4 for one class of ten and 0 for the others."""

@@ -31,6 +31,15 @@ def test_differences_are_those_of_the_summaries(pair):
         assert (row["p_value"] < 0.05) == (row["delta_low"] > 0 or row["delta_high"] < 0)
 
 
+def test_all_are_those_of_every_table_but_the_primary_one_and_the_caption_says_how(pair):
+    found = chosen_comparison([pair[0]], pair[1], "all", QUICK)
+    metrics = set(found.frame["metric"])
+    assert {"top5", "expected_calibration_error", "negative_log_likelihood", "error_consistency"} <= metrics
+    assert "top1" not in metrics
+    assert "not corrected for the number of rows. With few images, ECE, " in found.caption
+    assert "overstate" not in chosen_comparison([pair[0]], pair[1], ["flip_rate"], QUICK).caption
+
+
 def test_kappa_is_the_mean_over_cells_and_has_an_interval(pair):
     records = [run.records() for run in pair]
     kappas = [

@@ -52,7 +52,7 @@ def test_two_runs_of_one_network_on_the_right_classes(make_run, imagenet):
         effective_robustness_of(shifted, other)
     answers = {"competing": 200, "competing_hash": "c" * 64}
     renditions = make_run(**{**own, "data": "imagenet-r", "answers": answers})
-    with pytest.raises(RunMismatchError, match="pictures of the classes of the set, with --class-space restricted"):
+    with pytest.raises(RunMismatchError, match="images of the classes of the set, with --class-space restricted"):
         effective_robustness_of(renditions, clean)
     effective_robustness_of(renditions, make_run(**{**own, "answers": answers}))
     with pytest.raises(RunMismatchError, match="was run on folder"):

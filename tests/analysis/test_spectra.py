@@ -128,9 +128,9 @@ def test_batches_are_joined_in_order():
 
 
 def test_pictures_that_cannot_be_compared_are_refused():
-    with pytest.raises(InputError, match="spectra need the clean pictures"):
+    with pytest.raises(InputError, match="spectra need the clean images"):
         measure_spectra([(("fog", 1), coloured(2, 8, 8))])
-    with pytest.raises(InputError, match="spectra need the clean pictures"):
+    with pytest.raises(InputError, match="spectra need the clean images"):
         measure_spectra([])
     with pytest.raises(InputError, match="got 2 of none severity 0 and 1 of fog severity 1"):
         measure_spectra([(CLEAN, coloured(2, 8, 8)), (("fog", 1), coloured(1, 8, 8))])

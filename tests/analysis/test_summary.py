@@ -169,7 +169,9 @@ def test_captions_say_what_and_how(make_run, imagenet):
     assert found.caption == (
         "n = 150 images of folder, 224 px, constants of imagenet-c, JPEG 85. Means over severities 1, 3, 5. "
         "95 % intervals over images: t with a worst and a best image added (top-1, top-5, CE, mCE, Δ); t, debiased by "
-        "folded normals (ECE); percentile bootstrap (300 resamples) (NLL); Wilson (single cells)."
+        "folded normals (ECE); percentile bootstrap (300 resamples) (NLL); Wilson (single cells). mCE* does not "
+        "compare with a published mCE, for the reasons in its name. No CE of jpeg_compression: AlexNet's errors there are "
+        "published only as a mean over all five severities."
     )
     bar = SUITES["imagenet-c-bar"].corruptions
     caption = summary_frame(make_run("bar", corruptions=bar, severities=(3,), **imagenet), QUICK).caption
@@ -221,6 +223,12 @@ def test_runs_of_one_network_are_told_apart_by_what_differs(make_run):
     assert run_labels(runs) == ["a (generator imagecorruptions)", "a (generator bivo-robust)", "b"]
     seeds = [make_run("a", corruptions=(), seed=seed) for seed in (3, 4)]
     assert run_labels(seeds) == ["a (seed 3)", "a (seed 4)"]
+    plain_and_adapted = [make_run("a", corruptions=()), make_run("a", corruptions=(), adapt="bn:16")]
+    assert run_labels(plain_and_adapted) == ["a (not adapted)", "a (adapted by bn:16)"]
+    assert run_labels([make_run("a", corruptions=(), jpeg=quality) for quality in (85, None)]) == [
+        "a (jpeg 85)",
+        "a (no JPEG)",
+    ]
     assert run_labels([*runs[:2], seeds[0]])[0] == "a (seed 0)"
 
 

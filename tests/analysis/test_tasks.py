@@ -160,7 +160,7 @@ def test_a_comparison_is_paired_and_tested_by_the_bootstrap(simulated):
     assert frame.loc["weather", "p_holm"] < 0.01 and frame.loc["weather", "delta_high"] < 0
     assert frame.loc["blur", "p_holm"] > 0.05
     assert found.caption.startswith("Δ F1 in points, compared with a, paired by image. n = 120 images of demo")
-    assert found.tests.startswith("p: the difference over its standard error, from a paired bootstrap over images, ")
+    assert found.tests.startswith("p: the difference over its standard error, from a paired bootstrap over images; ")
     shown = display_comparison(found)
     assert {"F1 %", "Δ F1"} <= set(shown) and "top-1 %" not in shown
     same = comparison_frame([baseline], baseline, resampling=QUICK).frame
@@ -263,7 +263,7 @@ def test_a_page_shows_spectra_where_there_are_no_answers_to_show(simulated):
 
     text = render_page(Report([simulated("a", corruptions=("fog",))], QUICK), noise)
     assert "Effect of corruptions on the power spectrum" in text
-    assert '<ul class="pictures">' not in text and "Not shown" not in text
+    assert '<ul class="images">' not in text and "Not shown" not in text
 
 
 @pytest.mark.parametrize("task", [*TASKS, counting_task.TASK], ids=lambda task: task.name)

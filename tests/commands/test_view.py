@@ -55,7 +55,7 @@ def test_it_serves_until_ctrl_c(run, tmp_path):
     address = process.stdout.readline().strip()
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32}/", address)
     with urllib.request.urlopen(address) as answer:
-        assert b"Pictures under corruption" in answer.read()
+        assert b"Images under corruption" in answer.read()
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(address[:-3] + "/")
     with urllib.request.urlopen(f"{address}pictures/0/{open_data('demo', limit=20).image_ids[0]}/fog-3.png") as answer:

@@ -175,7 +175,7 @@ REFUSED_IMAGES = [
     (np.zeros((1, 2, 3, 40, 40), np.uint8), r"shape \(3, H, W\) or \(B, 3, H, W\), or with channels last"),
     (Image.new("L", (40, 40)), r'must be RGB, got mode L; pass image.convert\("RGB"\)'),
     (Image.new("RGBA", (40, 40)), "must be RGB, got mode RGBA"),
-    ([np.zeros((2, 40, 40, 3), np.uint8)], r"a list must hold single pictures.* got one of shape \(2, 40, 40, 3\)"),
+    ([np.zeros((2, 40, 40, 3), np.uint8)], r"a list must hold single images.* got one of shape \(2, 40, 40, 3\)"),
     ([np.zeros((40, 40, 3), np.uint8), np.zeros((40, 31, 3), np.uint8)], "at least 32 pixels high and wide, got 40×31"),
     (np.zeros((32, 32), np.uint8), r"shape \(H, W, 3\) or \(B, H, W, 3\), got \(32, 32\)"),
     (np.zeros((32, 32, 4), np.uint8), r"shape \(H, W, 3\) or \(B, H, W, 3\), got \(32, 32, 4\)"),
@@ -196,7 +196,7 @@ def test_images_are_refused(images: Any, text: str) -> None:
 
 def test_a_list_is_refused_where_only_a_batch_is_taken() -> None:
     for change in (original_corrupt, lambda images, *_: jpeg_round_trip(images)):
-        with pytest.raises(InputError, match=r"got list; stack several pictures of one size with np.stack\(images\)"):
+        with pytest.raises(InputError, match=r"got list; stack several images of one size with np.stack\(images\)"):
             change([Image.new("RGB", (40, 40))], "contrast", 1)  # type: ignore[no-untyped-call]
 
 

@@ -144,5 +144,5 @@ def test_corrupted_pictures_without_the_clean_ones_are_refused(tmp_path):
     stream = io.BytesIO()
     Image.new("RGB", (40, 40)).save(stream, "JPEG")
     (tmp_path / "fog" / "1" / "cats" / "a.JPEG").write_bytes(stream.getvalue())
-    with pytest.raises(DataError, match="holds only corrupted pictures; give clean ones"):
+    with pytest.raises(DataError, match="holds only corrupted images; give clean ones"):
         open_pictures(f"imagenet-c:{tmp_path}")

@@ -148,9 +148,9 @@ def test_a_cell_without_detections_is_zero(boxes, tmp_path):
     assert run.cells()[["AP", "AR"]].to_numpy().tolist() == [[0, 0], [0, 0]]
     assert run.cells()["mask_AP"].isna().all()
     summary = summary_frame(run)
-    assert summary.notes == ("The detector found nothing in any picture.",)
+    assert summary.notes == ("The detector found nothing in any image.",)
     row = summary.frame.iloc[0]
-    assert row["AP_low"] == 0 and 5 < row["AP_high"] < 60, "six pictures say little"
+    assert row["AP_low"] == 0 and 5 < row["AP_high"] < 60, "six images say little"
 
 
 def test_a_detector_that_drops_low_scores_is_told_of(found_run):
@@ -175,8 +175,8 @@ def answers(**change):
         ({"labels": lambda own: own["labels"] + 3}, "labels must be whole numbers from 0 to 2"),
         ({"labels": lambda own: own["labels"] + 0.5}, "labels must be whole numbers"),
         ({"labels": lambda own: None}, "missing: labels"),
-        ({"masks": lambda own: own["masks"][:, ::2]}, "masks must be .* the picture's size"),
-        ({"boxes": lambda own: own["boxes"] / 100}, "fractions of the picture"),
+        ({"masks": lambda own: own["masks"][:, ::2]}, "masks must be .* the image's size"),
+        ({"boxes": lambda own: own["boxes"] / 100}, "fractions of the image"),
         ({"boxes": lambda own: own["boxes"] * 30}, "outside"),
     ],
 )
@@ -243,9 +243,7 @@ def test_boxes_of_a_square_input_are_told_in_pictures_that_lie_and_that_stand(tm
 
     squashed.class_names = right.class_names = coloured_boxes.NAMES
     options = {"suite": (), "out": tmp_path / "runs"}
-    with pytest.raises(
-        ModelOutputError, match=r"36 boxes on 3 pictures, and none reaches beyond pixel \d+ of the width"
-    ):
+    with pytest.raises(ModelOutputError, match=r"36 boxes on 3 images, and none reaches beyond pixel \d+ of the width"):
         rb.detect(squashed, f"coco:{tmp_path / 'boxes.json'}", **options)
     assert not list(tmp_path.rglob("*.parquet"))
     rb.detect(right, f"coco:{tmp_path / 'boxes.json'}", **options)
@@ -282,7 +280,7 @@ def test_classes_are_matched_by_name(boxes, tmp_path):
 
 
 def test_each_task_has_its_data(boxes, tmp_path):
-    with pytest.raises(InputError, match="detection needs pictures with boxes"):
+    with pytest.raises(InputError, match="detection needs images with boxes"):
         rb.detect(coloured_boxes.find, "demo", out=tmp_path)
     with pytest.raises(InputError, match=r"coco has boxes .*; use detect"):
         rb.evaluate("resnet50", boxes, weights="none", out=tmp_path)

@@ -116,7 +116,7 @@ def test_the_page_shows_boxes_on_clean_and_corrupted_pictures(found_run, strict_
     assert 'class="wrong"' not in pictures[0]
     assert page.count("mask average precision (AP)") >= 2
     urls = re.findall(r'<image href="(data:[^"]*)"', page)
-    assert len(urls) == 8 and len(set(urls)) == 4, "both networks saw the same four pictures"
+    assert len(urls) == 8 and len(set(urls)) == 4, "both networks saw the same four images"
 
 
 def test_which_boxes_are_shown_as_right():

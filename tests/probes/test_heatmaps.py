@@ -127,7 +127,7 @@ def test_pictures_without_labels_are_both_drawn_and_measured(known, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     own = heat_maps(["own_network:build"], images=tmp_path / "photographs", layer="0", **CELLS)
     assert own.grid["heat"][0].shape == (7, 7)
-    with pytest.raises(InputError, match="resnet50 on pictures without labels needs --weights"):
+    with pytest.raises(InputError, match="resnet50 on images without labels needs --weights"):
         heat_maps(["resnet50"], images=tmp_path / "photographs", **CELLS)
     demo = heat_maps(["resnet50"], images=tmp_path / "photographs", weights="demo", **CELLS)
     assert demo.grid["image"][0].shape == (64, 64, 3)
@@ -226,7 +226,7 @@ def test_bad_options_are_refused(options, error, message):
 
 @pytest.mark.parametrize("drawn", [{"data": "objectnet:there"}, {"images": "objectnet:there", "data": "demo"}])
 def test_pictures_that_may_not_be_shown_are_not_drawn(known, drawn):
-    with pytest.raises(DataError, match="pictures of objectnet are not shown: its licence allows"):
+    with pytest.raises(DataError, match="images of objectnet are not shown: its licence allows"):
         heat_maps([known], **drawn, **CELLS)
 
 

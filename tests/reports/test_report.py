@@ -200,7 +200,7 @@ def test_worst_drops_and_losses(several, page):
     cells = several.drops.frame[::3].itertuples()
     assert list(rows) == [in_words(f"{row.corruption} severity {row.severity}") for row in cells]
     first = several.drops.frame.iloc[0]
-    assert next(iter(rows.values()))[several.models.index(first["model"])].startswith(f"{first['delta']:+.1f} to ")
+    assert next(iter(rows.values()))[several.models.index(first["model"])].startswith(f"{first['delta']:+.1f} leaves ")
     worst = several.compared_cells.frame.nsmallest(1, "delta").iloc[0]
     losses = [(name, cells) for name, cells in rows_of(page, "Single cells").items()]
     assert losses[0][0] == worst["model"] == "model_2"
@@ -208,11 +208,11 @@ def test_worst_drops_and_losses(several, page):
 
 
 def test_calibration(several, page):
-    notes = [text for text, own in page.find("p", class_="note") if text.startswith("ECE")]
+    notes = [text for text, own in page.find("p", class_="note") if text.startswith(("ECE", "Pooled ECE"))]
     first = several.reliability.frame.iloc[0]
     assert len(notes) == 6
     assert notes[0] == f"ECE {first['ece']:.1f} [{first['ece_low']:.1f}, {first['ece_high']:.1f}] %, 80 images"
-    assert notes[1].endswith("80 images in 75 cells, pooled")
+    assert notes[1].startswith("Pooled ECE (all cells together) ") and notes[1].endswith("80 images in 75 cells")
 
 
 def test_provenance(several, page, text):
@@ -312,7 +312,7 @@ def test_a_page_without_the_pictures_that_were_asked_for_is_not_made(several):
     def gone(run, image_ids, cells):
         raise DataError("photos no longer holds the same images")
 
-    with pytest.raises(DataError, match=r"cannot show pictures: photos no longer .*; leave out --pictures"):
+    with pytest.raises(DataError, match=r"cannot show images: photos no longer .*; leave out --pictures"):
         render_page(several, gone)
 
 
@@ -329,7 +329,7 @@ def test_bad_runs_are_refused(make_run, tmp_path):
         InputError, match=r"the name of a report must end in \.html, \.htm, \.md, \.tex, got .*report\.pdf"
     ):
         write_report(runs[:1], tmp_path / "report.pdf")
-    with pytest.raises(InputError, match="only HTML reports hold pictures, got markdown"):
+    with pytest.raises(InputError, match="only HTML reports hold images, got markdown"):
         write_report(runs[:1], tmp_path / "report.md", open_pictures=lambda *_: None)
     assert not out.exists()
 

@@ -92,7 +92,7 @@ def test_mirrored_pictures_have_mirrored_boxes_and_masks(coco):
     data = open_data(coco, split="training")
     images = DetectionImages(data, Recipe(crop="none"), seed=3, workers=0, masks=True)
     plain = DetectionImages(data, Recipe(crop="none", flip=False), seed=3, workers=0, masks=True)
-    assert len(images) == 5, "a picture without boxes teaches nothing"
+    assert len(images) == 5, "an image without boxes teaches nothing"
     turned = 0
     for epoch in range(3):
         (pictures, targets), (same, before) = (next(own.batches(epoch, [slice(0, 5)])) for own in (images, plain))

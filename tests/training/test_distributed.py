@@ -100,8 +100,8 @@ def test_one_process_does_everything_alone():
     assert alone.together(lambda: 7) == alone.tell(7) == 7
     assert alone.sum(torch.tensor([2.0])).item() == 2
     assert alone.gather(torch.tensor([1]))[0].item() == 1
-    with pytest.raises(DataError, match="no pictures"):
-        alone.together(lambda: alone.fail(DataError("no pictures")))
+    with pytest.raises(DataError, match="no images"):
+        alone.together(lambda: alone.fail(DataError("no images")))
 
 
 def test_a_missing_variable_of_torchrun_is_one_clear_error(monkeypatch):

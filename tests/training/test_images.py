@@ -97,7 +97,7 @@ def test_files_without_an_inception_crop_are_brought_to_one_size_first(folder):
 
 
 def test_a_broken_file_is_named(folder, tmp_path):
-    (tmp_path / "cat" / "3.png").write_bytes(b"no picture")
+    (tmp_path / "cat" / "3.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"cannot read image .*cat.3\.png"):
         epoch(images(folder, preprocessing=Preprocessing(32, 37), crop="inception", workers=2), parts=((0, 12),))
 

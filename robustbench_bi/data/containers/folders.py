@@ -35,7 +35,7 @@ def existing_folder(path: str) -> Path:
         raise DataError(f"there is no folder {root}")
     if not root.is_dir():
         wanted = {".npy": "; give the folder that holds it", ".npz": "; give the folder that holds it"}
-        wanted[".tar"] = f"; give the folder that holds it, or tar:{path} for an archive of pictures"
+        wanted[".tar"] = f"; give the folder that holds it, or tar:{path} for an archive of images"
         raise DataError(f"{root} must be a folder of class folders, but it is a file{wanted.get(root.suffix, '')}")
     return root
 
@@ -110,8 +110,8 @@ def remarks_on(root: Path, folders: Iterable[str]) -> tuple[str, ...]:
     held = (entry.name for folder in folders for entry in _entries(root / folder))
     others = Counter(suffix for name in held if (suffix := Path(name.lower()).suffix) in OTHER_EXTENSIONS)
     shown = ", ".join(f"{number:,} {suffix}" for suffix, number in sorted(others.items()))
-    remarks = [f"Pictures beside the class folders are not read: {beside:,}"] if beside else []
-    return (*remarks, f"Pictures in formats that are not read: {shown}") if shown else tuple(remarks)
+    remarks = [f"Images beside the class folders are not read: {beside:,}"] if beside else []
+    return (*remarks, f"Images in formats that are not read: {shown}") if shown else tuple(remarks)
 
 
 def subfolders(root: Path) -> list[str]:

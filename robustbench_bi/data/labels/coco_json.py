@@ -162,5 +162,5 @@ def _runs(stored: Any, height: int, width: int) -> Runs:
         return of_polygons(stored, height, width)
     counts = stored.get("counts") if isinstance(stored, dict) else None
     if counts is None or list(stored.get("size", ())) != [height, width]:
-        raise DataError(f"segmentation must be polygons, or counts with the size [{height}, {width}] of its picture")
+        raise DataError(f"segmentation must be polygons, or counts with the size [{height}, {width}] of its image")
     return of_text(counts, height * width) if isinstance(counts, str) else checked(counts, height * width)

@@ -44,4 +44,4 @@ def unused_labels(count: int, what: str, of: str | Path) -> tuple[str, ...]:
     """
     if not count:
         return ()
-    return (f"{count:,} {what}{' of ' if count == 1 else 's of '}{of} {'is' if count == 1 else 'are'} of no picture",)
+    return (f"{count:,} {what}{' of ' if count == 1 else 's of '}{of} {'is' if count == 1 else 'are'} of no image",)

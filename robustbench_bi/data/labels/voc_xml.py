@@ -40,14 +40,14 @@ def read_list(file: Path) -> dict[int, str]:
     for number, line in lines:
         if len(line.split()) > 1:
             raise DataError(
-                f"line {number} of {file} must be the name of one picture, got {line.strip()!r}; lists of a single "
+                f"line {number} of {file} must be the name of one image, got {line.strip()!r}; lists of a single "
                 "class have a second column: take that of a split, such as val.txt"
             )
     if not names:
-        raise DataError(f"{file} lists no pictures")
+        raise DataError(f"{file} lists no images")
     twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
     if twice is not None:
-        raise DataError(f"{file} lists {twice} twice; each picture must appear once")
+        raise DataError(f"{file} lists {twice} twice; each image must appear once")
     plain = all(re.fullmatch(r"[0-9]+(_[0-9]+)*", name) and len(name) < 19 for name in names)
     numbers = [int(name.replace("_", "")) for name in names] if plain else []
     if len(set(numbers)) < len(names):
@@ -82,7 +82,7 @@ def _root(file: Path) -> ElementTree.Element:
     try:
         return ElementTree.parse(file).getroot()
     except OSError as error:
-        raise DataError(f"it cannot be read ({error.strerror}); each listed picture needs one") from error
+        raise DataError(f"it cannot be read ({error.strerror}); each listed image needs one") from error
     except ElementTree.ParseError as error:
         raise DataError(f"it is not XML, or is truncated ({error})") from error
 
@@ -119,7 +119,7 @@ def _check_box(corners: Sequence[float], size: tuple[int, int], place: int) -> N
         raise DataError(f"{shown} of object {place} has no area; its end lies before its beginning")
     # A box may begin at 0: some tools count from there, and what lies outside by a pixel is not refused.
     if min(left, top) < 0 or right > size[0] + 1 or bottom > size[1] + 1:
-        raise DataError(f"{shown} of object {place} lies outside the picture of {size[0]}×{size[1]}")
+        raise DataError(f"{shown} of object {place} lies outside the image of {size[0]}×{size[1]}")
 
 
 def _number(entry: ElementTree.Element, path: str, place: int | None = None) -> float:

@@ -82,7 +82,7 @@ class Source:
             DataError: they may not.
         """
         if self.hidden:
-            raise DataError(f"pictures of {self.name} are not shown: {self.hidden}")
+            raise DataError(f"images of {self.name} are not shown: {self.hidden}")
 
 
 def _shift(name: str, summary: str, **own: Any) -> Source:
@@ -183,7 +183,7 @@ SOURCES = Table(
             "objectnet",
             "ObjectNet: 113 of its folders, which match 125 of ImageNet's classes; the border is cut off",
             class_space="restricted",
-            hidden="its licence allows single pictures on the web only with their red border, which is cut off here",
+            hidden="its licence allows single images on the web only with their red border, which is cut off here",
             may_adapt=False,
         ),
         Source(
@@ -220,7 +220,7 @@ SOURCES = Table(
             "coco",
             "robustbench_bi.data.sources.coco:open_coco",
             "required",
-            "pictures with boxes and masks, in COCO's layout: PATH is COCO's folder (val2017) or an annotation file",
+            "images with boxes and masks, in COCO's layout: PATH is COCO's folder (val2017) or an annotation file",
             mce_applies=False,
             corrupted_as=None,
             preset="detection",
@@ -231,7 +231,7 @@ SOURCES = Table(
             "voc",
             "robustbench_bi.data.sources.voc:open_voc",
             "required",
-            "pictures with boxes, in PASCAL VOC's layout: PATH is a year's folder (val.txt) or one of its lists",
+            "images with boxes, in PASCAL VOC's layout: PATH is a year's folder (val.txt) or one of its lists",
             mce_applies=False,
             corrupted_as=None,
             preset="detection",

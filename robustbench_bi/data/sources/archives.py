@@ -156,7 +156,7 @@ def validation_number(name: str, count: int, label_file: Path) -> int:
     found = VALIDATION.search(name)
     if found is None or not 0 < int(found[1]) <= count:
         raise DataError(
-            f"{label_file} labels ImageNet's {count:,} validation pictures, ILSVRC2012_val_00000001 and so on; {name} "
+            f"{label_file} labels ImageNet's {count:,} validation images, ILSVRC2012_val_00000001 and so on; {name} "
             "is not one of them"
         )
     return int(found[1]) - 1
@@ -236,12 +236,12 @@ def _pictures_of_samples(path: str, every: TarFiles) -> TarFiles:
             continue
         if key in places:
             raise DataError(
-                f"{path} has two pictures of one sample, {every.names[places[key]]} and {name}; expected one, beside "
+                f"{path} has two images of one sample, {every.names[places[key]]} and {name}; expected one, beside "
                 f"{key}{LABEL_SUFFIX}"
             )
         places[key] = place
     if not places:
-        raise DataError(f"{path} has {LABEL_SUFFIX} files but no pictures named like them, such as 00000.jpg")
+        raise DataError(f"{path} has {LABEL_SUFFIX} files but no images named like them, such as 00000.jpg")
     return every.taken(list(places.values()))
 
 

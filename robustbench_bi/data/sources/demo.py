@@ -176,7 +176,7 @@ def open_demo(path: str | None = None, *, split: Split = "evaluation", classes: 
         (10000, 'star')
     """
     if path is not None or classes is not None:
-        raise InputError("demo takes neither a path nor a class file: its pictures and classes are built in")
+        raise InputError("demo takes neither a path nor a class file: its images and classes are built in")
 
     def load(ids: NDArray[np.int64], preprocessing: Preprocessing, cell: Cell, workers: int) -> NDArray[np.uint8]:
         return fit_images(draw(split, ids)[0], preprocessing)

@@ -55,7 +55,7 @@ def open_demo_detection(
         (200, [[128, 128], [160, 96], [96, 160]])
     """
     if path is not None or classes is not None:
-        raise InputError("demo-detection takes neither a path nor a class file: its pictures and classes are built in")
+        raise InputError("demo-detection takes neither a path nor a class file: its images and classes are built in")
 
     def load(image_ids: NDArray[np.int64], _: Any, __: Cell, workers: int) -> list[NDArray[np.uint8]]:
         return in_threads(lambda image_id: draw(split, image_id)[0], image_ids.tolist(), workers)

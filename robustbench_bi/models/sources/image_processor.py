@@ -95,7 +95,7 @@ def _readings(stated: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
     percent, edge = stated.get("crop_pct"), size.get("shortest_edge")
     cropped = size_of([crop["height"], crop["width"]]) if stated.get("do_center_crop") and "height" in crop else None
     if not stated.get("do_resize", False):
-        raise InputError(f"the image processor {kind} does not resize, and pictures must come out equal in size")
+        raise InputError(f"the image processor {kind} does not resize, and images must come out equal in size")
     if edge and cropped is None and "crop_pct" in stated:
         if edge >= CONVNEXT_SQUASHES_FROM:
             return [_reading(edge, edge, "squash")]
@@ -104,7 +104,7 @@ def _readings(stated: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
     if edge:
         if cropped is None:
             raise InputError(
-                f"the image processor {kind} does not crop (size {size}), and pictures must come out equal in size"
+                f"the image processor {kind} does not crop (size {size}), and images must come out equal in size"
             )
         sides = [int(edge / percent)] if percent else [edge, int(LEVIT_MARGIN * edge)]
         return [_reading(cropped, side, "center") for side in sides]

@@ -53,13 +53,13 @@ EXPORTS = Table(
         Export(
             "robustbench",
             f"{_HERE}.robustbench:as_robustbench_entry",
-            "a RobustBench entry, from a run on its 5,000 pictures",
+            "a RobustBench entry, from a run on its 5,000 images",
             "Fill in what is null: link, authors, venue, architecture and additional_data.",
         ),
         Export(
             "imagenet-x",
             f"{_HERE}.imagenet_x:as_predictions",
-            "predictions on clean pictures, as ImageNet-X reads them",
+            "predictions on clean images, as ImageNet-X reads them",
         ),
     ],
 )

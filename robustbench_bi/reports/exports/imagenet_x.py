@@ -29,7 +29,7 @@ def as_predictions(runs: Sequence[Run]) -> str:
     need_classifiers(runs, "imagenet-x")
     need_clean(run, "imagenet-x")
     if run.config["class_set"] != "imagenet-1k":
-        raise InputError(f"imagenet-x is for pictures of ImageNet's 1,000 classes, but {run.name} has other classes")
+        raise InputError(f"imagenet-x is for images of ImageNet's 1,000 classes, but {run.name} has other classes")
     records = run.records(names=True)
     clean = records[records["corruption"] == CLEAN[0]]
     table = {

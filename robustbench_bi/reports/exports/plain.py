@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from robustbench_bi.analysis.captions import run_labels
 from robustbench_bi.analysis.described import data_name
@@ -34,10 +35,11 @@ def as_csv(runs: Sequence[Run]) -> str:
 
 
 def as_flat_json(runs: Sequence[Run]) -> str:
-    """The numbers of the runs by names with slashes: `top1/fog/3`, `top1/clean`, `flip_rate/mean`, `mce`.
+    """The numbers of the runs by names with slashes: `top1/fog/3`, `top1/clean`, `flip_rate/mean`, `mce`; and `n`.
 
-    Names of several runs begin with the model's. What is not defined is left out; so is an mCE that is not by the
-    protocol of ImageNet-C, for its name would hide that.
+    The ends of a 95 % interval have the number's name with `/low` and `/high`. Names of several runs begin with the
+    model's. What is not defined is left out; so is an mCE that is not by the protocol of ImageNet-C, for its name would
+    hide that.
 
     Args:
         runs: finished runs of one task.
@@ -53,19 +55,26 @@ def as_flat_json(runs: Sequence[Run]) -> str:
 
 
 def _numbers(run: Run) -> dict[str, float]:
-    numbers: dict[str, float] = {}
-    cells = run.cells()
-    columns = [name for name in cells.columns if name not in ("corruption", "severity", "n")]
+    numbers: dict[str, float] = {"n": float(run.config["n"])}
+
+    def add(name: str, row: Mapping[Any, Any], column: str) -> None:
+        ends = {f"{name}/{end}": row.get(f"{column}_{end}", math.nan) for end in ("low", "high")}
+        numbers.update({name: float(row[column]), **{end: float(value) for end, value in ends.items()}})
+
+    cells = cells_frame([run]).frame
+    columns = [name for name in run.cells().columns if name not in ("corruption", "severity", "n")]
     for row in cells.to_dict("records"):
         cell = "clean" if (row["corruption"], row["severity"]) == CLEAN else f"{row['corruption']}/{row['severity']}"
-        numbers |= {f"{column}/{cell}": float(row[column]) for column in columns}
+        for column in columns:
+            add(f"{column}/{cell}", row, column)
     summary = summary_frame(run, metrics=ALL)
     measures = [measure.name for measure in (*summary.task.measures, *summary.further)]
     for row in summary.frame.to_dict("records"):
         if row["kind"] in ("clean", "mean"):
-            numbers |= {f"{name}/{row['kind']}": float(row[name]) for name in measures}
+            for name in measures:
+                add(f"{name}/{row['kind']}", row, name)
         elif row["kind"] == "severity":
-            numbers[f"right_under_all/{row['name'].split()[1]}"] = float(row["right_under_all"])
+            add(f"right_under_all/{row['name'].split()[1]}", row, "right_under_all")
         elif row["name"] in ("mCE", "relative mCE"):
-            numbers[row["kind"]] = float(row["corruption_error"])
+            add(row["kind"], row, "corruption_error")
     return numbers

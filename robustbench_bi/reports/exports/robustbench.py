@@ -99,7 +99,7 @@ def _check_pictures(run: Run) -> None:
     files = sorted(str(name).rsplit("/", 1)[-1] for name in names)
     if hashlib.sha256("\n".join(files).encode()).hexdigest() != NAMES:
         raise InputError(
-            f"robustbench is only for RobustBench's {PICTURES:,} pictures, but {run.name} is of {run.config['n']:,} "
+            f"robustbench is only for RobustBench's {PICTURES:,} images, but {run.name} is of {run.config['n']:,} "
             "others; evaluate with --images imagenet_test_image_ids.txt, a file of RobustBench's repository"
         )
     if run.config["table"] != "imagenet-c":

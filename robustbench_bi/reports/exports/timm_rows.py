@@ -23,7 +23,8 @@ def as_timm_rows(runs: Sequence[Run]) -> str:
     Returns:
         CSV with model, img_size, top1, top1_err, top5, top5_err (percent), param_count (millions), crop_pct,
         interpolation, and of the mean over ImageNet-C's corruptions corrupted_top1, corrupted_top1_err and which of
-        them, corrupted_mean_of; empty where a run has none of them, and where a number is not known.
+        them, corrupted_mean_of; then images, and the ends of the 95 % intervals of both, top1_low, top1_high,
+        corrupted_top1_low and corrupted_top1_high. Empty where a run has none of them, and where a number is not known.
 
     Raises:
         InputError: a run is of detection, or has no clean images.
@@ -55,4 +56,11 @@ def _row(run: Run) -> dict[str, Any]:
         "corrupted_top1": top1,
         "corrupted_top1_err": error,
         "corrupted_mean_of": None if mean is None else mean["name"],
+        "images": config["n"],
+        **_ends("top1", clean),
+        **_ends("corrupted_top1", mean),
     }
+
+
+def _ends(name: str, row: Any) -> dict[str, float | None]:
+    return {f"{name}_{end}": None if row is None else rounded(row[f"top1_{end}"], 3) for end in ("low", "high")}

@@ -185,7 +185,7 @@ def category_bars(summaries: Measurements, sheet: Sheet = PAGE) -> Figure:
     """Top-1 of models on clean images, by category and on average, with the intervals of the frame.
 
     Args:
-        summaries: from `summaries_frame`; its caption is printed below.
+        summaries: from `summaries_frame`; its primary caption is printed below.
         sheet: what it is drawn for.
 
     Returns:
@@ -212,7 +212,7 @@ def category_bars(summaries: Measurements, sheet: Sheet = PAGE) -> Figure:
         _name_bars(axes, names, sheet)
         axes.set_ylim(0, top_of_axis(bars[f"{measure.name}_high"].max()))
         axes.set_ylabel(f"{measure.short} (%)")
-        finish(figure, axes, summaries.caption, summaries.header)
+        finish(figure, axes, summaries.primary_caption, summaries.header)
     return figure
 
 

@@ -57,7 +57,7 @@ def fourier_figure(found: FourierErrors, sheet: Sheet = PAGE) -> Figure:
     top = 10 * np.ceil(max(errors["error"].max(), curves.frame["error_high"].max(), 10) / 10)
     across = min(2 if sheet.narrow else 4, max(2, len(models)))
     down = -(-len(models) // across)
-    caption = wrapped(curves.caption, sheet.width - 0.2)
+    caption = wrapped(f"{curves.caption} The axes of the maps are in cycles per pixel.", sheet.width - 0.2)
     bottom = 0.12 + caption_height(caption)
     map_heights = down * ((sheet.width - 0.9) / across + 0.3)
     alone = len(models) == 1 and not sheet.narrow

@@ -38,7 +38,7 @@ def heat_table(summaries: Measurements, sheet: Sheet = PAGE) -> Figure:
     which they are.
 
     Args:
-        summaries: from `summaries_frame`; its caption is printed below.
+        summaries: from `summaries_frame`; its primary caption is printed below.
         sheet: what it is drawn for.
 
     Returns:
@@ -75,7 +75,7 @@ def heat_table(summaries: Measurements, sheet: Sheet = PAGE) -> Figure:
                 axes.text(column, row, text, ha="center", va="center", fontsize=6 if small else 6.5, linespacing=0.95)
         axes.set_xticks(range(len(models)), headings, fontsize=size)
         _frame_table(axes, names)
-        caption = summaries.caption if room else f"{summaries.caption} {_LEFT_OUT}"
+        caption = summaries.primary_caption + ("" if room else f" {_LEFT_OUT}")
         below = finish(figure, axes, caption, summaries.header, room=_KEY)
         _draw_key(figure, below, worst, best, summaries.task.primary.short)
     return figure

@@ -375,7 +375,7 @@ def _pictures(report: Report, open_pictures: OpenPictures | None) -> Row:
         shown["boxes"] = box_examples(report, open_pictures) if whole else None
         spectra = None if whole else power_spectra(report, open_pictures)
     except BivoRobustError as error:
-        raise DataError(f"the page cannot show pictures: {error}; leave out --pictures") from error
+        raise DataError(f"the page cannot show images: {error}; leave out --pictures") from error
     if spectra is not None:
         panels = [(name, Markup(svg)) for name, svg in spectrum_panels(spectra.frame)]
         shown["spectra"] = {"panels": panels, "caption": spectra.caption, "n": spectra.frame["n"].iloc[0]}

@@ -102,7 +102,7 @@ def _mce_words(names: list[str]) -> str:
     """The two are taken for one another again and again, so both stand there, and what sets them apart."""
     if not any("mCE" in name for name in names):
         return ""
-    return ", mean error as it is, and mean corruption error relative to AlexNet's (mCE)"
+    return ", mean error, and mean error relative to AlexNet's (mCE)"
 
 
 def _delta_table(report: Report, bars: Comparison, cell: Callable[[str, str], str]) -> PaperTable:

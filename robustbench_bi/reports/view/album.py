@@ -134,7 +134,7 @@ def _check(run: Run, first: Run) -> None:
         )
     if run is not first and (found := run_apart(run, first)) is not None:
         raise RunMismatchError(
-            f"view shows runs on the same pictures side by side, but {name} was made {found[0]}, and "
+            f"view shows runs on the same images side by side, but {name} was made {found[0]}, and "
             f"{first.directory.name} {found[1]}; view them one by one"
         )
 

@@ -44,7 +44,7 @@ _HERE = "robustbench_bi.reports.view.choices"
 FILTERS = Table(
     "filter",
     [
-        Choice("all", f"{_HERE}:everything", "all pictures"),
+        Choice("all", f"{_HERE}:everything", "all images"),
         Choice("right-to-wrong", f"{_HERE}:right_to_wrong", "right → wrong", "clean"),
         Choice("wrong-to-right", f"{_HERE}:wrong_to_right", "wrong → right", "clean"),
         Choice("wrong", f"{_HERE}:wrong", "wrong answers"),

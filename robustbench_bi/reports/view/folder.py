@@ -77,7 +77,7 @@ def _notes(album: Album, held: int, suffixes: dict[int, str]) -> list[str]:
     ]
     if "jpeg" in suffixes.values():
         notes.append(
-            "Its pictures are JPEG copies of at most 224 pixels; the page that bivo-robust view opens shows the bytes "
+            "Its images are JPEG copies of at most 224 pixels; the page that bivo-robust view opens shows the bytes "
             "that the networks saw."
         )
     return notes

@@ -53,18 +53,18 @@ class PictureMaker:
     def notes(self) -> list[str]:
         """What must be said of the pictures, in sentences."""
         if self.refusal:
-            return [f"No pictures: {self.refusal}."]
+            return [f"No images: {self.refusal}."]
         found = []
         devices = {str(config["runtime"].get("device", "cpu")) for config in self.configs} - {"cpu"}
         if devices and self.dataset.stored_cells is None:
             found.append(
-                f"The networks saw pictures that were corrupted on {', '.join(sorted(devices))}; these are made on the "
+                f"The networks saw images that were corrupted on {', '.join(sorted(devices))}; these are made on the "
                 "CPU, and may differ by one grey level in a few of 100,000 bytes."
             )
         if any(config.get("corrupt_size") for config in self.configs):
-            found.append("Pictures are shown at the side where they are corrupted; the networks saw them resized.")
+            found.append("Images are shown at the side where they are corrupted; the networks saw them resized.")
         if any(config.get("channels") == 1 for config in self.configs):
-            found.append("Pictures are shown in colour; a network saw them grey.")
+            found.append("Images are shown in colour; a network saw them grey.")
         return found
 
     def picture(self, view: int, place: int, cell: Cell) -> NDArray[np.uint8]:
@@ -101,7 +101,7 @@ class PictureMaker:
         if self.dataset.checksums(image_ids)[0] != self.checksums[place]:
             (name,) = self.dataset.taken([place]).names()
             raise DataError(
-                f"{name} has changed since the run: its bytes differ, so its answers belong to another picture"
+                f"{name} has changed since the run: its bytes differ, so its answers belong to another image"
             )
 
     def _png(self, view: int, place: int, cell: Cell) -> bytes:

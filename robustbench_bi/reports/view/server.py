@@ -147,7 +147,7 @@ def _picture(album: Album, path: str) -> tuple[int, int, Cell]:
     asked = {"view": view, "image": image_id, "corruption": corruption, "severity": severity}
     number = number_of(asked, "view", len(album.runs))
     if number not in album.pictures.views:
-        raise InputError(f"there are no pictures {view!r}")
+        raise InputError(f"there are no images {view!r}")
     return number, album.place_of(_image(asked)), cell_of(album, asked)
 
 

@@ -62,7 +62,7 @@ def test_a_file_of_labels_gives_each_image_its_label(flat, tmp_path, name):
         f"{WNIDS[number]}/{file}": number for file, number in NAMED
     }
     # A line of headings is no label.
-    assert any("of no picture" in remark for remark in dataset.remarks) == (name == "more.csv")
+    assert any("of no image" in remark for remark in dataset.remarks) == (name == "more.csv")
     # As class folders would have it: by class, then by name.
     assert dataset.names()[1:3] == (f"{WNIDS[7]}/{FILES[1]}", f"{WNIDS[7]}/{FILES[4]}")
     assert top1(flat, tmp_path, labels=tmp_path / name) == pytest.approx(100 * 5 / 6)

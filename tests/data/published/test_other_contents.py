@@ -102,7 +102,7 @@ def test_they_are_not_compared(right, wrong, tmp_path):
     write_baseline(outcomes_of(runs[0]), tmp_path / "baseline.json")
     baseline = read_baseline(tmp_path / "baseline.json")
     assert not gate_frame(outcomes_of(runs[0]), baseline).regressed
-    said = r"was made on other pictures with the same names, .* on its own"
+    said = r"was made on other images with the same names, .* on its own"
     with pytest.raises(RunMismatchError, match=said):
         gate_frame(outcomes_of(runs[1]), baseline)
     with pytest.raises(RunMismatchError, match=said):

@@ -184,7 +184,7 @@ def test_classes_that_parquet_names_are_known_without_pictures(tmp_path):
     source = parquet(tmp_path / "a.parquet", ["emu", "cat"], ["ant", "cat", "dog", "emu"])
     dataset = open_data(source)
     assert (dataset.labels.tolist(), dataset.num_classes) == ([1, 3], 4)
-    assert dataset.remarks == ("2 of 4 classes have no picture",)
+    assert dataset.remarks == ("2 of 4 classes have no image",)
     with pytest.raises(DataError, match=r"in each row, got rows without one"):
         open_data(parquet(tmp_path / "b.parquet", ["emu", None]))
 
@@ -207,16 +207,16 @@ def test_pictures_made_of_objectnet_are_not_shown_either(tmp_path):
         write(tmp_path / "o" / "images" / folder / "0.png", objectnet_folders()[folder][0], size=(44, 44))
     write_corrupted(f"objectnet:{tmp_path / 'o'}", tmp_path / "c", suite="fog", severities=1, size=32, workers=1)
     run = rb.evaluate(Reader(), f"imagenet-c:{tmp_path / 'c'}", suite="fog", severities=1, out=tmp_path / "runs")
-    with pytest.raises(DataError, match="pictures of objectnet are not shown: its licence allows"):
+    with pytest.raises(DataError, match="images of objectnet are not shown: its licence allows"):
         pictures_of(run, [0], [("fog", 1)])
-    assert any(note.startswith("No pictures: those of objectnet are not shown") for note in open_album([run]).notes)
+    assert any(note.startswith("No images: those of objectnet are not shown") for note in open_album([run]).notes)
     (tmp_path / "c" / "bivo-robust.json").unlink()
     beside = open_data(
         f"imagenet-c:{tmp_path / 'c'}",
         classes=classes_of_objectnet(tmp_path),
         clean=f"objectnet:{tmp_path / 'o'}",
     )
-    with pytest.raises(DataError, match="pictures of objectnet are not shown"):
+    with pytest.raises(DataError, match="images of objectnet are not shown"):
         beside.check_shown()
 
 
@@ -231,11 +231,11 @@ def classes_of_objectnet(tmp_path):
     [
         (
             {"no_resize": True, "fit": True},
-            "no_resize leaves pictures as they are, and fit resizes them; give one of the two",
+            "no_resize leaves images as they are, and fit resizes them; give one of the two",
         ),
         (
             {"no_resize": True, "corrupt_size": 64},
-            "no_resize leaves pictures as they are, and corrupt_size resizes them",
+            "no_resize leaves images as they are, and corrupt_size resizes them",
         ),
         ({"fit": True, "resize_size": 256}, "fit resizes .* whole, to input_size; leave out resize_size"),
         ({"corrupt_size": 64, "crop_mode": "squash"}, "corrupt_size resizes .* whole, .* leave out crop_mode"),

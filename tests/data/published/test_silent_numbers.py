@@ -78,7 +78,7 @@ def test_lines_that_annotations_lack_are_named(tiny, tmp_path):
 def test_lines_of_annotations_without_a_picture_are_said(tiny):
     file = tiny / "val" / "val_annotations.txt"
     file.write_text(f"{file.read_text()}val_9999.JPEG\t{TINY[0]}\t0\t0\t1\t1\n")
-    assert open_data(str(tiny)).remarks == (f"1 label of {file} is of no picture",)
+    assert open_data(str(tiny)).remarks == (f"1 label of {file} is of no image",)
 
 
 def test_imagenet_v2_is_labelled_by_the_number_of_its_folder(tmp_path):

@@ -79,21 +79,21 @@ def test_a_sample_of_webdataset_has_one_picture(tmp_path):
 def test_two_pictures_of_a_sample_and_none_are_refused(tmp_path):
     labels = {"0.cls": b"0", "1.cls": b"1"}
     both = {"0.jpg": png(0), "1.jpg": png(1), "1.png": png(1), **labels}
-    with pytest.raises(DataError, match=r"two pictures of one sample, 1.jpg and 1.png; expected one, beside 1.cls"):
+    with pytest.raises(DataError, match=r"two images of one sample, 1.jpg and 1.png; expected one, beside 1.cls"):
         open_data(write_tar(tmp_path / "a.tar", both))
-    with pytest.raises(DataError, match=r"has .cls files but no pictures named like them, such as 00000.jpg"):
+    with pytest.raises(DataError, match=r"has .cls files but no images named like them, such as 00000.jpg"):
         open_data(write_tar(tmp_path / "b.tar", {"0.left.jpg": png(0), "1.left.jpg": png(1), **labels}))
 
 
 def test_labels_of_no_picture_are_said(tmp_path):
     samples = {"0.jpg": png(0), "0.cls": b"0", "1.jpg": png(1), "1.cls": b"1", "2.cls": b"1"}
     source = write_tar(tmp_path / "a.tar", samples)
-    assert f"1 .cls file of {tmp_path / 'a.tar'} is of no picture." in caption(source, tmp_path)[0]
+    assert f"1 .cls file of {tmp_path / 'a.tar'} is of no image." in caption(source, tmp_path)[0]
     for number in range(2):
         write(tmp_path / "flat" / f"{number}.png", number)
     labels = tmp_path / "labels.csv"
     labels.write_text("0.png,0\n1.png,1\n2.png,0\n3.png,1\n")
-    assert f"2 labels of {labels} are of no picture." in caption(tmp_path / "flat", tmp_path, labels=labels)[0]
+    assert f"2 labels of {labels} are of no image." in caption(tmp_path / "flat", tmp_path, labels=labels)[0]
 
 
 def stored(root, corruption, values):
@@ -175,8 +175,8 @@ def test_pictures_that_are_not_read_are_counted(tmp_path):
     write(root / "beside.png", 0)
     said, run = caption(root, tmp_path)
     assert run.config["n"] == 2
-    assert "Pictures in formats that are not read: 2 .gif, 1 .jfif." in said
-    assert "Pictures beside the class folders are not read: 1." in said
+    assert "Images in formats that are not read: 2 .gif, 1 .jfif." in said
+    assert "Images beside the class folders are not read: 1." in said
     plain, _ = caption(folders(tmp_path / "plain"), tmp_path)
     assert "not read" not in plain
 
@@ -218,11 +218,11 @@ def test_classes_without_pictures_are_said(tmp_path):
         write(tmp_path / "imagenet-a" / WNIDS[number] / "a.png", number)
     source = f"imagenet-a:{tmp_path / 'imagenet-a'}"
     said, run = caption(source, tmp_path, 1000)
-    assert "1 of 200 classes has no picture." in said
-    assert run.config["runtime"]["remarks"] == ["1 of 200 classes has no picture"]
+    assert "1 of 200 classes has no image." in said
+    assert run.config["runtime"]["remarks"] == ["1 of 200 classes has no image"]
     assert open_data(source, limit=5).remarks == open_data(source, class_space="full").remarks
     write(tmp_path / "imagenet-a" / WNIDS[numbers[0]] / "a.png", numbers[0])
-    assert "no picture" not in caption(source, tmp_path, 1000)[0]
+    assert "no image" not in caption(source, tmp_path, 1000)[0]
     assert open_data("demo", limit=3).remarks == ()
 
 
@@ -233,4 +233,4 @@ def test_classes_of_objectnet_without_pictures_are_said(tmp_path):
     held = {number for folder in list(known)[:110] for number in known[folder]}
     missing = 125 - len(held)
     said = open_data(f"objectnet:{tmp_path}").remarks
-    assert said == (f"{missing} of 125 classes have no picture",)
+    assert said == (f"{missing} of 125 classes have no image",)

@@ -128,7 +128,7 @@ BAD = {
     ),
     "a mask of another size": (
         first({"segmentation": {"size": [5, 5], "counts": [25]}}),
-        r"counts with the size \[48, 64\] of its picture",
+        r"counts with the size \[48, 64\] of its image",
     ),
     "a mask that does not add up": (
         first({"segmentation": {"size": [48, 64], "counts": [25]}}),

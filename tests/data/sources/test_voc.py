@@ -183,13 +183,13 @@ def test_lists_and_their_ids(voc):
     assert few.image_ids.tolist() == [21, 2008000008] and len(few.objects) == 1
     assert len(few.read([1], None)) == 1
     (main / "dog_val.txt").write_text("000005  1\n000021 -1\n")
-    with pytest.raises(DataError, match="must be the name of one picture, got '000005  1'; lists of a single class"):
+    with pytest.raises(DataError, match="must be the name of one image, got '000005  1'; lists of a single class"):
         open_data(f"voc:{main / 'dog_val.txt'}")
     (main / "twice.txt").write_text("000005\n000005\n")
     with pytest.raises(DataError, match="lists 000005 twice"):
         open_data(f"voc:{main / 'twice.txt'}")
     (main / "empty.txt").write_text("\n")
-    with pytest.raises(DataError, match="lists no pictures"):
+    with pytest.raises(DataError, match="lists no images"):
         open_data(f"voc:{main / 'empty.txt'}")
 
 
@@ -209,7 +209,7 @@ def changed(path, value):
 BAD = {
     "a class of another set": (changed("object/name", "zebra"), "object 1 has the class 'zebra', which is not one"),
     "corners the wrong way": (changed("object/bndbox/xmax", "1"), "of object 1 has no area; its end lies before"),
-    "a box outside": (changed("object/bndbox/ymax", "90"), "of object 1 lies outside the picture of 64×48"),
+    "a box outside": (changed("object/bndbox/ymax", "90"), "of object 1 lies outside the image of 64×48"),
     "a box that is no number": (changed("object/bndbox/ymin", "nan"), "ymin of object 1 must be a number, got 'nan'"),
     "a size of none": (changed("size/width", "0"), "size must be whole pixels, got 0×48"),
     "no size": (lambda root: root.remove(root.find("size")), "size width must be a number, got None"),
@@ -234,7 +234,7 @@ def test_files_that_are_missing_or_cut(voc):
     with pytest.raises(DataError, match=r"000005\.xml: it is not XML, or is truncated"):
         open_data(f"voc:{voc}")
     file.unlink()
-    with pytest.raises(DataError, match=r"000005\.xml: it cannot be read .*; each listed picture needs one"):
+    with pytest.raises(DataError, match=r"000005\.xml: it cannot be read .*; each listed image needs one"):
         open_data(f"voc:{voc}")
 
 

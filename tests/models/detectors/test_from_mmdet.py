@@ -135,4 +135,4 @@ def test_convert_writes_a_file_of_ours(tmp_path):
     again = create_detector("fasterrcnn_rednet50", weights=out)
     assert again.identity["options"]["stem_kernel"] == 7 and again.class_names[1] == "person"
     wrong = CliRunner().invoke(cli, [*command, "--force", "--resize-size", "300"])
-    assert wrong.exit_code == 2 and "a detector prepares its pictures itself; leave out --resize-size" in wrong.output
+    assert wrong.exit_code == 2 and "a detector prepares its images itself; leave out --resize-size" in wrong.output

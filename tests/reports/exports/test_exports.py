@@ -27,6 +27,9 @@ def test_flat_json_has_names_and_finite_numbers(make_run):
     )
     assert {"top1/clean", "loss/fog/3", "flip_rate/mean", "right_under_all/5"} <= set(numbers)
     assert "mce" not in numbers  # the demo has none
+    assert numbers["n"] == 150
+    for name in ("top1/mean", "top1/clean", "top1/fog/3", "flip_rate/mean", "right_under_all/5"):
+        assert numbers[f"{name}/low"] < numbers[name] < numbers[f"{name}/high"], name
     both = json.loads(
         exported("json", make_run("a", corruptions=("fog",)), make_run("b", corruptions=("fog",), luck=1))
     )
@@ -51,6 +54,9 @@ def test_timm_rows(make_run):
     )
     assert (row["param_count"], row["crop_pct"], row["img_size"]) == (25.56, 1.0, 64)
     assert row["corrupted_top1"] == pytest.approx(cells["top1"]["fog"], abs=1e-3)
+    assert row["images"] == 150
+    for name in ("top1", "corrupted_top1"):
+        assert row[f"{name}_low"] < row[name] < row[f"{name}_high"]
     with pytest.raises(InputError, match="timm needs clean images"):
         exported("timm", make_run(corruptions=("fog",), clean=False))
 
@@ -128,7 +134,7 @@ def with_names(run):
 
 
 def test_robustbench_refuses_other_pictures(named):
-    with pytest.raises(InputError, match="only for RobustBench's 5,000 pictures, but resnet50 is of 150 others"):
+    with pytest.raises(InputError, match="only for RobustBench's 5,000 images, but resnet50 is of 150 others"):
         exported("robustbench", named())
 
 

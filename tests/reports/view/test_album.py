@@ -139,7 +139,7 @@ def test_pictures_that_may_not_be_shown_are_not(write_demo_run, monkeypatch):
     album.pictures.refusal = "those of objectnet are not shown: its licence"
     with pytest.raises(DataError, match="those of objectnet are not shown"):
         album.pictures.png(0, 0, FOG)
-    assert "No pictures: those of objectnet are not shown: its licence." in album.notes
+    assert "No images: those of objectnet are not shown: its licence." in album.notes
 
 
 def test_pixels_of_another_version_are_not_shown_as_if_they_were_these(write_demo_run):

@@ -92,7 +92,7 @@ def test_choices_change_what_is_shown(browser, opened, address, album):
     choose(browser, "model", 1)
     wrong = expected(album, severity="5", show="wrong", sort="wrong-confidence", model="1")
     settle(browser, wrong)
-    assert browser.ask(STATUS).startswith(f"{len(wrong)} pictures of 30")
+    assert browser.ask(STATUS).startswith(f"{len(wrong)} images of 30")
 
 
 @pytest.mark.parametrize("show", ["only-first", "only-beside", "differ"])
@@ -360,7 +360,7 @@ def test_why_a_picture_is_not_shown_stands_in_its_place(browser, opened, live, a
     monkeypatch.setattr(album.pictures, "refusal", "its licence")
     opened(live, "#corruption=fog&image=12")
     assert browser.ask("document.querySelectorAll('main img').length") == 0
-    assert "No pictures: its licence." in browser.ask("document.getElementById('notes').textContent")
+    assert "No images: its licence." in browser.ask("document.getElementById('notes').textContent")
 
 
 def test_names_are_text(browser, opened, photos, write_run, make_config, serve, tmp_path):

@@ -32,7 +32,7 @@ function turner(state, found) {
     className: "turn", id: name, ...(to === null ? { ariaDisabled: "true", role: "link" } : { href: hashOf(state, { start: to }) }),
   }, text);
   if (total <= page) return null;
-  return make("nav", { ariaLabel: "Pages of pictures", className: "pages" },
+  return make("nav", { ariaLabel: "Pages of images", className: "pages" },
     turn("← Previous", start > 0 ? Math.max(0, start - page) : null, "page-before"),
     `${(start + 1).toLocaleString("en")} to ${Math.min(start + page, total).toLocaleString("en")}`,
     turn("Next →", start + page < total ? start + page : null, "page-next"));
@@ -42,11 +42,11 @@ async function showGrid(state) {
   const found = await source.grid(state);
   return {
     title: "",
-    status: `${counted(found.total, "picture", "pictures")} of ${(data.live ? about.images : data.held).toLocaleString("en")}`
+    status: `${counted(found.total, "image", "images")} of ${(data.live ? about.images : data.held).toLocaleString("en")}`
       + (data.live ? "" : ` in this folder (of ${about.images.toLocaleString("en")} in the runs)`)
       + (about.clean && state.corruption !== "none" ? "; left clean, right corrupted" : ""),
     content: [
-      found.total === 0 ? make("p", { className: "none" }, "No picture fits these choices.") : null,
+      found.total === 0 ? make("p", { className: "none" }, "No image fits these choices.") : null,
       make("ol", { className: "grid", start: found.start + 1 }, found.rows.map(row => card(state, row))),
       turner(state, found),
     ],

@@ -42,8 +42,8 @@ async function showPicture(state) {
     title: found.name,
     status: `${found.name}, ${about.classes[found.label]}, ${inWords(state.corruption)}`,
     content: [
-      make("nav", { ariaLabel: "Around this picture", className: "pages" },
-        make("a", { href: hashOf(state, { image: null }), id: "back" }, "↑ All pictures"),
+      make("nav", { ariaLabel: "Around this image", className: "pages" },
+        make("a", { href: hashOf(state, { image: null }), id: "back" }, "↑ All images"),
         step("← Previous", at > 0 ? images[at - 1] : undefined, "picture-before"),
         step("Next →", at >= 0 ? images[at + 1] : undefined, "picture-next")),
       make("h2", {}, found.name),

@@ -15,7 +15,7 @@ function fillForm() {
   const groups = about.corruptions.map(group => ({
     label: group.category, options: group.corruptions.map(({ name }) => [name, inWords(name)]),
   }));
-  fill(form.elements.corruption, [...(about.clean ? [["none", "clean pictures"]] : []), ...groups]);
+  fill(form.elements.corruption, [...(about.clean ? [["none", "clean images"]] : []), ...groups]);
   fill(form.elements.sort, about.orders.map(order => [order.name, order.words]));
   for (const name of ["label", "answer"]) fill(form.elements[name], [["", "any"], ...numbered]);
   document.getElementById("notes").replaceChildren(...about.notes.map(note => make("li", {}, note)));

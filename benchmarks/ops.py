@@ -5,7 +5,7 @@ appends to results/ops*.csv, networks_prepared.csv and networks_parts.csv (netwo
     python benchmarks/ops.py memory     peak memory in multiples of inputs and outputs together (Linux)
     python benchmarks/ops.py overhead   microseconds of a call with next to nothing to compute
     python benchmarks/ops.py networks   images a second of whole networks, and what their MACs would let one expect
-    python benchmarks/ops.py parts      where their time goes: milliseconds an image, by kind of operator
+    python benchmarks/ops.py parts      where their time goes: milliseconds an image and thread, by kind of operator
 
 Two threads, float32; operators get a batch of 8 in both memory formats. What is compiled or loaded on first use is not
 counted.
@@ -251,11 +251,16 @@ def take_out_dynamic_filters(network: torch.nn.Module) -> int:
 
 
 def parts() -> None:
-    """The time of each kind of operator in whole networks, prepared as an evaluation does it, in batches of 32."""
+    """The time of each kind of operator in whole networks, prepared as an evaluation does it, in batches of 32.
+
+    In one thread, which gets as many images at once as each of several would: the profiler sees no others.
+    """
     images = torch.randn(BATCH, 3, 224, 224)
     for name in ("torchvision:resnet50", *NETWORKS):
         network = create_model(name, weights="none").eval()
         network = prepare_forward_pass(network, images[:1], name, None, batch_size=BATCH).network
+        network.size = network.fitting
+        torch.set_num_threads(1)
         with torch.inference_mode():
             network(images)
             with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as found:
@@ -265,7 +270,8 @@ def parts() -> None:
             kinds[_kind(event.key, event.input_shapes)] += event.self_cpu_time_total / 1e3 / BATCH
         row = {"network": name, **{kind: round(kinds[kind], 3) for kind in KINDS}}
         print(*row.values(), sep=" | ", flush=True)
-        append("networks_parts.csv", {**row, "threads": THREADS, **machine("torch", "torchvision", "numba")})
+        append("networks_parts.csv", {**row, "threads": 1, **machine("torch", "torchvision", "numba")})
+        torch.set_num_threads(THREADS)
 
 
 def _kind(operator: str, shapes: list[list[int]]) -> str:

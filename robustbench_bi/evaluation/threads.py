@@ -1,6 +1,6 @@
 """How many threads a batch gets, settled by timing: beside other work, one may be far faster than all.
 
-All threads share out each step of a batch, and each step waits for its slowest thread: for small networks the waiting
+All threads share out a batch, or each of its steps, and wait for the slowest thread: for small networks the waiting
 costs more than it gains, and where another process has pushed a thread aside, far more. The other way is one thread
 that asks the network, and beside it another that makes the next batch meanwhile and scores the last one; they wait for
 each other once a batch.

@@ -56,9 +56,23 @@ def images_at_once(network: nn.Module, image: Tensor) -> int | None:
     """
     if image.device.type != "cpu":
         return None
+    return max(FEWEST, images_in_caches(network, image, torch.get_num_threads()))
+
+
+def images_in_caches(network: nn.Module, image: Tensor, threads: int = 1) -> int:
+    """How many images' largest layer fits into the caches of so many of a processor's threads: a power of two.
+
+    Args:
+        network: in evaluation mode.
+        image: (1, C, H, W), as the network takes it.
+        threads: that work together.
+
+    Example:
+        >>> images_in_caches(nn.Conv2d(3, 64, 1), torch.zeros(1, 3, 256, 256))
+        1
+    """
     largest = max([image.nbytes, *_bytes_of_outputs(network, image)])
-    fitting = CACHE * torch.get_num_threads() // largest
-    return max(FEWEST, 1 << max(0, fitting.bit_length() - 1))
+    return 1 << max(0, (CACHE * threads // largest).bit_length() - 1)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from robustbench_bi.models.batch_size import LARGEST, images_at_once
 from robustbench_bi.models.folding import TOLERANCE, fold, spread_difference
-from robustbench_bi.models.inference import autocast, full_precision
+from robustbench_bi.models.in_parts import InParts, InThreads, in_threads, shallow_copy
+from robustbench_bi.models.inference import autocast, full_precision, is_known
 from robustbench_bi.models.packing import pack
 
 TOLERANCES = {"fp32": TOLERANCE, "bf16": 0.2, "fp16": 0.05}
@@ -29,33 +30,14 @@ class ForwardPass:
         network: maps a batch to logits.
         how: "folded" or "compiled", which change last bits of logits; None where it is the network as it came.
         about: for `run.json`: batch norms that were folded and left, and why; the memory format where it is not the one
-            that the network's name stands for, the images at once where they are fewer than a batch, and how many
-            convolutions were packed. Like the device, the batch size and the number of threads, these three can change
-            the order of sums, no more, and are no identity.
+            that the network's name stands for, the images at once where they are fewer than a batch, how many
+            convolutions were packed, and how many threads take parts of a batch each. Like the device, the batch size
+            and the number of threads, these four can change the order of sums, no more, and are no identity.
     """
 
     network: nn.Module
     how: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
-
-
-class InParts(nn.Module):
-    """A network that is given its batches in parts that fit into a processor's caches, in one memory format.
-
-    Args:
-        network: in evaluation mode.
-        size: of the parts.
-        layout: of the images.
-    """
-
-    def __init__(self, network: nn.Module, size: int, layout: torch.memory_format) -> None:
-        super().__init__()
-        self.network, self.size, self.layout = network, size, layout
-
-    def forward(self, images: Tensor) -> Any:
-        """(B, C, H, W) to what the network makes of it; (B, K) of a classifier."""
-        answers = [self.network(part.contiguous(memory_format=self.layout)) for part in torch.split(images, self.size)]
-        return answers[0] if len(answers) == 1 else torch.cat(answers)
 
 
 class Compiled(nn.Module):
@@ -117,7 +99,7 @@ def forward_pass(
     if folded.reason:
         about["reason"] = folded.reason
     most = compiled_for or batch_size or MANY
-    parts = _in_parts(folded.network, image, most)
+    parts, divisible = _in_parts(folded.network, image, most)
     if parts.layout != _layout(image):
         about["memory_format"] = "channels last"
     if parts.size < most < MANY:
@@ -129,11 +111,35 @@ def forward_pass(
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
             logging.getLogger(__name__).warning("%s cannot be compiled and runs uncompiled: %s", name, reason)
             about |= {"compiled": False, "not_compiled": reason}
-    # Only the copy that folding made is ours to change. Autocast knows nothing of packed layers.
-    if folded.count and precision == "fp32":
-        pictures = _two_pictures(image).contiguous(memory_format=parts.layout)
-        about["packed"] = pack(parts.network, pictures, min(parts.size, LARGEST["cpu"]))
+    # Autocast knows nothing of packed layers, and is of one thread.
+    if precision == "fp32" and (folded.count or is_known(name)):
+        parts, quicker = _quickened(parts, image, bool(folded.count), divisible)
+        about |= quicker
     return ForwardPass(parts, "folded" if folded.count else None, about)
+
+
+def _quickened(parts: InParts, image: Tensor, ours: bool, divisible: bool) -> tuple[InParts, dict[str, Any]]:
+    """The network with packed convolutions, asked in several threads; and what was done, for `ForwardPass.about`.
+
+    Args:
+        parts: the network in parts.
+        image: (1, C, H, W), as the network takes it.
+        ours: whether the network is a copy already, and may be changed.
+        divisible: whether batches may be divided.
+    """
+    if image.device.type != "cpu":
+        return parts, {}
+    try:
+        copied = parts if ours else InParts(shallow_copy(parts.network), parts.size, parts.layout)
+    except Exception:  # it does not let itself be copied, in any way
+        return parts, {}
+    pictures = _two_pictures(image).contiguous(memory_format=parts.layout)
+    about = {"packed": pack(copied.network, pictures, min(parts.size, LARGEST["cpu"]))}
+    quick = in_threads(copied, pictures) if divisible else copied
+    if isinstance(quick, InThreads):
+        about["in_threads"] = len(quick.copies)
+    # Without any use, a copy only stands between a user and the network.
+    return (quick, about) if ours or any(about.values()) else (parts, {})
 
 
 def _layout(image: Tensor) -> torch.memory_format:
@@ -145,8 +151,10 @@ def _two_pictures(image: Tensor) -> Tensor:
     return torch.cat([image, image.flip(3)])
 
 
-def _in_parts(network: nn.Module, image: Tensor, most: int) -> InParts:
+def _in_parts(network: nn.Module, image: Tensor, most: int) -> tuple[InParts, bool]:
     """The network in the form in which a processor is fastest, where it gives the same answers in that.
+
+    And whether its batches may be divided.
 
     On a CPU that is few images at once, and channels last where there are convolutions. But a network may depend on
     what else is in a batch, or be written for one memory format; then it gets batches as they come.
@@ -154,7 +162,7 @@ def _in_parts(network: nn.Module, image: Tensor, most: int) -> InParts:
     as_they_come = InParts(network, most, _layout(image))
     at_once = images_at_once(network, image)
     if at_once is None:
-        return as_they_come
+        return as_they_come, False
     convolves = any(isinstance(module, nn.Conv2d) for module in network.modules())
     layouts = [torch.channels_last, _layout(image)] if convolves else [_layout(image)]
     pictures = _two_pictures(image)
@@ -165,8 +173,8 @@ def _in_parts(network: nn.Module, image: Tensor, most: int) -> InParts:
         except Exception:  # what fails as it comes, too, says so when it is tried out
             continue
         if difference <= TOLERANCE:
-            return InParts(network, min(at_once, most), layout)
-    return as_they_come
+            return InParts(network, min(at_once, most), layout), True
+    return as_they_come, False
 
 
 def _compiled(parts: InParts, image: Tensor, precision: str) -> Compiled:

@@ -39,14 +39,15 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def memory_format(name: str) -> torch.memory_format:
-    """Channels last for networks of this package, timm and torchvision, where it is faster.
-
-    A user's own network may not be written for it.
-    """
+def is_known(name: str) -> bool:
+    """Whether a name is that of a network of this package, timm or torchvision; a user's own may do anything."""
     elsewhere = split_name(name)
-    fits = name in MODELS or name in VARIANTS if elsewhere is None else elsewhere[0].channels_last
-    return torch.channels_last if fits else torch.contiguous_format
+    return name in MODELS or name in VARIANTS if elsewhere is None else elsewhere[0].channels_last
+
+
+def memory_format(name: str) -> torch.memory_format:
+    """Channels last for networks that are known, where it is faster. A user's own may not be written for it."""
+    return torch.channels_last if is_known(name) else torch.contiguous_format
 
 
 @contextmanager

@@ -12,15 +12,17 @@ from contextlib import contextmanager
 import torch
 
 
-def share_out(calls: Sequence[Callable[[], object]]) -> None:
+def share_out(calls: Sequence[Callable[[], object]], threads: int | None = None) -> None:
     """Make all of the calls, in this thread and in others, in torch's thread count altogether.
 
     A call is made by whichever thread is free, in the order of the sequence. Threads that wake up late find less to do,
     and none is waited for that has not begun.
 
     Args:
-        calls: they release Python's lock while they compute, as compiled kernels do, and use no torch operators, which
-            would start more threads in this one. Some ten microseconds each at least, and a few for each thread.
+        calls: they release Python's lock while they compute, as compiled kernels and torch's operators do; the latter
+            only where this thread has none inside, see `torch_threads`. Some ten microseconds each at least, and a few
+            for each thread.
+        threads: how many altogether; by default as many as torch's operators have in this thread.
 
     Raises:
         Exception: what a call raises, once those that have begun are done.
@@ -37,8 +39,8 @@ def share_out(calls: Sequence[Callable[[], object]]) -> None:
         for call in waiting:
             call()
 
-    others = min(torch.get_num_threads(), len(calls)) - 1
-    futures = [pool(torch.get_num_threads()).submit(work) for _ in range(others)]
+    count = torch.get_num_threads() if threads is None else threads
+    futures = [pool(count).submit(work) for _ in range(min(count, len(calls)) - 1)]
     try:
         work()
     finally:

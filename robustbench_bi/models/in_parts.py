@@ -84,7 +84,7 @@ def in_threads(parts: InParts, images: Tensor) -> InParts:
 
     Args:
         parts: the network in parts; what it makes of an image does not depend on the others of a batch.
-        images: two at least, as the network takes them, to try it on.
+        images: two, as the network takes them, to try it on.
 
     Returns:
         The network in threads; `parts` where torch has a single thread, or where answers differ.
@@ -103,8 +103,8 @@ def in_threads(parts: InParts, images: Tensor) -> InParts:
             # Of convolutions that are not packed, torch has slower ones of its own for few images and one thread.
             fewest = FEWEST if any(isinstance(module, nn.Conv2d) for module in parts.network.modules()) else 1
             shared = InThreads(parts, threads, images_in_caches(parts.network, images[:1]), fewest)
-            many = torch.cat([images * (1 + place) for place in range(threads * fewest)])
-            difference = spread_difference(parts(many), shared(many))
+            enough = torch.cat([images * (1 + place) for place in range(fewest)])
+            difference = spread_difference(parts(enough), shared(enough))
     except Exception as error:  # a network may not let itself be copied; then it has no copies
         logging.getLogger(__name__).debug("parts are asked for one after another: %s", error)
         return parts

@@ -496,7 +496,7 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
         (["spectra", "--corruptions", "gausian_noise"], "Did you mean 'gaussian_noise'?"),
         (["spectra", "--severities", "0"], "severity must be an integer from 1 to 5, got 0"),
         (["spectra", "--images", "/no/such/picture.png"], "there is no folder /no/such/picture.png"),
-        (["spectra", "--images", "photograps"], "unknown data source 'photograps'"),
+        (["spectra", "--images", "photograps"], "there is no folder and no data source 'photograps'"),
         (["spectra", "--images", "demo", "--size", "32"], "demo images are 64 pixels and are not resized"),
         (["spectra", "--table", "imagenetc"], "Did you mean 'imagenet-c'?"),
         (["spectra", "--jpeg", "0"], "'--jpeg'"),

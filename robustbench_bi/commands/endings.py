@@ -50,7 +50,8 @@ def one_line_endings(context: click.Context) -> Iterator[None]:
     except click.MissingParameter as error:
         raise OneLineError(_missing(error)) from error
     except click.UsageError as error:
-        raise OneLineError(" ".join(error.format_message().split())) from error
+        said = " ".join(error.format_message().split())
+        raise OneLineError(said.replace("is not a valid integer range", "is not a whole number")) from error
     except KeyboardInterrupt as stop:
         if not _follows():
             click.echo(str(stop) or _when_stopped(context), err=True)

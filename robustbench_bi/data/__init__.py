@@ -183,7 +183,8 @@ def find_source(source: str) -> tuple[Source, str | None]:
         try:
             SOURCES[prefix]
         except UnknownNameError as error:
-            raise UnknownNameError(f"{error} There is no folder {source!r} either.") from None
+            about = str(error).replace("unknown", "no folder and no", 1)
+            raise UnknownNameError(f"there is {about}") from None
     return _recognised(source) or (row, path)
 
 

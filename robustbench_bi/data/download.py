@@ -56,7 +56,8 @@ def downloading(name: str, url: str, unpacked: Path) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Exception as error:  # network, disk, checksum and archive each have errors of their own
-        why = " ".join(str(error).split()) or type(error).__name__
+        # urllib wraps the system's error in brackets.
+        why = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
         with suppress(OSError):
             unpacked.parent.rmdir()  # unless it holds something
         raise DataError(

@@ -121,6 +121,10 @@ def fourier_errors(
                 )
             if step is not None and step > side // 2:
                 raise InputError(f"step must be at most {side // 2}, half the side of the images, got {step}")
+            if radius is not None and radius > side:
+                raise InputError(
+                    f"radius must be at most {side} cycles per image, the side of the images, got {radius:g}"
+                )
             chosen = frequencies(side, step=step or -(-side // _FREQUENCIES_ACROSS), radius=radius)
             added = default_norm(side) if norm is None else float(norm)
             additions = [NOTHING, *(Addition(*frequency, added) for frequency in chosen)]

@@ -164,7 +164,8 @@ def test_a_run_that_does_not_know_its_options_is_refused(folder, make_config, wr
     [
         ("limt = 3", "unknown option 'limt' in bad.toml. Did you mean 'limit'?"),
         ("limit = [1, 2]", "limit in bad.toml must be one value, got a list of 2"),
-        ("limit = 2.5", "'2.5' is not a valid integer"),
+        ('limit = "ten"', "'ten' is not a whole number"),
+        ("limit = 2.5", "'2.5' is not a whole number"),
         ("limit = true", "limit in bad.toml must be text or a number, got true"),
         ("suite = []", "suite in bad.toml must be one value, got a list of 0"),
         ("quiet = 1", "quiet in bad.toml must be true or false, got 1"),

@@ -1,6 +1,7 @@
 import socket
 import sys
 import warnings
+from urllib.error import URLError
 
 import pytest
 
@@ -18,7 +19,9 @@ def test_messages_of_a_download_leave_stdout_alone(tmp_path, capsys):
     assert socket.getdefaulttimeout() is None
 
 
-@pytest.mark.parametrize("error", [OSError("no\nroute"), RuntimeError("no route"), EOFError("no route")])
+@pytest.mark.parametrize(
+    "error", [OSError("no\nroute"), RuntimeError("no route"), EOFError("no route"), URLError(OSError("no route"))]
+)
 def test_every_failure_is_one_line_that_says_what_to_fetch(tmp_path, error):
     expected = (
         rf"pictures is not in {tmp_path} and could not be downloaded \(no route\): download URL and unpack it so that"

@@ -99,9 +99,9 @@ def test_what_is_written_from_a_source_can_be_opened(row):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("imagnet-c:/data/c", "unknown data source 'imagnet-c'. Did you mean 'imagenet-c'?"),
-        ("cifar10", "unknown data source 'cifar10'. Did you mean 'cifar-10'?"),
-        ("photos", "unknown data source 'photos'. Known: .* There is no folder 'photos' either"),
+        ("imagnet-c:/data/c", "there is no folder and no data source 'imagnet-c'. Did you mean 'imagenet-c'?"),
+        ("cifar10", "there is no folder and no data source 'cifar10'. Did you mean 'cifar-10'?"),
+        ("photos", "there is no folder and no data source 'photos'. Known: "),
     ],
 )
 def test_an_unknown_source_gets_a_suggestion(source, message, tmp_path, monkeypatch):

@@ -207,6 +207,7 @@ def test_what_does_not_fit_is_refused(tmp_path, shades):
         ({"norm": float("nan")}, "norm must be a number above 0, got nan"),
         ({"radius": -1.0}, "radius must be a number above 0"),
         ({"step": 0}, "step must be an integer of at least 1, got 0"),
+        ({"radius": 1000}, r"radius must be at most \d+ cycles per image, the side of the images, got 1000"),
         ({"step": 1000}, r"step must be at most \d+, half the side of the images, got 1000"),
         ({"precision": "fp8"}, "precision must be one of"),
         ({"sevrity": 3}, "got sevrity"),

@@ -71,7 +71,7 @@ def test_any_data_source_opens(tmp_path):
     ("source", "error", "message"),
     [
         ("/no/such/picture.png", DataError, "there is no folder /no/such/picture.png"),
-        ("photograps", UnknownNameError, "unknown data source 'photograps'"),
+        ("photograps", UnknownNameError, "there is no folder and no data source 'photograps'"),
         ("a\0b/", DataError, "there is no folder"),
         ("", InputError, "got an empty text"),
     ],

@@ -53,7 +53,7 @@ def test_pixels_are_those_of_the_recipe(planted):
         ({"corruptions": "fig"}, UnknownNameError, r"Did you mean .fog.\?"),
         ({"severities": "6"}, InputError, "severity must be an integer from 1 to 5, got 6"),
         ({"images": "demo", "size": 128}, InputError, "demo images are 64 pixels and are not resized, got size 128"),
-        ({"images": "nowhere"}, UnknownNameError, "unknown data source .nowhere."),
+        ({"images": "nowhere"}, UnknownNameError, "there is no folder and no data source .nowhere."),
         ({"table": "imagenet"}, UnknownNameError, "imagenet"),
     ],
 )

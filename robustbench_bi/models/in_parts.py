@@ -104,7 +104,8 @@ def in_threads(parts: InParts, images: Tensor) -> InParts:
             fewest = FEWEST if any(isinstance(module, nn.Conv2d) for module in parts.network.modules()) else 1
             shared = InThreads(parts, threads, images_in_caches(parts.network, images[:1]), fewest)
             enough = torch.cat([images * (1 + place) for place in range(fewest)])
-            difference = spread_difference(parts(enough), shared(enough))
+            whole = parts.network(enough.contiguous(memory_format=parts.layout))
+            difference = spread_difference(whole, shared(enough))
     except Exception as error:  # a network may not let itself be copied; then it has no copies
         logging.getLogger(__name__).debug("parts are asked for one after another: %s", error)
         return parts

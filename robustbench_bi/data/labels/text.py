@@ -40,7 +40,7 @@ def unused_labels(count: int, what: str, of: str | Path) -> tuple[str, ...]:
 
     Example:
         >>> unused_labels(2, "label", "val.txt"), unused_labels(0, "label", "val.txt")
-        (('2 labels of val.txt are of no picture',), ())
+        (('2 labels of val.txt are of no image',), ())
     """
     if not count:
         return ()

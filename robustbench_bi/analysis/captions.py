@@ -7,6 +7,7 @@ from typing import Any
 from robustbench_bi.analysis.described import data_name
 from robustbench_bi.analysis.groups import Group
 from robustbench_bi.ground.cells import CLEAN, MEAN, SEVERITIES, Cell, cells_by_corruption
+from robustbench_bi.ground.sizes import in_pixels
 from robustbench_bi.metrics.intervals import MANY, Resampling
 from robustbench_bi.metrics.robustness import alexnet_errors, corruption_error_weights
 from robustbench_bi.models.weights_files import WEIGHTS_SUFFIXES
@@ -95,7 +96,7 @@ def _side(config: Mapping[str, Any]) -> str:
     """At which side networks saw the images, and how they came to it."""
     if config["input_size"] is None:
         return "native size"
-    fitted, seen = config.get("corrupt_size"), f"{config['input_size']} px"
+    fitted, seen = config.get("corrupt_size"), in_pixels(config["input_size"])
     side = seen if fitted is None else f"{fitted} px fitted to {seen}"
     stored = config.get("runtime", {}).get("stored_side")
     if fitted is None and stored is not None and stored != config["input_size"]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robustbench_bi.ground.sizes import in_pixels
 from robustbench_bi.models import MODELS
 from robustbench_bi.models.detectors import DETECTORS
 from robustbench_bi.runs.run import Run
@@ -64,7 +65,7 @@ def describe_model(run: Run) -> str:
     if run.config.get("adapt"):
         parts.append(f"adapted {run.config['adapt']} to batches of {run.config['adapt_batch']}")
     side = run.config["input_size"]
-    return ", ".join([*parts, "native size" if side is None else f"{side} px"])
+    return ", ".join([*parts, "native size" if side is None else in_pixels(side)])
 
 
 def _parameters(number: int) -> str:

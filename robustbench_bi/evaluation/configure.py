@@ -17,7 +17,7 @@ from robustbench_bi.evaluation import adapting
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.ground.checks import SMALLEST_SIDE
-from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS
+from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS, in_pixels
 from robustbench_bi.models import ASSUMED, MODELS, VARIANTS
 from robustbench_bi.models.weights import source_hash, weights_hash
 from robustbench_bi.runs.identity import EvalConfig, installed_versions
@@ -203,8 +203,8 @@ def _assumed(request: EvalRequest, name: str, network: nn.Module, view: View | N
 
 def _sizes_in_words(own: Preprocessing) -> dict[str, str]:
     return {
-        "resize_size": f"resize {own.resize_size} px ({own.interpolation})",
-        "input_size": f"crop {own.input_size} px",
+        "resize_size": f"resize {in_pixels(own.resize_size)} ({own.interpolation})",
+        "input_size": f"crop {in_pixels(own.input_size)}",
     }
 
 

@@ -32,6 +32,16 @@ def pair(size: int | Shape) -> Shape:
     return (size, size) if isinstance(size, int) else size
 
 
+def in_pixels(size: int | Sequence[int]) -> str:
+    """A size in words.
+
+    Example:
+        >>> in_pixels(64), in_pixels([96, 64])
+        ('64 px', '96×64 px (height × width)')
+    """
+    return f"{size} px" if isinstance(size, int) else f"{size[0]}×{size[1]} px (height × width)"
+
+
 def size_of(size: Any) -> Any:
     """A side, or (height, width) where these differ; from a side, a pair, or (channels, height, width).
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from robustbench_bi.ground.cells import MEAN, SEVERITIES, Cell
+from robustbench_bi.ground.sizes import in_pixels
 from robustbench_bi.metrics.robustness import benchmark_corruptions, corruption_error_weights
 
 PUBLISHED_IMAGES = 50_000
@@ -139,7 +140,7 @@ def _pixel_reasons(config: Mapping[str, Any]) -> list[str]:
     """What makes the corrupted pixels other than the published ones."""
     fitted = config.get("corrupt_size")
     side = fitted or config["input_size"]
-    reasons = [f"{side} px"] if side != 224 else []
+    reasons = [in_pixels(side)] if side != 224 else []
     reasons += [f"{side} px fitted to {config['input_size']} px"] if fitted and not reasons else []
     reasons += ["grey"] if config.get("channels") == 1 else []
     if config["generator"] == "files":

@@ -241,3 +241,10 @@ def test_runs_of_one_network_are_told_apart_by_their_weights(make_run):
     assert run_labels(runs) == [run.directory.name for run in runs]
     runs[1].config["runtime"]["requested"] = {"weights": ["pretrained"]}
     assert run_labels(runs) == [run.directory.name for run in runs]
+
+
+def test_a_size_that_is_not_square_is_height_by_width(make_run):
+    run = make_run("a", corruptions=("fog",), input_size=[96, 64], resize_size=[96, 64])
+    found = summary_frame(run, QUICK)
+    assert "n = 150 images of demo, 96×64 px (height × width), " in found.caption
+    assert found.header.endswith("96×64 px (height × width)) on demo, n = 150")

@@ -44,6 +44,7 @@ from robustbench_bi.errors import DataError, InputError, UnknownNameError
 from robustbench_bi.ground.cells import CLEAN as CLEAN
 from robustbench_bi.ground.cells import Cell as Cell
 from robustbench_bi.ground.exports import exported
+from robustbench_bi.ground.registry import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -179,12 +180,10 @@ def find_source(source: str) -> tuple[Source, str | None]:
             raise InputError(f"{prefix} needs a path: {prefix}:PATH")
         return row, path
     written_as_path = "/" in prefix or "\\" in prefix or (colon and len(prefix) == 1)
-    if not written_as_path and not os.path.exists(expand_user(source)):  # noqa: PTH110 - pathlib's may raise
-        try:
-            SOURCES[prefix]
-        except UnknownNameError as error:
-            about = str(error).replace("unknown", "no folder and no", 1)
-            raise UnknownNameError(f"there is {about}") from None
+    there = os.path.exists(expand_user(source))  # noqa: PTH110 - pathlib's may raise
+    if not written_as_path and not there and prefix not in SOURCES:
+        advice = nearest(prefix, SOURCES.names)
+        raise UnknownNameError(f"there is no folder and no data source {prefix!r}. {advice}")
     return _recognised(source) or (row, path)
 
 

@@ -141,7 +141,7 @@ def _pixel_reasons(config: Mapping[str, Any]) -> list[str]:
     fitted = config.get("corrupt_size")
     side = fitted or config["input_size"]
     reasons = [in_pixels(side)] if side != 224 else []
-    reasons += [f"{side} px fitted to {config['input_size']} px"] if fitted and not reasons else []
+    reasons += [f"{side} px fitted to {in_pixels(config['input_size'])}"] if fitted and not reasons else []
     reasons += ["grey"] if config.get("channels") == 1 else []
     if config["generator"] == "files":
         return reasons

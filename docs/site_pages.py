@@ -27,7 +27,7 @@ GALLERY = (
     ("real-check/heatmaps.png", "The same on photographs, for a network trained on ImageNet", "heatmaps"),
     ("cifar10/heatmaps.png", "The same for networks trained on CIFAR-10", "heatmaps"),
     ("fig4/all/spectra.png", "Power spectra of all corruptions", "spectra"),
-    ("fourier/fourier.png", "Errors by the frequency that is added", "fourier"),
+    ("fourier/fourier.png", "Error rate by added frequency", "fourier"),
     ("view/view.png", "Browsing the images of runs", "view"),
 )
 PAGES = (("demo/report.html", "The page of a report", "report"),)
@@ -70,7 +70,7 @@ def gallery() -> str:
     """Every figure that a command draws, with the command."""
     parts = [
         "# Gallery",
-        "What the commands draw; all but the sheet of corruptions is committed under `reports/`, with how it was made.",
+        "Figures drawn by the commands; all but the corruption sheet are committed in `reports/`, with the commands.",
     ]
     for path, title, command in GALLERY:
         parts += [f"## {title}", f"`bivo-robust {command}`", f"![{title}]({FOLDER}/{flat(path)})"]

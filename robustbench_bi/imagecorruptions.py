@@ -51,7 +51,7 @@ def corrupt(
     Args:
         image: uint8 (H, W, 3), or grey (H, W) or (H, W, 1), with sides of at least 32 pixels.
         severity: 1 to 5.
-        corruption_name: one of `get_corruption_names("all")`; where it is given, the number is not looked at.
+        corruption_name: one of `get_corruption_names("all")`; if given, the number is ignored.
         corruption_number: its place there, from 0; below -1 counted from the end, as there.
 
     Returns:

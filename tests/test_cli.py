@@ -139,7 +139,7 @@ def test_report_refuses_what_it_cannot_compare_or_name(runs, tmp_path):
     folder = folder_of(runs, "resnet50")
     out = tmp_path / "report.html"
     line = one_line("report", folder, "--baseline", folder, "--out", out)
-    assert "needs at least one run beside the baseline, got none" in line
+    assert "needs at least one run besides the baseline, got none" in line
     assert "the name of a report must end in .html" in one_line("report", folder, "--out", tmp_path / "report.pdf")
     unfinished = tmp_path / "unfinished"
     shutil.copytree(folder, unfinished)

@@ -95,8 +95,8 @@ def _images_apart(config: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[
         return f"on {config.get('n'):,} images of {own}", f"on {other.get('n'):,}"
     content = value_of(config, "content_hash")
     if content and content == value_of(other, "content_hash"):
-        return "with one numbering of the classes (--classes, --labels)", "with another"
-    return f"on one choice of the images of {own} or with one numbering of the classes", "on another"
+        return "with one class numbering (--classes, --labels)", "with another"
+    return f"on one choice of the images of {own} or with one class numbering", "on another"
 
 
 def _source(config: Mapping[str, Any]) -> str:

@@ -103,7 +103,7 @@ def comparison_frame(
         RunMismatchError: the runs differ in images, labels or settings, or share no cell.
     """
     if not runs:
-        raise InputError("a comparison needs at least one run beside the baseline, got none")
+        raise InputError("a comparison needs at least one run besides the baseline, got none")
     if rows not in ROWS:
         raise InputError(f"rows must be one of {', '.join(ROWS)}, got {rows!r}")
     resampling = resampling or Resampling()
@@ -211,7 +211,7 @@ def check_settings(
             field for field, declaration in MUST_AGREE.items() if declaration.across and declaration.of_network
         ]
         allowed = [field for field in of_network if apart(config, baseline, [*across, field]) is None]
-        advice = f", or compare them all the same with --across {allowed[0]}" if allowed else ""
+        advice = f", or compare them anyway with --across {allowed[0]}" if allowed else ""
         raise RunMismatchError(
             f"{name} and {baseline_name} cannot be compared: {name} was made {found[0]}, {baseline_name} {found[1]}; "
             f"evaluate both in the same way{advice}"

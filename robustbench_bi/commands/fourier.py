@@ -73,6 +73,6 @@ def fourier(
         print_json({"bands": bands.frame, "caption": bands.caption, "files": written})
         return
     print_table(display_bands(bands.frame))
-    click.echo("Error in percent; bands of frequencies are in cycles per pixel.")
+    click.echo("Error in percent; frequency bands in cycles per pixel.")
     click.echo(bands.caption)
     print_written(out, written)

@@ -66,7 +66,7 @@ def report(
     left_out = LeftOut()
     opened = open_runs([run for run in runs if baseline is None or run.resolve() != baseline.resolve()], left_out)
     if baseline is not None and not opened:
-        raise OneLineError("a report with --baseline needs at least one run beside the baseline, got none")
+        raise OneLineError("a report with --baseline needs at least one run besides the baseline, got none")
     groups = _groups(opened, baseline, left_out)
     left_out.say()
     from robustbench_bi.reports.report import write_report

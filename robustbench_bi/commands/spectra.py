@@ -63,6 +63,6 @@ def spectra(images: str, out: Path, quiet: bool, as_json: bool, sheet: Any, **op
         print_json({"bands": bands.frame, "caption": bands.caption, "files": written})
         return
     print_table(display_bands(bands.frame))
-    click.echo("Ratio of the power to that of clean: low is below 1/16 cycle per pixel, high from 1/4.")
+    click.echo("Power relative to clean: low is below 1/16 cycle per pixel, high from 1/4.")
     click.echo(bands.caption)
     print_written(out, written)

@@ -41,7 +41,7 @@ _FREQUENT = ("epochs", "batch_size", "learning_rate", "warmup_epochs", "label_sm
 @click.option(
     "--preset",
     type=click.Choice(list(PRESETS)),
-    help="[default: demo for the demo data, demo-detection and detection for detectors, else paper]",
+    help="Training recipe.  [default: demo for the demo data, demo-detection and detection for detectors, else paper]",
 )
 @click.option("--epochs", type=click.IntRange(1), help="Overrides the preset, like the next seven options.")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per step, over all processes.")
@@ -60,9 +60,15 @@ _FREQUENT = ("epochs", "batch_size", "learning_rate", "warmup_epochs", "label_sm
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Train on N images.")
 @NETWORK_OPTION
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--device", default="auto", show_default=True, callback=early.a_device)
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
+@click.option("--device", default="auto", show_default=True, callback=early.a_device, help="auto, cpu, cuda, cuda:1, …")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Precision of the forward passes.",
+)
 @click.option(
     "--accumulate", type=click.IntRange(1), default=1, metavar="N", help="Micro-batches per step, to save memory."
 )

@@ -175,7 +175,7 @@ SUITES = Table(
     "suite",
     [
         Suite("imagenet-c", CORRUPTIONS.names[:15], "the benchmark's 15 corruptions, which mCE averages"),
-        Suite("paper", CORRUPTIONS.names[:16], "the 15 and speckle_noise, as in Fig. 3 of the Bi-volution paper"),
+        Suite("paper", CORRUPTIONS.names[:16], "imagenet-c and speckle_noise, as in Fig. 3 of the Bi-volution paper"),
         Suite("all", CORRUPTIONS.names[:19], "all 19 corruptions of ImageNet-C"),
         Suite("noise", _category("noise"), "a category"),
         Suite("blur", _category("blur"), "a category"),
@@ -185,14 +185,14 @@ SUITES = Table(
         Suite(
             "imagenet-c-bar",
             tuple(row.name for row in _C_BAR[:10]),
-            "the ten of ImageNet-C-bar; mean error, not mCE",
+            "ImageNet-C-bar's ten corruptions; mean error, not mCE",
         ),
         Suite(
             "cifar-10-c-bar",
             (*_SHARED, *(row.name for row in _C_BAR[10:])),
             "the ten of CIFAR-10-C-bar; mean error, not mCE",
         ),
-        Suite("c-bar", _category("c-bar"), "the 15 of both C-bar sets"),
+        Suite("c-bar", _category("c-bar"), "all 15 corruptions of both C-bar sets"),
     ],
 )
 

@@ -95,7 +95,8 @@ def corrupt(
             the shorter side. Constants are pixels of the table's own side and are not scaled to the images.
         backend: a row of `robustbench_bi.ops.backends.BACKENDS`; None is the fastest that can run: compiled kernels on
             the CPU, which take a few seconds to compile when they are first used, and on CUDA Triton kernels or plain
-            torch. A backend that is named runs or raises. "reference", plain torch on any device, is the definition.
+            torch. A named backend runs or raises; there is no fallback. "reference", plain torch on any device, is the
+            definition.
 
     Returns:
         The corrupted images, a new object of the same kind, shape, dtype and device; a list of them for a list.

@@ -26,7 +26,7 @@ class DataRequest:
     """A data source with its options.
 
     Attributes:
-        source: as `bivo-robust list data` has it, or the path of a folder of class folders.
+        source: as in `bivo-robust list data`, or the path of a folder of class folders.
         classes: a class file, for sources made of class folders.
         limit: take this many images, chosen by a hash of their ids; None for all.
         labels: a file of the labels of images, for those in no class folders; or ReaL's real.json.

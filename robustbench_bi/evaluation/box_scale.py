@@ -96,7 +96,7 @@ def _check_order(
     same = np.array([[_alike(first, second) for second in alone] for first in own])
     if same.any(axis=0).all() and same.any(axis=1).all() and not same.diagonal().all():
         raise ModelOutputError(
-            f"{subject.name} answers {len(own)} images in another order than they were given; the answers must be a "
+            f"{subject.name} answers {len(own)} images in a different order than given; the answers must be a "
             "list in the order of the images"
         )
 

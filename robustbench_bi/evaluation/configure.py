@@ -197,7 +197,7 @@ def _assumed(request: EvalRequest, name: str, network: nn.Module, view: View | N
     options = _enumerated([f"--{own.replace('_', '-')}" for own in missing])
     return [
         f"{name} does not state its {nouns}, so ImageNet's usual preprocessing was assumed: "
-        f"{', '.join(used[own] for own in missing)}. If it was trained with another, give {options}"
+        f"{', '.join(used[own] for own in missing)}. If it was trained differently, give {options}"
     ]
 
 

@@ -100,10 +100,10 @@ def evaluate_models(
             limit: evaluate this many images, chosen by a hash of their ids.
             seed: keys every random draw, 0 to 2**64 - 1.
             device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", …
-            batch_size: images a forward pass, or "auto" for what fits.
+            batch_size: images per forward pass, or "auto" for what fits.
             compile: run the networks compiled by torch.compile; one that does not compile runs without.
             adapt: "bn:N", to let batch norms adapt to each batch; see docs/adaptation.md.
-            workers: decoding threads; None for one a core, up to eight.
+            workers: decoding threads; None for one per core, up to eight.
             precision: of the forward pass, "fp32", "bf16" or "fp16" (autocast).
             out: folder of runs; each run is a folder in it.
             classes: tab-separated file of class number, folder name, label; or folders alone; or "imagenet-1k".

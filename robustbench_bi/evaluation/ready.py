@@ -80,7 +80,7 @@ def as_begun(
     """
     begun = (Path(out) / config.folder / "run.json").exists()
     if forward.how is not None and begun and forward.how != "compiled":
-        about = {"folded": 0, "reason": "the run was begun with the network as it came"}
+        about = {"folded": 0, "reason": "the run started with the network unmodified"}
         return network, replace(config, forward_pass=about)
     return forward.network, replace(config, forward=forward.how, forward_pass=forward.about)
 

@@ -46,7 +46,7 @@ PREPROCESSING = ("mean", "std", "input_size", "resize_size", "interpolation", "c
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRequest(Settings):
-    """An evaluation: which networks, on which images, under what, and how. Its settings are those of `Settings`.
+    """An evaluation: which networks, images and corruptions, and how. Its settings are those of `Settings`.
 
     Attributes:
         models: names as for `create_model`, or modules that map normalised float images (B,3,H,W) to logits (B,K). A

@@ -24,7 +24,7 @@ PUBLISHED_SPELLINGS = {
 
 @dataclass(frozen=True)
 class Progress:
-    """Where long work over images stands, after each of its steps.
+    """Progress of a long job over images, after each step.
 
     Attributes:
         label: the step just finished, in words: "fog severity 3".

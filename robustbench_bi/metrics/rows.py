@@ -160,7 +160,7 @@ METRICS = Table(
             for before, after, words in (
                 ("right", "wrong", "wrong"),
                 ("wrong", "right", "right"),
-                ("wrong", "wrong", "wrong in another way"),
+                ("wrong", "wrong", "wrong with a different answer"),
             )
         ),
         Metric(

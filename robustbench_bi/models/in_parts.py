@@ -107,7 +107,7 @@ def in_threads(parts: InParts, images: Tensor) -> InParts:
             whole = parts.network(enough.contiguous(memory_format=parts.layout))
             difference = spread_difference(whole, shared(enough))
     except Exception as error:  # a network may not let itself be copied; then it has no copies
-        logging.getLogger(__name__).debug("parts are asked for one after another: %s", error)
+        logging.getLogger(__name__).debug("parts run one after another: %s", error)
         return parts
     return shared if difference <= TOLERANCE else parts
 

@@ -85,7 +85,7 @@ def _candidates(subject: Subject, image: Tensor) -> str:
     last = {(name.partition(".")[0], side): name for name, side in recorded.items() if side}
     if not last:
         raise InputError(
-            f"no layer of {subject.label} outputs maps that can be seen (a network from a file runs as a whole); heat "
+            f"no layer of {subject.label} exposes feature maps (a network from a file runs as a whole); heat "
             "maps need a network that is built in PyTorch"
         )
     return ", ".join(f"{name} ({side}×{side})" for (_, side), name in last.items())

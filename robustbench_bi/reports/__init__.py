@@ -115,7 +115,7 @@ FIGURES = Table(
             "fourier",
             "robustbench_bi.reports.figures.fourier:fourier_figure",
             "fourier",
-            "errors by the frequency that is added (Yin et al. 2019): see `bivo-robust fourier`",
+            "error rate by added frequency (Yin et al. 2019): see `bivo-robust fourier`",
         ),
     ],
     aliases={"figure_3": "fig3"},

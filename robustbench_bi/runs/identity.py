@@ -131,7 +131,7 @@ class EvalConfig(Settings, OfTheImages):
         default=None,
         compared="normalisation",
         words="with the network {}",
-        without="with the network as it came",
+        without="with the network unmodified",
         added=True,
     )
     name: str = recorded(default="")

@@ -127,7 +127,7 @@ class Run:
 
         Raises:
             DataError: images.parquet is damaged.
-            RunMismatchError: the run is of that time, and not finished.
+            RunMismatchError: such an older run is unfinished.
         """
         found = read_images(self.directory)
         if found is not None:

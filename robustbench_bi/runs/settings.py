@@ -109,7 +109,9 @@ class Settings:
             "Override the library whose resize and crop are reproduced byte for byte.", choices=CUT_AS, name="cut_as"
         ),
     )
-    precision: str = identity(default="fp32", compared="noted", option=Option(choices=PRECISIONS))
+    precision: str = identity(
+        default="fp32", compared="noted", option=Option("Precision of the forward passes.", choices=PRECISIONS)
+    )
     mean: tuple[float, ...] | None = identity(
         default=None,
         compared="normalisation",

@@ -1,4 +1,4 @@
-"""Corruptions inside other people's code: transforms of torchvision, of Albumentations, and for `datasets.map`.
+"""Corruptions as transforms for torchvision and Albumentations, and for `datasets.map`.
 
 They are for measuring, and for training with corruptions that no test uses: a network that was trained on a corruption
 says nothing about corruptions it has not seen.

@@ -28,7 +28,7 @@ def for_albumentations(transform: Corrupt | RandomCorrupt, p: float = 1.0) -> An
         p: the share of pictures that are corrupted, 0 to 1.
 
     Returns:
-        An `albumentations.ImageOnlyTransform`. It takes uint8 (H, W, 3), so it stands before `Normalize`.
+        An `albumentations.ImageOnlyTransform`. It takes uint8 (H, W, 3), so put it before `Normalize`.
 
     Raises:
         BackendUnavailableError: albumentations is not installed.

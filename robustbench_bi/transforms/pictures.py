@@ -35,7 +35,7 @@ class Corrupt(v2.Transform):  # type: ignore[misc]
 
     It takes what v2 transforms take: a picture, or a sample that holds one (a tuple, a dict), in which labels, boxes
     and masks stay as they are. Pictures are uint8 RGB: Pillow images, `tv_tensors.Image` and `Video`, or tensors
-    (3, H, W) or (B, 3, H, W); so it stands before the step that scales to floats. `corrupt` takes arrays too.
+    (3, H, W) or (B, 3, H, W); so put it before the conversion to floats. `corrupt` takes arrays too.
 
     A picture's draws are keyed by its pixels (`robustbench_bi.transforms.content_ids`).
 
@@ -105,7 +105,7 @@ class RandomCorrupt(v2.Transform):  # type: ignore[misc]
     All pairs of corruption and severity are equally likely. The choice, like the draws, depends on the picture's pixels
     and the seed alone. Otherwise this is as `Corrupt`.
 
-    To train on the corruptions that a network is tested on makes the test worthless: choose others, such as "extra" for
+    Never train on the corruptions you test on: choose others, such as "extra" for
     a test on "imagenet-c".
 
     Args:
@@ -204,7 +204,7 @@ def _check_has_picture(parts: list[Any]) -> None:
     if not any(_is_picture(part) for part in parts):
         kinds = ", ".join(dict.fromkeys(type(part).__name__ for part in parts)) or "nothing"
         raise InputError(
-            f"a sample must hold an image, as a Pillow image or a torch tensor, got {kinds}; an array goes into "
+            f"a sample must hold an image, as a Pillow image or a torch tensor, got {kinds}; for an array, call "
             "transform.corrupt(array)"
         )
 

@@ -159,7 +159,7 @@ def test_order_of_cells_does_not_matter(make_run):
     [
         (
             {"listing_hash": "b" * 64},
-            "b was made on one choice of the images of the demo set or with one numbering of the classes, a on another",
+            "b was made on one choice of the images of the demo set or with one class numbering, a on another",
         ),
         ({"listing_hash": "b" * 64, "n": 30}, "b was made on 30 images of the demo set, a on 150"),
         (
@@ -181,7 +181,7 @@ def test_other_pictures_are_never_compared(make_run, change, message):
 
 def test_the_same_pictures_under_other_class_numbers_are_not_called_other_pictures(make_run):
     run, baseline = (make_run(name, corruptions=("fog",), listing_hash=name * 64, content_hash="c") for name in "ba")
-    message = r"b was made with one numbering of the classes \(--classes, --labels\), a with another"
+    message = r"b was made with one class numbering \(--classes, --labels\), a with another"
     with pytest.raises(RunMismatchError, match=message):
         comparison_frame([run], baseline, resampling=QUICK)
 
@@ -203,7 +203,7 @@ def test_networks_that_adapt_are_compared_with_others_on_demand_alone(make_run):
         make_run("a", corruptions=("fog",)),
         make_run("b", corruptions=("fog",), adapt="bn:16", adapt_batch=8),
     )
-    message = "same way, or compare them all the same with --across adapt$"
+    message = "same way, or compare them anyway with --across adapt$"
     with pytest.raises(RunMismatchError, match=message):
         comparison_frame([run], baseline, resampling=QUICK)
     assert np.isfinite(comparison_frame([run], baseline, resampling=QUICK, across=["adapt"]).frame["delta"]).all()
@@ -244,7 +244,7 @@ def test_nothing_in_common_or_nothing_at_all(make_run):
     baseline, run = (make_run(c, corruptions=(c,), clean=False) for c in ("fog", "snow"))
     with pytest.raises(RunMismatchError, match="snow and fog share no corrupted cell"):
         comparison_frame([run], baseline)
-    with pytest.raises(InputError, match="at least one run beside the baseline"):
+    with pytest.raises(InputError, match="at least one run besides the baseline"):
         comparison_frame([], baseline)
     with pytest.raises(InputError, match="rows must be one of bars, corruptions, cells, got 'bar'"):
         comparison_frame([run], baseline, rows="bar")

@@ -255,7 +255,7 @@ def test_other_settings_are_never_compared(pair, field):
     changed = replace(run, settings={**run.settings, field: "other"})
     compared = fields_compared("must agree")
     said = compared[field].said_of("other") if field in compared else f"{field.replace('_', ' ')} .*other"
-    said = said.replace("on other images", "on one choice of the images of a folder or with one numbering of the class")
+    said = said.replace("on other images", "on one choice of the images of a folder or with one class numbering")
     with pytest.raises(RunMismatchError, match=f"the run and the baseline cannot be compared: .*{said}"):
         gate_frame(changed, baseline)
 

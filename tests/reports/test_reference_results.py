@@ -144,7 +144,7 @@ def test_how_far_a_seed_moves_a_difference_on_cifar10():
     )
     moved = (deltas[1] - deltas[0]).abs().dropna()
     text = " ".join((CIFAR10 / "README.md").read_text(encoding="utf-8").split())
-    assert f"moved by {moved.median():.1f} points in the median and by up to {moved.max():.1f}" in text
+    assert f"moved by a median of {moved.median():.1f} points and by up to {moved.max():.1f}" in text
 
 
 def test_a_claim_has_an_outcome_only_where_the_seeds_agree():

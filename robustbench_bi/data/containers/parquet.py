@@ -156,8 +156,8 @@ def _labels(table: str, name: str, column: pa.ChunkedArray, classes: Sequence[st
     unknown = sorted(set(labels) - numbers.keys())
     if unknown:
         raise DataError(
-            f"the column {name} of {table} holds {len(unknown)} words that are none of its {len(classes)} classes, the "
-            f"first is {unknown[0]!r}; give the class numbers of all words with --classes FILE"
+            f"the column {name} of {table} holds {len(unknown)} words that are not among its {len(classes)} classes, "
+            f"the first is {unknown[0]!r}; give the class numbers of all words with --classes FILE"
         )
     return [numbers[label] for label in labels]
 

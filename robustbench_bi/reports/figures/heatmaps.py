@@ -36,8 +36,8 @@ _WHITE = 350  # shown as white, so that a bright picture does not wash out the c
 _NUMBERS = 0.29  # inches, for the two lines below a heat map and what parts them from the next
 _READING = (
     "r: Pearson's correlation of the heat map with the clean one, over the positions; below it the mean over the n "
-    "images with its interval, and below a clean map the mean for two different images. Each map has a colour scale of "
-    "its own."
+    "images with its interval, and below a clean map the mean for two different images. Each map has its own colour "
+    "scale."
 )
 
 

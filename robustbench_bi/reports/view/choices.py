@@ -50,7 +50,7 @@ FILTERS = Table(
         Choice("wrong", f"{_HERE}:wrong", "wrong answers"),
         Choice("right", f"{_HERE}:right", "right answers"),
         Choice("only-first", f"{_HERE}:only_first", "only this model is right", "beside"),
-        Choice("only-beside", f"{_HERE}:only_beside", "only the model beside is right", "beside"),
+        Choice("only-beside", f"{_HERE}:only_beside", "only the second model is right", "beside"),
         Choice("differ", f"{_HERE}:differ", "the two models answer differently", "beside"),
     ],
 )
@@ -115,7 +115,7 @@ def query_of(album: Album, asked: Mapping[str, str]) -> Query:
     )
 
 
-_NEEDS = {"clean": "answers on clean images", "beside": "a model beside", "several": "several runs"}
+_NEEDS = {"clean": "answers on clean images", "beside": "a second model", "several": "several runs"}
 
 
 def cell_of(album: Album, asked: Mapping[str, str]) -> Cell:

@@ -62,9 +62,9 @@ class PictureMaker:
                 "CPU, and may differ by one grey level in a few of 100,000 bytes."
             )
         if any(config.get("corrupt_size") for config in self.configs):
-            found.append("Images are shown at the side where they are corrupted; the networks saw them resized.")
+            found.append("Images are shown at the size at which they were corrupted; the networks saw them resized.")
         if any(config.get("channels") == 1 for config in self.configs):
-            found.append("Images are shown in colour; a network saw them grey.")
+            found.append("Images are shown in colour; a network saw them in greyscale.")
         return found
 
     def picture(self, view: int, place: int, cell: Cell) -> NDArray[np.uint8]:

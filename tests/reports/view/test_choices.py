@@ -111,7 +111,7 @@ def test_it_opens_with_the_first_corruption_at_its_middle_severity(album, write_
         ({"label": "ring"}, "label must be an integer from 0 to 9"),
         ({"corruption": "snow", "severity": "3"}, "these runs do not hold snow at severity 3"),
         ({"corruption": "fog", "severity": "2"}, "these runs do not hold fog at severity 2"),
-        ({"show": "only-first"}, "only-first needs a model beside"),
+        ({"show": "only-first"}, "only-first needs a second model"),
     ],
 )
 def test_what_is_not_there_is_refused(album, asked, message):

@@ -320,7 +320,7 @@ def test_a_screen_reader_is_told_what_stands_there(browser, opened, address, alb
     assert {"main", "banner", "navigation", "contentinfo", "form", "status", "list", "combobox", "radio"} <= roles
     controls = {name for role, name in named if role in ("combobox", "searchbox", "radio")}
     assert controls == {
-        "Model", "Beside it", "Corruption", "Show", "Order", "Class", "Answer", "Name contains", "1", "3", "5",
+        "Model", "Compare with", "Corruption", "Show", "Order", "Class", "Answer", "Name contains", "1", "3", "5",
     }  # fmt: skip
     first = expected(album, show="right-to-wrong")[0]
     image = f"{album.names[first]}, {album.class_names[album.labels[first]]}"

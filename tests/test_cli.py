@@ -324,7 +324,8 @@ def test_spectra_of_published_files(tmp_path):
     stored = json.loads(invoke(*command, "--images", f"imagenet-c:{tmp_path / 'c'}", "--size", 64).stdout)
     made = json.loads(invoke(*command, "--images", "demo", "--limit", 4).stdout)
     assert stored["bands"] == made["bands"]
-    assert stored["caption"].startswith("n = 4 images of c, 64 px, published files.")
+    made_by_us = "bivo-robust made these files: constants of tiny-imagenet-c, no JPEG, seed 0."
+    assert stored["caption"].startswith(f"n = 4 images of c, 64 px, stored files. {made_by_us}")
 
 
 def test_the_reference_spectra_are_what_their_command_makes(tmp_path):
@@ -723,7 +724,8 @@ def test_heatmaps_prints_and_writes(tmp_path):
     result = invoke("heatmaps", "--model", "resnet50", "--model", "resnext50", *options)
     assert re.search(r"resnext50 +fog +8 +-?0\.\d+ \[.*\] +[+-]\d\.\d+ \[.*\]", result.stdout)
     assert "another image" in result.stdout
-    assert "n = 8 images of demo, 64 px, constants of tiny-imagenet-c, no JPEG. Severity 3. Mean" in result.stdout
+    assert "n = 8 images of demo, 64 px, constants of tiny-imagenet-c, no JPEG. Drawn at random" in result.stdout
+    assert " Networks: resnet50 (width 0.25, " in result.stdout
     names = ["heatmaps.csv", "heatmaps.pdf", "heatmaps.png", "heatmaps.svg", "heatmaps_images.csv"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     (row,) = json.loads(invoke("heatmaps", "--model", "resnet50", "--reduce", "pca", *options, "--json").stdout)[

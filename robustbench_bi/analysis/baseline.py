@@ -77,7 +77,7 @@ def outcomes_of(run: Run) -> Outcomes:
         image_ids=found.grid.image_ids,
         cells=found.grid.cells,
         kept=found.task.load("keep")(found.records, found.grid),
-        described={"model": describe_model(run), "data": data_name(run.config)},
+        described={"model": describe_model(run.config, run.name), "data": data_name(run.config)},
     )
 
 

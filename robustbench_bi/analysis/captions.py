@@ -1,16 +1,14 @@
 """What results are called and what is said below them: labels of runs, and sentences on data, means and intervals."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from robustbench_bi.analysis.described import data_name
+from robustbench_bi.analysis.described import data_name, weights_in_words
 from robustbench_bi.analysis.groups import Group
 from robustbench_bi.ground.cells import CLEAN, MEAN, SEVERITIES, Cell, cells_by_corruption
 from robustbench_bi.ground.sizes import in_pixels
 from robustbench_bi.metrics.intervals import MANY, Resampling
 from robustbench_bi.metrics.robustness import alexnet_errors, corruption_error_weights
-from robustbench_bi.models.weights_files import WEIGHTS_SUFFIXES
 from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Measure, Task
 
@@ -40,9 +38,9 @@ def _label(run: Run, namesakes: Sequence[Run]) -> str:
     for field in _TELLING:
         if len({other.config.get(field) for other in namesakes}) == len(namesakes):
             return f"{run.name} ({_telling_words(field, run.config.get(field))})"
-    files = {weights_file(other) for other in namesakes}
-    if len(files) == len(namesakes) and all(files):
-        return f"{run.name} ({weights_file(run)})"
+    weights = {weights_in_words(other.config) for other in namesakes}
+    if len(weights) == len(namesakes) and all(weights):
+        return f"{run.name} ({weights_in_words(run.config)})"
     return run.directory.name
 
 
@@ -50,12 +48,6 @@ def _telling_words(field: str, value: Any) -> str:
     if value is None:
         return {"adapt": "not adapted", "jpeg": "no JPEG"}.get(field, f"no {field}")
     return f"adapted by {value}" if field == "adapt" else f"{field} {value}"
-
-
-def weights_file(run: Run) -> str:
-    """The file of weights that a run was asked for, without its folder; empty where none was named."""
-    named = run.config.get("runtime", {}).get("requested", {}).get("weights") or [""]
-    return Path(str(named[0])).name if str(named[0]).endswith(WEIGHTS_SUFFIXES) else ""
 
 
 def describe_data(config: Mapping[str, Any], n: int) -> str:
@@ -67,10 +59,10 @@ def describe_data(config: Mapping[str, Any], n: int) -> str:
         'n = 500 images of demo, 64 px, constants of tiny-imagenet-c, no JPEG.'
         >>> describe_data({"data": "imagenet-c", "input_size": 384, "corrupt_size": 224, "generator": "files",
         ...     "left_out": {"not in every cell": 12}}, 49_988)
-        'n = 49,988 images of imagenet-c, 224 px fitted to 384 px, published files. Left out: 12 images not in every \
+        'n = 49,988 images of imagenet-c, 224 px fitted to 384 px, stored files. Left out: 12 images not in every \
 cell.'
     """
-    pixels = "published files"
+    pixels = "stored files"
     if config["generator"] != "files":
         pixels = f"constants of {config['table']}, " + (f"JPEG {config['jpeg']}" if config["jpeg"] else "no JPEG")
         pixels += "" if config["generator"] == "bivo-robust" else f", generator {config['generator']}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from robustbench_bi.ground.sizes import in_pixels
@@ -40,32 +41,48 @@ def data_name(config: Mapping[str, Any]) -> str:
     return (f"{named}:" if named else "") + (folder if "." in parts[-1] else f"{folder}/")
 
 
-def describe_model(run: Run) -> str:
-    """The network of a run: its row and options where the name does not say them, its parameters and its input.
+def describe_model(config: Mapping[str, Any], name: str) -> str:
+    """A network: what its name does not say of its row, options and weights, its parameters and its input.
+
+    Args:
+        config: of a run.
+        name: under which it is shown. Weights that are part of it are not said again.
 
     Example:
-        >>> from types import SimpleNamespace
         >>> model = {"name": "binet50_dc_ca", "options": {"width": 0.25, "delta": 5}}
         >>> config = {"model": model, "input_size": 64, "runtime": {"parameters": 1_262_000}}
-        >>> describe_model(SimpleNamespace(name="binet50", config=config))
+        >>> describe_model(config, "binet50")
         'binet50_dc_ca, width 0.25, 1.26 M parameters, 64 px'
         >>> model = {"name": "fasterrcnn_binet50_dc", "options": {"neck": "bivolution", "head": "convolution"}}
-        >>> config = {"model": model, "input_size": None}
-        >>> describe_model(SimpleNamespace(name="fasterrcnn_binet50_dc", config=config))
+        >>> describe_model({"model": model, "input_size": None}, "fasterrcnn_binet50_dc")
         'neck bivolution, native size'
     """
-    model, runtime = run.config.get("model", {}), run.config.get("runtime", {})
-    parts = [str(model["name"])] if model.get("name") not in (None, run.name) else []
+    model, runtime = config.get("model", {}), config.get("runtime", {})
+    own, weights = model.get("name"), weights_in_words(config)
+    parts = [] if own in (None, runtime.get("name", name)) else [str(own)]
+    if weights and not name.endswith(f"({weights})"):
+        parts.append(weights)
     usual = next((table[model["name"]].options for table in (MODELS, DETECTORS) if model.get("name") in table), {})
     for option, value in dict(model.get("options") or {}).items():
         if option not in _NOT_SHOWN and not (option in usual and usual[option] == value):
             parts.append(f"{option} {value}")
     if runtime.get("parameters"):
         parts.append(_parameters(runtime["parameters"]))
-    if run.config.get("adapt"):
-        parts.append(f"adapted {run.config['adapt']} to batches of {run.config['adapt_batch']}")
-    side = run.config["input_size"]
+    if config.get("adapt"):
+        parts.append(f"adapted {config['adapt']} to batches of {config['adapt_batch']}")
+    side = config["input_size"]
     return ", ".join([*parts, "native size" if side is None else in_pixels(side)])
+
+
+def weights_in_words(config: Mapping[str, Any]) -> str:
+    """Which weights a run was asked for: a file's name, "pretrained", "no weights loaded", or empty if none were named.
+
+    Example:
+        >>> weights_in_words({"runtime": {"requested": {"weights": ["/data/resnet50.pth"]}}})
+        'resnet50.pth'
+    """
+    named = str((config.get("runtime", {}).get("requested", {}).get("weights") or [""])[0] or "")
+    return "no weights loaded" if named == "none" else Path(named).name
 
 
 def _parameters(number: int) -> str:
@@ -91,5 +108,5 @@ def header(runs: Sequence[Run], labels: Sequence[str]) -> str:
     where: dict[str, list[str]] = {}
     for run, label in zip(runs, labels, strict=True):
         place = f"{data_name(run.config)}, n = {run.config['n']:,}"
-        where.setdefault(place, []).append(f"{label} ({describe_model(run)})")
+        where.setdefault(place, []).append(f"{label} ({describe_model(run.config, label)})")
     return "; ".join(f"{', '.join(networks)} on {place}" for place, networks in where.items())

@@ -8,7 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustbench_bi.analysis.result import Result
-from robustbench_bi.metrics.intervals import Resampling, bootstrap_interval, wilson_interval
+from robustbench_bi.metrics.bounded import bounded_interval
+from robustbench_bi.metrics.intervals import wilson_interval
+from robustbench_bi.metrics.statistics import Bounds, ImageMeans
 
 OCTAVES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 """Upper edges of bands, in cycles per pixel; what lies above the last is found along the diagonals only."""
@@ -58,16 +60,16 @@ def error_frame(errors: FourierErrors, confidence: float = 0.95) -> Result:
     return Result(frame, _describe(errors))
 
 
-def band_frame(errors: FourierErrors, edges: Sequence[float] = OCTAVES, resampling: Resampling | None = None) -> Result:
+def band_frame(errors: FourierErrors, edges: Sequence[float] = OCTAVES, confidence: float = 0.95) -> Result:
     """Mean error rates over bands of frequencies, with intervals.
 
-    Every frequency of the map weighs the same within its band. Intervals are percentile bootstraps over images, which
-    keep an image's frequencies together; where all images agree, Wilson's.
+    Every frequency of the map weighs the same within its band. Intervals are those of means over cells, see
+    `bounded_interval`: t over images with a worst and a best image added, and Wilson's of a single frequency.
 
     Args:
         errors: from `fourier_errors`.
         edges: upper edges of the bands, in cycles per pixel, rising; a last band takes what is above them.
-        resampling: of the intervals.
+        confidence: of the intervals.
 
     Returns:
         One row a model and band that holds a frequency, the clean images first: model, band ("clean", or its edges),
@@ -80,18 +82,17 @@ def band_frame(errors: FourierErrors, edges: Sequence[float] = OCTAVES, resampli
         >>> band_frame(FourierErrors(frame), [0.25]).frame[["band", "frequencies", "error"]].values.tolist()
         [['clean', 1, 0.0], ['0 to 0.25', 2, 25.0], ['0.25 and more', 1, 100.0]]
     """
-    resampling = resampling or Resampling()
     frame = pd.concat(
-        [_bands_of(own, edges, resampling) for _, own in errors.frame.groupby("model", sort=False)], ignore_index=True
+        [_bands_of(own, edges, confidence) for _, own in errors.frame.groupby("model", sort=False)], ignore_index=True
     )
     caption = (
-        f"{_describe(errors)} {resampling.confidence * 100:g} % intervals: percentile bootstrap over images "
-        f"({resampling.repeats:,} resamples), and Wilson's for clean images and where all images agree."
+        f"{_describe(errors)} {confidence * 100:g} % intervals over images: t with a worst and a best image added; "
+        "Wilson (clean images, single frequencies)."
     )
     return Result(frame, caption)
 
 
-def _bands_of(own: pd.DataFrame, edges: Sequence[float], resampling: Resampling) -> pd.DataFrame:
+def _bands_of(own: pd.DataFrame, edges: Sequence[float], confidence: float) -> pd.DataFrame:
     """The rows of one model. All bands are resampled together."""
     n = int(own["n"].iloc[0])
     frequency = np.hypot(own["vertical"].to_numpy(), own["horizontal"].to_numpy()) / own["side"].to_numpy()
@@ -106,15 +107,15 @@ def _bands_of(own: pd.DataFrame, edges: Sequence[float], resampling: Resampling)
         axis=1,
     )
     error = scores.mean(axis=0)
-    low, high = bootstrap_interval(scores, resampling)
-    single = (numbers == -1) | (np.isin(error, (0.0, 100.0)))
-    low[single], high[single] = wilson_interval(error[single], n, resampling.confidence)
+    counts = np.array([(band == number).sum() for number in numbers])
+    bounds = Bounds(np.zeros(len(numbers)), np.full(len(numbers), 100.0), counts == 1)
+    low, high = bounded_interval(ImageMeans(scores, bounds), confidence)
     return pd.DataFrame(
         {
             "model": own["model"].iloc[0],
             "band": ["clean" if number < 0 else names[number] for number in numbers],
             "frequency": [np.nan if number < 0 else frequency[band == number].mean() for number in numbers],
-            "frequencies": [int((band == number).sum()) for number in numbers],
+            "frequencies": counts,
             "n": n,
             "error": error,
             "error_low": low,

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustbench_bi.analysis.captions import weights_file
-from robustbench_bi.analysis.described import data_name
+from robustbench_bi.analysis.described import data_name, weights_in_words
 from robustbench_bi.analysis.groups import CATEGORIES, corruption_groups, summary_groups, weighted
 from robustbench_bi.corruptions import category_of
 from robustbench_bi.errors import BivoRobustError, DataError
@@ -34,7 +33,7 @@ class Listed:
 
     Attributes:
         run: its folder, from the folder that was searched.
-        model, weights, data, n: what it is of; weights is the file that was named, or empty.
+        model, weights, data, n: what it is of; weights is as `weights_in_words`.
         cells, cells_done: how many there are, and how many of them are finished.
         metric: which number clean and mean are.
         clean, mean: of clean images, and the mean over corruptions; None where it is not finished or has none.
@@ -126,7 +125,7 @@ def _listed(run: Run, name: str) -> Listed:
     return Listed(
         run=name,
         model=run.name,
-        weights=weights_file(run),
+        weights=weights_in_words(config),
         data=data_name(config),
         n=int(config["n"]),
         cells=len(run.cell_names),

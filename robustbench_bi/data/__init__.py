@@ -118,7 +118,9 @@ def open_data(
     if images_root is not None and dataset.at is not None:
         dataset = dataset.at(expand_user(images_root))
     typed = named_source(str(source))[0] is row
-    dataset = replace(dataset, name=str(source) if typed else f"{row.name}:{path}")
+    written = _how_written(dataset, path)
+    remarks = (written, *dataset.remarks) if written else dataset.remarks
+    dataset = replace(dataset, name=str(source) if typed else f"{row.name}:{path}", remarks=remarks)
     if dataset.unshared and not common_images and cells is not None and dataset.narrowed is not None:
         dataset = replace(dataset.narrowed(cells), name=dataset.name)
     undecided = class_space is None and classes is None and dataset.class_space is None
@@ -132,6 +134,12 @@ def open_data(
         partner = open_data(clean, classes=classes if takes_classes else None, images=images, labels=labels)
         dataset = with_clean(dataset, partner, common_images)
     return dataset if limit is None else dataset.limited(limit)
+
+
+def _how_written(dataset: Dataset, path: str | None) -> str:
+    from robustbench_bi.data.class_spaces.shift_sets import how_written  # numpy, once there are images
+
+    return "" if path is None or dataset.stored_cells is None else how_written(Path(path))
 
 
 def check_takes(

@@ -266,9 +266,11 @@ class Dataset:
 
         if not is_integer(limit) or limit < 1:
             raise InputError(f"limit must be a positive integer, got {limit!r}")
+        if limit >= len(self):
+            return self
         keep = np.zeros(len(self), dtype=bool)
         keep[np.argsort(splitmix64(self.image_ids), kind="stable")[:limit]] = True
-        return self._select(keep)
+        return replace(self._select(keep), remarks=(f"Drawn at random from {len(self):,} images", *self.remarks))
 
     def taken(self, rows: ArrayLike) -> Dataset:
         """The images at some rows, in the order of their ids.

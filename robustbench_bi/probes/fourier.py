@@ -26,7 +26,7 @@ from robustbench_bi.ground.cells import Progress
 from robustbench_bi.ground.checks import check_integer, is_number
 from robustbench_bi.models.inference import finite_logits
 from robustbench_bi.probes.frequencies import add_frequency, default_norm, frequencies
-from robustbench_bi.probes.subjects import Subject, left_out, open_subjects, unchanged
+from robustbench_bi.probes.subjects import Subject, describe_subjects, left_out, open_subjects, unchanged
 from robustbench_bi.runs.identity import BLOCK_SIZE
 from robustbench_bi.tasks.classification import scored
 
@@ -133,7 +133,8 @@ def fourier_errors(
         for probe in probes:
             probe.run(count)
     frame = pd.concat([probe.frame() for probe in probes], ignore_index=True)
-    return FourierErrors(frame, f"{data_name(subjects[0].config.as_json())}.{left_out(subjects[0])}")
+    images = f"{data_name(subjects[0].config.as_json())}.{left_out(subjects[0])}"
+    return FourierErrors(frame, f"{images} {describe_subjects(subjects)}")
 
 
 def _counter(probes: Sequence[_Probe], progress: Callable[[Progress], None] | None) -> Callable[[Addition, int], None]:

@@ -25,7 +25,7 @@ from robustbench_bi.ground.cells import CLEAN, Cell, Progress
 from robustbench_bi.ground.checks import check_integer
 from robustbench_bi.ground.registry import unknown_name
 from robustbench_bi.probes.features import REDUCTIONS, choose_layer, correlation, layer_maps, reduce_maps
-from robustbench_bi.probes.subjects import Subject, left_out, open_subjects, unchanged
+from robustbench_bi.probes.subjects import Subject, describe_subjects, left_out, open_subjects, unchanged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -115,6 +115,7 @@ def _describe(subjects: list[Subject], dataset: Dataset, severity: int, reductio
     unlabelled = {} if dataset.num_classes > 1 else {"data": Path(dataset.name).resolve().name, "runtime": {}}
     about = [describe_data({**subject.config.as_json(), **unlabelled}, len(dataset)) for subject in subjects]
     described = " ".join(dict.fromkeys(about)) + left_out(subjects[0])
+    described += f" {describe_subjects(subjects)}"
     layers = {name: "×".join(map(str, heat.shape)) for name, heat in zip(grid["layer"], grid["heat"], strict=True)}
     places = ", ".join(f"{name} ({size} positions)" for name, size in layers.items())
     return f"{described} Severity {severity}. {_REDUCED[reduction]} of {places}."

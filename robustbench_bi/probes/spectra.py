@@ -56,8 +56,14 @@ def picture_spectra(
     dataset = open_pictures(images, limit=limit)
     preprocessing = picture_preprocessing(dataset, size)
     table = resolve_table(table, preprocessing.side)
-    about = {"data": Path(images).resolve().name, "input_size": preprocessing.input_size, "table": table, "jpeg": jpeg}
-    about["generator"] = "bivo-robust" if dataset.stored_cells is None else "files"
+    about = {
+        "data": Path(images).resolve().name,
+        "input_size": preprocessing.input_size,
+        "table": table,
+        "jpeg": jpeg,
+        "generator": "bivo-robust" if dataset.stored_cells is None else "files",
+        "runtime": {"remarks": dataset.remarks},
+    }
     corrupted = Pixels(table, jpeg, seed=seed).of_cell
     read = read_cells(dataset, preprocessing, cells, corrupted, progress=progress)
     return measure_spectra(read, describe_data(about, len(dataset)))

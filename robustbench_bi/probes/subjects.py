@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from robustbench_bi.analysis.described import describe_model
 from robustbench_bi.data import Dataset
 from robustbench_bi.evaluation import networks
 from robustbench_bi.evaluation.networks import Subject as Subject
@@ -49,6 +50,12 @@ def open_subjects(
     """
     request = EvalRequest.of(models, dataset.name, suite=corruptions, severities=severities, jpeg=jpeg, **options)
     return networks.open_subjects(request, dataset, look_inside=look_inside)
+
+
+def describe_subjects(subjects: Sequence[Subject]) -> str:
+    """A sentence on the networks, for a caption: each with what its name does not say."""
+    networks = [f"{own.label} ({describe_model(own.config.as_json(), own.label)})" for own in subjects]
+    return f"Network{'' if len(networks) == 1 else 's'}: {', '.join(networks)}."
 
 
 def left_out(subject: Subject) -> str:

@@ -106,8 +106,10 @@ def test_a_header_says_what_was_evaluated(make_run):
     model = {"name": "binet50_dc_ca", "options": {"width": 0.25, "stem": "imagenet", "input_size": 64}}
     runtime = {"parameters": 1_262_345, "source": "/data/my photos/"}
     run = make_run("binet50", corruptions=("fog",), data="folder", model=model, runtime=runtime)
-    assert describe_model(run) == "binet50_dc_ca, width 0.25, 1.26 M parameters, 64 px"
-    assert summary_frame(run, QUICK).header == f"binet50 ({describe_model(run)}) on my photos/, n = 150"
+    assert describe_model(run.config, "binet50") == "binet50_dc_ca, width 0.25, 1.26 M parameters, 64 px"
+    assert (
+        summary_frame(run, QUICK).header == f"binet50 ({describe_model(run.config, 'binet50')}) on my photos/, n = 150"
+    )
     assert "n = 150 images of my photos/, 64 px" in summary_frame(run, QUICK).caption
     other = make_run("resnet50", corruptions=("fog",), data="folder", runtime={"source": "/data/my photos/"})
     assert header([run, other], ["a", "b"]) == (

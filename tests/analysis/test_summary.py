@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from robustbench_bi.analysis.captions import describe_data, describe_means, run_labels
+from robustbench_bi.analysis.described import header
 from robustbench_bi.analysis.summary import cells_frame, summary_frame
 from robustbench_bi.commands.output import print_summary
 from robustbench_bi.corruptions import SUITES
@@ -177,7 +178,7 @@ def test_captions_say_what_and_how(make_run, imagenet):
     caption = summary_frame(make_run("bar", corruptions=bar, severities=(3,), **imagenet), QUICK).caption
     assert "(top-1, top-5, mean error, Δ)" in caption and "mCE" not in caption
     files = {"data": "imagenet-c", "input_size": 224, "table": "imagenet-c", "jpeg": None, "generator": "files"}
-    assert describe_data(files, 50_000) == "n = 50,000 images of imagenet-c, 224 px, published files."
+    assert describe_data(files, 50_000) == "n = 50,000 images of imagenet-c, 224 px, stored files."
     assert describe_data(files | {"generator": "imagecorruptions"}, 9).endswith("no JPEG, generator imagecorruptions.")
     assert describe_data(files, 1).startswith("n = 1 image of ")
     assert describe_means([5]) == "Severity 5 only."
@@ -239,7 +240,14 @@ def test_runs_of_one_network_are_told_apart_by_their_weights(make_run):
     assert run_labels(runs) == ["a (early.pth)", "a (late.pth)"]
     runs[1].config["runtime"]["requested"] = {"weights": ["other/early.pth"]}
     assert run_labels(runs) == [run.directory.name for run in runs]
-    runs[1].config["runtime"]["requested"] = {"weights": ["pretrained"]}
+    runs[1].config["runtime"]["requested"] = {"weights": ["none"]}
+    assert run_labels(runs) == ["a (early.pth)", "a (no weights loaded)"]
+    assert header(runs, run_labels(runs)) == (
+        "a (early.pth) (resnet50, 64 px), a (no weights loaded) (resnet50, 64 px) on demo, n = 150"
+    )
+    told = "a (resnet50, early.pth, 64 px), b (resnet50, no weights loaded, 64 px) on demo, n = 150"
+    assert header(runs, ["a", "b"]) == told
+    runs[1].config["runtime"]["requested"] = {}
     assert run_labels(runs) == [run.directory.name for run in runs]
 
 

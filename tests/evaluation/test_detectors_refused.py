@@ -87,7 +87,7 @@ def test_answers_in_another_order_than_the_pictures_leave_nothing_behind(order, 
         return order(coloured_boxes.find(images, masks=False))
 
     mixed.class_names = coloured_boxes.NAMES
-    with pytest.raises(ModelOutputError, match="mixed answers 3 images in another order than they were given"):
+    with pytest.raises(ModelOutputError, match="mixed answers 3 images in a different order than given"):
         rb.detect(mixed, f"coco:{tmp_path / 'boxes.json'}", suite="fog", severities=1, out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 

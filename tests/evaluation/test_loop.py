@@ -349,7 +349,7 @@ class Unstated(Tiny):
             Tiny,
             {"input_size": 64},
             "Tiny does not state its resize size, so ImageNet's usual preprocessing was assumed: resize 73 px "
-            "(bilinear). If it was trained with another, give --resize-size",
+            "(bilinear). If it was trained differently, give --resize-size",
         ),
         (
             Unstated,
@@ -362,13 +362,13 @@ class Unstated(Tiny):
             Unstated,
             {"fit": True, "corrupt_size": 64},
             "Unstated does not state its mean and std, so ImageNet's usual preprocessing was assumed: mean "
-            "0.485/0.456/0.406, std 0.229/0.224/0.225. If it was trained with another, give --mean and --std",
+            "0.485/0.456/0.406, std 0.229/0.224/0.225. If it was trained differently, give --mean and --std",
         ),
         (
             Unstated,
             {"input_size": 64, "no_resize": True},
             "Unstated does not state its mean and std, so ImageNet's usual preprocessing was assumed: mean "
-            "0.485/0.456/0.406, std 0.229/0.224/0.225. If it was trained with another, give --mean and --std",
+            "0.485/0.456/0.406, std 0.229/0.224/0.225. If it was trained differently, give --mean and --std",
         ),
     ],
 )

@@ -55,7 +55,7 @@ def test_the_third_stage_is_found_inside_a_wrapper(known):
 def test_a_network_from_a_file_has_no_layer_to_look_into(tmp_path):
     torch.jit.trace(Steps(layer3=nn.Conv2d(3, 4, 3)).eval(), IMAGES[:1].float()).save(tmp_path / "net.ts")
     subject = subject_of(f"torchscript:{tmp_path / 'net.ts'}")
-    with pytest.raises(InputError, match=r"^no layer of torchscript:.* outputs maps that can be seen"):
+    with pytest.raises(InputError, match=r"^no layer of torchscript:.* exposes feature maps"):
         choose_layer(subject, IMAGES[:1])
     with pytest.raises(UnknownNameError):
         choose_layer(subject, IMAGES[:1], "network.layer3")

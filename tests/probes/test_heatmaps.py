@@ -47,7 +47,10 @@ def test_correlations_are_those_of_known_maps(known):
     )
     assert set(frame["layer"]) == {"layer3.1"}
     caption = found.caption
-    assert caption.startswith("n = 10 images of demo, 64 px, constants of tiny-imagenet-c, no JPEG. Severity 4. Mean ")
+    assert caption.startswith(
+        "n = 10 images of demo, 64 px, constants of tiny-imagenet-c, no JPEG. Drawn at random from 500 images. "
+        "Network: Known (40 parameters, 64 px). Severity 4. Mean "
+    )
     assert caption.endswith("layer3.1 (8×8 positions).")
 
 

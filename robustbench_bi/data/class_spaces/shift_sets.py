@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -59,11 +59,30 @@ def written_from(root: Path) -> str:
         >>> written_from(Path("nowhere"))
         ''
     """
-    try:
-        source = json.loads((root / DESCRIPTION).read_bytes())["runtime"]["source"]
-    except (OSError, ValueError, TypeError, KeyError):
+    return str(_written(root, "runtime").get("source", "")).partition(":")[0]
+
+
+def how_written(root: Path) -> str:
+    """How `corrupt` made the images of a folder, a sentence without its full stop; empty where others wrote it.
+
+    Example:
+        >>> how_written(Path("nowhere"))
+        ''
+    """
+    made = _written(root, "identity")
+    if not {"table", "jpeg", "seed"} <= made.keys():
         return ""
-    return str(source).partition(":")[0]
+    jpeg = f"JPEG {made['jpeg']}" if made["jpeg"] else "no JPEG"
+    return f"bivo-robust made these files: constants of {made['table']}, {jpeg}, seed {made['seed']}"
+
+
+def _written(root: Path, part: str) -> dict[str, Any]:
+    """A part of what a folder that `corrupt` wrote says of itself; empty where it says nothing."""
+    try:
+        found = json.loads((root / DESCRIPTION).read_bytes())[part]
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def answers_of(source: str, folders: list[str]) -> Answers | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from robustbench_bi.data.class_spaces.shift_sets import DESCRIPTION
 from robustbench_bi.data.containers.files import FolderFiles
 from robustbench_bi.data.containers.folders import existing_folder, list_classes, remarks_on, subfolders
 from robustbench_bi.data.dataset import Dataset, Split
@@ -32,7 +34,8 @@ def open_folder(path: str, *, split: Split = "evaluation", classes: Path | None 
     Raises:
         DataError: the folder is missing, empty or laid out in another way, or does not fit the class file.
     """
-    root = _split_folder(existing_folder(path), split)
+    given = existing_folder(path)
+    root = _split_folder(given, split)
     try:
         listing = list_classes(root)
     except DataError:
@@ -40,7 +43,8 @@ def open_folder(path: str, *, split: Split = "evaluation", classes: Path | None 
         raise
     files, labels, names = label_files(listing, classes)
     dataset = clean_dataset(path, FolderFiles(str(root), files), Labelled(files, labels, names))
-    return replace(dataset, remarks=(*_remarks_on_place(root), *remarks_on(root, listing)))
+    chosen = (f"{given.name}/ has splits, of which {root.name}/ was read",) if root != given else ()
+    return replace(dataset, remarks=(*chosen, *_remarks_on_place(root), *remarks_on(root, listing)))
 
 
 def _refuse_cells(root: Path) -> None:
@@ -56,12 +60,17 @@ def _refuse_cells(root: Path) -> None:
 
 
 def _remarks_on_place(root: Path) -> tuple[str, ...]:
-    """What to say of a folder among the severities of a corruption: its pictures would be corrupted twice."""
+    """What to say of a folder that is a severity of a stored corruption: its pictures would be corrupted twice."""
     place = Path(os.path.abspath(root))  # noqa: PTH100 - links in it are as they were typed
+    whole = place.parent.parent
     with suppress(DataError):
-        if place.name in _LEVELS and {*subfolders(place.parent)} >= _LEVELS:
-            whole = place.parent.parent
-            return (f"The folder lies among severities 1 to 5, as stored corrupted files do; use imagenet-c:{whole}",)
+        if place.name in _LEVELS and ((whole / DESCRIPTION).is_file() or {*subfolders(place.parent)} >= _LEVELS):
+            remark = (
+                f"The images in {place.parent.name}/{place.name} seem to be corrupted already, so clean ones are not "
+                f"clean and corruptions come on top; use imagenet-c:{whole}"
+            )
+            logging.getLogger(__name__).warning("%s", remark)
+            return (remark,)
     return ()
 
 

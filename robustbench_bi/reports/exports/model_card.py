@@ -83,6 +83,6 @@ def _data(config: Mapping[str, Any], clean: bool) -> dict[str, str]:
     if clean:
         return {"type": kind, "name": name}
     if config["generator"] == "files":
-        return {"type": kind, "name": f"{name}, published files"}
+        return {"type": kind, "name": f"{name}, stored corrupted files"}
     made = f"corrupted by bivo-robust with the constants of {config['table']}"
     return {"type": f"{kind}-corrupted", "name": f"{name}, {made}"}

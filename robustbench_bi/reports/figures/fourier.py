@@ -134,4 +134,5 @@ def _draw_curves(axes: Axes, rings: pd.DataFrame, models: Sequence[str], top: fl
     ticks = np.arange(0, rings["frequency"].max() + 0.01, step)
     axes.set_xticks([_CLEAN_PLACE, *ticks], ["clean", *(f"{tick:g}" for tick in ticks)])
     axes.set(xlabel="frequency (cycles per pixel)", ylabel="error (%)", ylim=(0, top))
-    axes.legend(ncols=2, loc="best")
+    # Above the axes: what "best" finds may cover intervals.
+    axes.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)

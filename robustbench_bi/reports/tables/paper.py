@@ -92,7 +92,7 @@ def _summary_table(report: Report, cell: Callable[[str, str], str]) -> PaperTabl
     words = measure.words[:1].upper() + measure.words[1:]
     notes = "".join(f" Note: {note}" for note in report.summaries.notes)
     networks = ", ".join(
-        f"{name} ({describe_model(run)})" for name, run in zip(report.models, report.runs, strict=True)
+        f"{name} ({describe_model(run.config, name)})" for name, run in zip(report.models, report.runs, strict=True)
     )
     caption = f"{networks}. {words} in percent{_mce_words(names)}. {report.summaries.caption}{notes}"
     return PaperTable("summary", "Robustness to corruptions", caption, pd.DataFrame(texts))

@@ -58,13 +58,21 @@ def test_class_folders_that_one_cell_lacks_shift_no_numbers(tmp_path, held):
     assert (run.config["n"], run.cells()["top1"].tolist()) == (2, [100.0, 100.0])
 
 
-def test_stored_pictures_given_as_clean_ones_are_remarked_upon(tmp_path):
+def test_stored_pictures_given_as_clean_ones_are_remarked_upon(tmp_path, caplog):
     """They would be corrupted twice."""
+    said = (
+        "The images in fog/3 seem to be corrupted already, so clean ones are not clean and corruptions come on top; "
+        f"use imagenet-c:{tmp_path / 'c'}"
+    )
+    place = photos(tmp_path / "c" / "fog" / "3")
+    assert open_data(place).remarks == ()
+    (tmp_path / "c" / "bivo-robust.json").write_text("{}")
+    assert open_data(place).remarks == (said,)
+    (tmp_path / "c" / "bivo-robust.json").unlink()
     for severity in range(1, 6):
         photos(tmp_path / "c" / "fog" / str(severity))
-    assert open_data(tmp_path / "c" / "fog" / "3").remarks == (
-        f"The folder lies among severities 1 to 5, as stored corrupted files do; use imagenet-c:{tmp_path / 'c'}",
-    )
+    assert open_data(place).remarks == (said,)
+    assert caplog.messages == [said, said]
     assert open_data(photos(tmp_path / "other" / "3")).remarks == ()
 
 
@@ -176,7 +184,7 @@ def test_words_in_parquet_are_numbered_by_the_names_of_the_files_classes(tmp_pat
     assert run.images()["name"].tolist() == ["cat/00000001", "dog/00000002", "emu/00000000", "emu/00000003"]
     with pytest.raises(DataError, match=r"gives class cat the number 2, but as a class folder .* --classes FILE"):
         open_data(parquet(tmp_path / "c.parquet", ["emu", "cat", "dog"], ["emu", "dog", "cat"]))
-    with pytest.raises(DataError, match=r"1 words that are none of its 2 classes, the first is 'emu'; "):
+    with pytest.raises(DataError, match=r"1 words that are not among its 2 classes, the first is 'emu'; "):
         open_data(parquet(tmp_path / "b.parquet", ["emu", "cat"], ["dog", "cat"]))
 
 

@@ -45,7 +45,7 @@ def test_stored_files_are_fitted_to_another_side_on_demand(tmp_path):
     assert {shape[2:] for shape in network.seen} == {(96, 96)}
     assert (run.config["input_size"], run.config["corrupt_size"], run.config["fit"]) == (96, 64, True)
     summary = summary_frame(run)
-    assert "64 px fitted to 96 px, published files" in summary.caption
+    assert "64 px fitted to 96 px, stored files" in summary.caption
     assert "64 px" in summary.frame.loc[summary.frame["kind"] == "mce", "name"].item()
     same = rb.evaluate(Reader(side=64), source, fit=True, **options)
     assert same.directory == rb.evaluate(Reader(side=64), source, **options).directory

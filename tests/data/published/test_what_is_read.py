@@ -220,10 +220,12 @@ def test_classes_without_pictures_are_said(tmp_path):
     said, run = caption(source, tmp_path, 1000)
     assert "1 of 200 classes has no image." in said
     assert run.config["runtime"]["remarks"] == ["1 of 200 classes has no image"]
-    assert open_data(source, limit=5).remarks == open_data(source, class_space="full").remarks
+    own = open_data(source, class_space="full").remarks
+    assert open_data(source, limit=5).remarks == ("Drawn at random from 199 images", *own)
     write(tmp_path / "imagenet-a" / WNIDS[numbers[0]] / "a.png", numbers[0])
     assert "no image" not in caption(source, tmp_path, 1000)[0]
-    assert open_data("demo", limit=3).remarks == ()
+    assert open_data("demo", limit=3).remarks == ("Drawn at random from 500 images",)
+    assert open_data("demo", limit=500).remarks == ()
 
 
 def test_classes_of_objectnet_without_pictures_are_said(tmp_path):

@@ -65,6 +65,7 @@ def test_names_are_paths_inside_the_folder_and_stay_with_their_images(two_classe
 def test_names_are_those_of_the_split(two_classes, tmp_path):
     make(tmp_path / "splits", "train/cats/a.png", "val/cats/b.png")
     assert open_data(str(tmp_path / "splits")).names() == ("cats/b.png",)
+    assert open_data(str(tmp_path / "splits")).remarks == ("splits/ has splits, of which val/ was read",)
     assert open_data(str(tmp_path / "splits"), split="training").names() == ("cats/a.png",)
 
 

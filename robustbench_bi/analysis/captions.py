@@ -5,10 +5,11 @@ from typing import Any
 
 from robustbench_bi.analysis.described import data_name, weights_in_words
 from robustbench_bi.analysis.groups import Group
+from robustbench_bi.corruptions import in_words
 from robustbench_bi.ground.cells import CLEAN, MEAN, SEVERITIES, Cell, cells_by_corruption
 from robustbench_bi.ground.sizes import in_pixels
 from robustbench_bi.metrics.intervals import MANY, Resampling
-from robustbench_bi.metrics.robustness import alexnet_errors, corruption_error_weights
+from robustbench_bi.metrics.robustness import alexnet_errors, benchmark_corruptions, corruption_error_weights
 from robustbench_bi.runs.run import Run
 from robustbench_bi.tasks import Measure, Task
 
@@ -122,6 +123,21 @@ def describe_means(severities: Sequence[int]) -> str:
     return f"Means over severities {', '.join(map(str, severities))}."
 
 
+def describe_outside(cells: Iterable[Cell]) -> list[str]:
+    """A sentence on corruptions that the row "mean" leaves out; none where there is no such row, or nothing to say.
+
+    Example:
+        >>> describe_outside([("fog", 1), ("spatter", 1)])
+        ["spatter is outside the mean, which is over ImageNet-C's 15."]
+    """
+    names = list(cells_by_corruption(cells))
+    outside = [name for name in names if name not in benchmark_corruptions()]
+    if not outside or len(outside) == len(names):
+        return []
+    are = "is" if len(outside) == 1 else "are"
+    return [f"{', '.join(map(in_words, outside))} {are} outside the mean, which is over ImageNet-C's 15."]
+
+
 def describe_errors(errors: Iterable[Group], cells: Iterable[Cell]) -> list[str]:
     """Sentences on an mCE that has a star, and on corruptions without the CE that others of the table have.
 
@@ -133,14 +149,14 @@ def describe_errors(errors: Iterable[Group], cells: Iterable[Cell]) -> list[str]
         >>> cells = [("fog", 3), ("jpeg_compression", 3)]
         >>> for sentence in describe_errors([Group("mce", "mCE* (over 1 of 15 corruptions)", {})], cells):
         ...     print(sentence)
-        mCE* does not compare with a published mCE, for the reasons in its name.
+        CE* and mCE* are not comparable with published ones; the name of mCE* says why.
         No CE of jpeg_compression: AlexNet's errors there are published only as a mean over all five severities.
     """
     names = [group.name for group in errors if group.kind == "mce"]
     if not names:
         return []
     starred = any("*" in name for name in names)
-    sentences = ["mCE* does not compare with a published mCE, for the reasons in its name."] if starred else []
+    sentences = [STARRED] if starred else []
     cells = list(cells)
     weighed = corruption_error_weights(cells)
     lacking = [own for own in cells_by_corruption(cells) if own not in weighed and (own, MEAN) in alexnet_errors()]
@@ -148,6 +164,9 @@ def describe_errors(errors: Iterable[Group], cells: Iterable[Cell]) -> list[str]
         why = "AlexNet's errors there are published only as a mean over all five severities"
         sentences.append(f"No CE of {', '.join(lacking)}: {why}.")
     return sentences
+
+
+STARRED = "CE* and mCE* are not comparable with published ones; the name of mCE* says why."
 
 
 def shared_words(runs: Sequence[Run], shared: Sequence[Cell]) -> str:
@@ -197,11 +216,12 @@ def interval_methods(
     errors: Collection[str] = (),
     measures: Sequence[Measure] | None = None,
     n: int = 0,
+    changes: bool = True,
 ) -> dict[str, str]:
     """How the intervals of a task's summary are made: number → words. `docs/statistics.md` defines each method.
 
     Args:
-        resampling, task, errors, measures, n: as for `describe_intervals`.
+        resampling, task, errors, measures, n, changes: as for `describe_intervals`.
 
     Example:
         >>> from robustbench_bi.tasks import TASKS
@@ -225,7 +245,7 @@ def interval_methods(
         if kinds & {*errors}:
             methods[number] = methods[task.primary.short]
     if task.primary.proportion:
-        methods["Δ"] = methods[task.primary.short]
+        methods |= {"Δ": methods[task.primary.short]} if changes else {}
         methods["single cells"] = "Wilson"
     return methods
 
@@ -236,6 +256,7 @@ def describe_intervals(
     errors: Collection[str] = (),
     measures: Sequence[Measure] | None = None,
     n: int = 0,
+    changes: bool = True,
 ) -> str:
     """A sentence on how the intervals of a task's summary are made.
 
@@ -245,6 +266,7 @@ def describe_intervals(
         errors: kinds of rows, in which some may be means of errors: "mce", "relative_mce", "mean_error".
         measures: the numbers that there are; by default those that every summary of the task has.
         n: images; of many, a bootstrap's limit is computed.
+        changes: whether changes from clean are among the numbers.
 
     Example:
         >>> from robustbench_bi.tasks import TASKS
@@ -252,7 +274,7 @@ def describe_intervals(
         '95 % intervals over images: t with a worst and a best image added (t'
     """
     numbers: dict[str, list[str]] = {}
-    for number, method in interval_methods(resampling, task, errors, measures, n).items():
+    for number, method in interval_methods(resampling, task, errors, measures, n, changes).items():
         numbers.setdefault(method, []).append(number)
     if len(numbers) == 1:
         return f"{resampling.confidence * 100:g} % intervals: {next(iter(numbers))}."

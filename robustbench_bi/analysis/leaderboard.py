@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustbench_bi.analysis.captions import describe_means, interval_methods
+from robustbench_bi.analysis.captions import describe_means, describe_outside, interval_methods
 from robustbench_bi.analysis.described import header
 from robustbench_bi.analysis.groups import Group, corruption_groups
 from robustbench_bi.analysis.measured import common_task, measured
@@ -79,9 +79,10 @@ def leaderboard_frame(
     networks = header(everything, [label for runs in found.values() for label, _ in zip(models, runs, strict=True)])
     failed = [name for name in data or () if name not in found]
     missing = f" There is no result for {', '.join(failed)}." if failed else ""
+    outside = "".join(f" {sentence}" for sentence in describe_outside(everything[0].cell_names))
     caption = (
-        f"{words} in percent, {means}. {_severities(everything)} Networks: {networks}. Images: {counts}.{missing} "
-        f"{_intervals(resampling, task)}"
+        f"{words} in percent, {means}. {_severities(everything)}{outside} Networks: {networks}. Images: {counts}."
+        f"{missing} {_intervals(resampling, task)}"
     )
     return Leaderboard(frame, task, tuple(models), tuple(data or found), caption)
 

@@ -194,7 +194,7 @@ def score_detection(cells: pd.DataFrame) -> DetectionScores:
         >>> frame = pd.DataFrame({"model": "net", "task": "bbox", "corruption": ["none", "fog", "snow"],
         ...     "severity": [0, 1, 1], "AP": [40.0, 30.0, 10.0], "fractions": False})
         >>> score_detection(frame).frame[["name", "P", "mean", "relative"]].values.tolist()
-        [['mPC* (over 2 of 15 corruptions, 2 of their 10 cells)', 40.0, 20.0, 50.0]]
+        [['mPC* (over 2 of 15 corruptions, 2 of 10 cells)', 40.0, 20.0, 50.0]]
     """
     rows, groups, notes = [], [], []
     for (model, task), own in cells.groupby(["model", "task"], sort=False):

@@ -16,6 +16,7 @@ from robustbench_bi.analysis.captions import (
     describe_halves,
     describe_intervals,
     describe_means,
+    describe_outside,
     interval_methods,
     joined_captions,
     run_labels,
@@ -120,9 +121,10 @@ def summary_frame(
     told = (
         describe_data(run.config, found.n),
         describe_means(sorted({severity for _, severity in found.grid.cells} - {CLEAN[1]})),
+        *describe_outside(found.grid.cells),
     )
     methods = describe_intervals(resampling, found.task, kinds, shown, found.n)
-    of_primary = describe_intervals(resampling, found.task, (), [found.task.primary], found.n)
+    of_primary = describe_intervals(resampling, found.task, (), [found.task.primary], found.n, changes=False)
     return Measurements(
         frame,
         found.task,

@@ -50,12 +50,12 @@ def print_summary(run: Run, summary: Measurements, metrics: Sequence[str] | str 
     """
     from robustbench_bi.analysis.groups import APART
     from robustbench_bi.analysis.text import format_interval
-    from robustbench_bi.reports.tables.display import display_summary
+    from robustbench_bi.reports.tables.display import display_summary, errors_heading
     from robustbench_bi.tasks.chosen import chosen_measures
 
     frame, (primary, *others) = summary.frame, summary.task.measures
     shown = display_summary(replace(summary, frame=frame[~frame["kind"].isin(APART)]))
-    usual = ("Δ to clean", "of clean / rPC %", "CE / mCE %")
+    usual = ("Δ to clean", "of clean / rPC %", errors_heading(frame))
     chosen = [measure.heading for measure in chosen_measures(summary.task, metrics)] or usual
     headings = dict.fromkeys(["corruption", "n", primary.heading, *chosen])
     wanted = [column for column in headings if column in shown]

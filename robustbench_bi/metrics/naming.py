@@ -15,7 +15,7 @@ def coverage(cells: Iterable[Cell], normaliser: Mapping[Cell, float] | None = No
 
     Example:
         >>> coverage([("fog", 1), ("fog", 2), ("snow", 0)])
-        ['over 2 of 15 corruptions', '7 of their 10 cells']
+        ['over 2 of 15 corruptions', '7 of 10 cells']
     """
     weights = corruption_error_weights(cells, normaliser)
     counted = [corruption for corruption in benchmark_corruptions() if corruption in weights]
@@ -24,8 +24,7 @@ def coverage(cells: Iterable[Cell], normaliser: Mapping[Cell, float] | None = No
     if len(counted) < len(benchmark_corruptions()):
         missing.append(f"over {len(counted)} of {len(benchmark_corruptions())} corruptions")
     if number < len(counted) * len(SEVERITIES):
-        whose = "their " if missing else ""
-        missing.append(f"{number} of {whose}{len(counted) * len(SEVERITIES)} cells")
+        missing.append(f"{number} of {len(counted) * len(SEVERITIES)} cells")
     return missing
 
 
@@ -116,7 +115,7 @@ def mean_performance_name(cells: Iterable[Cell], further: Sequence[str] = ()) ->
 
     Example:
         >>> mean_performance_name([("fog", 3)])
-        'mPC* (over 1 of 15 corruptions, 1 of their 5 cells)'
+        'mPC* (over 1 of 15 corruptions, 1 of 5 cells)'
     """
     reasons = [*coverage(cells, _EVERY_CELL), *further]
     return f"mPC* ({', '.join(reasons)})" if reasons else "mPC"

@@ -69,7 +69,7 @@ def test_a_subset_never_prints_as_plain_mce(table):
     single = table("corruption,severity,top1\n" + "".join(f"fog,{s},{60 - 5 * s}\n" for s in (1, 2)))
     found = score(read_cells(single))
     frame = found.frame
-    assert "mCE* (over 1 of 15 corruptions, 2 of their 5 cells)" in set(frame["name"])
+    assert "mCE* (over 1 of 15 corruptions, 2 of 5 cells)" in set(frame["name"])
     assert "fog severity 3, fog severity 4, fog severity 5" in found.notes[1]
 
 

@@ -170,9 +170,9 @@ def test_captions_say_what_and_how(make_run, imagenet):
     assert found.caption == (
         "n = 150 images of folder, 224 px, constants of imagenet-c, JPEG 85. Means over severities 1, 3, 5. "
         "95 % intervals over images: t with a worst and a best image added (top-1, top-5, CE, mCE, Δ); t, debiased by "
-        "folded normals (ECE); percentile bootstrap (300 resamples) (NLL); Wilson (single cells). mCE* does not "
-        "compare with a published mCE, for the reasons in its name. No CE of jpeg_compression: AlexNet's errors there "
-        "are published only as a mean over all five severities."
+        "folded normals (ECE); percentile bootstrap (300 resamples) (NLL); Wilson (single cells). CE* and mCE* are "
+        "not comparable with published ones; the name of mCE* says why. No CE of jpeg_compression: AlexNet's errors "
+        "there are published only as a mean over all five severities."
     )
     bar = SUITES["imagenet-c-bar"].corruptions
     caption = summary_frame(make_run("bar", corruptions=bar, severities=(3,), **imagenet), QUICK).caption

@@ -361,7 +361,7 @@ def test_runs_of_other_objects_cannot_be_compared(found_run, boxes, tmp_path):
 
 def test_a_summary_names_mpc_by_the_protocol_alone(found_run, boxes, tmp_path):
     frame = summary_frame(found_run).frame.set_index("name")
-    name = "mPC* (over 3 of 15 corruptions, 6 of their 15 cells)"
+    name = "mPC* (over 3 of 15 corruptions, 6 of 15 cells)"
     assert frame.loc[name, "relative"] == pytest.approx(100 * frame.loc[name, "AP"] / frame.loc["clean", "AP"])
     assert frame.loc[name, "relative_low"] <= frame.loc[name, "relative"] <= frame.loc[name, "relative_high"]
     full = rb.detect(coloured_boxes.find, boxes, out=tmp_path)

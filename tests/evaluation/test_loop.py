@@ -355,7 +355,7 @@ class Unstated(Tiny):
             Unstated,
             {"std": (0.25, 0.25, 0.25)},
             "Unstated does not state its resize size, input size and mean, so ImageNet's usual preprocessing was "
-            "assumed: resize 256 px (bilinear), crop 224 px, mean 0.485/0.456/0.406. If it was trained with another, "
+            "assumed: resize 256 px (bilinear), crop 224 px, mean 0.485/0.456/0.406. If it was trained differently, "
             "give --resize-size, --input-size and --mean",
         ),
         (

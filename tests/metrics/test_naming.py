@@ -50,7 +50,7 @@ def test_as_published_it_is_mce():
         ({"jpeg": 95}, "JPEG 95"),
         ({"generator": "imagecorruptions"}, "generator imagecorruptions"),
         ({"corruptions": benchmark_corruptions()[:12]}, "over 12 of 15 corruptions"),
-        ({"severities": (1, 3, 5)}, "over 14 of 15 corruptions, 42 of their 70 cells"),
+        ({"severities": (1, 3, 5)}, "over 14 of 15 corruptions, 42 of 70 cells"),
         ({"data": "imagenette"}, "10 of 1,000 classes"),
     ],
 )
@@ -85,5 +85,5 @@ def test_cells_that_are_there_count_and_not_those_that_were_planned():
 
 def test_coverage_counts_a_mean_as_five_cells():
     assert coverage([(name, 0) for name in benchmark_corruptions()]) == []
-    assert coverage([("fog", 0), ("snow", 1)]) == ["over 2 of 15 corruptions", "6 of their 10 cells"]
+    assert coverage([("fog", 0), ("snow", 1)]) == ["over 2 of 15 corruptions", "6 of 10 cells"]
     assert qualify(coverage([("fog", 0)])) == "mCE* (over 1 of 15 corruptions)"

@@ -28,7 +28,8 @@ def display_summary(summary: Measurements) -> pd.DataFrame:
         for measure in (*summary.task.measures, *summary.further)
     ]
     relative = ("relative", "of clean / rPC %", False, 1)
-    columns = (first, ("delta", "Δ to clean", True, 1), relative, *others, ("corruption_error", "CE / mCE %", False, 2))
+    errors = ("corruption_error", errors_heading(frame), False, 2)
+    columns = (first, ("delta", "Δ to clean", True, 1), relative, *others, errors)
     names = [name for name in ("model", "name") if name in frame]
     shown = frame[names].rename(columns={"name": "corruption"}).astype(str)
     shown["n"] = [f"{n:,}" if pd.notna(n) else NO_VALUE for n in frame["n"]]
@@ -36,6 +37,17 @@ def display_summary(summary: Measurements) -> pd.DataFrame:
         if column in frame and frame[column].notna().any():
             shown[heading] = _with_interval(frame, column, signed, decimals)
     return shown
+
+
+def errors_heading(frame: pd.DataFrame) -> str:
+    """The heading of corruption errors in a `summary_frame`: with stars where published ones do not compare.
+
+    Example:
+        >>> errors_heading(pd.DataFrame({"kind": ["clean", "mce"], "name": ["clean", "mCE* (n=200)"]}))
+        'CE* / mCE* %'
+    """
+    starred = frame.loc[frame["kind"] == "mce", "name"].str.contains("*", regex=False).any()
+    return "CE* / mCE* %" if starred else "CE / mCE %"
 
 
 def display_comparison(comparison: Comparison) -> pd.DataFrame:

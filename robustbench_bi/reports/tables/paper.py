@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from robustbench_bi.analysis.captions import STARRED
 from robustbench_bi.analysis.comparison import Comparison
 from robustbench_bi.analysis.described import describe_model
 from robustbench_bi.analysis.text import NO_VALUE, format_interval
@@ -90,19 +91,16 @@ def _summary_table(report: Report, cell: Callable[[str, str], str]) -> PaperTabl
             add("mean error", rows[rows["kind"] == "mce"], "mean_error")
         add(in_words(name), named, "corruption_error" if normalised else measure.name)
     words = measure.words[:1].upper() + measure.words[1:]
-    notes = "".join(f" Note: {note}" for note in report.summaries.notes)
     networks = ", ".join(
         f"{name} ({describe_model(run.config, name)})" for name, run in zip(report.models, report.runs, strict=True)
     )
-    caption = f"{networks}. {words} in percent{_mce_words(names)}. {report.summaries.caption}{notes}"
-    return PaperTable("summary", "Robustness to corruptions", caption, pd.DataFrame(texts))
-
-
-def _mce_words(names: list[str]) -> str:
-    """The two are taken for one another again and again, so both stand there, and what sets them apart."""
-    if not any("mCE" in name for name in names):
-        return ""
-    return ", mean error, and mean error relative to AlexNet's (mCE)"
+    # Mean error and mCE are taken for one another again and again, so both stand there, and what sets them apart.
+    error_words = ", mean error, and mean error relative to AlexNet's (mCE), with intervals made like those of means"
+    errors = error_words if any("mCE" in name for name in names) else ""
+    starred = [STARRED] if any("mCE*" in name for name in names) else []
+    notes = [f"Note: {note}." for note in report.summaries.notes]
+    told = [f"{networks}. {words} in percent{errors}.", report.summaries.primary_caption, *starred, *notes]
+    return PaperTable("summary", "Robustness to corruptions", " ".join(told), pd.DataFrame(texts))
 
 
 def _delta_table(report: Report, bars: Comparison, cell: Callable[[str, str], str]) -> PaperTable:

@@ -35,7 +35,7 @@ def test_a_summary_shows_only_columns_with_values(make_run, imagenet):
     assert shown.loc[0, ["corruption", "n", "Δ to clean"]].tolist() == ["clean", "150", "–"]
     assert shown["top-1 %"].str.fullmatch(r"\d+\.\d \[\d+\.\d, \d+\.\d\]").all()
     with_errors = display_summary(summary_frame(imagenet, Resampling(repeats=100)))
-    assert list(with_errors)[-1] == "CE / mCE %"
+    assert list(with_errors)[-1] == "CE* / mCE* %"
     assert with_errors["corruption"].iloc[-2] == "mCE* (n=150)"
     assert with_errors["top-1 %"].iloc[-2] == "–"
 

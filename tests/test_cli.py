@@ -740,6 +740,7 @@ def test_fourier_prints_writes_and_continues(tmp_path):
     assert re.search(r"^8/8 frequencies, \d+ images/s, 0 s left$", result.stderr, flags=re.MULTILINE)
     assert re.search(r"resnet50 +\d+\.\d \[\d+\.\d, \d+\.\d\]", result.stdout)
     assert "of norm 5 at 64 px for pixels in [0, 1]" in result.stdout
+    assert "No measured frequency lies in 0.0625 to 0.125, 0.125 to 0.25, 0.25 to 0.5, 0.5 and more." in result.stdout
     assert {"fourier.csv", "fourier_bands.csv", "fourier.png", "fourier.svg"} < {p.name for p in tmp_path.iterdir()}
     again = invoke("fourier", *options, "--json")
     assert again.stderr == ""

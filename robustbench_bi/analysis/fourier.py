@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -92,15 +93,23 @@ def band_frame(errors: FourierErrors, edges: Sequence[float] = OCTAVES, confiden
     return Result(frame, caption)
 
 
+def band_names(edges: Sequence[float] = OCTAVES) -> list[str]:
+    """What bands of frequencies are called.
+
+    Example:
+        >>> band_names([0.25])
+        ['0 to 0.25', '0.25 and more']
+    """
+    return [*(f"{low:g} to {high:g}" for low, high in pairwise([0.0, *edges])), f"{edges[-1]:g} and more"]
+
+
 def _bands_of(own: pd.DataFrame, edges: Sequence[float], confidence: float) -> pd.DataFrame:
     """The rows of one model. All bands are resampled together."""
     n = int(own["n"].iloc[0])
     frequency = np.hypot(own["vertical"].to_numpy(), own["horizontal"].to_numpy()) / own["side"].to_numpy()
     # A frequency that stands on an edge belongs to the band below it; the clean images are a band of their own.
     band = np.where(own["norm"] == 0, -1, np.searchsorted(edges, frequency, side="left"))
-    names = [f"{low:g} to {high:g}" for low, high in zip([0.0, *edges], edges, strict=False)] + [
-        f"{edges[-1]:g} and more"
-    ]
+    names = band_names(edges)
     numbers = np.unique(band)
     scores = np.stack(
         [np.mean([_bits(bits, n) for bits in own["wrong"][band == number]], axis=0) * 100.0 for number in numbers],

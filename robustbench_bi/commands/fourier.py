@@ -60,7 +60,7 @@ def fourier(
     Needs one pass over the images per frequency.
     """
     early.check_request(models, weights=weights or None, **options)
-    from robustbench_bi.analysis.fourier import band_frame
+    from robustbench_bi.analysis.fourier import band_frame, band_names
     from robustbench_bi.probes.fourier import fourier_errors
     from robustbench_bi.reports.tables.fourier import display_bands
     from robustbench_bi.reports.write import write_fourier
@@ -73,6 +73,8 @@ def fourier(
         print_json({"bands": bands.frame, "caption": bands.caption, "files": written})
         return
     print_table(display_bands(bands.frame))
-    click.echo("Error in percent; frequency bands in cycles per pixel.")
+    absent = [name for name in band_names() if name not in set(bands.frame["band"])]
+    skipped = f" No measured frequency lies in {', '.join(absent)}." if absent else ""
+    click.echo(f"Error in percent; frequency bands in cycles per pixel.{skipped}")
     click.echo(bands.caption)
     print_written(out, written)

@@ -72,7 +72,7 @@ def run_requests(
         else:
             _print_tables(everything if len(requests) == 1 else [], shown, written, metrics, per_category)
             if shown is not None:
-                _print_cautions(everything)
+                _print_cautions(found)
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise OneLineError(f"{len(failed)} of {len(requests)} data sets failed: {reasons}")
@@ -184,11 +184,12 @@ def _print_tables(
         print_leaderboard(board, written)
 
 
-def _print_cautions(runs: Sequence[Run]) -> None:
+def _print_cautions(found: Mapping[str, Sequence[Run]]) -> None:
     from robustbench_bi.analysis.cautions import cautions
 
-    for note in cautions(runs):
-        click.echo(f"Warning: {note}")
+    for name, runs in found.items():
+        for note in cautions(runs):
+            click.echo(f"Warning: {name}: {note}")
 
 
 def _say_shared(share: Share) -> None:

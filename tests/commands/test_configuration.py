@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -87,6 +88,8 @@ def test_a_sweep_ends_with_one_leaderboard_in_four_forms(folder):
     again = invoke("eval", "--config", "sweep.toml", "--limit", 10)
     assert again.stdout == result.stdout
     assert all(path.stat().st_mtime_ns == time for path, time in begun.items())
+    warnings = [line for line in result.stdout.splitlines() if line.startswith("Warning: ")]
+    assert warnings and all(re.match(r"Warning: (demo|photos): tiny:[ab] is no better", line) for line in warnings)
     board = json.loads(Path("runs/leaderboard.json").read_text(encoding="utf-8"))
     with Path("runs/leaderboard.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

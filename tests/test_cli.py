@@ -532,6 +532,30 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, arguments,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError("Unable to allocate 30 GiB"), MemoryError(), RuntimeError("alloc_cpu: not enough memory")]
+)
+def test_memory_that_runs_out_is_one_line(monkeypatch, error):
+    from robustbench_bi.probes import spectra
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(spectra, "picture_spectra", fail)
+    line = one_line("spectra", "--quiet")
+    assert line.startswith(f"Error: memory ran out ({str(error) or 'nothing is left'}); take smaller images")
+
+
+def test_another_error_of_torch_is_not_taken_for_memory(monkeypatch):
+    from robustbench_bi.probes import spectra
+
+    def fail(*_, **__):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(spectra, "picture_spectra", fail)
+    assert isinstance(invoke("spectra", "--quiet", code=1).exception, RuntimeError)
+
+
 def test_a_run_compared_with_itself_only_is_refused(runs):
     assert "at least one run" in one_line(
         "compare", folder_of(runs, "resnet50"), "--baseline", folder_of(runs, "resnet50")

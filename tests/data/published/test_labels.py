@@ -8,6 +8,7 @@ from coloured import Reader, png, write
 
 import robustbench_bi as rb
 from robustbench_bi.analysis import summary_frame
+from robustbench_bi.commands.output import print_summary
 from robustbench_bi.data import open_data
 from robustbench_bi.data.class_spaces.imagenet import imagenet_classes
 from robustbench_bi.errors import DataError, InputError
@@ -88,6 +89,20 @@ def test_the_devkits_numbers_are_refused_without_its_table(flat, tmp_path):
     kind = [("ILSVRC2012_ID", "i4"), ("WNID", "U9")]
     savemat(truth.parent / "meta.mat", {"synsets": np.array([(1000 - n, w) for n, w in enumerate(WNIDS)], dtype=kind)})
     assert top1(flat, tmp_path, labels=truth) == pytest.approx(100 * 5 / 6)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"), [("ab", "the 2 labels in sorted order, numbered from 0."), ("01", "the 2 labels by their own")]
+)
+def test_the_classes_of_a_file_of_labels_are_called_labels(tmp_path, capsys, labels, said):
+    for place, _ in enumerate(labels):
+        write(tmp_path / "data" / f"{place}.png", place)
+    (tmp_path / "labels.csv").write_text(table(f"{place}.png,{label}" for place, label in enumerate(labels)))
+    run = rb.evaluate(
+        Reader(2), str(tmp_path / "data"), suite=(), labels=tmp_path / "labels.csv", out=tmp_path / "runs"
+    )
+    print_summary(run, summary_frame(run))
+    assert f"Classes: {said}" in capsys.readouterr().out
 
 
 def test_words_and_numbers_without_imagenet(tmp_path):

@@ -46,6 +46,8 @@ TABLES = {
     "wnids.txt": table(WNIDS[number] for number in NUMBERS),
     "bare.csv": table(f"{file},{WNIDS[number]}" for file, number in NAMED),
     "headed.csv": table(["label,filename", *(f"{number},{file}" for file, number in NAMED)]),
+    "id_beside.csv": table(["id;path;species", *(f"{at};{file};{WNIDS[n]}" for at, (file, n) in enumerate(NAMED))]),
+    "id_and_label.csv": table(["id,label,file_name", *(f"{at},{n},{file}" for at, (file, n) in enumerate(NAMED))]),
     "bom.tsv": "\ufeff" + table(["path\tlabel", *(f"{file}\t{number}" for file, number in NAMED)]),
     "crlf.csv": table(f"val/{file},{number}" for file, number in NAMED).replace("\n", "\r\n"),
     "absolute.csv": table(f"/data/imagenet/val/{file},{number}" for file, number in NAMED),
@@ -133,7 +135,12 @@ def test_words_and_numbers_without_imagenet(tmp_path):
         ),
         (
             table(f"IMG_{place}.JPG,{number}" for place, (_, number) in enumerate(NAMED)),
-            r"names none of the 6 images: it has names like IMG_0.JPG, the data names like ILSVRC2012_val_0",
+            r"names none of the 6 images: it has names like IMG_0.JPG, the data names like ILSVRC2012_val_0.*"
+            "; names are taken from column 1; to choose, let the first line name the columns: path and label$",
+        ),
+        (
+            table(["id,photo,species", *(f"{place},{file},cat" for place, file in enumerate(FILES))]),
+            "it has names like 0, .*; names are taken from column id; to choose",
         ),
         (table(f"{file},{number + 1}" for file, number in NAMED), "class numbers must be from 0 to 999, got 1000"),
         (

@@ -56,6 +56,11 @@ def classes_advice(of_model: int, of_data: int) -> str:
             "choose other weights or data; if the data cover only some of the model's classes, list all of the model's "
             "in --classes FILE, where the source takes one"
         )
+    if of_data == of_model + 1:
+        return (
+            "the data have one class more than the model; class numbers count from 0: where those in --classes FILE "
+            "begin at 1, number 0 is missing there; else choose other weights or data"
+        )
     if of_data == IMAGENET_CLASSES:
         return (
             "the data have more classes than the model: class folders named by ImageNet's wnids stand for all of its "

@@ -121,6 +121,8 @@ def test_another_number_of_classes_says_what_would_fit():
     with pytest.raises(WeightsError, match=message):
         load_weights(network(), _checkpoint(state))
     with pytest.raises(WeightsError, match="; if the data really have fewer classes, list these in --classes FILE"):
+        load_weights(network(classes=9), _checkpoint(state))
+    with pytest.raises(WeightsError, match="FILE begin at 1, number 0 is missing there"):
         load_weights(network(classes=8), _checkpoint(state))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -171,7 +172,8 @@ def read_classes(path: Path) -> dict[str, tuple[int, str]]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the class file {path}: {getattr(error, 'strerror', None) or error}") from error
-    if all(len(line.split()) <= 1 for line in lines) and not any(line.count(",") == 2 for line in lines):
+    with_marks = any(line.count(",") == 2 or re.match(r"\d+[,;]", line) for line in lines)
+    if all(len(line.split()) <= 1 for line in lines) and not with_marks:
         lines = [f"{number}\t{line.strip()}\t" for number, line in enumerate(line for line in lines if line.strip())]
     known: dict[str, tuple[int, str]] = {}
     seen: dict[int, int] = {}

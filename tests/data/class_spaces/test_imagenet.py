@@ -110,6 +110,8 @@ def test_folders_that_the_class_file_lacks_are_named(tmp_path):
         ("0\tcats\tcat\n1 dogs dog\n", "line 2: expected class number, folder name and label .* got '1 dogs dog'"),
         ("0\tcats\n", "line 1: expected"),
         ("0,cats,cat\n1,dogs,dog\n", "label with tabs between, got '0,cats,cat'"),
+        ("0,cats\n1,dogs\n", "label with tabs between, got '0,cats'"),
+        ("0;cats\n1;dogs\n", "label with tabs between, got '0;cats'"),
         ("0\t\tcat\n", "line 1: expected"),
         ("zero\tcats\tcat\n", "line 1: a class number must be an integer from 0 to 99999, got 'zero'"),
         ("-1\tcats\tcat\n", "got '-1'"),

@@ -494,6 +494,16 @@ def test_nothing_but_a_regression_ends_gate_with_1(runs, baseline, monkeypatch):
         (["corrupt", "demo", "c", "--table", "imagenetc"], "Did you mean 'imagenet-c'?"),
         (["corrupt", "demo", "c", "--size", "64"], "demo images are 64 pixels and are not resized"),
         (["corrupt", "demo", "c", "--size", "8"], "'--size'"),
+        (["corrupt", "demo", "c", "--size", "100000"], "100000 is not in the range 32<=x<=4096"),
+        (["corrupt", "demo", "c", "--resize", "100000"], "100000 is not in the range 32<=x<=4096"),
+        (["eval", "--model", "resnet50", "--input-size", "100000"], "input_size must be an integer from 32 to 4096"),
+        (["eval", "--model", "resnet50", "--resize-size", "20000"], "resize_size must be an integer from 32 to 4096"),
+        (["eval", "--model", "resnet50", "--corrupt-size", "20000"], "corrupt_size must be an integer from 32 to 4096"),
+        (["heatmaps", "--model", "resnet50", "--input-size", "20000"], "input_size must be an integer from 32 to 4096"),
+        (["fourier", "--model", "resnet50", "--input-size", "20000"], "input_size must be an integer from 32 to 4096"),
+        (["spectra", "--size", "100000"], "100000 is not in the range 32<=x<=4096"),
+        (["profile", "resnet50", "--size", "100000"], "100000 is not in the range 32<=x<=4096"),
+        (["detect", "--model", "fasterrcnn_resnet50", "--min-size", "100000"], "'--min-size'"),
         (["spectra", "--corruptions", "gausian_noise"], "Did you mean 'gaussian_noise'?"),
         (["spectra", "--severities", "0"], "severity must be an integer from 1 to 5, got 0"),
         (["spectra", "--images", "/no/such/picture.png"], "there is no folder /no/such/picture.png"),
@@ -521,6 +531,30 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, arguments,
     assert line.startswith("Error: ")
     assert message in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("Unable to allocate 30 GiB"), MemoryError(), RuntimeError("alloc_cpu: not enough memory")]
+)
+def test_memory_that_runs_out_is_one_line(monkeypatch, error):
+    from robustbench_bi.probes import spectra
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(spectra, "picture_spectra", fail)
+    line = one_line("spectra", "--quiet")
+    assert line.startswith(f"Error: memory ran out ({str(error) or 'nothing is left'}); take smaller images")
+
+
+def test_another_error_of_torch_is_not_taken_for_memory(monkeypatch):
+    from robustbench_bi.probes import spectra
+
+    def fail(*_, **__):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(spectra, "picture_spectra", fail)
+    assert isinstance(invoke("spectra", "--quiet", code=1).exception, RuntimeError)
 
 
 def test_a_run_compared_with_itself_only_is_refused(runs):

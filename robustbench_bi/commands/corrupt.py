@@ -10,7 +10,7 @@ import click
 from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.endings import remember_out
 from robustbench_bi.commands.eval_options import eval_options
-from robustbench_bi.commands.options import QUIET
+from robustbench_bi.commands.options import QUIET, SIDE
 from robustbench_bi.commands.terminal import cell_progress
 from robustbench_bi.data.request import DataRequest
 
@@ -22,7 +22,7 @@ class SideType(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The number, or the word."""
-        return value if value == "native" else click.IntRange(32).convert(value, param, ctx)
+        return value if value == "native" else SIDE.convert(value, param, ctx)
 
 
 @click.command()
@@ -47,7 +47,7 @@ class SideType(click.ParamType):  # type: ignore[type-arg]
 )
 @click.option(
     "--resize",
-    type=click.IntRange(32),
+    type=SIDE,
     metavar="PIXELS",
     help="Short side before the crop.  [default: 256 for 224, in proportion]",
 )

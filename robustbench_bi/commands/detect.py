@@ -12,6 +12,7 @@ from robustbench_bi.commands.eval_options import EVAL_OPTIONS, FOR_CLASSIFICATIO
 from robustbench_bi.commands.options import key_and_value
 from robustbench_bi.commands.running import run_requests
 from robustbench_bi.evaluation.detect import detection_request
+from robustbench_bi.ground.checks import LARGEST_SIDE
 
 
 @click.command()
@@ -60,8 +61,12 @@ from robustbench_bi.evaluation.detect import detection_request
     metavar="N",
     help="Most detections per image, if the detector has such a limit.",
 )
-@click.option("--min-size", type=click.IntRange(1), metavar="PIXELS", help="Override the detector's short side.")
-@click.option("--max-size", type=click.IntRange(1), metavar="PIXELS", help="Override the detector's long side.")
+@click.option(
+    "--min-size", type=click.IntRange(1, LARGEST_SIDE), metavar="PIXELS", help="Override the detector's short side."
+)
+@click.option(
+    "--max-size", type=click.IntRange(1, LARGEST_SIDE), metavar="PIXELS", help="Override the detector's long side."
+)
 @click.option("--per-category", is_flag=True, help="Also show AP by class; --json has it for every cell.")
 def detect(
     models: tuple[str, ...],

@@ -33,7 +33,8 @@ def one_line_endings(context: click.Context) -> Iterator[None]:
         context: of the program; it knows which of its commands was invoked, and where that writes.
 
     Raises:
-        OneLineError: for a BivoRobustError and for click's usage errors; but a LostProcessError ends the program here.
+        OneLineError: for a BivoRobustError, for click's usage errors, and where memory ran out; but a LostProcessError
+            ends the program here.
         click.exceptions.Exit: 130 after Ctrl-C, 143 after SIGTERM.
     """
     try:
@@ -45,13 +46,13 @@ def one_line_endings(context: click.Context) -> Iterator[None]:
         raise OneLineError(" ".join(str(error).split())) from error
     except click.exceptions.NoArgsIsHelpError:
         raise
-    except click.NoSuchOption as error:
-        raise OneLineError(_other_option(error)) from error
-    except click.MissingParameter as error:
-        raise OneLineError(_missing(error)) from error
     except click.UsageError as error:
-        said = " ".join(error.format_message().split())
-        raise OneLineError(said.replace("is not a valid integer range", "is not a whole number")) from error
+        raise OneLineError(_misused(error)) from error
+    except (MemoryError, RuntimeError) as error:
+        if not _ran_out_of_memory(error):
+            raise
+        said = (str(error).splitlines() or ["nothing is left"])[0]
+        raise OneLineError(f"memory ran out ({said}); take smaller images, fewer at once, or fewer workers") from error
     except KeyboardInterrupt as stop:
         if not _follows():
             click.echo(str(stop) or _when_stopped(context), err=True)
@@ -72,6 +73,15 @@ def remember_out_file(context: click.Context, _: click.Parameter, value: Any) ->
     return value
 
 
+def _ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is that memory ran out; torch's own are known once it is loaded."""
+    if isinstance(error, MemoryError) or "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from robustbench_bi.models.batch_size import out_of_memory
+
+    return out_of_memory(error)
+
+
 def _end_at_once(error: OneLineError) -> NoReturn:
     """Say the line and end without Python's own clearing up.
 
@@ -82,6 +92,15 @@ def _end_at_once(error: OneLineError) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(error.exit_code)
+
+
+def _misused(error: click.UsageError) -> str:
+    """What click says of wrong options and arguments, in one line and in plainer words."""
+    if isinstance(error, click.NoSuchOption):
+        return _other_option(error)
+    if isinstance(error, click.MissingParameter):
+        return _missing(error)
+    return " ".join(error.format_message().split()).replace("is not a valid integer range", "is not a whole number")
 
 
 def _other_option(error: click.NoSuchOption) -> str:

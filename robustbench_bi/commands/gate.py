@@ -69,7 +69,7 @@ def _only_a_regression_is_1() -> Iterator[None]:
     """Turn every failure into exit code 2, but a stop: Python ends with 1, which would read as a regression."""
     try:
         yield
-    except (BivoRobustError, click.ClickException, KeyboardInterrupt):
+    except (BivoRobustError, click.ClickException, KeyboardInterrupt, MemoryError):
         raise
     except (OSError, SystemExit) as error:
         # Rich answers a closed pipe with SystemExit.

@@ -11,7 +11,7 @@ import click
 
 from robustbench_bi.commands import completion, early
 from robustbench_bi.commands.endings import OneLineError, remember_out, remember_out_file
-from robustbench_bi.ground.checks import check_channels
+from robustbench_bi.ground.checks import LARGEST_SIDE, SMALLEST_SIDE, check_channels
 
 Decorator = Callable[[Any], Any]
 
@@ -41,6 +41,7 @@ NETWORK_OPTION = click.option(
     "--option", "options", multiple=True, metavar="KEY=VALUE", help="Network option, such as width=0.25."
 )
 QUIET = click.option("--quiet", is_flag=True, help="Hide progress.")
+SIDE = click.IntRange(SMALLEST_SIDE, LARGEST_SIDE)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print machine-readable results on stdout.")
 
 METRICS = click.option(

@@ -79,7 +79,7 @@ def print_summary(run: Run, summary: Measurements, metrics: Sequence[str] | str 
     broken = run.config["runtime"]["broken"]
     if broken:
         click.echo(f"Skipped because they cannot be decoded: {len(broken)} images; run.json lists them.")
-    if run.config["data"] == "folder" and run.config["class_set"] == "other" and not _has_class_file(run):
+    if run.config["data"] == "folder" and run.config["class_set"] == "other" and not _was_given(run, "classes"):
         click.echo(f"Classes: {_classes(run)}")
     click.echo(f"Records: {run.directory / 'records'}")
 
@@ -112,18 +112,20 @@ def print_scores(frame: pd.DataFrame) -> None:
         click.echo(f"{row['name']}: {shown(row, 'corruption_error')}{beside}")
 
 
-def _has_class_file(run: Run) -> bool:
-    return bool(run.config["runtime"].get("data_request", {}).get("classes"))
+def _was_given(run: Run, file: str) -> bool:
+    """Whether a file beside the images was given, such as "classes"."""
+    return bool(run.config["runtime"].get("data_request", {}).get(file))
 
 
 def _classes(run: Run) -> str:
-    """By which rule the class folders of a plain folder got their numbers, and what else they may be."""
-    count = run.config["num_classes"]
+    """By which rule the class folders of a plain folder, or its labels, got their numbers; what else they may be."""
+    count, labelled = run.config["num_classes"], _was_given(run, "labels")
+    kind = "labels" if labelled else "folders"
     otherwise = "If the network has another order, give --classes FILE."
     if not _named_by_numbers(run):
-        return f"the {count:,} folders in sorted order, numbered from 0. {otherwise}"
-    by_number = f"the {count:,} folders by their own numbers, 0 to {count - 1}"
-    if count != IMAGENET_CLASSES:
+        return f"the {count:,} {kind} in sorted order, numbered from 0. {otherwise}"
+    by_number = f"the {count:,} {kind} by their own numbers, 0 to {count - 1}"
+    if count != IMAGENET_CLASSES or labelled:
         return f"{by_number}. {otherwise}"
     _, path = named_source(run.config["runtime"]["source"])
     return f"{by_number}, which looks like ImageNet-V2. If it is, use imagenet-v2:{path}. {otherwise}"

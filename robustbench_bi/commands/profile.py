@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from robustbench_bi.commands import completion, early
-from robustbench_bi.commands.options import JSON
+from robustbench_bi.commands.options import JSON, SIDE
 from robustbench_bi.commands.output import print_json
 from robustbench_bi.commands.terminal import print_table
 
@@ -15,7 +15,7 @@ from robustbench_bi.commands.terminal import print_table
 @click.option(
     "--table", type=click.Choice(["1", "2", "4"]), help="Table of the paper.  [default: 1, or the one that lists MODEL]"
 )
-@click.option("--size", type=click.IntRange(32), default=224, show_default=True, help="Image side in pixels.")
+@click.option("--size", type=SIDE, default=224, show_default=True, help="Image side in pixels.")
 @JSON
 def profile(models: tuple[str, ...], table: str | None, size: int, as_json: bool) -> None:
     """Count parameters and MACs of networks, beside the paper's figures.

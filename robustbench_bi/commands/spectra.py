@@ -9,7 +9,7 @@ import click
 
 from robustbench_bi.commands import early
 from robustbench_bi.commands.eval_options import eval_options
-from robustbench_bi.commands.options import CORRUPTIONS, JSON, QUIET, out_option, sheet_options
+from robustbench_bi.commands.options import CORRUPTIONS, JSON, QUIET, SIDE, out_option, sheet_options
 from robustbench_bi.commands.output import print_json, print_written
 from robustbench_bi.commands.terminal import cell_progress, print_table
 
@@ -31,7 +31,7 @@ from robustbench_bi.commands.terminal import cell_progress, print_table
 @click.option(
     "--limit", type=click.IntRange(1), default=500, show_default=True, metavar="N", help="Use at most N images."
 )
-@click.option("--size", type=click.IntRange(32), metavar="PIXELS", help="Image side.  [default: 224]")
+@click.option("--size", type=SIDE, metavar="PIXELS", help="Image side.  [default: 224]")
 @eval_options(["table"])
 @click.option(
     "--jpeg",

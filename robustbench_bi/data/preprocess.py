@@ -16,11 +16,10 @@ from PIL import Image
 
 from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.ground.checks import (
-    SMALLEST_SIDE,
     check_channels,
     check_resize,
+    check_side,
     check_std,
-    is_integer,
     plain_integer,
 )
 from robustbench_bi.ground.cut import INTERPOLATIONS as INTERPOLATIONS
@@ -49,7 +48,7 @@ class Preprocessing:
     """How a model wants its images.
 
     Args:
-        input_size: side of the square that the model sees, in pixels, at least 32; or its height and width.
+        input_size: side of the square that the model sees, in pixels, 32 to 4096; or its height and width.
         resize_size: the short side is resized to this before the centre crop; at least `input_size`, but see
             `crop_mode`.
         interpolation: one of `INTERPOLATIONS`, always antialiased, as PIL does.
@@ -367,16 +366,9 @@ def grey(images: torch.Tensor) -> torch.Tensor:
 def _size(name: str, value: Any) -> int | Shape:
     """A side, or (height, width) where these differ."""
     if not isinstance(value, tuple | list) or len(value) != 2:
-        return _side(name, value)
-    height, width = (_side(name, side) for side in value)
+        return check_side(name, value)
+    height, width = (check_side(name, side) for side in value)
     return height if height == width else (height, width)
-
-
-def _side(name: str, value: Any) -> int:
-    side = plain_integer(value)
-    if not is_integer(side) or side < SMALLEST_SIDE:  # type: ignore[operator]
-        raise InputError(f"{name} must be an integer of at least {SMALLEST_SIDE} pixels, got {value!r}")
-    return side  # type: ignore[return-value]
 
 
 def _three(name: str, values: Any) -> tuple[float, float, float]:

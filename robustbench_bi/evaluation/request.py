@@ -15,14 +15,13 @@ from robustbench_bi.errors import InputError
 from robustbench_bi.evaluation.adapting import check_adapting
 from robustbench_bi.ground.cells import Cell, parse_severities
 from robustbench_bi.ground.checks import (
-    SMALLEST_SIDE,
     check_integer,
     check_quality,
     check_resize,
     check_seed,
+    check_side,
     check_std,
     is_integer,
-    plain_integer,
 )
 from robustbench_bi.ground.cores import default_workers
 from robustbench_bi.ground.declared import Option, declaration_of, requested
@@ -151,7 +150,7 @@ class EvalRequest(Settings):
             size = getattr(self, name)
             sides = size if isinstance(size, tuple | list) and len(size) == 2 else (size,)
             for side in () if size is None else sides:
-                check_integer(name, plain_integer(side), SMALLEST_SIDE)
+                check_side(name, side)
         if self.input_size and self.resize_size:
             check_resize(self.input_size, self.resize_size, self.crop_mode)
         for name, known in (("interpolation", INTERPOLATIONS), ("crop_mode", CROP_MODES), ("cut_as", CUT_AS)):

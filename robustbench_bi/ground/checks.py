@@ -12,6 +12,8 @@ from robustbench_bi.ground.sizes import Shape, pair
 
 SMALLEST_SIDE = 32
 """Of a picture that networks see, in pixels."""
+LARGEST_SIDE = 4096
+"""Likewise: more than any published network takes, and a batch of 64 such pictures is already 13 GB of floats."""
 LARGEST_SEED = 2**64 - 1
 
 
@@ -64,6 +66,25 @@ def check_integer(name: str, value: object, least: int, most: int | None = None)
         bounds = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
         raise InputError(f"{name} must be {bounds}, got {value!r}")
     return value  # type: ignore[return-value]
+
+
+def check_side(name: str, value: object) -> int:
+    """Refuse what is no side of a picture, in pixels; NumPy's and torch's integers are taken as well.
+
+    Args:
+        name: of the setting, for the message.
+        value: the value.
+
+    Raises:
+        InputError: it is no integer from `SMALLEST_SIDE` to `LARGEST_SIDE`.
+
+    Example:
+        >>> check_side("input_size", 31)
+        Traceback (most recent call last):
+        ...
+        robustbench_bi.errors.InputError: input_size must be an integer from 32 to 4096, got 31
+    """
+    return check_integer(name, plain_integer(value), SMALLEST_SIDE, LARGEST_SIDE)
 
 
 def check_channels(name: str, values: Sequence[float], given: object) -> None:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 ASSUMED = ("resize_size", "input_size", "mean", "std")
 """Preprocessing that a run says was assumed where a network does not state it."""
+IMAGENET_CLASSES = 1000
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -47,7 +48,7 @@ def classes_advice(of_model: int, of_data: int) -> str:
     """What to do where a network and the data have different numbers of classes.
 
     Example:
-        >>> classes_advice(10, 1000).partition(";")[0]
+        >>> classes_advice(10, 100).partition(";")[0]
         'the data have more classes than the model'
     """
     if of_model > of_data:
@@ -55,9 +56,20 @@ def classes_advice(of_model: int, of_data: int) -> str:
             "choose other weights or data; if the data cover only some of the model's classes, list all of the model's "
             "in --classes FILE, where the source takes one"
         )
+    if of_data == of_model + 1:
+        return (
+            "the data have one class more than the model; class numbers count from 0: where those in --classes FILE "
+            "begin at 1, number 0 is missing there; else choose other weights or data"
+        )
+    if of_data == IMAGENET_CLASSES:
+        return (
+            "the data have more classes than the model: class folders named by ImageNet's wnids stand for all of its "
+            "1,000 classes; if the model knows only the classes of these folders, list the folders in a file for "
+            "--classes, one a line in class order; else choose other weights or data"
+        )
     return (
-        "the data have more classes than the model; choose other weights or data (if they have fewer, list them in "
-        "--classes FILE, where the source takes one)"
+        "the data have more classes than the model; choose other weights or data; if the data really have fewer "
+        "classes, list these in --classes FILE, where the source takes one"
     )
 
 

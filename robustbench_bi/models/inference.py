@@ -1,7 +1,7 @@
 """Running a network: where, in which memory format and precision, and what its logits say of the labels."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -172,6 +172,9 @@ def checked_logits(logits: object, images: Tensor, name: str, num_classes: int) 
     expected = (len(images), num_classes)
     if not isinstance(logits, Tensor) or logits.shape != expected:
         came, advice = type(logits).__name__, "return the logits alone, as one tensor"
+        if isinstance(logits, Mapping | Sequence):
+            part = '["logits"]' if isinstance(logits, Mapping) else "[0]"
+            advice += f": wrap the network in a module whose forward returns, say, network(images){part}"
         if isinstance(logits, Tensor):
             came, advice = str(tuple(logits.shape)), "return one row of class scores per image"
             if logits.ndim == 2 and len(logits) == len(images):

@@ -67,11 +67,12 @@ def printed(*arguments):
 
 
 def test_a_sweep_ends_with_one_leaderboard_in_four_forms(folder):
+    (folder / "empty").mkdir()
     result = invoke(
-        "eval", "--config", "sweep.toml", "--input-size", 32, "--data", "photos", "--data", "cifar-10-c:x", code=2
+        "eval", "--config", "sweep.toml", "--input-size", 32, "--data", "photos", "--data", "cifar-10-c:empty", code=2
     )
     # What is typed wins: the demo of the file was not asked for, and cannot be resized.
-    assert "Error: 1 of 2 data sets failed: cifar-10-c:x: " in result.stderr
+    assert "Error: 1 of 2 data sets failed: cifar-10-c:empty: " in result.stderr
     assert "demo" not in result.stdout
 
     (folder / "photos" / "class3" / "broken.png").write_bytes(b"")
@@ -196,7 +197,17 @@ def test_what_a_network_prints_is_not_mixed_with_the_result(command, folder):
 
 
 def test_all_that_failed_is_named(folder):
-    result = invoke("eval", "--config", "sweep.toml", "--data", "absent", "--data", "demo", "--data", "cifar:x", code=2)
+    (folder / "empty").mkdir()
+    failing = ["--data", "empty", "--data", "demo", "--data", "cifar-10-c:empty"]
+    result = invoke("eval", "--config", "sweep.toml", *failing, code=2)
     (line,) = result.stderr.splitlines()
-    assert line.startswith("Error: 2 of 3 data sets failed: absent: ") and "; cifar:x: " in line
-    assert "There is no result for absent, cifar:x." in " ".join(result.stdout.split())
+    assert line.startswith("Error: 2 of 3 data sets failed: empty: ") and "; cifar-10-c:empty: " in line
+    assert "There is no result for empty, cifar-10-c:empty." in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize("absent", ["absent", "cifar-10-c:absent"])
+def test_a_path_that_leads_nowhere_is_refused_before_the_others_are_evaluated(folder, absent):
+    result = invoke("eval", "--config", "sweep.toml", "--data", "demo", "--data", absent, code=2)
+    assert result.stderr.startswith("Error: there is no ") and absent in result.stderr
+    assert (result.stdout, result.stderr.count("\n")) == ("", 1)
+    assert not (folder / "runs").exists()

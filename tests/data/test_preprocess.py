@@ -133,7 +133,8 @@ def test_normalise_refuses_other_tensors(images):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"input_size": 31}, "input_size must be an integer of at least 32 pixels, got 31"),
+        ({"input_size": 31}, "input_size must be an integer from 32 to 4096, got 31"),
+        ({"resize_size": 4097}, "resize_size must be an integer from 32 to 4096, got 4097"),
         ({"input_size": True}, "input_size must be an integer"),
         ({"input_size": 224.0}, "input_size must be an integer"),
         ({"input_size": (3, 224, 224)}, "input_size must be an integer"),

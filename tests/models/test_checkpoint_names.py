@@ -120,6 +120,16 @@ def test_another_number_of_classes_says_what_would_fit():
     message = r"it has 7 classes, but num_classes or the data ask for 4; num_classes=7 fits.*--classes FILE"
     with pytest.raises(WeightsError, match=message):
         load_weights(network(), _checkpoint(state))
+    with pytest.raises(WeightsError, match="; if the data really have fewer classes, list these in --classes FILE"):
+        load_weights(network(classes=9), _checkpoint(state))
+    with pytest.raises(WeightsError, match="FILE begin at 1, number 0 is missing there"):
+        load_weights(network(classes=8), _checkpoint(state))
+
+
+def test_fewer_classes_than_imagenet_has_are_told_why_and_what_helps():
+    message = "folders named by ImageNet's wnids stand for all of its 1,000 classes.*list the folders in a file"
+    with pytest.raises(WeightsError, match=message):
+        load_weights(network(classes=1000), _checkpoint(network(classes=7).state_dict()))
 
 
 def _checkpoint(state):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from robustbench_bi.errors import InputError
-from robustbench_bi.models.inference import choose_device, logits_of, memory_format, score
+from robustbench_bi.errors import InputError, ModelOutputError
+from robustbench_bi.models.inference import checked_logits, choose_device, logits_of, memory_format, score
 
 
 def test_rank_prediction_confidence_and_loss_of_known_logits():
@@ -43,6 +43,17 @@ def test_logits_are_float32_and_near_each_other(precision):
 def test_only_networks_that_are_known_get_another_memory_format():
     assert memory_format("binet50") == memory_format("timm:resnet18") == torch.channels_last
     assert memory_format("package.module:build") == memory_format("Tiny") == torch.contiguous_format
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "part"), [(lambda x: {"logits": x}, r'\["logits"\]'), (lambda x: (x, x), r"\[0\]")]
+)
+def test_logits_in_a_container_are_told_how_to_be_taken_out(wrapped, part):
+    images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    with pytest.raises(ModelOutputError, match=rf"one tensor: wrap .* returns, say, network\(images\){part}$"):
+        checked_logits(wrapped(torch.zeros(2, 5)), images, "mine", 5)
+    with pytest.raises(ModelOutputError, match=r"got NoneType; return the logits alone, as one tensor$"):
+        checked_logits(None, images, "mine", 5)
 
 
 def test_a_device_that_is_not_there_is_refused():

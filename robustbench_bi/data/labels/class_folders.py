@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from robustbench_bi.errors import DataError
 
 LARGEST_NUMBER = 99_999
 IMAGENET = "imagenet-1k"
+FOLDERS, LABELS = "class folders", "labels"
+"""What messages call the names of classes: they are those of folders, or a file beside the images tells them."""
 
 
 def label_files(
@@ -37,7 +40,9 @@ def label_by_order(
     return files, labels, names
 
 
-def number_folders(folders: Sequence[str], classes: Path | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
+def number_folders(
+    folders: Sequence[str], classes: Path | None, kind: str = FOLDERS
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """The class number of each class folder, and the names of all classes.
 
     With a class file, its numbers. Without one, ImageNet's numbers if every folder is one of its 1000 wnids, also where
@@ -47,6 +52,7 @@ def number_folders(folders: Sequence[str], classes: Path | None) -> tuple[tuple[
     Args:
         folders: names of the class folders, sorted.
         classes: a class file, see `read_classes`.
+        kind: `FOLDERS` or `LABELS`, for messages.
 
     Returns:
         Class numbers in the order of `folders`, and class names, index = class number.
@@ -70,16 +76,16 @@ def number_folders(folders: Sequence[str], classes: Path | None) -> tuple[tuple[
         known = {folder: composed[_composed(folder)] for folder in folders if _composed(folder) in composed} | known
         missing = [folder for folder in folders if folder not in known]
         if missing:
-            raise DataError(f"{classes} lacks {some(missing)} of the {len(folders)} class folders")
+            raise DataError(f"{classes} lacks {some(missing)} of the {len(folders)} {kind}")
     else:
         known = imagenet_classes()
         missing = [folder for folder in folders if folder not in known]
         if len(missing) == len(folders):
-            known = _numbered(folders)
+            known = _numbered(folders, kind)
         elif missing:
             raise DataError(
-                f"{len(folders) - len(missing)} class folders are named by ImageNet wnids, but not {some(missing)}: "
-                "rename or remove these, or give the class numbers of all folders with --classes FILE"
+                f"{len(folders) - len(missing)} {kind} are ImageNet wnids, but not {some(missing)}: rename or remove "
+                f"these, or give the class numbers of all {kind} with --classes FILE"
             )
     named = imagenet_classes() if str(classes) == IMAGENET else known
     return tuple(known[folder][0] for folder in folders), class_names(named)
@@ -102,7 +108,7 @@ def known_classes(classes: Path, folders: Collection[str]) -> dict[str, tuple[in
     return {folder: (int(folder), labels[int(folder)]) for folder in folders if int(folder) in labels}
 
 
-def _numbered(folders: Sequence[str]) -> dict[str, tuple[int, str]]:
+def _numbered(folders: Sequence[str], kind: str) -> dict[str, tuple[int, str]]:
     """Folders by their own numbers, where all are numbers, else in sorted order."""
     numbers = {folder: int(folder) for folder in folders if folder.isascii() and folder.isdigit()}
     if not numbers:
@@ -110,10 +116,10 @@ def _numbered(folders: Sequence[str]) -> dict[str, tuple[int, str]]:
     others = [folder for folder in folders if folder not in numbers]
     if others:
         raise DataError(
-            f"{len(numbers)} class folders are named by numbers, but not {some(others)}: give the class numbers of all "
-            "folders with --classes FILE"
+            f"{len(numbers)} {kind} are numbers, but not {some(others)}: give the class numbers of all {kind} with "
+            "--classes FILE"
         )
-    check_numbers(numbers.values(), "the class folders are named")
+    check_numbers(numbers.values(), f"the {kind} are" if kind == LABELS else f"the {kind} are named")
     return {folder: (number, folder) for folder, number in numbers.items()}
 
 
@@ -166,7 +172,8 @@ def read_classes(path: Path) -> dict[str, tuple[int, str]]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the class file {path}: {getattr(error, 'strerror', None) or error}") from error
-    if all(len(line.split()) <= 1 for line in lines) and not any(line.count(",") == 2 for line in lines):
+    with_marks = any(line.count(",") == 2 or re.match(r"\d+[,;]", line) for line in lines)
+    if all(len(line.split()) <= 1 for line in lines) and not with_marks:
         lines = [f"{number}\t{line.strip()}\t" for number, line in enumerate(line for line in lines if line.strip())]
     known: dict[str, tuple[int, str]] = {}
     seen: dict[int, int] = {}

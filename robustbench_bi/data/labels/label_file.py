@@ -19,7 +19,8 @@ from robustbench_bi.data.labels.class_folders import IMAGENET, known_classes, so
 from robustbench_bi.data.labels.text import VALIDATION, numbered_lines
 from robustbench_bi.errors import DataError
 
-_NAME_HEADING = re.compile(r"image_?(id)?|img|file_?(name|path)?|path|name|id")
+_NAME_HEADING = re.compile(r"(image|img|file)_?(name|path|file)?|path|name")
+_ID_HEADING = re.compile(r"(image_?)?id")
 _LABEL_HEADING = re.compile(r"labels?|class_?(id)?|wnid|target|category|predictionstring|y")
 _WHOLE = re.compile(r"-?\d+")
 
@@ -32,11 +33,13 @@ class LabelFile:
         path: the file.
         named: name of an image → its label; empty for a list.
         listed: labels in the order of the images' names; empty for a table.
+        column: the heading that the names have in a table, or its number.
     """
 
     path: Path
     named: Mapping[str, str]
     listed: Sequence[str] = ()
+    column: str = "1"
 
     def labels_of(self, names: Sequence[str]) -> list[str]:
         """The label of each image of a container.
@@ -58,7 +61,8 @@ class LabelFile:
         if len(missing) == len(names):
             raise DataError(
                 f"{self.path} names none of the {len(names)} images: it has names like {next(iter(self.named))}, the "
-                f"data names like {names[0]}"
+                f"data names like {names[0]}; names are taken from column {self.column}; to choose, let the first line "
+                "name the columns: path and label"
             )
         if missing:
             raise DataError(
@@ -95,7 +99,7 @@ def read_label_file(path: Path) -> LabelFile:
             raise DataError(f"{path}, line {number}: {name} appears twice, first in line {seen[name]}")
         seen[name] = number
         named[name] = columns[label_at].split()[0]  # Kaggle's boxes come after the class
-    return LabelFile(path, named)
+    return LabelFile(path, named, column=rows[0][1][name_at] if headed else str(name_at + 1))
 
 
 def read_real(path: Path) -> list[tuple[int, ...]]:
@@ -160,18 +164,30 @@ def _columns(line: str) -> list[str]:
 
 
 def _headings(first: Sequence[str]) -> tuple[int, int, bool]:
-    """Where names and labels stand, and whether the first line says so."""
+    """Where names and labels stand, and whether the first line says so.
+
+    Names of files are taken before ids, which may be row numbers.
+
+    Example:
+        >>> _headings(["id", "path", "species"]), _headings(["ImageId", "PredictionString"])
+        ((1, 2, True), (0, 1, True))
+    """
     words = [word.lower() for word in first]
-    name_at = next((place for place, word in enumerate(words) if _NAME_HEADING.fullmatch(word)), None)
-    labels = [place for place, word in enumerate(words) if _LABEL_HEADING.fullmatch(word) and place != name_at]
-    label_at = next(iter(labels), None)
+    of_names = [place for heading in (_NAME_HEADING, _ID_HEADING) for place in _places(heading, words)]
+    name_at = next(iter(of_names), None)
+    label_at = next((place for place in _places(_LABEL_HEADING, words) if place != name_at), None)
     if name_at is None and label_at is None:
         return 0, 1, False
     if label_at is None:
-        label_at = 1 if name_at == 0 else 0
+        usual = 1 if name_at == 0 else 0
+        label_at = next((place for place in range(len(words)) if place not in of_names), usual)
     if name_at is None:
         name_at = 0 if label_at != 0 else 1
     return name_at, label_at, True
+
+
+def _places(heading: re.Pattern[str], words: Sequence[str]) -> list[int]:
+    return [place for place, word in enumerate(words) if heading.fullmatch(word)]
 
 
 def _listed(path: Path, labels: list[str]) -> list[str]:

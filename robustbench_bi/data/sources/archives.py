@@ -18,7 +18,7 @@ from robustbench_bi.data.containers.parquet import ParquetRows, open_parquet
 from robustbench_bi.data.containers.shards import matching
 from robustbench_bi.data.containers.tar import TarFiles, open_tars
 from robustbench_bi.data.dataset import Dataset, Split
-from robustbench_bi.data.labels.class_folders import number_folders, some
+from robustbench_bi.data.labels.class_folders import FOLDERS, LABELS, number_folders, some
 from robustbench_bi.data.labels.label_file import LabelFile, class_folders_of, read_label_file, read_real
 from robustbench_bi.data.labels.text import VALIDATION, unused_labels
 from robustbench_bi.data.listed import clean_dataset, sort_labelled
@@ -52,7 +52,8 @@ def open_tar(path: str, *, split: Split = "evaluation", classes: Path | None = N
     if missing:
         raise DataError(f"{path} has no {LABEL_SUFFIX} file for {some(missing)} of its {len(keys)} images")
     labels = [content.decode("utf-8", "replace").strip() for content in every.contents([sidecars[key] for key in keys])]
-    dataset = _dataset(path, files, class_folders_of(labels, files.names, classes, Path(path)), classes)
+    folders = class_folders_of(labels, files.names, classes, Path(path))
+    dataset = _dataset(path, files, folders, classes, kind=LABELS)
     return replace(dataset, remarks=unused_labels(len(sidecars) - len(keys), f"{LABEL_SUFFIX} file", path))
 
 
@@ -82,7 +83,8 @@ def open_parquet_rows(path: str, *, split: Split = "evaluation", classes: Path |
             raise DataError(f"{path}: class numbers must be from 0 to {len(named) - 1}, got {outside[0]}")
         folders = [named[label] for label in labels]
     names = [_without_wnid(name) for name in names]
-    dataset = _dataset(path, rows.files, folders, classes, names, () if named is None else named.values())
+    known, kind = ((), LABELS) if named is None else (named.values(), FOLDERS)
+    dataset = _dataset(path, rows.files, folders, classes, names, known, kind)
     if named is not None:
         _check_agreement(path, dataset, {folder: int(label) for label, folder in named.items()})
     return dataset
@@ -129,7 +131,7 @@ def open_labelled(name: str, files: Files, label_file: Path, classes: Path | Non
     found: LabelFile = read_label_file(label_file)
     folders = class_folders_of(found.labels_of(files.names), files.names, classes, label_file)
     unused = unused_labels(len(found.named) - len(files.names), "label", label_file) if found.named else ()
-    return replace(_dataset(name, files, folders, classes), remarks=unused)
+    return replace(_dataset(name, files, folders, classes, kind=LABELS), remarks=unused)
 
 
 def open_real(name: str, files: Files, label_file: Path) -> Dataset:
@@ -204,10 +206,11 @@ def _dataset(
     classes: Path | None,
     names: Sequence[str] | None = None,
     known: Collection[str] = (),
+    kind: str = FOLDERS,
 ) -> Dataset:
     """Images in the order that they would have in class folders; others may be known, of which there is no image."""
     held = sorted({*folders, *known})
-    numbers, class_names = number_folders(held, classes)
+    numbers, class_names = number_folders(held, classes, kind)
     number_of = dict(zip(held, numbers, strict=True))
     own = [file.rpartition("/")[2] for file in (files.names if names is None else names)]
     order, images = sort_labelled(folders, own, [number_of[folder] for folder in folders], class_names)

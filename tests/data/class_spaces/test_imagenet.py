@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from robustbench_bi.data.class_spaces.imagenet import imagenet_classes
-from robustbench_bi.data.labels.class_folders import number_folders, read_classes
+from robustbench_bi.data.labels.class_folders import LABELS, number_folders, read_classes
 from robustbench_bi.errors import DataError
 
 
@@ -46,7 +46,7 @@ def test_folders_named_by_the_numbers_from_0_are_these_classes():
         (["1", "2", "3"], "are named 1 to 3; class numbers must be 0 to 2 without gaps"),
         (["0", "1", "3"], "are named 0 to 3, but only 3 of these"),
         (["0", "00", "1"], "class numbers must be 0 to 2"),
-        (["0", "1", "cat"], r"2 class folders are named by numbers, but not 1 \(cat\)"),
+        (["0", "1", "cat"], r"2 class folders are numbers, but not 1 \(cat\)"),
     ],
 )
 def test_folders_named_by_other_numbers_are_refused(folders, message):
@@ -64,8 +64,20 @@ def test_a_bare_list_of_folders_is_a_class_file(tmp_path):
     assert number_folders(["a", "b"], write(tmp_path, "b\na\n"))[0] == (1, 0)
 
 
+def test_labels_of_a_file_are_not_called_folders(tmp_path):
+    path = write(tmp_path, "0\tcat\tcat\n")
+    for labels, classes, message in (
+        (["1", "2", "3"], None, "^the labels are 1 to 3; class numbers"),
+        (["0", "1", "cat"], None, r"^2 labels are numbers, but not 1 \(cat\).* of all labels with --classes FILE"),
+        (["dogs", "n01440764"], None, r"^1 labels are ImageNet wnids, but not 1 \(dogs\)"),
+        (["cat", "dog"], path, r"classes.tsv lacks 1 \(dog\) of the 2 labels$"),
+    ):
+        with pytest.raises(DataError, match=message):
+            number_folders(labels, classes, LABELS)
+
+
 def test_a_mixture_of_wnids_and_other_names_is_refused():
-    with pytest.raises(DataError, match=r"1 class folders are named by ImageNet wnids, but not 2 \(dogs, n99999999\)"):
+    with pytest.raises(DataError, match=r"1 class folders are ImageNet wnids, but not 2 \(dogs, n99999999\)"):
         number_folders(["dogs", "n01440764", "n99999999"], None)
 
 
@@ -98,6 +110,8 @@ def test_folders_that_the_class_file_lacks_are_named(tmp_path):
         ("0\tcats\tcat\n1 dogs dog\n", "line 2: expected class number, folder name and label .* got '1 dogs dog'"),
         ("0\tcats\n", "line 1: expected"),
         ("0,cats,cat\n1,dogs,dog\n", "label with tabs between, got '0,cats,cat'"),
+        ("0,cats\n1,dogs\n", "label with tabs between, got '0,cats'"),
+        ("0;cats\n1;dogs\n", "label with tabs between, got '0;cats'"),
         ("0\t\tcat\n", "line 1: expected"),
         ("zero\tcats\tcat\n", "line 1: a class number must be an integer from 0 to 99999, got 'zero'"),
         ("-1\tcats\tcat\n", "got '-1'"),

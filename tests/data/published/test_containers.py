@@ -315,7 +315,7 @@ def test_containers_that_cannot_be_read_are_one_line(tmp_path, containers):
             r"one parent folder, but they are in 2 \(train, val\)",
         ),
         ({"cat/readme.txt": b"text"}, "holds no images, but 1 .*readme"),
-        ({f"{WNIDS[0]}/0.png": png(0), "cat/0.png": png(0)}, "named by ImageNet wnids, but not 1"),
+        ({f"{WNIDS[0]}/0.png": png(0), "cat/0.png": png(0)}, "are ImageNet wnids, but not 1"),
     ],
 )
 def test_mixed_layouts_are_refused(tmp_path, members, message):

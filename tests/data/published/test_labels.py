@@ -8,6 +8,7 @@ from coloured import Reader, png, write
 
 import robustbench_bi as rb
 from robustbench_bi.analysis import summary_frame
+from robustbench_bi.commands.output import print_summary
 from robustbench_bi.data import open_data
 from robustbench_bi.data.class_spaces.imagenet import imagenet_classes
 from robustbench_bi.errors import DataError, InputError
@@ -45,6 +46,8 @@ TABLES = {
     "wnids.txt": table(WNIDS[number] for number in NUMBERS),
     "bare.csv": table(f"{file},{WNIDS[number]}" for file, number in NAMED),
     "headed.csv": table(["label,filename", *(f"{number},{file}" for file, number in NAMED)]),
+    "id_beside.csv": table(["id;path;species", *(f"{at};{file};{WNIDS[n]}" for at, (file, n) in enumerate(NAMED))]),
+    "id_and_label.csv": table(["id,label,file_name", *(f"{at},{n},{file}" for at, (file, n) in enumerate(NAMED))]),
     "bom.tsv": "\ufeff" + table(["path\tlabel", *(f"{file}\t{number}" for file, number in NAMED)]),
     "crlf.csv": table(f"val/{file},{number}" for file, number in NAMED).replace("\n", "\r\n"),
     "absolute.csv": table(f"/data/imagenet/val/{file},{number}" for file, number in NAMED),
@@ -90,6 +93,20 @@ def test_the_devkits_numbers_are_refused_without_its_table(flat, tmp_path):
     assert top1(flat, tmp_path, labels=truth) == pytest.approx(100 * 5 / 6)
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"), [("ab", "the 2 labels in sorted order, numbered from 0."), ("01", "the 2 labels by their own")]
+)
+def test_the_classes_of_a_file_of_labels_are_called_labels(tmp_path, capsys, labels, said):
+    for place, _ in enumerate(labels):
+        write(tmp_path / "data" / f"{place}.png", place)
+    (tmp_path / "labels.csv").write_text(table(f"{place}.png,{label}" for place, label in enumerate(labels)))
+    run = rb.evaluate(
+        Reader(2), str(tmp_path / "data"), suite=(), labels=tmp_path / "labels.csv", out=tmp_path / "runs"
+    )
+    print_summary(run, summary_frame(run))
+    assert f"Classes: {said}" in capsys.readouterr().out
+
+
 def test_words_and_numbers_without_imagenet(tmp_path):
     for place in range(4):
         write(tmp_path / "data" / "deep" / f"{place}.png", place % 2)
@@ -118,7 +135,12 @@ def test_words_and_numbers_without_imagenet(tmp_path):
         ),
         (
             table(f"IMG_{place}.JPG,{number}" for place, (_, number) in enumerate(NAMED)),
-            r"names none of the 6 images: it has names like IMG_0.JPG, the data names like ILSVRC2012_val_0",
+            r"names none of the 6 images: it has names like IMG_0.JPG, the data names like ILSVRC2012_val_0.*"
+            "; names are taken from column 1; to choose, let the first line name the columns: path and label$",
+        ),
+        (
+            table(["id,photo,species", *(f"{place},{file},cat" for place, file in enumerate(FILES))]),
+            "it has names like 0, .*; names are taken from column id; to choose",
         ),
         (table(f"{file},{number + 1}" for file, number in NAMED), "class numbers must be from 0 to 999, got 1000"),
         (

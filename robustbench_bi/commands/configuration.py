@@ -31,7 +31,10 @@ def read_config(context: click.Context, _: click.Parameter, path: Path | None) -
         for key, value in found.items():
             name = key.replace("_", "-")
             if name not in options:
-                raise OneLineError(f"unknown option {key!r} in {path}. {nearest(name, list(options))}")
+                advice = nearest(name, list(options), f"{context.info_name} --help")
+                if isinstance(value, Mapping):
+                    advice = "Put the keys at the top level of the file, not in a table."
+                raise OneLineError(f"unknown option {key!r} in {path}. {advice}")
             values[options[name].name] = _typed(value, options[name], f"{key} in {path}")
         context.default_map = {**(context.default_map or {}), **values}
     return path

@@ -44,7 +44,7 @@ from robustbench_bi.errors import DataError, InputError, UnknownNameError
 from robustbench_bi.ground.cells import CLEAN as CLEAN
 from robustbench_bi.ground.cells import Cell as Cell
 from robustbench_bi.ground.exports import exported
-from robustbench_bi.ground.registry import nearest
+from robustbench_bi.ground.registry import SHOWN_BY, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -190,7 +190,7 @@ def find_source(source: str) -> tuple[Source, str | None]:
     written_as_path = "/" in prefix or "\\" in prefix or (colon and len(prefix) == 1)
     there = os.path.exists(expand_user(source))  # noqa: PTH110 - pathlib's may raise
     if not written_as_path and not there and prefix not in SOURCES:
-        advice = nearest(prefix, SOURCES.names)
+        advice = nearest(prefix, SOURCES.names, SHOWN_BY[SOURCES.kind])
         raise UnknownNameError(f"there is no folder and no data source {prefix!r}. {advice}")
     return _recognised(source) or (row, path)
 

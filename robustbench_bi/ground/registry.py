@@ -26,6 +26,17 @@ from typing import Any, Generic, Protocol, TypeVar
 from robustbench_bi.errors import UnknownNameError
 
 LISTED = 30
+"""Names in a message, at most, where no command shows them."""
+FEW = 12
+"""Names in a message, at most, where a command shows them."""
+SHOWN_BY = {
+    "metric": "list metrics",
+    "corruption": "list corruptions",
+    "suite or corruption": "list suites",
+    "model": "list models",
+    "data source": "list data",
+}
+"""Of long tables, by what a row is: the command that shows it."""
 
 
 class Named(Protocol):
@@ -104,7 +115,7 @@ def unknown_name(kind: str, name: str, known: Collection[str]) -> UnknownNameErr
         >>> print(unknown_name("preset", "papr", ["paper", "demo"]))
         unknown preset 'papr'. Did you mean 'paper'?
     """
-    return UnknownNameError(f"unknown {kind} {name!r}. {nearest(name, known)}")
+    return UnknownNameError(f"unknown {kind} {name!r}. {nearest(name, known, SHOWN_BY.get(kind))}")
 
 
 def closest(name: str, known: Collection[str]) -> str | None:
@@ -119,12 +130,27 @@ def closest(name: str, known: Collection[str]) -> str | None:
     return next(iter(difflib.get_close_matches(str(name), known, n=1)), None)
 
 
-def nearest(name: str, known: Collection[str]) -> str:
-    """The advice after an unknown name: the nearest known one, or else the known ones, at most thirty of them."""
+def nearest(name: str, known: Collection[str], shown_by: str | None = None) -> str:
+    """The advice after an unknown name: the nearest known one, or else the known ones or some of them.
+
+    Args:
+        name: as it came.
+        known: the names that there are.
+        shown_by: the command that shows them, where there is one.
+
+    Example:
+        >>> nearest("zzz", ["fog", "frost"]), nearest("foog", ["fog", "frost"])
+        ('Known: fog, frost.', "Did you mean 'fog'?")
+    """
     if not known:
         return "There are none."
     close = closest(name, known)
     if close is not None:
         return f"Did you mean {close!r}?"
+    if shown_by and len(known) > FEW:
+        import difflib
+
+        some = ", ".join(difflib.get_close_matches(str(name), known, n=3, cutoff=0))
+        return f"There are {len(known):,}, such as {some}; `bivo-robust {shown_by}` shows them."
     more = f", … ({len(known):,} in all)" if len(known) > LISTED else ""
     return f"Known: {', '.join(list(known)[:LISTED])}{more}."

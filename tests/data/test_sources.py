@@ -101,7 +101,7 @@ def test_what_is_written_from_a_source_can_be_opened(row):
     [
         ("imagnet-c:/data/c", "there is no folder and no data source 'imagnet-c'. Did you mean 'imagenet-c'?"),
         ("cifar10", "there is no folder and no data source 'cifar10'. Did you mean 'cifar-10'?"),
-        ("photos", "there is no folder and no data source 'photos'. Known: "),
+        ("photos", "there is no folder and no data source 'photos'. There are 22, such as "),
     ],
 )
 def test_an_unknown_source_gets_a_suggestion(source, message, tmp_path, monkeypatch):

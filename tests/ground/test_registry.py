@@ -34,6 +34,18 @@ def test_an_unknown_name_gets_a_suggestion_or_the_list():
     assert issubclass(UnknownNameError, BivoRobustError)
 
 
+def test_a_long_table_is_left_to_the_command_that_shows_it():
+    rows = [Row(f"{letter}_metric") for letter in "abcdefghijklm"]
+    with pytest.raises(
+        UnknownNameError, match=r"There are 13, such as (\w+, ){2}\w+; `bivo-robust list metrics` shows"
+    ):
+        Table("metric", rows)["zz"]
+    with pytest.raises(UnknownNameError, match="Known: a_metric, .*, l_metric.$"):
+        Table("metric", rows[:-1])["zz"]
+    with pytest.raises(UnknownNameError, match="Known: a_metric, .*, m_metric.$"):
+        Table("thing", rows)["zz"]
+
+
 @pytest.mark.parametrize("aliases", [{"a": "b"}, {"x": "missing"}])
 def test_name_clashes_fail_at_once(aliases):
     with pytest.raises(ValueError, match="alias"):

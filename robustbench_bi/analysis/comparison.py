@@ -297,10 +297,8 @@ def _corrected(p_values: pd.Series, tests: NDArray[np.intp]) -> NDArray[np.float
 def _describe_tests(p_values: pd.Series, pairing: Pairing, tests: set[int]) -> str:
     number = int(p_values.iloc[sorted(tests)].notna().sum())
     once = "" if len(tests) == len(p_values) else "; rows over the same cells are one test"
-    return (
-        f"p: {pairing.test_words}; each by itself (pointwise), as the intervals are. p (Holm) is corrected for the "
-        f"{number} {'test' if number == 1 else 'tests'} of this table{once}."
-    )
+    corrected = f"corrected for the {number} tests of this table" if number > 1 else "the same for a single test"
+    return f"p: {pairing.test_words}; each by itself (pointwise), as the intervals are. p (Holm) is {corrected}{once}."
 
 
 def _describe_comparison(

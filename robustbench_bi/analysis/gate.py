@@ -227,13 +227,14 @@ def _caption(
     names = [f"{one.run['name']} ({one.run.get('fingerprint', '')[:12]})" for one in (run, baseline)]
     severities = sorted({severity for _, severity in baseline.cells} - {CLEAN[1]})
     each = 100 * (1 - (1 - confidence) / count)
+    digits = 4 if each < 99.95 else 6  # never 100 %
     once = "" if count == len(frame) else f" Rows over the same cells are one test: {count} tests in {len(frame)} rows."
     data = describe_data({**baseline.settings, "data": _data(run)}, len(baseline.image_ids))
     text = (
         f"{names[0]} against the baseline {names[1]}, paired by image. "
         f"{data} {describe_means(severities)} Intervals: "
-        f"{intervals}, together at {confidence * 100:g} % (Bonferroni: each of {count} at {each:.4g} %), so wider "
-        "than those of compare, which are pointwise. A row regresses if it drops by more than "
+        f"{intervals}, together at {confidence * 100:g} % (Bonferroni: each of {count} at {each:.{digits}g} %), so "
+        "wider than those of compare, which are pointwise. A row regresses if it drops by more than "
         f"{_count(max_drop, 'point')} and its interval lies entirely below zero.{once}"
     )
     half = ((frame["delta_high"] - frame["delta_low"]) / 2).to_numpy()

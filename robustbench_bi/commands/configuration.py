@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from robustbench_bi.commands.endings import OneLineError
+from robustbench_bi.commands.endings import OneLineError, in_plain_words
 from robustbench_bi.commands.eval_options import WITH_COMMAS
 from robustbench_bi.ground.registry import nearest
 
@@ -36,8 +36,17 @@ def read_config(context: click.Context, _: click.Parameter, path: Path | None) -
                     advice = "Put the keys at the top level of the file, not in a table."
                 raise OneLineError(f"unknown option {key!r} in {path}. {advice}")
             values[options[name].name] = _typed(value, options[name], f"{key} in {path}")
+            _check(values[options[name].name], options[name], context, f"{key} in {path}")
         context.default_map = {**(context.default_map or {}), **values}
     return path
+
+
+def _check(value: Any, option: click.Option, context: click.Context, where: str) -> None:
+    """Refuse a value that the option's type refuses, naming the file; what a callback refuses names it itself."""
+    try:
+        option.type_cast_value(context, value)
+    except click.BadParameter as error:
+        raise OneLineError(f"{where}: {in_plain_words(error.message)}") from error
 
 
 def as_config(context: click.Context) -> str:

@@ -100,7 +100,17 @@ def _misused(error: click.UsageError) -> str:
         return _other_option(error)
     if isinstance(error, click.MissingParameter):
         return _missing(error)
-    return " ".join(error.format_message().split()).replace("is not a valid integer range", "is not a whole number")
+    return in_plain_words(error.format_message())
+
+
+def in_plain_words(message: str) -> str:
+    """A message of click's in one line, without words of its own.
+
+    Example:
+        >>> in_plain_words("'ten' is not a valid integer range.")
+        "'ten' is not a whole number."
+    """
+    return " ".join(message.split()).replace("is not a valid integer range", "is not a whole number")
 
 
 def _other_option(error: click.NoSuchOption) -> str:

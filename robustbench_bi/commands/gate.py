@@ -34,7 +34,7 @@ from robustbench_bi.errors import BivoRobustError
 )
 @click.option(
     "--confidence",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=click.FloatRange(0, 0.999, min_open=True),
     default=0.95,
     show_default=True,
     help="Family-wise confidence level (Bonferroni).",

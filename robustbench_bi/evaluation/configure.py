@@ -173,8 +173,8 @@ def _enlarged(view: View | None, dataset: Dataset) -> list[str]:
     if not median or median * ENLARGED > side:
         return []
     return [
-        f"Images are small (median short side {median} px of {len(short_sides)} sampled) and are enlarged to {side} "
-        f"px before the corruption; --corrupt-size {max(median, SMALLEST_SIDE)} corrupts them first"
+        f"Images are small (median short side {median} px over {len(short_sides)} sampled) and are enlarged to "
+        f"{side} px before the corruption; --corrupt-size {max(median, SMALLEST_SIDE)} corrupts them first"
     ]
 
 

@@ -77,7 +77,8 @@ class Recipe:
                 f"drops must be epochs before the last of {self.epochs}, got {list(self.drops)}; with fewer epochs set "
                 "drops too: drops=[1], say, or drops=[] for none"
             )
-        for name in ("learning_rate", "final_learning_rate", "weight_decay", "warmup_epochs", "clip"):
+        self._require("learning_rate", "a number above 0", lambda value: 0 < value < math.inf)
+        for name in ("final_learning_rate", "weight_decay", "warmup_epochs", "clip"):
             self._require(name, "a number of at least 0", lambda value: 0 <= value < math.inf)
         for name in ("momentum", "label_smoothing", "ema"):
             self._require(name, "at least 0 and below 1", lambda value: 0 <= value < 1)

@@ -357,3 +357,9 @@ def test_from_record_files_through_a_baseline_file(tmp_path, write_run):
     cell_file(found.directory, ("fog", 3), 1).write_bytes(b"PAR1 and no more")
     with pytest.raises((DataError, RunMismatchError), match="fog"):
         outcomes_of(open_run(found.directory))
+
+
+def test_no_level_of_confidence_reads_as_100_percent(make_run):
+    run = make_run()
+    caption = gate_frame(outcomes_of(run), outcomes_of(run), confidence=0.999).caption
+    assert "together at 99.9 % (Bonferroni: each of 21 at 99.9952 %)" in caption

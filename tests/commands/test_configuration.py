@@ -180,7 +180,8 @@ def test_a_run_that_does_not_know_its_options_is_refused(folder, make_config, wr
         ("[eval]\nlimit = 3", "unknown option 'eval' in bad.toml. Put the keys at the top level of the file, not in a"),
         ("[seed]", "seed in bad.toml must be text or a number, got a table; options are not in sections"),
         ("limit =", "bad.toml is not a TOML file"),
-        ("batch_size = 0", "'--batch-size'"),
+        ("batch_size = 0", "batch_size in bad.toml: "),
+        ("limit = 'ten'", "limit in bad.toml: 'ten' is not a whole number."),
     ],
 )
 def test_bad_files_are_one_line(folder, line, message):

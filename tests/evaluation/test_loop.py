@@ -331,7 +331,7 @@ def test_small_pictures_that_are_enlarged_before_the_corruption_are_remarked_on(
     run = rb.evaluate(Tiny(outputs=3), data, **given, **options)
     side = options.get("input_size", 224)
     remark = (
-        f"Images are small (median short side 32 px of 11 sampled) and are enlarged to {side} px before the "
+        f"Images are small (median short side 32 px over 11 sampled) and are enlarged to {side} px before the "
         "corruption; --corrupt-size 32 corrupts them first"
     )
     assert (remark in run.config["runtime"]["remarks"]) == remarked

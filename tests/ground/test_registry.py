@@ -40,9 +40,9 @@ def test_a_long_table_is_left_to_the_command_that_shows_it():
         UnknownNameError, match=r"There are 13, such as (\w+, ){2}\w+; `bivo-robust list metrics` shows"
     ):
         Table("metric", rows)["zz"]
-    with pytest.raises(UnknownNameError, match="Known: a_metric, .*, l_metric.$"):
+    with pytest.raises(UnknownNameError, match=r"Known: a_metric, .*, l_metric.$"):
         Table("metric", rows[:-1])["zz"]
-    with pytest.raises(UnknownNameError, match="Known: a_metric, .*, m_metric.$"):
+    with pytest.raises(UnknownNameError, match=r"Known: a_metric, .*, m_metric.$"):
         Table("thing", rows)["zz"]
 
 

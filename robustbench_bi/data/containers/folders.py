@@ -72,7 +72,7 @@ def list_classes(
         hint = f"; if {first} holds the class folders, give that path" if subfolders(first) else ""
         raise DataError(
             f"expected images in every class folder of {root}, but {len(empty)} of {len(folders)} hold none, "
-            f"first {empty[0]}{hint}"
+            f"such as {empty[0]}{hint}"
         )
     return {folder: images for folder, images in listing.items() if images}
 

@@ -164,7 +164,7 @@ def test_folders_inside_class_folders_are_read_as_by_torchvision(tmp_path):
 def test_folders_that_may_hold_the_class_folders_are_refused_as_before(tmp_path):
     for part in ("test", "val"):
         folders(tmp_path / "photos" / part)
-    with pytest.raises(DataError, match=r"2 of 2 hold none, first test; if .*test holds the class folders"):
+    with pytest.raises(DataError, match=r"2 of 2 hold none, such as test; if .*test holds the class folders"):
         open_data(tmp_path / "photos")
 
 

@@ -37,7 +37,7 @@ def test_the_same_name_elsewhere_comes_first_then_the_nearest_of_ours_then_the_n
 
 def test_a_name_that_is_like_none_gets_the_known_ones():
     assert listed_elsewhere("qqqqqq", near=True) == []
-    with pytest.raises(UnknownNameError, match="such as .*; `bivo-robust list models` shows them"):
+    with pytest.raises(UnknownNameError, match=r"such as .*; `bivo-robust list models` shows them"):
         find_model("qqqqqq")
     with pytest.raises(UnknownNameError, match="is it qq_qq:build, a function of your own"):
         find_model("qq_qq.build")

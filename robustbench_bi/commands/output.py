@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,16 +48,16 @@ def print_summary(run: Run, summary: Measurements, metrics: Sequence[str] | str 
         metrics: names of those that the table shows beside the primary number; by default the usual columns.
     """
     from robustbench_bi.analysis.groups import APART
-    from robustbench_bi.analysis.text import format_interval
+    from robustbench_bi.analysis.text import NO_VALUE, format_interval
     from robustbench_bi.reports.tables.display import display_summary, errors_heading
     from robustbench_bi.tasks.chosen import chosen_measures
 
     frame, (primary, *others) = summary.frame, summary.task.measures
-    shown = display_summary(replace(summary, frame=frame[~frame["kind"].isin(APART)]))
+    shown = display_summary(summary)[~frame["kind"].isin(APART)]
     usual = ("Δ to clean", "of clean / rPC %", errors_heading(frame))
     chosen = [measure.heading for measure in chosen_measures(summary.task, metrics)] or usual
     headings = dict.fromkeys(["corruption", "n", primary.heading, *chosen])
-    wanted = [column for column in headings if column in shown]
+    wanted = [column for column in headings if column in shown and (shown[column] != NO_VALUE).any()]
     click.echo(summary.header)
     print_table(shown[wanted], rule_after=last_category(frame))
     print_scores(frame)

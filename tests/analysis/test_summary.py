@@ -57,7 +57,9 @@ def test_the_terminal_prints_the_mean_error_beside_mce(make_run, imagenet, capsy
     summary = summary_frame(run, QUICK)
     print_summary(run, summary)
     error = 100 - summary.frame.set_index("name").loc["mean", "top1"]
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("mCE*")]
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.rstrip().endswith("CE* / mCE* %") for line in lines)
+    (line,) = [line for line in lines if line.startswith("mCE*")]
     assert f"(mean error, not normalised: {error:.2f} [" in line
 
 

@@ -94,8 +94,9 @@ def _severities(runs: Sequence[Run]) -> str:
 
 
 def _intervals(resampling: Resampling, task: Task) -> str:
-    method = interval_methods(resampling, task)[task.primary.short]
-    return f"{resampling.confidence * 100:g} % intervals over images: {method}."
+    methods = interval_methods(resampling, task)
+    single = f"; {methods['single cells']} (single cells)" if "single cells" in methods else ""
+    return f"{resampling.confidence * 100:g} % intervals over images: {methods[task.primary.short]}{single}."
 
 
 def _mean(run: Run, resampling: Resampling) -> dict[str, Any]:

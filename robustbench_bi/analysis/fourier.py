@@ -104,7 +104,7 @@ def band_names(edges: Sequence[float] = OCTAVES) -> list[str]:
 
 
 def _bands_of(own: pd.DataFrame, edges: Sequence[float], confidence: float) -> pd.DataFrame:
-    """The rows of one model. All bands are resampled together."""
+    """The rows of one model."""
     n = int(own["n"].iloc[0])
     frequency = np.hypot(own["vertical"].to_numpy(), own["horizontal"].to_numpy()) / own["side"].to_numpy()
     # A frequency that stands on an edge belongs to the band below it; the clean images are a band of their own.

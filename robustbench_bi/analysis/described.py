@@ -75,14 +75,14 @@ def describe_model(config: Mapping[str, Any], name: str) -> str:
 
 
 def weights_in_words(config: Mapping[str, Any]) -> str:
-    """Which weights a run was asked for: a file's name, "pretrained", "no weights loaded", or empty if none were named.
+    """Which weights a run was asked for: a file's name, "pretrained", "weights none", or empty if none were named.
 
     Example:
         >>> weights_in_words({"runtime": {"requested": {"weights": ["/data/resnet50.pth"]}}})
         'resnet50.pth'
     """
     named = str((config.get("runtime", {}).get("requested", {}).get("weights") or [""])[0] or "")
-    return "no weights loaded" if named == "none" else Path(named).name
+    return "weights none" if named == "none" else Path(named).name
 
 
 def _parameters(number: int) -> str:

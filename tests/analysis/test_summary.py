@@ -243,11 +243,11 @@ def test_runs_of_one_network_are_told_apart_by_their_weights(make_run):
     runs[1].config["runtime"]["requested"] = {"weights": ["other/early.pth"]}
     assert run_labels(runs) == [run.directory.name for run in runs]
     runs[1].config["runtime"]["requested"] = {"weights": ["none"]}
-    assert run_labels(runs) == ["a (early.pth)", "a (no weights loaded)"]
+    assert run_labels(runs) == ["a (early.pth)", "a (weights none)"]
     assert header(runs, run_labels(runs)) == (
-        "a (early.pth) (resnet50, 64 px), a (no weights loaded) (resnet50, 64 px) on demo, n = 150"
+        "a (early.pth) (resnet50, 64 px), a (weights none) (resnet50, 64 px) on demo, n = 150"
     )
-    told = "a (resnet50, early.pth, 64 px), b (resnet50, no weights loaded, 64 px) on demo, n = 150"
+    told = "a (resnet50, early.pth, 64 px), b (resnet50, weights none, 64 px) on demo, n = 150"
     assert header(runs, ["a", "b"]) == told
     runs[1].config["runtime"]["requested"] = {}
     assert run_labels(runs) == [run.directory.name for run in runs]

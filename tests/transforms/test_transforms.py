@@ -142,7 +142,7 @@ def test_in_a_chain_of_torchvision() -> None:
     [
         (
             np.zeros((40, 40, 3), np.uint8),
-            r"must hold an image, .* got ndarray; an array goes into transform\.corrupt",
+            r"must hold an image, .* got ndarray; for an array, call transform\.corrupt",
         ),
         ((np.zeros((40, 40, 3), np.uint8), 3), "got ndarray, int"),
         ({}, "got nothing"),

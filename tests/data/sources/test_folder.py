@@ -264,7 +264,7 @@ def test_layouts_that_do_not_fit_are_refused_with_text(tmp_path):
         open_data(str(make(tmp_path / "flat", "0.png")))
     (tmp_path / "hollow" / "a").mkdir(parents=True)
     make(tmp_path / "hollow", "b/0.png")
-    with pytest.raises(DataError, match=r"images in every class folder of .*hollow, but 1 of 2 hold none, first a$"):
+    with pytest.raises(DataError, match=r"images in every class folder of .*hollow, but 1 of 2 hold none, such as a$"):
         open_data(str(tmp_path / "hollow"))
     for name in ("val", "validation", "train"):
         nested = make(tmp_path / f"with_{name}", f"{name}/a/0.png", f"{name}/b/0.png")

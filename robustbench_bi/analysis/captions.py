@@ -128,14 +128,13 @@ def describe_outside(cells: Iterable[Cell]) -> list[str]:
 
     Example:
         >>> describe_outside([("fog", 1), ("spatter", 1)])
-        ["spatter is outside the mean, which is over ImageNet-C's 15."]
+        ["The mean is over ImageNet-C's 15 corruptions, without spatter."]
     """
     names = list(cells_by_corruption(cells))
     outside = [name for name in names if name not in benchmark_corruptions()]
     if not outside or len(outside) == len(names):
         return []
-    are = "is" if len(outside) == 1 else "are"
-    return [f"{', '.join(map(in_words, outside))} {are} outside the mean, which is over ImageNet-C's 15."]
+    return [f"The mean is over ImageNet-C's 15 corruptions, without {', '.join(map(in_words, outside))}."]
 
 
 def describe_errors(errors: Iterable[Group], cells: Iterable[Cell]) -> list[str]:

@@ -133,7 +133,9 @@ def fourier_errors(
         for probe in probes:
             probe.run(count)
     frame = pd.concat([probe.frame() for probe in probes], ignore_index=True)
-    images = f"{data_name(subjects[0].config.as_json())}.{left_out(subjects[0])}"
+    remarks = dict.fromkeys(remark for subject in subjects for remark in subject.config.remarks)
+    told = "".join(f" {remark}." for remark in remarks)
+    images = f"{data_name(subjects[0].config.as_json())}.{told}{left_out(subjects[0])}"
     return FourierErrors(frame, f"{images} {describe_subjects(subjects)}")
 
 

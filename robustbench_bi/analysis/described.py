@@ -74,6 +74,16 @@ def describe_model(config: Mapping[str, Any], name: str) -> str:
     return ", ".join([*parts, "native size" if side is None else in_pixels(side)])
 
 
+def with_description(name: str, config: Mapping[str, Any]) -> str:
+    """The name of a network and, in brackets, what it does not say.
+
+    Example:
+        >>> with_description("a", {"input_size": 64})
+        'a (64 px)'
+    """
+    return f"{name} ({describe_model(config, name)})"
+
+
 def weights_in_words(config: Mapping[str, Any]) -> str:
     """Which weights a run was asked for: a file's name, "pretrained", "weights none", or empty if none were named.
 
@@ -108,5 +118,5 @@ def header(runs: Sequence[Run], labels: Sequence[str]) -> str:
     where: dict[str, list[str]] = {}
     for run, label in zip(runs, labels, strict=True):
         place = f"{data_name(run.config)}, n = {run.config['n']:,}"
-        where.setdefault(place, []).append(f"{label} ({describe_model(run.config, label)})")
+        where.setdefault(place, []).append(with_description(label, run.config))
     return "; ".join(f"{', '.join(networks)} on {place}" for place, networks in where.items())

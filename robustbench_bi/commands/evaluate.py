@@ -56,6 +56,7 @@ def _requests(models: tuple[str, ...], data: tuple[str, ...], **options: Any) ->
     requests = {name: EvalRequest.of(models, name, **options) for name in data}
     if len(requests) == 1:
         requests[data[0]].check_early()
+        return requests
     # One of several may fail without the others; but a path that leads nowhere is a typo, and is told before they run.
     for request in requests.values():
         request.data.check_source()

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from robustbench_bi.analysis.measured import Measurements
     from robustbench_bi.runs.run import Run
 
-IMAGENET_CLASSES = 1000
-
 
 def about(run: Run) -> dict[str, Any]:
     """What identifies a run in machine-readable results."""
@@ -118,6 +116,8 @@ def _was_given(run: Run, file: str) -> bool:
 
 def _classes(run: Run) -> str:
     """By which rule the class folders of a plain folder, or its labels, got their numbers; what else they may be."""
+    from robustbench_bi.models import IMAGENET_CLASSES
+
     count, labelled = run.config["num_classes"], _was_given(run, "labels")
     kind = "labels" if labelled else "folders"
     otherwise = "If the network has another order, give --classes FILE."

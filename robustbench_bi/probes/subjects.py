@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from robustbench_bi.analysis.described import describe_model
+from robustbench_bi.analysis.described import with_description
 from robustbench_bi.data import Dataset
 from robustbench_bi.evaluation import networks
 from robustbench_bi.evaluation.networks import Subject as Subject
@@ -54,7 +54,7 @@ def open_subjects(
 
 def describe_subjects(subjects: Sequence[Subject]) -> str:
     """A sentence on the networks, for a caption: each with what its name does not say."""
-    networks = [f"{own.label} ({describe_model(own.config.as_json(), own.label)})" for own in subjects]
+    networks = [with_description(own.label, own.config.as_json()) for own in subjects]
     return f"Network{'' if len(networks) == 1 else 's'}: {', '.join(networks)}."
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from robustbench_bi.analysis.captions import STARRED
 from robustbench_bi.analysis.comparison import Comparison
-from robustbench_bi.analysis.described import describe_model
+from robustbench_bi.analysis.described import with_description
 from robustbench_bi.analysis.text import NO_VALUE, format_interval
 from robustbench_bi.corruptions import in_words
 from robustbench_bi.reports.content import Report
@@ -92,7 +92,7 @@ def _summary_table(report: Report, cell: Callable[[str, str], str]) -> PaperTabl
         add(in_words(name), named, "corruption_error" if normalised else measure.name)
     words = measure.words[:1].upper() + measure.words[1:]
     networks = ", ".join(
-        f"{name} ({describe_model(run.config, name)})" for name, run in zip(report.models, report.runs, strict=True)
+        with_description(name, run.config) for name, run in zip(report.models, report.runs, strict=True)
     )
     # Mean error and mCE are taken for one another again and again, so both stand there, and what sets them apart.
     error_words = ", mean error, and mean error relative to AlexNet's (mCE), with intervals made like those of means"

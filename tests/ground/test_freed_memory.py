@@ -23,14 +23,36 @@ with freed_memory_kept():
 print(before, kept, pages())
 """
 
+IN_A_THREAD = """
+import mmap, resource, threading
+from robustbench_bi.ground.freed_memory import freed_memory_kept
+
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    # More than the heap of a thread holds, so that it has several.
+    blocks = [bytearray(12 << 20) for _ in range(8)]
+    for block in blocks:
+        memoryview(block)[:: mmap.PAGESIZE].tobytes()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def work():
+    with freed_memory_kept():
+        pages()
+        print(0, pages())
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
 of_glibc = pytest.mark.skipif(
     "CS_GNU_LIBC_VERSION" not in getattr(os, "confstr_names", {}), reason="another library keeps memory"
 )
 
 
-def pages(**changes):
+def pages(code=BLOCKS, **changes):
     free = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_", "LD_PRE"))}
-    command = [sys.executable, "-c", BLOCKS]
+    command = [sys.executable, "-c", code]
     done = subprocess.run(command, env={**free, **changes}, capture_output=True, text=True, check=True)
     return [int(count) for count in done.stdout.split()]
 
@@ -40,6 +62,12 @@ def test_large_blocks_stay_only_while_memory_is_kept():
     before, kept, after = pages()
     assert kept * 10 < before
     assert kept * 10 < after
+
+
+@of_glibc
+def test_other_threads_keep_theirs_too():
+    _, kept = pages(IN_A_THREAD)
+    assert kept < 1000
 
 
 @of_glibc

@@ -165,17 +165,27 @@ def _merge(network: nn.Module, layer_name: str, norm_name: str) -> None:
     """Put a norm into its layer; computed in float64, so that it is rounded once."""
     layer: Any = network.get_submodule(layer_name)
     norm: Any = network.get_submodule(norm_name)
-    variance, mean = norm.running_var.double(), norm.running_mean.double()
-    scale = (variance + norm.eps).rsqrt()
-    if norm.weight is not None:
-        scale = scale * norm.weight.double()
-    shift = -mean * scale if norm.bias is None else norm.bias.double() - mean * scale
+    scale, shift = scale_and_shift(norm)
     weight = layer.weight.double() * scale.view(-1, *[1] * (layer.weight.ndim - 1))
     bias = shift if layer.bias is None else layer.bias.double() * scale + shift
     layer.weight = nn.Parameter(weight.to(layer.weight.dtype), requires_grad=False)
     layer.bias = nn.Parameter(bias.to(layer.weight.dtype), requires_grad=False)
     parent, _, own = norm_name.rpartition(".")
     setattr(network.get_submodule(parent), own, NORMS[kind_of(norm)](norm).eval())
+
+
+def scale_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
+    """What a batch norm in evaluation mode multiplies each channel with and adds to it, in float64.
+
+    Example:
+        >>> scale_and_shift(nn.BatchNorm2d(1, eps=0.0).eval())
+        (tensor([1.], dtype=torch.float64), tensor([0.], dtype=torch.float64))
+    """
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight.detach().double()
+    shift = -norm.running_mean.double() * scale
+    return scale, shift if norm.bias is None else shift + norm.bias.detach().double()
 
 
 def spread_difference(before: Any, after: Any) -> float:

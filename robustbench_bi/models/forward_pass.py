@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from robustbench_bi.models.batch_size import LARGEST, images_at_once
 from robustbench_bi.models.folding import TOLERANCE, fold, spread_difference
+from robustbench_bi.models.fusing import fuse
 from robustbench_bi.models.in_parts import InParts, InThreads, in_threads, shallow_copy
 from robustbench_bi.models.inference import autocast, full_precision, is_known
 from robustbench_bi.models.packing import pack
@@ -30,9 +31,10 @@ class ForwardPass:
         network: maps a batch to logits.
         how: "folded" or "compiled", which change last bits of logits; None where it is the network as it came.
         about: for `run.json`: batch norms that were folded and left, and why; the memory format where it is not the one
-            that the network's name stands for, the images at once where they are fewer than a batch, how many
-            convolutions were packed, and how many threads take parts of a batch each. Like the device, the batch size
-            and the number of threads, these four can change the order of sums, no more, and are no identity.
+            that the network's name stands for, the images at once where they are fewer than a batch, how many layers
+            with dynamic filters were fused with the batch norms that were left, how many convolutions were packed, and
+            how many threads take parts of a batch each. Like the device, the batch size and the number of threads,
+            these five can change the order of sums, no more, and are no identity.
     """
 
     network: nn.Module
@@ -134,7 +136,9 @@ def _quickened(parts: InParts, image: Tensor, ours: bool, divisible: bool) -> tu
     except Exception:  # it does not let itself be copied, in any way
         return parts, {}
     pictures = _two_pictures(image).contiguous(memory_format=parts.layout)
-    about = {"packed": pack(copied.network, pictures, min(parts.size, LARGEST["cpu"]))}
+    fused = fuse(copied.network, pictures) if ours else 0
+    about = {"fused": fused} if fused else {}
+    about["packed"] = pack(copied.network, pictures, min(parts.size, LARGEST["cpu"]))
     quick = in_threads(copied, pictures) if divisible else copied
     if isinstance(quick, InThreads):
         about["in_threads"] = len(quick.copies)

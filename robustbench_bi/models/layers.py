@@ -165,8 +165,9 @@ class Involution2d(nn.Module):
         self.pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
         self.sakg = nn.Identity() if sakg is None else sakg
         self.conv1 = nn.Identity() if reduction is None else conv_bn_relu(channels, hidden, 1)
-        filters = group_count(channels, group_channels) * kernel_size**2
-        self.conv2 = nn.Sequential(OrderedDict(conv=nn.Conv2d(hidden, filters, 1)))
+        groups = group_count(channels, group_channels)
+        self.group_channels = channels // groups
+        self.conv2 = nn.Sequential(OrderedDict(conv=nn.Conv2d(hidden, groups * kernel_size**2, 1)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride))."""

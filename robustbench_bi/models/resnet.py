@@ -74,6 +74,8 @@ class Bottleneck(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = layer(channels, stride=stride)
         self.bn2 = nn.BatchNorm2d(channels)
+        # A ReLU of its own, so that it can become one with the layer before it (`fusing`).
+        self.relu2 = nn.ReLU(inplace=True)
         self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)
@@ -88,7 +90,7 @@ class Bottleneck(nn.Module):
         """(B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride))."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
-        x = self.relu(self.bn2(self.conv2(x)))
+        x = self.relu2(self.bn2(self.conv2(x)))
         output: Tensor = self.relu(self.att(self.bn3(self.conv3(x))).add_(shortcut))
         return output
 

@@ -56,11 +56,14 @@ class Taps(NamedTuple):
             (rows, more, 3) where a pixel is mirrored, and met by more.
         counts: int64 (rows,), how many of them there are; they come first.
         kernel_size: K.
+        inside: the first and the end of the rows that meet K pixels side by side, each one pixel after the row before,
+            with taps of their own.
     """
 
     offsets: NDArray[np.int64]
     counts: NDArray[np.int64]
     kernel_size: int
+    inside: tuple[int, int]
 
 
 @numba.njit(nogil=True, cache=True)
@@ -82,39 +85,137 @@ def gather(
     filters of the source's pixels.
     """
     first, end, top, bottom = unit
-    width, size = len(columns.counts), rows.kernel_size
+    width = len(columns.counts)
     pixel = target.shape[1] // (len(rows.counts) * width)
-    lanes, filters, last = pixel // groups, size * size, pixel - WIDTH
     for image in range(first, end):
         pixels, weights, output = source[image], spatial[image], target[image]
         for row in range(top, bottom):
-            for column in range(width):
-                start, own = (row * width + column) * pixel, (row * width + column) * filter_step
-                for a in range(0, pixel, 4 * WIDTH):
-                    # Where fewer than four vectors are left, the last one is summed up more than once.
-                    b, c, d = min(a + WIDTH, last), min(a + 2 * WIDTH, last), min(a + 3 * WIDTH, last)
-                    of_a, of_b = own + a // lanes * filters, own + b // lanes * filters
-                    of_c, of_d = own + c // lanes * filters, own + d // lanes * filters
-                    sum_a, sum_b, sum_c, sum_d = zeros(), zeros(), zeros(), zeros()
-                    for u in range(rows.counts[row]):
-                        for v in range(columns.counts[column]):
-                            met = rows.offsets[row, u, 0] + columns.offsets[column, v, 0]
-                            tap = rows.offsets[row, u, 1] + columns.offsets[column, v, 1]
-                            factor = rows.offsets[row, u, 2] + columns.offsets[column, v, 2]
-                            sum_a += _share(pixels, weights, channel, image, product, met + a, tap + of_a, factor + a)
-                            sum_b += _share(pixels, weights, channel, image, product, met + b, tap + of_b, factor + b)
-                            sum_c += _share(pixels, weights, channel, image, product, met + c, tap + of_c, factor + c)
-                            sum_d += _share(pixels, weights, channel, image, product, met + d, tap + of_d, factor + d)
-                    store(output, start + d, sum_d)
-                    store(output, start + c, sum_c)
-                    store(output, start + b, sum_b)
-                    store(output, start + a, sum_a)
+            start, own = row * width * pixel, row * width * filter_step
+            places = row, start, own
+            gather_row(
+                pixels, weights, channel, image, product, output, pixel, rows, columns, groups, filter_step, places
+            )
 
 
 @numba.njit(nogil=True, cache=True)
-def _share(pixels: Any, weights: Any, channel: Any, image: Any, product: Any, met: Any, tap: Any, factor: Any) -> Any:
+def gather_row(
+    pixels: Any,
+    weights: Any,
+    channel: Any,
+    image: Any,
+    product: Any,
+    output: Any,
+    pixel: Any,
+    rows: Any,
+    columns: Any,
+    groups: Any,
+    filter_step: Any,
+    places: Any,
+) -> None:
+    """Sum up over the taps of each pixel of a row of one image.
+
+    `places` are the row, and where it lies in `output` and its filters in `weights`.
+    """
+    row, start, own = places
+    width = len(columns.counts)
+    first, end = columns.inside
+    blocks = max(0, end - first) // 4 * 4
+    inside = row, start, own, first, first + blocks
+    _gather_fours(pixels, weights, channel, image, product, output, pixel, rows, columns, groups, filter_step, inside)
+    lanes, filters, last = pixel // groups, rows.kernel_size**2, pixel - WIDTH
+    for column in range(width):
+        if first <= column < first + blocks:
+            continue
+        here, of_column = start + column * pixel, own + column * filter_step
+        for a in range(0, pixel, 4 * WIDTH):
+            # Where fewer than four vectors are left, the last one is summed up more than once.
+            b, c, d = min(a + WIDTH, last), min(a + 2 * WIDTH, last), min(a + 3 * WIDTH, last)
+            of_a, of_b = of_column + a // lanes * filters, of_column + b // lanes * filters
+            of_c, of_d = of_column + c // lanes * filters, of_column + d // lanes * filters
+            sum_a, sum_b, sum_c, sum_d = zeros(), zeros(), zeros(), zeros()
+            for u in range(rows.counts[row]):
+                for v in range(columns.counts[column]):
+                    met = rows.offsets[row, u, 0] + columns.offsets[column, v, 0]
+                    tap = rows.offsets[row, u, 1] + columns.offsets[column, v, 1]
+                    factor = rows.offsets[row, u, 2] + columns.offsets[column, v, 2]
+                    sum_a += _share(load(pixels, met + a), weights, channel, image, product, tap + of_a, factor + a)
+                    sum_b += _share(load(pixels, met + b), weights, channel, image, product, tap + of_b, factor + b)
+                    sum_c += _share(load(pixels, met + c), weights, channel, image, product, tap + of_c, factor + c)
+                    sum_d += _share(load(pixels, met + d), weights, channel, image, product, tap + of_d, factor + d)
+            store(output, here + d, sum_d)
+            store(output, here + c, sum_c)
+            store(output, here + b, sum_b)
+            store(output, here + a, sum_a)
+
+
+@numba.njit(nogil=True, cache=True)
+def _gather_fours(
+    pixels: Any,
+    weights: Any,
+    channel: Any,
+    image: Any,
+    product: Any,
+    output: Any,
+    pixel: Any,
+    rows: Any,
+    columns: Any,
+    groups: Any,
+    step: Any,
+    places: Any,
+) -> None:
+    """The same for columns inside of an image, four at a time: each pixel is loaded once for all that meet it.
+
+    `places` are the row, where it lies in `output` and its filters in `weights`, and the first and the end of columns.
+    """
+    row, start, own, first_column, end = places
+    size, lanes = rows.kernel_size, pixel // groups
+    for column in range(first_column, end, 4):
+        for a in range(0, pixel, WIDTH):
+            of_a = own + column * step + a // lanes * size * size
+            sum_a, sum_b, sum_c, sum_d = zeros(), zeros(), zeros(), zeros()
+            for u in range(rows.counts[row]):
+                met = rows.offsets[row, u, 0] + columns.offsets[column, 0, 0] + a
+                first = rows.offsets[row, u, 1] + of_a
+                second, third, fourth = first + step - 1, first + 2 * step - 2, first + 3 * step - 3
+                factor = rows.offsets[row, u, 2] + a
+                # The columns begin one after another...
+                at = load(pixels, met)
+                sum_a += _share(at, weights, channel, image, product, first, factor)
+                at = load(pixels, met + pixel)
+                sum_a += _share(at, weights, channel, image, product, first + 1, factor + pixel)
+                sum_b += _share(at, weights, channel, image, product, second + 1, factor)
+                at = load(pixels, met + 2 * pixel)
+                sum_a += _share(at, weights, channel, image, product, first + 2, factor + 2 * pixel)
+                sum_b += _share(at, weights, channel, image, product, second + 2, factor + pixel)
+                sum_c += _share(at, weights, channel, image, product, third + 2, factor)
+                for v in range(3, size):
+                    at, of_v = load(pixels, met + v * pixel), factor + v * pixel
+                    sum_a += _share(at, weights, channel, image, product, first + v, of_v)
+                    sum_b += _share(at, weights, channel, image, product, second + v, of_v - pixel)
+                    sum_c += _share(at, weights, channel, image, product, third + v, of_v - 2 * pixel)
+                    sum_d += _share(at, weights, channel, image, product, fourth + v, of_v - 3 * pixel)
+                # ...and end so.
+                last, of_last = met + size * pixel, factor + (size - 1) * pixel
+                at = load(pixels, last)
+                sum_b += _share(at, weights, channel, image, product, second + size, of_last)
+                sum_c += _share(at, weights, channel, image, product, third + size, of_last - pixel)
+                sum_d += _share(at, weights, channel, image, product, fourth + size, of_last - 2 * pixel)
+                at = load(pixels, last + pixel)
+                sum_c += _share(at, weights, channel, image, product, third + size + 1, of_last)
+                sum_d += _share(at, weights, channel, image, product, fourth + size + 1, of_last - pixel)
+                at = load(pixels, last + 2 * pixel)
+                sum_d += _share(at, weights, channel, image, product, fourth + size + 2, of_last)
+            here = start + column * pixel + a
+            store(output, here, sum_a)
+            store(output, here + pixel, sum_b)
+            store(output, here + 2 * pixel, sum_c)
+            store(output, here + 3 * pixel, sum_d)
+
+
+@numba.njit(nogil=True, cache=True)
+def _share(pixel: Any, weights: Any, channel: Any, image: Any, product: Any, tap: Any, factor: Any) -> Any:
     """What a tap adds to the sums of a vector."""
-    pixel, weight = load(pixels, met), number(weights, tap)
+    weight = number(weights, tap)
     if channel is None:
         return weight * pixel
     of_channel = load(channel[image], factor)

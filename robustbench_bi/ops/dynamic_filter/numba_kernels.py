@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robustbench_bi.ops.dynamic_filter.layer_numba_kernels import layer as layer_loops
 from robustbench_bi.ops.dynamic_filter.loops_numba_kernels import (
     Taps,
     backward_planes,
@@ -62,6 +63,72 @@ def forward(
         call = functools.partial(gather_planes, *given, *taps, layout)
     share_out([functools.partial(call, unit) for unit in _units(x, spatial, output.shape[2] if last else 1)])
     return output.to(x.dtype)
+
+
+def layer(
+    x: Tensor,
+    spatial: Tensor,
+    context: Tensor | None,
+    gain: float,
+    channel: Tensor | None,
+    channel_scale: Tensor | None,
+    scale: Tensor,
+    shift: Tensor,
+    static: Tensor | None,
+    rectified: bool,
+    kernel_size: int,
+    stride: int,
+    combine: str,
+) -> Tensor:
+    """A dynamic filter with what surrounds it in a network, for inference; all tensors are float32.
+
+    The spatial filter is `spatial` + `context`, then FilterNorm where a gain is given; the channel filter is FilterNorm
+    of `channel`. With y what `dynamic_filter` makes of them, the result is max(0, scale · y + shift + static).
+
+    Args:
+        x: (B, C, H, W) with the channels last; C/G is a multiple of 16.
+        spatial: (B, G·K·K, Ho, Wo), the channels last.
+        context: (B, G·K·K); None adds nothing.
+        gain: FilterNorm's scale of the spatial filter; 0 leaves that as it is.
+        channel: (B, K·K·C), or None.
+        channel_scale: (K·K·C,), FilterNorm's learned scales; None without a channel filter.
+        scale, shift: (C,).
+        static: (B, C, Ho, Wo), the channels last, which becomes the result; None adds nothing.
+        rectified: whether what is below zero becomes zero.
+        kernel_size, stride, combine: as in `dynamic_filter`.
+
+    Returns:
+        (B, C, Ho, Wo), the channels last.
+    """
+    layout = _layout(x, spatial, kernel_size)
+    output = _like(x, True, (*x.shape[:2], *spatial.shape[2:])) if static is None else static
+    taps = _axes(output.shape[2:], x.shape[2:], (kernel_size, stride, 1, "zeros"), layout, False)
+    call = functools.partial(
+        layer_loops,
+        _array(x, True),
+        _array(spatial, True),
+        (x.new_empty(len(x), 0) if context is None else context).numpy(),
+        np.float32(gain),
+        None if channel is None else channel.numpy(),
+        None if channel_scale is None else channel_scale.numpy(),
+        combine == "mul",
+        scale.numpy(),
+        shift.numpy(),
+        static is not None,
+        rectified,
+        _array(output, True),
+        *taps,
+        layout[0],
+    )
+    # A single thread has nobody to share with, and each call costs some microseconds.
+    alone = [(0, len(x), 0, output.shape[2])]
+    units = alone if torch.get_num_threads() == 1 else _units(x, spatial, output.shape[2])
+
+    def work(unit: Unit) -> None:
+        call(unit, None if channel is None else torch.empty(1, channel.shape[1]).numpy())
+
+    share_out([functools.partial(work, unit) for unit in units])
+    return output
 
 
 def backward(
@@ -141,7 +208,8 @@ def _factors(channel: Tensor | None, layout: Layout) -> NDArray[np.float32] | No
         return None
     groups, count, lanes = layout
     batch, taps = len(channel), channel.shape[2:].numel()
-    factors = np.zeros((batch, taps, groups, lanes), np.float32)
+    # Torch begins an array where a vector may, so that none lies across two lines of the cache.
+    factors = torch.zeros(batch, taps, groups, lanes).numpy()
     factors[..., :count] = _array(channel.float(), False).reshape(batch, groups, count, taps).transpose(0, 3, 1, 2)
     return factors.reshape(batch, taps * groups * lanes)
 
@@ -211,4 +279,6 @@ def _taps(targets: int, sources: int, geometry: Geometry, transposed: bool, step
     offsets = np.zeros((targets, max(kernel_size, counts.max(initial=0)), 3), np.int64)
     led = np.stack([source * source_step, source * position_step + taps * tap_step, taps * factor_step], axis=1)
     offsets[target[order], places] = led[order]
-    return Taps(offsets, counts, kernel_size)
+    side_by_side = stride == dilation == 1 and kernel_size > 1 and not transposed
+    border = kernel_size // 2
+    return Taps(offsets, counts, kernel_size, (border, targets - border) if side_by_side else (0, 0))

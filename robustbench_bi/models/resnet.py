@@ -11,8 +11,8 @@ Every builder takes `depth` (a key of `DEPTHS`), `num_classes` (0 leaves the cla
 RedNet's stem of three layers does the same with its first stride and its max-pool.
 
 On a CPU they are fastest folded and with channels last in memory, as evaluations run them. BiNet, RedNet and DDF-ResNet
-of depth 50 then reach 0.76 to 0.78 of the images a second that their multiply-accumulates let one expect of
-torchvision's ResNet-50, treated alike, and 0.69 to 0.78 compiled (two threads, 224 pixels, batches of 32;
+of depth 50 then reach 0.84 of the images a second that their multiply-accumulates let one expect of torchvision's
+ResNet-50, treated alike, and 0.77 to 0.81 compiled (two threads, 224 pixels, batches of 32;
 `benchmarks/results/networks_prepared.csv`). docs/scale.md says why it is not more.
 """
 

@@ -50,9 +50,10 @@ def dynamic_filter(
     differentiation, to which this operator is closed, get torch's own in its place, where no backend is named: these
     hold all K·K taps, and can be differentiated any number of times.
 
-    The result has the memory format of `x`. On a CPU channels last is the faster one: forward 0.5 to 3.7 ms, backward
-    0.9 to 10 ms at seven shapes of the networks here (float32, batch 8, two threads). That is 7 to 68 and 6 to 39 times
-    as fast as unfold, multiply and sum; with channels first it is 4 to 43 and 5 to 17 (`benchmarks/results/ops.csv`).
+    The result has the memory format of `x`. On a CPU channels last is the faster one: forward 0.4 to 3.2 ms, backward
+    0.9 to 13 ms at seven shapes of the networks here (float32, batch 8, two threads). That is 13 to 88 and 6 to 42
+    times as fast as unfold, multiply and sum; with channels first it is 8 to 69 and 3 to 26
+    (`benchmarks/results/ops.csv`).
 
     Args:
         x: (B, C, H, W), floating.

@@ -238,36 +238,58 @@ def correlate(
 ) -> None:
     """Write the gradient of the spatial filter, and add that of the channel filter to `to_channel`."""
     first, end, top, bottom = unit
-    width, size = len(columns.counts), rows.kernel_size
-    pixel = gradient.shape[1] // (len(rows.counts) * width)
-    lanes = pixel // groups
     for image in range(first, end):
         errors, pixels, weights, output = gradient[image], source[image], spatial[image], to_spatial[image]
-        for row in range(top, bottom):
-            for column in range(width):
-                position = row * width + column
-                for group in range(groups):
-                    own = (position * groups + group) * size * size
-                    # Taps outside the image have no gradient, and the loops below do not come to them.
-                    output[own : own + size * size] = 0
-                    for u in range(rows.counts[row]):
-                        for v in range(columns.counts[column]):
-                            start = rows.offsets[row, u, 0] + columns.offsets[column, v, 0]
-                            weight = own + rows.offsets[row, u, 1] + columns.offsets[column, v, 1]
-                            value = zeros()
-                            for lane in range(group * lanes, (group + 1) * lanes, WIDTH):
-                                met = load(errors, position * pixel + lane) * load(pixels, start + lane)
-                                if channel is None:
-                                    value += met
-                                else:
-                                    factor = rows.offsets[row, u, 2] + columns.offsets[column, v, 2] + lane
-                                    share = met
-                                    if product:
-                                        share = number(weights, weight) * met
-                                        met = met * load(channel[image], factor)
-                                    value += met
-                                    store(to_channel[image], factor, load(to_channel[image], factor) + share)
-                            put(output, weight, total(value))
+        band = top, bottom
+        _correlate_image(
+            errors, pixels, weights, channel, image, product, output, to_channel[image], rows, columns, groups, band
+        )
+
+
+@numba.njit(nogil=True, cache=True)
+def _correlate_image(
+    errors: Any,
+    pixels: Any,
+    weights: Any,
+    channel: Any,
+    image: Any,
+    product: Any,
+    output: Any,
+    to_factors: Any,
+    rows: Any,
+    columns: Any,
+    groups: Any,
+    band: Any,
+) -> None:
+    """The same for a band of rows of one image."""
+    width, size = len(columns.counts), rows.kernel_size
+    pixel = len(errors) // (len(rows.counts) * width)
+    lanes = pixel // groups
+    for row in range(band[0], band[1]):
+        for column in range(width):
+            position = row * width + column
+            for group in range(groups):
+                own = (position * groups + group) * size * size
+                # Taps outside the image have no gradient, and the loops below do not come to them.
+                output[own : own + size * size] = 0
+                for u in range(rows.counts[row]):
+                    for v in range(columns.counts[column]):
+                        start = rows.offsets[row, u, 0] + columns.offsets[column, v, 0]
+                        weight = own + rows.offsets[row, u, 1] + columns.offsets[column, v, 1]
+                        value = zeros()
+                        for lane in range(group * lanes, (group + 1) * lanes, WIDTH):
+                            met = load(errors, position * pixel + lane) * load(pixels, start + lane)
+                            if channel is None:
+                                value += met
+                            else:
+                                factor = rows.offsets[row, u, 2] + columns.offsets[column, v, 2] + lane
+                                share = met
+                                if product:
+                                    share = number(weights, weight) * met
+                                    met = met * load(channel[image], factor)
+                                value += met
+                                store(to_factors, factor, load(to_factors, factor) + share)
+                        put(output, weight, total(value))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -277,12 +299,16 @@ def gather_planes(
     """`gather` for the output, of images whose channels come first."""
     groups, height, area = layout[0], len(rows.counts), len(rows.counts) * len(columns.counts)
     filters = spatial.shape[1] // area
-    as_one = (1, filters, filters)
-    result = np.empty((1, area * groups * layout[2]), np.float32)
+    as_one, pixel = (1, filters, filters), groups * layout[2]
+    result = np.empty((1, area * pixel), np.float32)
     for image in range(unit[0], unit[1]):
-        pixels, weights = _channels_last(source[image], layout), _channels_last(spatial[image], as_one)
-        factors = None if channel is None else channel[image : image + 1]
-        gather(pixels, weights, factors, product, result, rows, columns, groups, filters, (0, 1, 0, height))
+        pixels, weights = _channels_last(source[image], layout)[0], _channels_last(spatial[image], as_one)[0]
+        for row in range(height):
+            start, own = row * len(columns.counts) * pixel, row * len(columns.counts) * filters
+            places = row, start, own
+            gather_row(
+                pixels, weights, channel, image, product, result[0], pixel, rows, columns, groups, filters, places
+            )
         _channels_first(result, layout, target[image])
 
 
@@ -311,16 +337,20 @@ def backward_planes(
     for image in range(unit[0], unit[1]):
         errors, pixels = _channels_last(gradient[image], layout), _channels_last(source[image], layout)
         weights = _channels_last(spatial[image], as_one)
-        factors = None if channel is None else channel[image : image + 1]
-        to_weights, to_factors = np.empty_like(weights), to_channel[image : image + 1]
+        to_weights, to_factors = np.empty_like(weights), to_channel[image]
+        # Where an array may be None, numba would look at each vector whether it is: the channel filter goes as a whole.
         rows, columns = to_positions
-        every = (0, 1, 0, height)
-        correlate(errors, pixels, weights, factors, product, to_weights, to_factors, rows, columns, groups, every)
+        given, band = (errors[0], pixels[0], weights[0]), (0, height)
+        _correlate_image(*given, channel, image, product, to_weights[0], to_factors, rows, columns, groups, band)
         _channels_first(to_weights, as_one, to_spatial[image])
         rows, columns = to_pixels
-        every = (0, 1, 0, len(rows.counts))
-        # The pixels are done with; their place takes their gradient.
-        gather(errors, weights, factors, product, pixels, rows, columns, groups, 0, every)
+        width, pixel = len(columns.counts), groups * layout[2]
+        for row in range(len(rows.counts)):
+            places = row, row * width * pixel, 0
+            # The pixels are done with; their place takes their gradient.
+            gather_row(
+                errors[0], weights[0], channel, image, product, pixels[0], pixel, rows, columns, groups, 0, places
+            )
         _channels_first(pixels, layout, to_source[image])
 
 

@@ -120,7 +120,8 @@ def fuse(network: nn.Module, images: Tensor) -> int:
         How many layers were fused.
 
     Example:
-        >>> fuse(nn.Sequential(nn.Conv2d(3, 16, 1), DDF2d(16)).requires_grad_(False), torch.randn(2, 3, 8, 8))
+        >>> network = nn.Sequential(nn.Conv2d(3, 16, 1), DDF2d(16)).eval().requires_grad_(False)
+        >>> fuse(network, torch.randn(2, 3, 8, 8))
         1
     """
     if images.device.type != "cpu" or choose_backend(None, images.device, MODULES) != "numba":

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustbench_bi.models.folding import TOLERANCE, spread_difference
+from robustbench_bi.models.exchanging import exchange
 
 
 class PackedConv2d(nn.Module):
@@ -60,23 +60,15 @@ def pack(network: nn.Module, images: Tensor, size: int) -> int:
     """
     if images.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return 0
-    exchanged: list[tuple[str, nn.Module]] = []
-    try:
-        with torch.inference_mode():
-            shapes, before = _watch(network, images)
-            for name, shape in shapes.items():
-                conv = network.get_submodule(name)
-                packed = PackedConv2d(conv, (shape[0] * size // len(images), *shape[1:]))
-                network.set_submodule(name, packed)
-                exchanged.append((name, conv))
-            difference = spread_difference(before, network(images))
-    except Exception:  # a network may look into its layers in any way; then it keeps them
-        difference = float("nan")
-    if difference <= TOLERANCE:
-        return len(exchanged)
-    for name, conv in exchanged:
-        network.set_submodule(name, conv)
-    return 0
+    packed: dict[str, nn.Module] = {}
+
+    def make() -> tuple[Any, dict[str, nn.Module]]:
+        shapes, before = _watch(network, images)
+        for name, (batch, *rest) in shapes.items():
+            packed[name] = PackedConv2d(network.get_submodule(name), (batch * size // len(images), *rest))
+        return before, packed
+
+    return len(packed) if exchange(network, images, make) else 0
 
 
 def _watch(network: nn.Module, images: Tensor) -> tuple[dict[str, torch.Size], Tensor]:

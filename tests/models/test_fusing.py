@@ -9,10 +9,9 @@ from torch import nn
 from robustbench_bi.models import create_model
 from robustbench_bi.models.forward_pass import forward_pass
 from robustbench_bi.models.fusing import FusedLayer, fuse
-from robustbench_bi.models.layers import DDF2d, FilterNorm, Involution2d, SpatialAugmentedKernel, bivolution_dc
+from robustbench_bi.models.layers import DDF2d, FilterNorm, Involution2d, bivolution_dc
 from robustbench_bi.models.layers import bivolution_dc_ca as dc_ca
 
-SAKG = SpatialAugmentedKernel
 LAYERS = {
     "involution": lambda stride: Involution2d(32, 7, stride),
     "involution without a bottleneck": lambda stride: Involution2d(32, 3, stride, group_channels=32, reduction=None),

@@ -54,7 +54,7 @@ def test_a_process_that_is_killed_costs_nothing_but_a_new_start(tmp_path, same_b
     codes, said = start(2, *arguments, tmp_path / "a", ENDS_ONCE=str(tmp_path / "ended"))
     assert codes == [0, 0], said
     assert said[0].startswith("Resuming after step 2 of epoch 2")
-    codes, _ = start(2, *arguments, tmp_path / "b", ENDS_ONCE=str(tmp_path / "ended"))
+    codes, said = start(2, *arguments, tmp_path / "b", ENDS_ONCE=str(tmp_path / "ended"))
     assert codes == [0, 0], said
     name = "tiny_networks-ends.safetensors"
     assert same_bytes(tmp_path / "a" / name, tmp_path / "b" / name)

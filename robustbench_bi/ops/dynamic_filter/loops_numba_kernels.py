@@ -85,16 +85,35 @@ def gather(
     filters of the source's pixels.
     """
     first, end, top, bottom = unit
-    width = len(columns.counts)
-    pixel = target.shape[1] // (len(rows.counts) * width)
+    band = top, bottom
     for image in range(first, end):
         pixels, weights, output = source[image], spatial[image], target[image]
-        for row in range(top, bottom):
-            start, own = row * width * pixel, row * width * filter_step
-            places = row, start, own
-            gather_row(
-                pixels, weights, channel, image, product, output, pixel, rows, columns, groups, filter_step, places
-            )
+        _gather_image(pixels, weights, channel, image, product, output, rows, columns, groups, filter_step, band)
+
+
+@numba.njit(nogil=True, cache=True)
+def _gather_image(
+    pixels: Any,
+    weights: Any,
+    channel: Any,
+    image: Any,
+    product: Any,
+    output: Any,
+    rows: Any,
+    columns: Any,
+    groups: Any,
+    filter_step: Any,
+    band: Any,
+) -> None:
+    """The same for a band of rows of one image.
+
+    The channel filters of all images are given: of one that may be None, numba would look at each vector whether it is.
+    """
+    width = len(columns.counts)
+    pixel = len(output) // (len(rows.counts) * width)
+    for row in range(band[0], band[1]):
+        places = row, row * width * pixel, row * width * filter_step
+        gather_row(pixels, weights, channel, image, product, output, pixel, rows, columns, groups, filter_step, places)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -299,16 +318,11 @@ def gather_planes(
     """`gather` for the output, of images whose channels come first."""
     groups, height, area = layout[0], len(rows.counts), len(rows.counts) * len(columns.counts)
     filters = spatial.shape[1] // area
-    as_one, pixel = (1, filters, filters), groups * layout[2]
-    result = np.empty((1, area * pixel), np.float32)
+    as_one = (1, filters, filters)
+    result = np.empty((1, area * groups * layout[2]), np.float32)
     for image in range(unit[0], unit[1]):
         pixels, weights = _channels_last(source[image], layout)[0], _channels_last(spatial[image], as_one)[0]
-        for row in range(height):
-            start, own = row * len(columns.counts) * pixel, row * len(columns.counts) * filters
-            places = row, start, own
-            gather_row(
-                pixels, weights, channel, image, product, result[0], pixel, rows, columns, groups, filters, places
-            )
+        _gather_image(pixels, weights, channel, image, product, result[0], rows, columns, groups, filters, (0, height))
         _channels_first(result, layout, target[image])
 
 
@@ -338,19 +352,14 @@ def backward_planes(
         errors, pixels = _channels_last(gradient[image], layout), _channels_last(source[image], layout)
         weights = _channels_last(spatial[image], as_one)
         to_weights, to_factors = np.empty_like(weights), to_channel[image]
-        # Where an array may be None, numba would look at each vector whether it is: the channel filter goes as a whole.
         rows, columns = to_positions
         given, band = (errors[0], pixels[0], weights[0]), (0, height)
         _correlate_image(*given, channel, image, product, to_weights[0], to_factors, rows, columns, groups, band)
         _channels_first(to_weights, as_one, to_spatial[image])
         rows, columns = to_pixels
-        width, pixel = len(columns.counts), groups * layout[2]
-        for row in range(len(rows.counts)):
-            places = row, row * width * pixel, 0
-            # The pixels are done with; their place takes their gradient.
-            gather_row(
-                errors[0], weights[0], channel, image, product, pixels[0], pixel, rows, columns, groups, 0, places
-            )
+        band = 0, len(rows.counts)
+        # The pixels are done with; their place takes their gradient.
+        _gather_image(errors[0], weights[0], channel, image, product, pixels[0], rows, columns, groups, 0, band)
         _channels_first(pixels, layout, to_source[image])
 
 

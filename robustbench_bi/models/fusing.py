@@ -1,12 +1,12 @@
 """Layers with dynamic filters, each with what follows it, in one pass over memory: inference on a CPU.
 
 As they stand in a network, such layers are thirty operators one after another, most of which only read and write what
-the one before wrote: averages, sums, norms, the batch norm and the ReLU behind. Here they are the convolutions, and one
-compiled kernel that does the rest.
+the one before wrote: averages, sums, norms, the batch norm and the ReLU behind. Here one compiled kernel does all but
+the averages and the larger convolutions; in a bottleneck, it does all from there to the end.
 
 Sums are made in another order, and linear operators that follow each other become one: SAKG adds a linear function of
 the image's mean to what a 1×1 convolution takes, and so a linear function of it, a vector per image, to what that puts
-out.
+out; and the mean over a filter's taps, which FilterNorm takes off, is taken off the convolution that makes them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from robustbench_bi.models.exchanging import exchange
 from robustbench_bi.models.folding import scale_and_shift
@@ -29,12 +31,13 @@ LANES = 16
 
 
 class FusedLayer(nn.Module):
-    """A layer with a dynamic filter, the batch norm that follows it, and perhaps a ReLU.
+    """A layer with a dynamic filter, and what follows it: a batch norm, a ReLU, the end of a bottleneck.
 
     Args:
         layer: an `Involution2d`, a `DDF2d`, or a `Bivolution2d` with one of them, in float32 on the CPU.
         norm: a batch norm in evaluation mode; None for none.
         rectified: whether a ReLU follows.
+        last: weight (K, C) and bias (K,) of a 1×1 convolution, to which a shortcut is added, and a ReLU; None for none.
 
     Example:
         >>> layer, images = DDF2d(16).requires_grad_(False), torch.randn(2, 16, 8, 8)
@@ -42,71 +45,154 @@ class FusedLayer(nn.Module):
         True
     """
 
-    def __init__(self, layer: Any, norm: Any = None, rectified: bool = False) -> None:
+    def __init__(
+        self, layer: Any, norm: Any = None, rectified: bool = False, last: tuple[Tensor, Tensor] | None = None
+    ) -> None:
         super().__init__()
         # Any, since mypy takes what hangs on a module for tensors or modules.
         static: Any = layer.static if isinstance(layer, Bivolution2d) else None
         dynamic: Any = layer.dynamic if isinstance(layer, Bivolution2d) else layer
-        kernel_size: int = dynamic.kernel_size
-        self.rectified = rectified
-        self.options = kernel_size, dynamic.stride, getattr(dynamic, "combine", "mul")
-        if isinstance(dynamic, DDF2d):
-            self._take_decoupled(dynamic, kernel_size**2)
-        else:
-            self._take_involution(dynamic)
-        channels = _channels(dynamic)
+        channels, decoupled = _channels(dynamic), isinstance(dynamic, DDF2d)
+        weights: dict[str, Any] = {}
+        self.pool: nn.Module | None = None if decoupled else _unless_identity(dynamic.pool)
+        base = self._take_generator(dynamic, weights)
+        self.squeeze: nn.Parameter | None = None
+        if decoupled:
+            self._take_channel_branch(dynamic, weights)
         scale, shift = (torch.ones(channels), torch.zeros(channels)) if norm is None else scale_and_shift(norm)
-        self.static: nn.Module | None = None
+        options = dynamic.kernel_size, dynamic.stride, 1 if decoupled else channels // dynamic.group_channels
+        static_options = 1, 1
         if static is not None:
-            self.static = _convolution(static, static.weight.double() * scale.view(-1, 1, 1, 1))
+            static_options = static.kernel_size[0], static.groups
+            weight = static.weight.double() * scale.view(-1, 1, 1, 1)
             shift = shift if static.bias is None else shift + static.bias.double() * scale
-        self.follows = scale.float(), shift.float()
+            # (groups, taps · channels of the group, its channels)
+            by_group = weight.flatten(2).unflatten(0, (static.groups, -1)).permute(0, 3, 2, 1)
+            weights["static"] = by_group.flatten(1, 2)
+        weights |= {"scale": scale, "shift": shift, "least": 0 if rectified else -np.inf}
+        if last is not None:
+            weights |= {"last": last[0].T, "last_shift": last[1]}
+        geometry = *options, getattr(dynamic, "combine", "mul"), base, static_options
+        self.geometry = load(MODULES, "numba", "LayerGeometry")(*geometry)
+        self.weights = load(MODULES, "numba", "layer_weights")(**weights)
 
-    def _take_decoupled(self, dynamic: Any, taps: int) -> None:
-        generator, norm = dynamic.spatial_branch
-        _, squeeze, _, excite, channel_norm = dynamic.channel_branch
-        self.pool: nn.Module = nn.Identity()
-        self._take_generator(dynamic.sakg, nn.Identity(), generator)
-        self.gain: float = norm.scale
-        # The kernel wants the channels of a tap one after another.
-        excite = _linear(_by_tap(excite.weight, taps), _by_tap(excite.bias, taps))
-        self.channel: nn.Module | None = nn.Sequential(
-            _linear(squeeze.weight, squeeze.bias), nn.ReLU(inplace=True), excite
-        )
-        self.channel_scale: Tensor | None = _by_tap(channel_norm.std, taps)
+    def _take_generator(self, dynamic: Any, weights: dict[str, Any]) -> tuple[int, int, int]:
+        """What makes the filters; of SAKG in front of their convolution, the image's share is a linear layer.
 
-    def _take_involution(self, dynamic: Any) -> None:
-        self.pool = dynamic.pool
-        self._take_generator(dynamic.sakg, dynamic.conv1, dynamic.conv2.conv)
-        self.gain, self.channel, self.channel_scale = 0.0, None, None
-
-    def _take_generator(self, sakg: Any, between: nn.Module, last: Any) -> None:
-        """What makes the filters; of SAKG in front of the last convolution, the image's share is a linear layer."""
-        self.context: nn.Module | None = None
+        Returns:
+            Kernel size, stride and dilation of what the kernel begins with.
+        """
+        decoupled = isinstance(dynamic, DDF2d)
+        generator: Any = dynamic.spatial_branch[0] if decoupled else dynamic.conv2.conv
+        between: Any = nn.Identity() if decoupled else dynamic.conv1
+        sakg: Any = dynamic.sakg
+        weight: Tensor = generator.weight.double().flatten(1)
+        shift, of_mean = generator.bias.double(), None
+        base = 1, generator.stride[0], 1
+        self.base: nn.Module | None = _unless_identity(sakg)
         if isinstance(sakg, SpatialAugmentedKernel) and sakg.fusion == "sum" and isinstance(between, nn.Identity):
+            spatial: Any = sakg.spatial
             channel: Any = sakg.channel[1]
-            weight: Tensor = last.weight.double().flatten(1)
-            shared: Tensor = last.bias.double()
-            if channel.bias is not None:
-                shared = shared + weight @ channel.bias.double()
-            self.context = _linear(weight @ channel.weight.double().flatten(1), shared)
-            sakg, last = sakg.spatial, _convolution(last, last.weight)
-        layers = [sakg, between, last]
-        self.generator = nn.Sequential(*(module for module in layers if not isinstance(module, nn.Identity)))
+            self.base, base = None, (spatial.kernel_size[0], spatial.stride[0], spatial.dilation[0])
+            weights["depthwise"] = spatial.weight.flatten(1).T
+            for convolution in (spatial, channel):
+                if convolution.bias is not None:
+                    shift = shift + weight @ convolution.bias.double()
+            of_mean = weight @ channel.weight.double().flatten(1)
+        elif not isinstance(between, nn.Identity):
+            hidden, hidden_shift = _with_norm(between.conv, between.bn)
+            weights["hidden"], weights["hidden_shift"] = _filled_up(hidden).T, _filled_up(hidden_shift)
+            weight = F.pad(weight, (0, -weight.shape[1] % LANES))
+        if decoupled:
+            weights["gain"] = dynamic.spatial_branch[1].scale
+            weight, shift = weight - weight.mean(0), shift - shift.mean()
+            of_mean = None if of_mean is None else of_mean - of_mean.mean(0)
+        weights["filters"] = _filled_up(weight).T
+        self.shift = _constant(_filled_up(shift)[None])
+        self.context = None if of_mean is None else _constant(_filled_up(of_mean))
+        return base
+
+    def _take_channel_branch(self, dynamic: Any, weights: dict[str, Any]) -> None:
+        _, squeeze, _, excite, norm = dynamic.channel_branch
+        taps: int = norm.taps
+        self.squeeze, self.squeeze_bias = _constant(squeeze.weight.flatten(1)), _constant(squeeze.bias)
+        # The kernel wants the channels of a tap one after another.
+        self.excite = _constant(_by_tap(excite.weight, taps).flatten(1))
+        self.excite_bias = _constant(_by_tap(excite.bias, taps))
+        weights["channel_scale"] = _by_tap(norm.std, taps)
+
+    def forward(self, x: Tensor, shortcut: Tensor | None = None, mean: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride)), the channels last in memory.
+
+        With a last convolution, to (B, K, …), as the shortcut that is added. `mean` is that of x over the pixels, for
+        those who know it.
+        """
+        x = _channels_last(x)
+        base = x if self.pool is None else _channels_last(self.pool(x))
+        context: Tensor = self.shift
+        channel = None
+        if self.context is not None or self.squeeze is not None:
+            if mean is None or self.pool is not None:
+                mean = base.mean((2, 3))
+            if self.context is not None:
+                context = F.linear(mean, self.context, self.shift[0])
+            if self.squeeze is not None:
+                squeezed = F.linear(mean, self.squeeze, self.squeeze_bias).relu_()
+                channel = F.linear(squeezed, self.excite, self.excite_bias)
+        base = base if self.base is None else _channels_last(self.base(base))
+        shortcut = None if shortcut is None else _channels_last(shortcut)
+        given = x, base, context, channel, shortcut
+        output: Tensor = load(MODULES, "numba", "layer")(*given, self.weights, self.geometry)
+        return output
+
+
+class FusedConv2d(nn.Module):
+    """A 1×1 convolution of stride 1, the batch norm that may follow it, and perhaps a ReLU.
+
+    Args:
+        convolution: without groups, in float32 on the CPU.
+        norm: a batch norm in evaluation mode, or an `nn.Identity`.
+        rectified: whether a ReLU follows.
+    """
+
+    def __init__(self, convolution: Any, norm: Any, rectified: bool) -> None:
+        super().__init__()
+        weight, bias = _with_norm(convolution, norm)
+        self.weights = load(MODULES, "numba", "matrix_weights")(weight.T), bias.float().numpy()
+        self.rectified = rectified
+
+    def forward(self, x: Tensor, averaged: bool = False) -> tuple[Tensor, Tensor | None]:
+        """(B, C, H, W) to (B, K, H, W), and where it is wanted, the mean over the pixels (B, K)."""
+        result: tuple[Tensor, Tensor | None] = load(MODULES, "numba", "convolve")(
+            _channels_last(x), *self.weights, self.rectified, averaged
+        )
+        return result
+
+
+class FusedBottleneck(nn.Module):
+    """A bottleneck in which the layer is one with what follows it, and so is the first convolution if it is small.
+
+    Args:
+        block: in evaluation mode, with a layer that can be fused and without attention.
+    """
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.conv1, self.bn1, self.relu = block.conv1, block.bn1, block.relu
+        if block.conv1.weight.numel() <= load(MODULES, "numba", "SMALL"):
+            self.conv1 = FusedConv2d(block.conv1, block.bn1, True)
+        self.conv2 = FusedLayer(block.conv2, block.bn2, True, _with_norm(block.conv3, block.bn3))
+        self.downsample = block.downsample
+        self.averaged = self.conv2.context is not None or self.conv2.squeeze is not None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride)), the channels last in memory."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        pooled = self.pool(x)
-        spatial = self.generator(pooled).contiguous(memory_format=torch.channels_last)
-        context = channel = None
-        if self.context is not None or self.channel is not None:
-            mean = pooled.mean((2, 3))
-            context = None if self.context is None else self.context(mean)
-            channel = None if self.channel is None else self.channel(mean)
-        static = None if self.static is None else self.static(x).contiguous(memory_format=torch.channels_last)
-        filters = x, spatial, context, self.gain, channel, self.channel_scale
-        output: Tensor = load(MODULES, "numba", "layer")(*filters, *self.follows, static, self.rectified, *self.options)
+        """As the bottleneck's."""
+        shortcut, mean = x if self.downsample is None else self.downsample(x), None
+        if isinstance(self.conv1, FusedConv2d):
+            x, mean = self.conv1(x, self.averaged)
+        else:
+            x = self.relu(self.bn1(self.conv1(x)))
+        output: Tensor = self.conv2(x, shortcut, mean)
         return output
 
 
@@ -127,17 +213,19 @@ def fuse(network: nn.Module, images: Tensor) -> int:
     """
     if images.device.type != "cpu" or choose_backend(None, images.device, MODULES) != "numba":
         return 0
-    found = list(_layers(network))
+    blocks = [name for name, module in network.named_modules() if name and _is_fusible(module)]
+    layers = [found for found in _layers(network) if found[0].rpartition(".")[0] not in blocks]
 
     def make() -> tuple[Any, dict[str, nn.Module]]:
-        modules: dict[str, nn.Module] = {}
-        for name, norm, relu in found:
+        modules: dict[str, nn.Module] = {name: FusedBottleneck(network.get_submodule(name)) for name in blocks}
+        for name, norm, relu in layers:
             following = network.get_submodule(norm) if norm else None
             modules[name] = FusedLayer(network.get_submodule(name), following, bool(relu))
             modules |= {place: nn.Identity() for place in (norm, relu) if place}
         return network(images), modules
 
-    return len(found) if found and exchange(network, images, make) else 0
+    found = len(blocks) + len(layers)
+    return found if found and exchange(network, images, make) else 0
 
 
 def _layers(network: nn.Module) -> Iterator[tuple[str, str, str]]:
@@ -160,9 +248,33 @@ def _layers(network: nn.Module) -> Iterator[tuple[str, str, str]]:
             yield layer, norm, relu
 
 
+def _is_fusible(block: Any) -> bool:
+    """Whether a module is a bottleneck of which all from its layer on can become one."""
+    if not _is_plain(block, Bottleneck) or not _can_be_fused(block.conv2) or not _is_batch_norm(block.bn2):
+        return False
+    if not type(block.relu) is type(block.relu2) is nn.ReLU or type(block.att) is not nn.Identity:
+        return False
+    pairs = (block.conv1, block.bn1), (block.conv3, block.bn3)
+    return all(_is_pointwise(convolution) and _may_follow(norm) for convolution, norm in pairs)
+
+
+def _is_pointwise(module: Any) -> bool:
+    """Whether it is a 1×1 convolution as the kernel wants it."""
+    if not _is_plain(module, nn.Conv2d) or not module.kernel_size == module.stride == (1, 1) or module.groups > 1:
+        return False
+    whole: bool = module.out_channels % LANES == 0 and module.padding in ((0, 0), "valid", "same")
+    return whole and module.weight.dtype == torch.float32
+
+
+def _may_follow(norm: Any) -> bool:
+    return type(norm) is nn.Identity or _is_batch_norm(norm)
+
+
 def _can_be_fused(layer: Any) -> bool:
     if type(layer) is Bivolution2d:
-        return _can_be_fused(layer.dynamic) and _is_plain(layer, Bivolution2d)
+        static: Any = layer.static
+        whole = static is None or static.weight.shape[1] % LANES == 0
+        return whole and _can_be_fused(layer.dynamic) and _is_plain(layer, Bivolution2d)
     if not _is_plain(layer, DDF2d) and not _is_plain(layer, Involution2d):
         return False
     if any(parameter.dtype != torch.float32 for parameter in layer.parameters()):
@@ -190,19 +302,27 @@ def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     return type(module) is kind and not module.training and not hooked
 
 
-def _convolution(like: Any, weight: Tensor) -> nn.Conv2d:
-    """A convolution without a bias."""
-    how = like.kernel_size, like.stride, like.padding, like.dilation, like.groups
-    made = nn.Conv2d(like.in_channels, like.out_channels, *how, bias=False, padding_mode=like.padding_mode)
-    made.weight = _constant(weight)
-    return made
+def _with_norm(convolution: Any, norm: Any) -> tuple[Tensor, Tensor]:
+    """A 1×1 convolution's weight (K, C) and bias (K,), in float64, with the batch norm or nothing that follows it."""
+    weight = convolution.weight.double().flatten(1)
+    bias = weight.new_zeros(len(weight)) if convolution.bias is None else convolution.bias.double()
+    if isinstance(norm, nn.Identity):
+        return weight, bias
+    scale, shift = scale_and_shift(norm)
+    return weight * scale[:, None], bias * scale + shift
 
 
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    """A linear layer; a 1×1 convolution's weight counts as one's, too."""
-    made = nn.Linear(weight.shape[1], weight.shape[0])
-    made.weight, made.bias = _constant(weight.flatten(1)), _constant(bias)
-    return made
+def _unless_identity(module: nn.Module) -> nn.Module | None:
+    return None if isinstance(module, nn.Identity) else module
+
+
+def _filled_up(values: Tensor) -> Tensor:
+    """With zeros, to a length of whole vectors."""
+    return torch.cat([values, values.new_zeros(-len(values) % LANES, *values.shape[1:])])
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def _constant(values: Tensor) -> nn.Parameter:

@@ -1,6 +1,7 @@
 """Fused layers: the same function, of a network's own layers only, and only where nothing else looks at them."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -8,9 +9,12 @@ from torch import nn
 
 from robustbench_bi.models import create_model
 from robustbench_bi.models.forward_pass import forward_pass
-from robustbench_bi.models.fusing import FusedLayer, fuse
+from robustbench_bi.models.fusing import FusedBottleneck, FusedConv2d, FusedLayer, fuse
+from robustbench_bi.models.in_parts import shallow_copy
 from robustbench_bi.models.layers import DDF2d, FilterNorm, Involution2d, bivolution_dc
 from robustbench_bi.models.layers import bivolution_dc_ca as dc_ca
+from robustbench_bi.models.resnet import Bottleneck
+from robustbench_bi.ops.dynamic_filter import numba_kernels
 
 LAYERS = {
     "involution": lambda stride: Involution2d(32, 7, stride),
@@ -31,6 +35,7 @@ LAYERS = {
     ),
     "dc-ca, gate": lambda stride: dc_ca(32, stride, fusion="gate"),
     "dc-ca without SAKG": lambda stride: dc_ca(32, stride, sakg=False),
+    "dc-ca, a wider static branch": lambda stride: dc_ca(64, stride, static_kernel=5, static_groups=2),
     "dc-ca without a static branch": lambda stride: dc_ca(32, stride, dual_branch=False),
 }
 SIDES = {"inside and borders": (13, 18), "odd": (7, 5), "smaller than a filter": (2, 1)}
@@ -79,6 +84,39 @@ def test_a_fused_layer_computes_the_same(make, stride, sides):
             assert torch.equal(given, before)
 
 
+def bottleneck(make, channels, stride):
+    """A block around a layer, with a projected shortcut where the shape changes."""
+    layer = make(stride)
+    return Bottleneck(channels, channels_of(layer), 96, stride, lambda *_, **__: layer)
+
+
+@pytest.mark.parametrize("sides", SIDES.values(), ids=SIDES.keys())
+@pytest.mark.parametrize("channels", [96, 20])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS.keys())
+def test_a_fused_bottleneck_computes_the_same(make, stride, channels, sides):
+    block, images = drawn(bottleneck(make, channels, stride)), pictures(channels, sides)
+    expected = block(images.clone())
+    fused = FusedBottleneck(copy.deepcopy(block))
+    before = images.clone()
+    torch.testing.assert_close(fused(images), expected, rtol=1e-4, atol=2e-5 * float(expected.std() + 1))
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("name", ["dc", "dc-ca", "DDF", "involution"])
+def test_the_number_of_threads_changes_no_bit(name, threads, monkeypatch):
+    monkeypatch.setattr(numba_kernels, "_UNIT", 3000)
+    block, images, results = FusedBottleneck(drawn(bottleneck(LAYERS[name], 96, 1))), pictures(96, (16, 11)), []
+    for count in (1, 2, 3):
+        threads(count)
+        # Torch's own averages and convolutions may be summed up in another order with other threads.
+        base = block.conv2
+        inner = torch.randn(3, base.weights.scale.size, 16, 11, generator=torch.Generator().manual_seed(0))
+        results.append(base(inner, images, inner.mean((2, 3))))
+    assert all(torch.equal(results[0], other) for other in results[1:])
+    assert 0.1 < float((results[0] == 0).float().mean()) < 0.9
+
+
 @pytest.mark.parametrize("name", ["binet50_dc_ca", "binet50_dc", "rednet50", "ddf_resnet50"])
 def test_a_prepared_network_is_fused_and_the_one_that_came_is_not(name):
     torch.manual_seed(0)
@@ -119,6 +157,7 @@ UNFIT = {
     "training": lambda: DDF2d(16).train(),
     "float64": lambda: DDF2d(16).eval().double(),
     "channels that are no whole vectors": lambda: DDF2d(24).eval(),
+    "a static branch whose groups are no whole vectors": lambda: bivolution_dc(32, static_groups=4).eval(),
     "groups that are no whole vectors": lambda: Involution2d(32, group_channels=8).eval(),
 }
 
@@ -131,6 +170,76 @@ def test_layers_that_do_not_fit_stay(make):
     images = pictures(channels_of(layer)).to(next(layer.parameters()).dtype)
     assert fuse(network, images) == 0
     assert network[0] is layer
+
+
+def with_part(name, part):
+    block = drawn(bottleneck(lambda stride: DDF2d(32, 3, stride), 96, 1))
+    block.set_submodule(name, part.eval().requires_grad_(False))
+    return block
+
+
+def hooked_at(name):
+    block = drawn(bottleneck(lambda stride: DDF2d(32, 3, stride), 96, 1))
+    block.get_submodule(name).register_forward_hook(lambda *_: None)
+    return block
+
+
+class OwnBottleneck(Bottleneck):
+    """A subclass may do something else."""
+
+
+BLOCKS = {
+    "attention": lambda: with_part("att", nn.Sigmoid()),
+    "another ReLU": lambda: with_part("relu", nn.GELU()),
+    "another ReLU behind the layer": lambda: with_part("relu2", nn.SiLU()),
+    "another norm": lambda: with_part("bn3", nn.GroupNorm(4, 96)),
+    "a larger last convolution": lambda: with_part("conv3", nn.Conv2d(32, 96, 3, padding=1)),
+    "a larger first convolution": lambda: with_part("conv1", nn.Conv2d(96, 32, 3, padding=1)),
+    "a hook on the last convolution": lambda: hooked_at("conv3"),
+    "a hook on the first norm": lambda: hooked_at("bn1"),
+    "a last convolution in groups": lambda: with_part("conv3", nn.Conv2d(32, 96, 1, groups=4)),
+}
+
+
+@pytest.mark.parametrize("make", BLOCKS.values(), ids=BLOCKS.keys())
+def test_blocks_with_something_else_in_them_keep_it_and_their_layer_is_fused(make):
+    torch.manual_seed(0)
+    block, images = make(), pictures(96)
+    network = nn.Sequential(block)
+    expected = network(images.clone())
+    assert fuse(network, images) == 1
+    assert network[0] is block and type(block.conv2) is FusedLayer
+    torch.testing.assert_close(network(images.clone()), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_convolutions_with_biases_in_front_of_norms():
+    block, images = with_part("conv3", nn.Conv2d(32, 96, 1)), pictures(96)
+    block.conv1 = nn.Conv2d(96, 32, 1).requires_grad_(False)
+    expected, fused = block(images.clone()), FusedBottleneck(copy.deepcopy(block))
+    torch.testing.assert_close(fused(images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_copies_share_the_weights_of_what_is_fused():
+    block = FusedBottleneck(drawn(bottleneck(lambda stride: dc_ca(32, stride), 96, 1)))
+    copied = shallow_copy(block)
+    assert copied.conv2 is not block.conv2 and copied.conv1 is not block.conv1
+    assert copied.conv2.weights is block.conv2.weights and copied.conv1.weights is block.conv1.weights
+
+
+def test_a_block_of_another_class_is_left_alone():
+    make = functools.partial(DDF2d, 32, 3)
+    block = drawn(OwnBottleneck(96, 32, 96, 1, lambda *_, **__: make(1)))
+    network = nn.Sequential(block)
+    assert fuse(network, pictures(96)) == 0
+    assert type(block.conv2) is DDF2d
+
+
+@pytest.mark.parametrize(("channels", "kind"), [(2048, FusedConv2d), (2080, nn.Conv2d)])
+def test_the_first_convolution_is_fused_where_its_weights_stay_in_the_caches(channels, kind):
+    block, images = drawn(bottleneck(lambda stride: DDF2d(32, 3, stride), channels, 1)), pictures(channels)
+    expected, fused = block(images.clone()), FusedBottleneck(copy.deepcopy(block))
+    assert type(fused.conv1) is kind
+    torch.testing.assert_close(fused(images), expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
 
 
 @pytest.mark.parametrize("norm", [nn.GroupNorm(4, 16), nn.BatchNorm2d(16, track_running_stats=False)])

@@ -262,13 +262,6 @@ def test_parts_of_a_few_rows_make_the_whole(geometry, filters, layout, small_par
             torch.testing.assert_close(result.double(), value, rtol=1e-6, atol=2e-6 * value.abs().max().item())
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("unit", [300, 2**17])
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
 def test_the_number_of_threads_changes_no_bit(layout, unit, threads, monkeypatch):
@@ -282,26 +275,6 @@ def test_the_number_of_threads_changes_no_bit(layout, unit, threads, monkeypatch
         forward = numba_kernels.forward(*tensors, *options.values())
         results.append((forward, *numba_kernels.backward(gradient, *tensors, *options.values())))
     assert all(torch.equal(*pair) for other in results[1:] for pair in zip(results[0], other, strict=True))
-
-
-@pytest.mark.parametrize("with_channel", [True, False])
-def test_the_number_of_threads_changes_no_bit_of_a_whole_layer(with_channel, threads, monkeypatch):
-    monkeypatch.setattr(numba_kernels, "_UNIT", 3000)
-    generator = torch.Generator().manual_seed(0)
-
-    def drawn(*shape):
-        values = torch.randn(shape, generator=generator)
-        return values.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else values
-
-    x, spatial, static, context = drawn(3, 32, 16, 11), drawn(3, 9, 16, 11), drawn(3, 32, 16, 11), drawn(3, 9)
-    channel = (drawn(3, 288), drawn(288)) if with_channel else (None, None)
-    scale, shift, results = drawn(32), drawn(32), []
-    for count in (1, 2, 3):
-        threads(count)
-        follows = scale, shift, static.clone(memory_format=torch.preserve_format), True, 3, 1, "mul"
-        results.append(numba_kernels.layer(x, spatial, context, 0.5, *channel, *follows))
-    assert all(torch.equal(results[0], other) for other in results[1:])
-    assert 0.2 < float((results[0] == 0).float().mean()) < 0.8
 
 
 def test_the_order_in_which_parts_are_done_changes_no_bit(small_parts, monkeypatch):

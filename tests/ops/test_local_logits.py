@@ -182,13 +182,6 @@ def test_no_tensor_of_all_keys_is_made():
         assert largest.elements == 2 * 49 * 256
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
 def test_neither_threads_nor_units_change_a_bit(layout, threads, monkeypatch):
     tensors, options = arguments(LARGER["many groups"], "reflect", torch.float32)

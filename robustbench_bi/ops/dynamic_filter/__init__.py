@@ -50,9 +50,9 @@ def dynamic_filter(
     differentiation, to which this operator is closed, get torch's own in its place, where no backend is named: these
     hold all K·K taps, and can be differentiated any number of times.
 
-    The result has the memory format of `x`. On a CPU channels last is the faster one: forward 0.4 to 3.2 ms, backward
-    0.9 to 13 ms at seven shapes of the networks here (float32, batch 8, two threads). That is 13 to 88 and 6 to 42
-    times as fast as unfold, multiply and sum; with channels first it is 8 to 69 and 3 to 26
+    The result has the memory format of `x`. On a CPU channels last is the faster one: forward 0.5 to 3.0 ms, backward
+    1.0 to 13 ms at seven shapes of the networks here (float32, batch 8, two threads). That is 14 to 107 and 6 to 46
+    times as fast as unfold, multiply and sum; with channels first it is 10 to 75 and 3 to 28
     (`benchmarks/results/ops.csv`).
 
     Args:

@@ -22,9 +22,10 @@ one such image of each argument and result; `gather` and `correlate` hold nothin
 Arguments that several share:
     spatial: float32 or bfloat16 as int16, (B, Ho·Wo·G·K·K); with planes, (B, G·K·K·Ho·Wo).
     channel: float32 (B, K·K·G·lanes), or None.
-    product: whether `spatial` and `channel` are multiplied, else added.
+    product: True where `spatial` and `channel` are multiplied, None where they are added.
     rows, columns: the taps of the target's rows and columns.
     unit: the first and the end of some images, and of some rows in them.
+    size: as many things as a row of a filter has taps; nothing where no taps are `Taps.inside`.
     layout: the groups, the channels of each, and its lanes: these filled up to whole vectors.
 """
 
@@ -34,6 +35,8 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+from numba import types
+from numba.extending import overload
 from numpy.typing import NDArray
 
 from robustbench_bi.ops.dynamic_filter.vectors_numba_kernels import (
@@ -77,6 +80,7 @@ def gather(
     columns: Any,
     groups: Any,
     filter_step: Any,
+    size: Any,
     unit: Any,
 ) -> None:
     """Sum up over the taps of each pixel of `target`.
@@ -87,8 +91,8 @@ def gather(
     first, end, top, bottom = unit
     band = top, bottom
     for image in range(first, end):
-        pixels, weights, output = source[image], spatial[image], target[image]
-        _gather_image(pixels, weights, channel, image, product, output, rows, columns, groups, filter_step, band)
+        given = source[image], spatial[image], of_image(channel, image)
+        _gather_image(*given, product, target[image], rows, columns, groups, filter_step, size, band)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -96,24 +100,21 @@ def _gather_image(
     pixels: Any,
     weights: Any,
     channel: Any,
-    image: Any,
     product: Any,
     output: Any,
     rows: Any,
     columns: Any,
     groups: Any,
     filter_step: Any,
+    size: Any,
     band: Any,
 ) -> None:
-    """The same for a band of rows of one image.
-
-    The channel filters of all images are given: of one that may be None, numba would look at each vector whether it is.
-    """
+    """The same for a band of rows of one image."""
     width = len(columns.counts)
     pixel = len(output) // (len(rows.counts) * width)
     for row in range(band[0], band[1]):
         places = row, row * width * pixel, row * width * filter_step
-        gather_row(pixels, weights, channel, image, product, output, pixel, rows, columns, groups, filter_step, places)
+        gather_row(pixels, weights, channel, product, output, pixel, rows, columns, groups, filter_step, size, places)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -121,7 +122,6 @@ def gather_row(
     pixels: Any,
     weights: Any,
     channel: Any,
-    image: Any,
     product: Any,
     output: Any,
     pixel: Any,
@@ -129,18 +129,20 @@ def gather_row(
     columns: Any,
     groups: Any,
     filter_step: Any,
+    size: Any,
     places: Any,
 ) -> None:
     """Sum up over the taps of each pixel of a row of one image.
 
-    `places` are the row, and where it lies in `output` and its filters in `weights`.
+    Where `weights` is None, the filter is that of the channels alone, the same at all pixels. `places` are the row, and
+    where it lies in `output` and its filters in `weights`.
     """
     row, start, own = places
     width = len(columns.counts)
     first, end = columns.inside
-    blocks = max(0, end - first) // 4 * 4
+    blocks = max(0, end - first) // 4 * 4 if len(size) else 0
     inside = row, start, own, first, first + blocks
-    _gather_fours(pixels, weights, channel, image, product, output, pixel, rows, columns, groups, filter_step, inside)
+    _gather_fours(pixels, weights, channel, product, output, pixel, rows, columns, groups, filter_step, size, inside)
     lanes, filters, last = pixel // groups, rows.kernel_size**2, pixel - WIDTH
     for column in range(width):
         if first <= column < first + blocks:
@@ -157,10 +159,10 @@ def gather_row(
                     met = rows.offsets[row, u, 0] + columns.offsets[column, v, 0]
                     tap = rows.offsets[row, u, 1] + columns.offsets[column, v, 1]
                     factor = rows.offsets[row, u, 2] + columns.offsets[column, v, 2]
-                    sum_a += _share(load(pixels, met + a), weights, channel, image, product, tap + of_a, factor + a)
-                    sum_b += _share(load(pixels, met + b), weights, channel, image, product, tap + of_b, factor + b)
-                    sum_c += _share(load(pixels, met + c), weights, channel, image, product, tap + of_c, factor + c)
-                    sum_d += _share(load(pixels, met + d), weights, channel, image, product, tap + of_d, factor + d)
+                    sum_a += _weight(weights, channel, product, tap + of_a, factor + a) * load(pixels, met + a)
+                    sum_b += _weight(weights, channel, product, tap + of_b, factor + b) * load(pixels, met + b)
+                    sum_c += _weight(weights, channel, product, tap + of_c, factor + c) * load(pixels, met + c)
+                    sum_d += _weight(weights, channel, product, tap + of_d, factor + d) * load(pixels, met + d)
             store(output, here + d, sum_d)
             store(output, here + c, sum_c)
             store(output, here + b, sum_b)
@@ -172,7 +174,6 @@ def _gather_fours(
     pixels: Any,
     weights: Any,
     channel: Any,
-    image: Any,
     product: Any,
     output: Any,
     pixel: Any,
@@ -180,50 +181,35 @@ def _gather_fours(
     columns: Any,
     groups: Any,
     step: Any,
+    size: Any,
     places: Any,
 ) -> None:
     """The same for columns inside of an image, four at a time: each pixel is loaded once for all that meet it.
 
+    For that the compiler has to write the loop over a row's taps out, and so to know how many there are.
+
     `places` are the row, where it lies in `output` and its filters in `weights`, and the first and the end of columns.
     """
     row, start, own, first_column, end = places
-    size, lanes = rows.kernel_size, pixel // groups
+    filters, lanes = len(size) ** 2, pixel // groups
     for column in range(first_column, end, 4):
         for a in range(0, pixel, WIDTH):
-            of_a = own + column * step + a // lanes * size * size
             sum_a, sum_b, sum_c, sum_d = zeros(), zeros(), zeros(), zeros()
             for u in range(rows.counts[row]):
                 met = rows.offsets[row, u, 0] + columns.offsets[column, 0, 0] + a
-                first = rows.offsets[row, u, 1] + of_a
-                second, third, fourth = first + step - 1, first + 2 * step - 2, first + 3 * step - 3
-                factor = rows.offsets[row, u, 2] + a
-                # The columns begin one after another...
-                at = load(pixels, met)
-                sum_a += _share(at, weights, channel, image, product, first, factor)
-                at = load(pixels, met + pixel)
-                sum_a += _share(at, weights, channel, image, product, first + 1, factor + pixel)
-                sum_b += _share(at, weights, channel, image, product, second + 1, factor)
-                at = load(pixels, met + 2 * pixel)
-                sum_a += _share(at, weights, channel, image, product, first + 2, factor + 2 * pixel)
-                sum_b += _share(at, weights, channel, image, product, second + 2, factor + pixel)
-                sum_c += _share(at, weights, channel, image, product, third + 2, factor)
-                for v in range(3, size):
-                    at, of_v = load(pixels, met + v * pixel), factor + v * pixel
-                    sum_a += _share(at, weights, channel, image, product, first + v, of_v)
-                    sum_b += _share(at, weights, channel, image, product, second + v, of_v - pixel)
-                    sum_c += _share(at, weights, channel, image, product, third + v, of_v - 2 * pixel)
-                    sum_d += _share(at, weights, channel, image, product, fourth + v, of_v - 3 * pixel)
-                # ...and end so.
-                last, of_last = met + size * pixel, factor + (size - 1) * pixel
-                at = load(pixels, last)
-                sum_b += _share(at, weights, channel, image, product, second + size, of_last)
-                sum_c += _share(at, weights, channel, image, product, third + size, of_last - pixel)
-                sum_d += _share(at, weights, channel, image, product, fourth + size, of_last - 2 * pixel)
-                at = load(pixels, last + pixel)
-                sum_c += _share(at, weights, channel, image, product, third + size + 1, of_last)
-                sum_d += _share(at, weights, channel, image, product, fourth + size + 1, of_last - pixel)
-                at = load(pixels, last + 2 * pixel)
-                sum_d += _share(at, weights, channel, image, product, fourth + size + 2, of_last)
+                tap_a = rows.offsets[row, u, 1] + own + column * step + a // lanes * filters
+                tap_b, tap_c, tap_d = tap_a + step, tap_a + 2 * step, tap_a + 3 * step
+                of_row = rows.offsets[row, u, 2] + a
+                for v in range(len(size)):
+                    factor = of_row + v * pixel
+                    weight = _weight(weights, channel, product, tap_a + v, factor)
+                    sum_a += weight * load(pixels, met + v * pixel)
+                    weight = _weight(weights, channel, product, tap_b + v, factor)
+                    sum_b += weight * load(pixels, met + (v + 1) * pixel)
+                    weight = _weight(weights, channel, product, tap_c + v, factor)
+                    sum_c += weight * load(pixels, met + (v + 2) * pixel)
+                    weight = _weight(weights, channel, product, tap_d + v, factor)
+                    sum_d += weight * load(pixels, met + (v + 3) * pixel)
             here = start + column * pixel + a
             store(output, here, sum_a)
             store(output, here + pixel, sum_b)
@@ -231,14 +217,31 @@ def _gather_fours(
             store(output, here + 3 * pixel, sum_d)
 
 
-@numba.njit(nogil=True, cache=True)
-def _share(pixel: Any, weights: Any, channel: Any, image: Any, product: Any, tap: Any, factor: Any) -> Any:
-    """What a tap adds to the sums of a vector."""
-    weight = number(weights, tap)
-    if channel is None:
-        return weight * pixel
-    of_channel = load(channel[image], factor)
-    return weight * of_channel * pixel if product else (weight + of_channel) * pixel
+def of_image(channel: Any, image: Any) -> Any:
+    """Return the channel filter of an image, or None where there is none; in compiled code."""
+
+
+def _weight(weights: Any, channel: Any, product: Any, tap: Any, factor: Any) -> Any:
+    """Return what a vector of pixels is multiplied by at a tap; in compiled code."""
+
+
+# Which of them there are is known from the types; in a loop that asked, each vector would wait for the answer.
+@overload(of_image)
+def _of_image(channel, image):  # type: ignore[no-untyped-def]
+    if channel == types.none:
+        return lambda channel, image: None
+    return lambda channel, image: channel[image]
+
+
+@overload(_weight)
+def _weight_of_types(weights, channel, product, tap, factor):  # type: ignore[no-untyped-def]
+    if weights == types.none:
+        return lambda weights, channel, product, tap, factor: load(channel, factor)
+    if channel == types.none:
+        return lambda weights, channel, product, tap, factor: number(weights, tap)
+    if product == types.none:
+        return lambda weights, channel, product, tap, factor: number(weights, tap) + load(channel, factor)
+    return lambda weights, channel, product, tap, factor: number(weights, tap) * load(channel, factor)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -259,9 +262,9 @@ def correlate(
     first, end, top, bottom = unit
     for image in range(first, end):
         errors, pixels, weights, output = gradient[image], source[image], spatial[image], to_spatial[image]
-        band = top, bottom
+        factors, band = of_image(channel, image), (top, bottom)
         _correlate_image(
-            errors, pixels, weights, channel, image, product, output, to_channel[image], rows, columns, groups, band
+            errors, pixels, weights, factors, product, output, to_channel[image], rows, columns, groups, band
         )
 
 
@@ -271,7 +274,6 @@ def _correlate_image(
     pixels: Any,
     weights: Any,
     channel: Any,
-    image: Any,
     product: Any,
     output: Any,
     to_factors: Any,
@@ -303,9 +305,9 @@ def _correlate_image(
                             else:
                                 factor = rows.offsets[row, u, 2] + columns.offsets[column, v, 2] + lane
                                 share = met
-                                if product:
+                                if product is not None:
                                     share = number(weights, weight) * met
-                                    met = met * load(channel[image], factor)
+                                    met = met * load(channel, factor)
                                 value += met
                                 store(to_factors, factor, load(to_factors, factor) + share)
                         put(output, weight, total(value))
@@ -313,7 +315,16 @@ def _correlate_image(
 
 @numba.njit(nogil=True, cache=True)
 def gather_planes(
-    source: Any, spatial: Any, channel: Any, product: Any, target: Any, rows: Any, columns: Any, layout: Any, unit: Any
+    source: Any,
+    spatial: Any,
+    channel: Any,
+    product: Any,
+    target: Any,
+    rows: Any,
+    columns: Any,
+    layout: Any,
+    size: Any,
+    unit: Any,
 ) -> None:
     """`gather` for the output, of images whose channels come first."""
     groups, height, area = layout[0], len(rows.counts), len(rows.counts) * len(columns.counts)
@@ -322,7 +333,8 @@ def gather_planes(
     result = np.empty((1, area * groups * layout[2]), np.float32)
     for image in range(unit[0], unit[1]):
         pixels, weights = _channels_last(source[image], layout)[0], _channels_last(spatial[image], as_one)[0]
-        _gather_image(pixels, weights, channel, image, product, result[0], rows, columns, groups, filters, (0, height))
+        given, band = (pixels, weights, of_image(channel, image)), (0, height)
+        _gather_image(*given, product, result[0], rows, columns, groups, filters, size, band)
         _channels_first(result, layout, target[image])
 
 
@@ -353,13 +365,14 @@ def backward_planes(
         weights = _channels_last(spatial[image], as_one)
         to_weights, to_factors = np.empty_like(weights), to_channel[image]
         rows, columns = to_positions
-        given, band = (errors[0], pixels[0], weights[0]), (0, height)
-        _correlate_image(*given, channel, image, product, to_weights[0], to_factors, rows, columns, groups, band)
+        factors, band = of_image(channel, image), (0, height)
+        given = errors[0], pixels[0], weights[0], factors, product
+        _correlate_image(*given, to_weights[0], to_factors, rows, columns, groups, band)
         _channels_first(to_weights, as_one, to_spatial[image])
         rows, columns = to_pixels
         band = 0, len(rows.counts)
         # The pixels are done with; their place takes their gradient.
-        _gather_image(errors[0], weights[0], channel, image, product, pixels[0], rows, columns, groups, 0, band)
+        _gather_image(errors[0], weights[0], factors, product, pixels[0], rows, columns, groups, 0, (), band)
         _channels_first(pixels, layout, to_source[image])
 
 

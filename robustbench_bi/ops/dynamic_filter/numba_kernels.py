@@ -11,13 +11,14 @@ for any number of threads, so that their number changes no bit of a result.
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robustbench_bi.ops.dynamic_filter.layer_numba_kernels import MATRICES, LayerWeights, Numbers, Places
 from robustbench_bi.ops.dynamic_filter.layer_numba_kernels import layer as layer_loops
 from robustbench_bi.ops.dynamic_filter.loops_numba_kernels import (
     Taps,
@@ -26,6 +27,9 @@ from robustbench_bi.ops.dynamic_filter.loops_numba_kernels import (
     gather,
     gather_planes,
 )
+from robustbench_bi.ops.dynamic_filter.pointwise_numba_kernels import SMALL as SMALL
+from robustbench_bi.ops.dynamic_filter.pointwise_numba_kernels import convolve as convolve_loops
+from robustbench_bi.ops.dynamic_filter.pointwise_numba_kernels import in_stripes
 from robustbench_bi.ops.dynamic_filter.vectors_numba_kernels import WIDTH
 from robustbench_bi.ops.neighbourhoods import reflected
 from robustbench_bi.ops.share_out import share_out
@@ -39,6 +43,24 @@ Layout = tuple[int, int, int]
 """Groups, the channels of each, and these filled up to whole vectors."""
 Unit = tuple[int, int, int, int]
 """The first and the end of some images, and of some rows in them."""
+
+
+class LayerGeometry(NamedTuple):
+    """How a layer with a dynamic filter lies on an image.
+
+    Attributes:
+        kernel_size, stride, groups, combine: of the dynamic filter.
+        base: kernel size, stride and dilation of the depthwise convolution in front of its generator; 1 and the stride
+            of the generator where there is none.
+        static: kernel size and groups of the static branch.
+    """
+
+    kernel_size: int
+    stride: int
+    groups: int
+    combine: str
+    base: tuple[int, int, int]
+    static: tuple[int, int]
 
 
 def forward(
@@ -56,79 +78,148 @@ def forward(
     last = _are_last(layout, x, spatial)
     output = _like(x, last, (*x.shape[:2], *spatial.shape[2:]))
     taps = _axes(output.shape[2:], x.shape[2:], (kernel_size, stride, dilation, padding), layout, False)
-    given = _array(x, last), _array(spatial, last), _factors(channel, layout), combine == "mul", _array(output, last)
+    filters = _array(spatial, last), _factors(channel, layout), _product(combine)
+    given, size = (_array(x, last), *filters, _array(output, last)), (None,) * kernel_size
     if last:
-        call = functools.partial(gather, *given, *taps, layout[0], spatial.shape[1])
+        call = functools.partial(gather, *given, *taps, layout[0], spatial.shape[1], size)
     else:
-        call = functools.partial(gather_planes, *given, *taps, layout)
-    share_out([functools.partial(call, unit) for unit in _units(x, spatial, output.shape[2] if last else 1)])
+        call = functools.partial(gather_planes, *given, *taps, layout, size)
+    share_out([functools.partial(call, unit) for unit in _units(*_work(x, spatial), output.shape[2] if last else 1)])
     return output.to(x.dtype)
 
 
 def layer(
     x: Tensor,
-    spatial: Tensor,
-    context: Tensor | None,
-    gain: float,
+    base: Tensor,
+    context: Tensor,
     channel: Tensor | None,
-    channel_scale: Tensor | None,
-    scale: Tensor,
-    shift: Tensor,
-    static: Tensor | None,
-    rectified: bool,
-    kernel_size: int,
-    stride: int,
-    combine: str,
+    shortcut: Tensor | None,
+    weights: LayerWeights,
+    geometry: LayerGeometry,
 ) -> Tensor:
-    """A dynamic filter with what surrounds it in a network, for inference; all tensors are float32.
+    """A layer with a dynamic filter and what surrounds it in a network, for inference; all tensors are float32.
 
-    The spatial filter is `spatial` + `context`, then FilterNorm where a gain is given; the channel filter is FilterNorm
-    of `channel`. With y what `dynamic_filter` makes of them, the result is max(0, scale · y + shift + static).
+    The spatial filters are made from `base` by the depthwise convolution and the matrices of `weights`, with `context`
+    added last, then FilterNorm where a gain is given; the channel filter is FilterNorm of `channel`. With y what
+    `dynamic_filter` makes of them, and s what the static branch makes of x, z = max(least, scale · y + shift + s). The
+    result is z, or where there is a last matrix, max(0, z · last + last_shift + shortcut).
 
     Args:
         x: (B, C, H, W) with the channels last; C/G is a multiple of 16.
-        spatial: (B, G·K·K, Ho, Wo), the channels last.
-        context: (B, G·K·K); None adds nothing.
-        gain: FilterNorm's scale of the spatial filter; 0 leaves that as it is.
-        channel: (B, K·K·C), or None.
-        channel_scale: (K·K·C,), FilterNorm's learned scales; None without a channel filter.
-        scale, shift: (C,).
-        static: (B, C, Ho, Wo), the channels last, which becomes the result; None adds nothing.
-        rectified: whether what is below zero becomes zero.
-        kernel_size, stride, combine: as in `dynamic_filter`.
+        base: (B, C', H', W'), the channels last; H' and W' are as the strides of `geometry` say.
+        context: (B, N) or (1, N), where N is G·K·K filled up to a multiple of 16.
+        channel: (B, K·K·C), the channels of a tap one after another; None if there is no channel filter.
+        shortcut: (B, C", Ho, Wo), the channels last; None where there is no last matrix.
+        weights: what is the same for all images.
+        geometry: of the layer.
 
     Returns:
-        (B, C, Ho, Wo), the channels last.
+        (B, C, Ho, Wo) or (B, C", Ho, Wo), the channels last.
     """
-    layout = _layout(x, spatial, kernel_size)
-    output = _like(x, True, (*x.shape[:2], *spatial.shape[2:])) if static is None else static
-    taps = _axes(output.shape[2:], x.shape[2:], (kernel_size, stride, 1, "zeros"), layout, False)
-    call = functools.partial(
-        layer_loops,
-        _array(x, True),
-        _array(spatial, True),
-        (x.new_empty(len(x), 0) if context is None else context).numpy(),
-        np.float32(gain),
+    sides = (-(-x.shape[2] // geometry.stride), -(-x.shape[3] // geometry.stride))
+    channels = len(weights.last_shift) or x.shape[1]
+    output = _like(x, True, (len(x), channels, *sides))
+    given = (
+        _flat(x),
+        _flat(base),
+        context.numpy(),
         None if channel is None else channel.numpy(),
-        None if channel_scale is None else channel_scale.numpy(),
-        combine == "mul",
-        scale.numpy(),
-        shift.numpy(),
-        static is not None,
-        rectified,
-        _array(output, True),
-        *taps,
-        layout[0],
+        _product(geometry.combine),
+        np.empty((len(x), 0), np.float32) if shortcut is None else _flat(shortcut),
+        _flat(output),
+        weights,
+        _places(geometry, sides, tuple(x.shape[1:]), tuple(base.shape[1:])),
     )
     # A single thread has nobody to share with, and each call costs some microseconds.
-    alone = [(0, len(x), 0, output.shape[2])]
-    units = alone if torch.get_num_threads() == 1 else _units(x, spatial, output.shape[2])
+    alone = [(0, len(x), 0, sides[0])]
+    numbers = x.shape[1:].numel() + output.shape[1:].numel() + sides[0] * sides[1] * context.shape[1]
+    units = alone if torch.get_num_threads() == 1 else _units(len(x), numbers, sides[0])
 
     def work(unit: Unit) -> None:
-        call(unit, None if channel is None else torch.empty(1, channel.shape[1]).numpy())
+        layer_loops(*given, unit, None if channel is None else torch.empty(1, channel.shape[1]).numpy())
 
     share_out([functools.partial(work, unit) for unit in units])
     return output
+
+
+@functools.lru_cache(maxsize=128)
+def _places(geometry: LayerGeometry, sides: tuple[int, ...], image: tuple[int, ...], base: tuple[int, ...]) -> Places:
+    """Where a layer's positions meet an image and what its filters are made from, both (C, H, W)."""
+    layout = geometry.groups, image[0] // geometry.groups, image[0] // geometry.groups
+    taps = _axes(sides, image[1:], (geometry.kernel_size, geometry.stride, 1, "zeros"), layout, False)
+    depth = 1, base[0], base[0]
+    base_taps = _axes(sides, base[1:], (*geometry.base, "zeros"), depth, False)
+    sizes = (None,) * geometry.kernel_size, (None,) * geometry.base[0]
+    static = image[1], image[2], geometry.stride, *geometry.static
+    here = np.zeros(1, np.int64)
+    return Places(*taps, sizes[0], *base_taps, sizes[1], geometry.groups, static, here)
+
+
+def convolve(
+    x: Tensor, matrix: Numbers, shift: Numbers, rectified: bool, averaged: bool
+) -> tuple[Tensor, Tensor | None]:
+    """A 1×1 convolution, perhaps with a ReLU, for inference.
+
+    Args:
+        x: float32 (B, C, H, W), the channels last.
+        matrix: (C·K,), as `in_stripes` makes it; K is a multiple of 16.
+        shift: (K,), what is added.
+        rectified: whether what is below zero becomes zero.
+        averaged: whether the mean over the pixels is wanted.
+
+    Returns:
+        (B, K, H, W), the channels last; and its mean (B, K), or None.
+    """
+    batch, _, height, width = x.shape
+    target = _like(x, True, (batch, len(shift), height, width))
+    alone = [(0, batch, 0, height)]
+    numbers = x.shape[1:].numel() + target.shape[1:].numel()
+    units = alone if torch.get_num_threads() == 1 else _units(batch, numbers, height)
+    tops = sorted({top for _, _, top, _ in units})
+    # Each band of rows has sums of its own, whichever thread makes them.
+    sums = torch.zeros(len(tops), batch, len(shift) if averaged else 0)
+    least = np.float32(0 if rectified else -np.inf)
+    given = _flat(x), matrix, shift, least, width, _flat(target)
+    share_out([functools.partial(convolve_loops, *given, sums[tops.index(unit[2])].numpy(), unit) for unit in units])
+    return target, sums.sum(0).div_(height * width) if averaged else None
+
+
+def layer_weights(**values: Any) -> LayerWeights:
+    """`LayerWeights` of tensors and numbers, and of nothing for what is not given.
+
+    A matrix is (depth, width), those of groups (groups, depth, width), whatever else there is of any shape.
+
+    Example:
+        >>> layer_weights(scale=torch.ones(2), least=0).scale
+        array([1., 1.], dtype=float32)
+    """
+    made: dict[str, Any] = dict.fromkeys(LayerWeights._fields, np.empty(0, np.float32)) | {
+        "gain": np.float32(0),
+        "least": np.float32(0),
+    }
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            made[name] = matrix_weights(value) if name in MATRICES else _aligned(value)
+        else:
+            made[name] = np.float32(value)
+    return LayerWeights(**made)
+
+
+def matrix_weights(matrix: Tensor) -> Numbers:
+    """A matrix (depth, width), or several one after another, as `pointwise` reads them.
+
+    Example:
+        >>> matrix_weights(torch.ones(3, 32)).shape
+        (96,)
+    """
+    matrices = matrix.detach().float().numpy().reshape(-1, *matrix.shape[-2:])
+    return _aligned(torch.from_numpy(np.concatenate([in_stripes(matrix) for matrix in matrices])))
+
+
+def _aligned(values: Tensor) -> Numbers:
+    """As one axis of float32: torch begins an array where a vector may, so that none lies across two lines."""
+    array: Numbers = values.detach().to(torch.float32, copy=True).flatten().contiguous().numpy()
+    return array
 
 
 def backward(
@@ -149,15 +240,15 @@ def backward(
     geometry, sides = (kernel_size, stride, dilation, padding), (x.shape[2:], gradient.shape[2:])
     to_pixels, to_positions = _axes(*sides, geometry, layout, True), _axes(*sides[::-1], geometry, layout, False)
     errors, pixels, weights = (_array(tensor, last) for tensor in (gradient, x, spatial))
-    filters = weights, _factors(channel, layout), combine == "mul"
+    filters = weights, _factors(channel, layout), _product(combine)
     results = _array(to_x, last), _array(to_spatial, last)
-    units = _units(x, spatial, gradient.shape[2] if last else 1)
+    units = _units(*_work(x, spatial), gradient.shape[2] if last else 1)
     # Each band of rows has a sum of its own, and these are added in their order, whichever thread made them.
     bands = sorted({top for _, _, top, _ in units})
     sums = np.zeros((len(bands), len(x), 0 if channel is None else kernel_size**2 * layout[0] * layout[2]), np.float32)
     if last:
-        call = functools.partial(gather, errors, *filters, results[0], *to_pixels, layout[0], 0)
-        calls = [functools.partial(call, unit) for unit in _units(x, spatial, x.shape[2])]
+        call = functools.partial(gather, errors, *filters, results[0], *to_pixels, layout[0], 0, ())
+        calls = [functools.partial(call, unit) for unit in _units(*_work(x, spatial), x.shape[2])]
         call = functools.partial(correlate, errors, pixels, *filters, results[1])
         own = [sums[bands.index(top)] for _, _, top, _ in units]
         calls += [
@@ -176,6 +267,11 @@ def _layout(x: Tensor, spatial: Tensor, kernel_size: int) -> Layout:
     groups = spatial.shape[1] // kernel_size**2
     count = x.shape[1] // groups
     return groups, count, -(-count // WIDTH) * WIDTH
+
+
+def _product(combine: str) -> bool | None:
+    """As the loops are told: by its type, so that there is nothing to ask in them."""
+    return True if combine == "mul" else None
 
 
 def _are_last(layout: Layout, *tensors: Tensor) -> bool:
@@ -202,6 +298,11 @@ def _array(tensor: Tensor, last: bool) -> NDArray[Any]:
     return bits.numpy().reshape(len(tensor), tensor.shape[1:].numel())
 
 
+def _flat(tensor: Tensor) -> NDArray[np.float32]:
+    """The same for float32 with the channels last, in inference: most of a small layer's time would go there."""
+    return tensor.permute(0, 2, 3, 1).numpy().reshape(len(tensor), -1)
+
+
 def _factors(channel: Tensor | None, layout: Layout) -> NDArray[np.float32] | None:
     """A channel filter as float32 (B, K·K·C), the channels last and each group filled up."""
     if channel is None:
@@ -222,10 +323,13 @@ def _channel_gradient(channel: Tensor, sums: NDArray[np.float32], layout: Layout
     return torch.from_numpy(by_channel).view(channel.shape).to(channel.dtype)
 
 
-def _units(x: Tensor, spatial: Tensor, height: int) -> list[Unit]:
-    """What a thread takes on at once: some images, or some of the `height` rows of one."""
-    batch = len(x)
-    image = (2 * x.numel() + spatial.numel()) // batch
+def _work(x: Tensor, spatial: Tensor) -> tuple[int, int]:
+    """How many images there are, and how many numbers of an image a kernel reads and writes, about."""
+    return len(x), (2 * x.numel() + spatial.numel()) // len(x)
+
+
+def _units(batch: int, image: int, height: int) -> list[Unit]:
+    """What a thread takes on at once: some images, of so many numbers each, or some of the `height` rows of one."""
     if image <= _UNIT:
         count = _UNIT // image
         return [(start, min(start + count, batch), 0, height) for start in range(0, batch, count)]

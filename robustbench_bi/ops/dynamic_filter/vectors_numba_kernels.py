@@ -8,7 +8,7 @@ a kernel that sums up in vectors runs two to five times as fast.
 rounds once instead of twice. Arrays are contiguous and float32, or int16 that holds the bits of bfloat16: NumPy has no
 such type. Indices are not checked.
 
-Numba's cache of the loops that call these does not see a change here: touch `loops_numba_kernels.py` after one.
+Numba's cache of the kernels that call these does not see a change here: touch the files beside this one after one.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from numba.extending import intrinsic, models, overload, register_model
 
 WIDTH = 16
 
-_FLOAT, _INT, _HALF = ir.FloatType(), ir.IntType(32), ir.IntType(16)
-_REGISTER = ir.VectorType(_FLOAT, WIDTH)
-_FUSED = ("contract",)
+NUMBER, _INT, _HALF = ir.FloatType(), ir.IntType(32), ir.IntType(16)
+REGISTER = ir.VectorType(NUMBER, WIDTH)
+FUSED = ("contract",)
 
 
 class _Vector(types.Type):  # type: ignore[misc]
@@ -37,7 +37,7 @@ class _Vector(types.Type):  # type: ignore[misc]
 @register_model(_Vector)
 class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, type_: Any) -> None:
-        super().__init__(manager, type_, _REGISTER)
+        super().__init__(manager, type_, REGISTER)
 
 
 _VECTOR = _Vector()
@@ -46,19 +46,19 @@ _VECTOR = _Vector()
 @intrinsic
 def zeros(_: Any) -> Any:
     """Return a vector of zeros: `zeros()`."""
-    return _VECTOR(), lambda context, builder, signature, arguments: ir.Constant(_REGISTER, None)
+    return _VECTOR(), lambda context, builder, signature, arguments: ir.Constant(REGISTER, None)
 
 
 @intrinsic
 def load(_: Any, array: Any, start: Any) -> Any:
     """Return the 16 numbers of an array from `start` on: `load(array, start)`."""
-    return _VECTOR(array, types.intp), _reading(_REGISTER)
+    return _VECTOR(array, types.intp), _reading(REGISTER)
 
 
 @intrinsic
 def number(_: Any, array: Any, index: Any) -> Any:
     """Return one number of an array: `number(array, index)`."""
-    return types.float32(array, types.intp), _reading(_FLOAT)
+    return types.float32(array, types.intp), _reading(NUMBER)
 
 
 @intrinsic
@@ -67,7 +67,7 @@ def store(_: Any, array: Any, start: Any, vector: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, index, vector = arguments
-        _write(context, builder, signature.args[0], array, index, vector)
+        write(context, builder, signature.args[0], array, index, vector)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, _VECTOR), generate
@@ -79,7 +79,7 @@ def put(_: Any, array: Any, index: Any, value: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, index, value = arguments
-        _write(context, builder, signature.args[0], array, index, value)
+        write(context, builder, signature.args[0], array, index, value)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.float32), generate
@@ -96,7 +96,7 @@ def transpose(_: Any, source: Any, first: Any, source_step: Any, target: Any, st
         source, first, source_step, target, start, target_step = arguments
         lines = []
         for _ in range(WIDTH):
-            lines.append(_read(context, builder, signature.args[0], source, first, _REGISTER))
+            lines.append(read(context, builder, signature.args[0], source, first, REGISTER))
             first = builder.add(first, source_step)
         for bit in (1, 2, 4, 8):
             # Blocks of `bit` numbers beside the diagonal change places.
@@ -106,7 +106,7 @@ def transpose(_: Any, source: Any, first: Any, source_step: Any, target: Any, st
                 above = [WIDTH + lane if lane & bit else lane ^ bit for lane in range(WIDTH)]
                 lines[upper], lines[upper | bit] = (_shuffle(builder, *pair, order) for order in (below, above))
         for line in lines:
-            _write(context, builder, signature.args[3], target, start, line)
+            write(context, builder, signature.args[3], target, start, line)
             start = builder.add(start, target_step)
         return context.get_dummy_value()
 
@@ -127,6 +127,14 @@ def total(_: Any, vector: Any) -> Any:
         return builder.extract_element(rest, ir.Constant(_INT, 0))
 
     return types.float32(_VECTOR), generate
+
+
+@intrinsic
+def at_least(_: Any, vector: Any, least: Any) -> Any:
+    """Return a vector whose numbers below `least` are it; NaN stays: `at_least(vector, least)`."""
+    return _VECTOR(_VECTOR, types.float32), lambda context, builder, signature, arguments: not_below(
+        builder, *arguments
+    )
 
 
 @intrinsic
@@ -159,18 +167,25 @@ def _multiply(left, right):  # type: ignore[no-untyped-def]
 def _elementwise(instruction: str) -> Callable[..., Any]:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vectors = [
-            value if type_ == _VECTOR else _repeated(builder, context.cast(builder, value, type_, types.float32))
+            value if type_ == _VECTOR else repeated(builder, context.cast(builder, value, type_, types.float32))
             for value, type_ in zip(arguments, signature.args, strict=True)
         ]
-        return getattr(builder, instruction)(*vectors, flags=_FUSED)
+        return getattr(builder, instruction)(*vectors, flags=FUSED)
 
     return generate
 
 
-def _repeated(builder: Any, value: Any) -> Any:
-    nothing = ir.Constant(_REGISTER, ir.Undefined)
+def repeated(builder: Any, value: Any) -> Any:
+    """The code of a vector of one number."""
+    nothing = ir.Constant(REGISTER, ir.Undefined)
     first = builder.insert_element(nothing, value, ir.Constant(_INT, 0))
     return _shuffle(builder, first, nothing, [0] * WIDTH)
+
+
+def not_below(builder: Any, vector: Any, least: Any) -> Any:
+    """The code of `at_least`."""
+    spread = repeated(builder, least)
+    return builder.select(builder.fcmp_ordered("<", vector, spread), spread, vector)
 
 
 def _shuffle(builder: Any, left: Any, right: Any, lanes: list[int]) -> Any:
@@ -180,24 +195,24 @@ def _shuffle(builder: Any, left: Any, right: Any, lanes: list[int]) -> Any:
 def _reading(wanted: Any) -> Callable[..., Any]:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, index = arguments
-        return _read(context, builder, signature.args[0], array, index, wanted)
+        return read(context, builder, signature.args[0], array, index, wanted)
 
     return generate
 
 
-def _read(context: Any, builder: Any, type_: Any, array: Any, index: Any, wanted: Any) -> Any:
+def read(context: Any, builder: Any, type_: Any, array: Any, index: Any, wanted: Any) -> Any:
     """The code that reads one or 16 numbers as float32; the upper half of a float32 is a bfloat16."""
     if type_.dtype == types.float32:
-        return builder.load(_address(context, builder, type_, array, index, wanted), align=4)
+        return builder.load(address(context, builder, type_, array, index, wanted), align=4)
     bits, half = _of_shape(_INT, wanted), _of_shape(_HALF, wanted)
-    upper = builder.load(_address(context, builder, type_, array, index, half), align=2)
+    upper = builder.load(address(context, builder, type_, array, index, half), align=2)
     return builder.bitcast(builder.shl(builder.zext(upper, bits), _constant(bits, 16)), wanted)
 
 
-def _write(context: Any, builder: Any, type_: Any, array: Any, index: Any, value: Any) -> None:
+def write(context: Any, builder: Any, type_: Any, array: Any, index: Any, value: Any) -> None:
     """The code that writes one or 16 numbers, to bfloat16 rounded to the nearest, from halfway to the even."""
     if type_.dtype == types.float32:
-        builder.store(value, _address(context, builder, type_, array, index, value.type), align=4)
+        builder.store(value, address(context, builder, type_, array, index, value.type), align=4)
         return
     bits, half = _of_shape(_INT, value.type), _of_shape(_HALF, value.type)
     whole = builder.bitcast(value, bits)
@@ -206,7 +221,7 @@ def _write(context: Any, builder: Any, type_: Any, array: Any, index: Any, value
     not_a_number = builder.fcmp_unordered("uno", value, value)
     kept = builder.select(not_a_number, _constant(bits, 0x7FC00000), rounded)
     upper = builder.trunc(builder.lshr(kept, _constant(bits, 16)), half)
-    builder.store(upper, _address(context, builder, type_, array, index, half), align=2)
+    builder.store(upper, address(context, builder, type_, array, index, half), align=2)
 
 
 def _of_shape(element: Any, like: Any) -> Any:
@@ -217,7 +232,8 @@ def _constant(type_: Any, value: int) -> Any:
     return ir.Constant(type_, [value] * WIDTH if isinstance(type_, ir.VectorType) else value)
 
 
-def _address(context: Any, builder: Any, type_: Any, array: Any, index: Any, wanted: Any) -> Any:
+def address(context: Any, builder: Any, type_: Any, array: Any, index: Any, wanted: Any) -> Any:
+    """The code of where something wanted lies in an array."""
     data = context.make_array(type_)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), wanted.as_pointer())
 

@@ -18,13 +18,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from machine import append, keep_freed_memory, machine
 from torch import Tensor
 from torch.nn import functional as F
-from torch.profiler import ProfilerActivity, profile, record_function
 
 from robustbench_bi.models import create_model, prepare_forward_pass, profile_model
 from robustbench_bi.ops import dynamic_filter, local_logits
@@ -35,8 +34,9 @@ NETWORKS = ("resnet50", "binet50_dc_ca", "binet50_dc", "rednet50", "ddf_resnet50
 THREADS = 2
 PAIRS = 9
 BATCH, ROUNDS = 32, 5
-KINDS = ("1x1", "3x3", "7x7", "grouped", "depthwise", "dynamic_filter", "rest")
-"""Convolutions by their kernels, and what else there is."""
+KINDS = ("1x1", "3x3", "7x7", "fused", "rest")
+"""Convolutions by their kernels, layers with dynamic filters and what is fused with them, and what else there is."""
+FUSED = ("FusedConv2d", "FusedLayer")
 LAYOUTS = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
 
 
@@ -254,7 +254,7 @@ def take_out_dynamic_filters(network: torch.nn.Module) -> int:
 def parts() -> None:
     """The time of each kind of operator in whole networks, prepared as an evaluation does it, in batches of 32.
 
-    In one thread, which gets as many images at once as each of several would: the profiler sees no others.
+    In one thread, which gets as many images at once as each of several would.
     """
     keep_freed_memory()
     images = torch.randn(BATCH, 3, 224, 224)
@@ -262,34 +262,41 @@ def parts() -> None:
         network = create_model(name, weights="none").eval()
         network = prepare_forward_pass(network, images[:1], name, None, batch_size=BATCH).network
         network.size = network.fitting
-        for module in network.modules():
-            if type(module).__name__ == "FusedLayer":
-                # Its kernel is no operator that the profiler knows.
-                module.forward = record_function("dynamic_filter")(module.forward)
+        spent: dict[str, float] = defaultdict(float)
+        _clock(network, spent)
+        passes: list[dict[str, float]] = []
         torch.set_num_threads(1)
         with torch.inference_mode():
-            network(images)
-            with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as found:
-                network(images)
-        kinds: dict[str, float] = defaultdict(float)
-        for event in found.key_averages(group_by_input_shape=True):
-            kinds[_kind(event.key, event.input_shapes)] += event.self_cpu_time_total / 1e3 / BATCH
-        row = {"network": name, **{kind: round(kinds[kind], 3) for kind in KINDS}}
+            for _ in range(ROUNDS + 2):
+                spent.clear()
+                whole = milliseconds(lambda network=network: network(images))
+                passes.append({**spent, "rest": whole - sum(spent.values())})
+        kinds = {kind: statistics.median(times.get(kind, 0) for times in passes[2:]) / BATCH for kind in KINDS}
+        row = {"network": name, **{kind: round(time, 3) for kind, time in kinds.items()}}
         print(*row.values(), sep=" | ", flush=True)
         append("networks_parts.csv", {**row, "threads": 1, **machine("torch", "torchvision", "numba")})
         torch.set_num_threads(THREADS)
 
 
-def _kind(operator: str, shapes: list[list[int]]) -> str:
-    """What `parts` counts an operator as."""
-    if "dynamic_filter" in operator:
-        return "dynamic_filter"
-    if "convolution" not in operator or len(shapes) < 2 or len(shapes[1]) != 4:
-        return "rest"
-    _, channels, height, _ = shapes[1]
-    if channels < shapes[0][1]:
-        return "depthwise" if channels == 1 else "grouped"
-    return f"{height}x{height}"
+def _clock(network: torch.nn.Module, spent: dict[str, float]) -> None:
+    """Let each convolution and each fused layer add its milliseconds to those of its kind."""
+    fused = [name for name, module in network.named_modules() if type(module).__name__ in FUSED]
+    for name, module in network.named_modules():
+        convolution = type(module).__name__ == "PackedConv2d"
+        if name not in fused and (not convolution or any(name.startswith(f"{outer}.") for outer in fused)):
+            continue
+        kind = "fused" if name in fused else "x".join(map(str, module.weight.shape[2:]))
+        module.forward = _clocked(module.forward, kind, spent)
+
+
+def _clocked(forward: Callable[..., Any], kind: str, spent: dict[str, float]) -> Callable[..., Any]:
+    def clocked(*given: Any) -> Any:
+        started = time.perf_counter()
+        result = forward(*given)
+        spent[kind] += (time.perf_counter() - started) * 1e3
+        return result
+
+    return clocked
 
 
 def _kilobytes(field: str) -> int:

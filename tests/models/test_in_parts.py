@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from robustbench_bi.models import create_model
+from robustbench_bi.models.batch_size import images_in_caches
 from robustbench_bi.models.forward_pass import forward_pass
 from robustbench_bi.models.in_parts import InParts, InThreads, in_threads
 from robustbench_bi.ops.share_out import torch_threads
@@ -46,6 +47,12 @@ def test_the_weights_are_shared_and_nothing_counts_twice():
     assert [one.data_ptr() for one in first.parameters()] == [one.data_ptr() for one in second.parameters()]
     assert first.conv1.weight is second.conv1.weight and first.conv1 is not second.conv1
     assert len(list(made.parameters())) == len(list(first.parameters()))
+
+
+def test_fused_bottlenecks_get_twice_the_images_that_the_caches_hold():
+    network = create_model("ddf_resnet50", weights="none", width=0.25).eval()
+    made = forward_pass(network, IMAGES[:1], "it").network
+    assert made.fitting == 2 * images_in_caches(made.network, IMAGES[:1])
 
 
 class Own(nn.Module):

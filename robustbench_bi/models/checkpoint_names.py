@@ -155,7 +155,9 @@ def misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
         return f"it has {stored} classes, but {asked}; num_classes={stored} fits; {classes_advice(stored, wanted)}"
     shapes = [f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}" for name in reshaped]
     parts = (("missing", missing), ("unexpected", unexpected), ("other shape", shapes), ("other type", other_types))
-    return "; ".join(f"{what}: {_first(names)}" for what, names in parts if names)
+    says = "; ".join(f"{what}: {_first(names)}" for what, names in parts if names)
+    only_more = unexpected and not (missing or shapes or other_types)
+    return f"{says}; if the network does not need them, save its own state_dict() without them" if only_more else says
 
 
 def _first(names: list[str], shown: int = 3) -> str:

@@ -8,6 +8,7 @@ whole network is compared with the one before, on noise; where it differs by mor
 from __future__ import annotations
 
 import copy
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,6 +86,8 @@ def fold(network: nn.Module, images: Tensor) -> Folded:
     except Exception as error:  # a network may refuse to be watched or copied in any way; it is left as it is
         reason = next(iter(str(error).splitlines()), "")[:200]
         return Folded(network, 0, norms, f"{type(error).__name__}: {reason}")
+    if math.isnan(difference):
+        return Folded(network, 0, norms, "the network puts out numbers that are not finite for images of noise")
     if not difference <= TOLERANCE:
         return Folded(network, 0, norms, f"folding changes the outputs by {difference:.1e} of their spread")
     return Folded(folded.requires_grad_(False), len(pairs), norms - len(pairs))

@@ -82,7 +82,7 @@ def forward_pass(
     """Fold a network, find the form in which it takes images fastest, and compile it.
 
     Args:
-        network: in evaluation mode; it stays as it is.
+        network: in evaluation mode; it stays as it is. Where nothing is folded, the result shares its weights.
         image: (1, C, H, W), as the network takes it.
         name: of the network, for messages.
         compiled_for: the size of batches to compile it for; None to leave it uncompiled. A network that does not

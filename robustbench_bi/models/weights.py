@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import inspect
 import json
+import logging
 import pickle
 import re
 import warnings
@@ -33,7 +34,7 @@ from robustbench_bi.models.lightning import read_lightning
 DEMO_FOLDER = Path(__file__).with_name("demo_weights")
 LIBRARIES = ("torch", "torchvision", "timm", "transformers", "robustbench_bi")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema", "model_ema")
-"""Entries under which training scripts keep the state dict; of several, the first in this order is taken."""
+"""Entries under which training scripts keep the state dict; of several, the first in this order is taken, and said."""
 
 
 @dataclass(frozen=True)
@@ -278,15 +279,33 @@ def _unpickle(path: Path) -> Any:
                 f"{path} is not a plain state dict, and nothing in it was run; "
                 "save model.state_dict() and give that file"
             ) from error
+        if not path.stat().st_size:
+            raise WeightsError(f"{path} is empty; copy or download it again") from error
         reason = re.split(r"[.:\n]", str(error))[0] or type(error).__name__
+        detail = f" ({reason})" if re.search("[a-z]", reason) else ""
         raise WeightsError(
-            f"{path} cannot be read as a checkpoint and may be truncated ({reason}); copy or download it again"
+            f"{path} is no checkpoint, or truncated, and cannot be read{detail}; copy or download it again"
         ) from error
+
+
+def _say_which(path: Path, entries: Mapping[str, Mapping[Any, Any]]) -> None:
+    """Warn where there is more than one state dict, and the user may mean another than the first."""
+    states = [key for key, entry in entries.items() if any(isinstance(value, Tensor) for value in entry.values())]
+    if len(states) > 1:
+        others = ", ".join(repr(key) for key in states[1:])
+        logging.getLogger(__name__).warning(
+            "%s holds several state dicts; %r is loaded and %s not. For another, save it to a file of its own",
+            path,
+            states[0],
+            others,
+        )
 
 
 def _state_of(content: Any, path: Path) -> Mapping[str, Tensor]:
     for _ in WRAPPERS:  # not for ever: a dict may hold itself
         wrappers = [key for key in WRAPPERS if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)]
+        if len(wrappers) > 1:
+            _say_which(path, {key: content[key] for key in wrappers})
         content = content[wrappers[0]] if wrappers else content
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} is not a state dict: expected tensors by name, got {type(content).__name__}")

@@ -93,6 +93,14 @@ def test_a_network_that_fails_is_left_for_later():
     assert folded.network is network and "RuntimeError" in folded.reason
 
 
+def test_a_network_whose_numbers_overflow_is_left_and_said_to():
+    network = trained(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)))
+    network[0].weight.data.fill_(torch.nan)
+    folded = fold(network, torch.randn(1, 3, 8, 8))
+    assert folded.count == 0 and folded.network is network
+    assert folded.reason == "the network puts out numbers that are not finite for images of noise"
+
+
 def test_a_network_that_does_not_compile_runs_without(monkeypatch, caplog):
     monkeypatch.setattr(torch, "compile", lambda *_, **__: 1 / 0)
     made = forward_pass(trained(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))), torch.randn(1, 3, 8, 8), "x", 4)

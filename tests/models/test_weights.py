@@ -200,10 +200,20 @@ def test_published_ddf_checkpoints_load(depth, prefix, wrapper, tmp_path):
     assert landed(network, state, own_name)
 
 
-def test_of_two_state_dicts_the_plain_one_is_taken(tmp_path):
+def test_of_two_state_dicts_the_plain_one_is_taken_and_the_other_named(tmp_path, caplog):
     state, average = random_state(published_ddf(38)), random_state(published_ddf(38))
-    torch.save({"state_dict": state, "state_dict_ema": average}, tmp_path / "both.pth")
+    content = {"state_dict": state, "state_dict_ema": average, "model": {"name": "ddf"}}
+    torch.save(content, tmp_path / "both.pth")
     assert landed(create_model("ddf_resnet38", weights=tmp_path / "both.pth"), state)
+    (said,) = {record.getMessage() for record in caplog.records}
+    assert "both.pth holds several state dicts; 'state_dict' is loaded and 'state_dict_ema' not" in said
+
+
+def test_of_a_single_state_dict_nothing_is_said(tmp_path, caplog):
+    state = random_state(published_ddf(38))
+    torch.save({"state_dict": state, "model": {"name": "ddf"}, "net": {}}, tmp_path / "one.pth")
+    assert landed(create_model("ddf_resnet38", weights=tmp_path / "one.pth"), state)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(
@@ -481,6 +491,20 @@ def test_tensors_that_are_no_weights_are_refused(change, message, tmp_path):
         create_model("resnet38", **TINY, weights=tmp_path / "changed.pth")
 
 
+def test_an_empty_file_is_refused(tmp_path):
+    (tmp_path / "empty.pth").touch()
+    with pytest.raises(WeightsError, match=r"empty\.pth is empty; copy or download it again$"):
+        read_checkpoint(tmp_path / "empty.pth")
+
+
+@pytest.mark.parametrize("content", [b"just text", b"e"])
+def test_a_file_that_is_something_else_is_no_checkpoint(content, tmp_path):
+    (tmp_path / "notes.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"notes\.pth is no") as caught:
+        read_checkpoint(tmp_path / "notes.pth")
+    assert "(1" not in str(caught.value) and "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.999])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_truncated_file_is_refused(suffix, kept, tmp_path):
@@ -489,7 +513,7 @@ def test_a_truncated_file_is_refused(suffix, kept, tmp_path):
     torch.save(network.state_dict(), path) if suffix == ".pth" else save_checkpoint(path, network)
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
-    with pytest.raises(WeightsError, match=r"truncated|is incomplete or not a safetensors file") as caught:
+    with pytest.raises(WeightsError, match=r"truncated|is empty|is incomplete or not a safetensors file") as caught:
         create_model("rednet26", **TINY, weights=path)
     assert "\n" not in str(caught.value)
 

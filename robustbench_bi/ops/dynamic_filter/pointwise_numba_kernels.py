@@ -30,6 +30,7 @@ from robustbench_bi.ops.dynamic_filter.vectors_numba_kernels import (
     repeated,
     store,
     write,
+    zeros,
 )
 
 _ROOMY = llvm.get_host_cpu_features().get("avx512f", False)
@@ -129,11 +130,11 @@ def convolve(source: Any, matrix: Any, shift: Any, least: Any, width: Any, targe
             first, to = (start * depth, depth), (start * outputs, outputs)
             pointwise(pixels, first, end - start, here, depth, matrix, shift, None, least, output, to)
             for vector in range(0, sums.shape[1], WIDTH):
-                # The pixels are in the caches still.
-                value = load(sums[image], vector)
+                # The pixels are in the caches still. Sums of sums round less.
+                value = zeros()
                 for pixel in range(start * outputs, end * outputs, outputs):
                     value += load(output, pixel + vector)
-                store(sums[image], vector, value)
+                store(sums[image], vector, load(sums[image], vector) + value)
 
 
 @intrinsic(prefer_literal=True)

@@ -215,6 +215,14 @@ def test_files_of_another_format_are_named_and_said_how_to_give(tmp_path):
             create_model(f"{source}:{tmp_path / file}")
 
 
+@pytest.mark.parametrize("kept", [0, 100])
+def test_an_onnx_file_that_is_not_whole_is_said_to_be_so(kept, tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(graph([IMAGE], [("y", ["n", 3])], FLAT).SerializeToString()[:kept])
+    with pytest.raises(WeightsError, match=r"net\.onnx is no ONNX file, or truncated; copy or export it again$"):
+        create_model(f"onnx:{path}")
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_broken_exported_file_is_said_without_torchs_traceback(tmp_path, caplog):
     path = tmp_path / "net.pt2"

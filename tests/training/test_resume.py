@@ -95,7 +95,8 @@ def test_a_second_request_ends_it_at_once(tiny, tmp_path):
         signal.raise_signal(signal.SIGINT)
         while signal.getsignal(signal.SIGINT) is asks:
             time.sleep(0)  # two signals that come before the first is answered are one
-        signal.raise_signal(signal.SIGINT)
+        while True:
+            signal.raise_signal(signal.SIGINT)  # one that is answered while garbage is collected raises nothing
 
     with pytest.raises(KeyboardInterrupt) as caught:
         short(tmp_path, progress=until(5, twice))

@@ -104,7 +104,7 @@ def _session(runtime: Any, path: Path) -> Any:
         said = " ".join(str(error).split()).rpartition("failed:")[2]
         # Without the place in onnxruntime's source, which comes first.
         reason = re.sub(r"^/\S+:\d+ .*?\) (?=[A-Z])", "", said)[:240].rstrip(".")
-        if "Protobuf parsing failed" in reason or "No graph was found" in reason:
+        if not path.stat().st_size or "Protobuf parsing failed" in reason:
             raise WeightsError(f"{path} is no ONNX file, or truncated; copy or export it again") from error
         raise WeightsError(
             f"onnxruntime {runtime.__version__} cannot open {path}: {reason}. Export it again with an opset that this "

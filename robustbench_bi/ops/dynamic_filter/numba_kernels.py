@@ -130,10 +130,8 @@ def layer(
         weights,
         _places(geometry, sides, tuple(x.shape[1:]), tuple(base.shape[1:])),
     )
-    # A single thread has nobody to share with, and each call costs some microseconds.
-    alone = [(0, len(x), 0, sides[0])]
     numbers = x.shape[1:].numel() + output.shape[1:].numel() + sides[0] * sides[1] * context.shape[1]
-    units = alone if torch.get_num_threads() == 1 else _units(len(x), numbers, sides[0])
+    units = _units_to_share(len(x), numbers, sides[0])
 
     def work(unit: Unit) -> None:
         layer_loops(*given, unit, None if channel is None else torch.empty(1, channel.shape[1]).numpy())
@@ -172,9 +170,8 @@ def convolve(
     """
     batch, _, height, width = x.shape
     target = _like(x, True, (batch, len(shift), height, width))
-    alone = [(0, batch, 0, height)]
     numbers = x.shape[1:].numel() + target.shape[1:].numel()
-    units = alone if torch.get_num_threads() == 1 else _units(batch, numbers, height)
+    units = _units_to_share(batch, numbers, height)
     tops = sorted({top for _, _, top, _ in units})
     # Each band of rows has sums of its own, whichever thread makes them.
     sums = torch.zeros(len(tops), batch, len(shift) if averaged else 0)
@@ -336,6 +333,11 @@ def _units(batch: int, image: int, height: int) -> list[Unit]:
     step = max(1, height * _UNIT // image)
     tops = range(0, height, step)
     return [(image, image + 1, top, min(top + step, height)) for image in range(batch) for top in tops]
+
+
+def _units_to_share(batch: int, image: int, height: int) -> list[Unit]:
+    """The same; one unit for a single thread, which has nobody to share with, as each call costs some microseconds."""
+    return [(0, batch, 0, height)] if torch.get_num_threads() == 1 else _units(batch, image, height)
 
 
 @functools.lru_cache(maxsize=128)

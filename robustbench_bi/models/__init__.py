@@ -54,7 +54,7 @@ def classes_advice(of_model: int, of_data: int) -> str:
     if of_model > of_data:
         return (
             "choose other weights or data; if the data cover only some of the model's classes, list all of the model's "
-            "in --classes FILE, where the source takes one"
+            "in --classes FILE, if your data take one"
         )
     if of_data == of_model + 1:
         return (
@@ -69,7 +69,7 @@ def classes_advice(of_model: int, of_data: int) -> str:
         )
     return (
         "the data have more classes than the model; choose other weights or data; if the data really have fewer "
-        "classes, list these in --classes FILE, where the source takes one"
+        "classes, list these in --classes FILE, if your data take one"
     )
 
 

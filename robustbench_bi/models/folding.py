@@ -87,7 +87,8 @@ def fold(network: nn.Module, images: Tensor) -> Folded:
         reason = next(iter(str(error).splitlines()), "")[:200]
         return Folded(network, 0, norms, f"{type(error).__name__}: {reason}")
     if math.isnan(difference):
-        return Folded(network, 0, norms, "the network puts out numbers that are not finite for images of noise")
+        which = "folded network" if torch.isfinite(before).all() else "network"
+        return Folded(network, 0, norms, f"the {which} puts out numbers that are not finite for images of noise")
     if not difference <= TOLERANCE:
         return Folded(network, 0, norms, f"folding changes the outputs by {difference:.1e} of their spread")
     return Folded(folded.requires_grad_(False), len(pairs), norms - len(pairs))

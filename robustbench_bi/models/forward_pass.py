@@ -14,6 +14,7 @@ from robustbench_bi.models.batch_size import LARGEST, images_at_once
 from robustbench_bi.models.folding import TOLERANCE, fold, spread_difference
 from robustbench_bi.models.fusing import fuse
 from robustbench_bi.models.in_parts import InParts, InThreads, in_threads, shallow_copy
+from robustbench_bi.models.independence import SAYS, depends_on, two_pictures
 from robustbench_bi.models.inference import autocast, full_precision, is_known
 from robustbench_bi.models.packing import pack
 
@@ -34,7 +35,8 @@ class ForwardPass:
             that the network's name stands for, the images at once where they are fewer than a batch, how many layers
             with dynamic filters were fused with the batch norms that were left, how many convolutions were packed, and
             how many threads take parts of a batch each. Like the device, the batch size and the number of threads,
-            these five can change the order of sums, no more, and are no identity.
+            these five can change the order of sums, no more, and are no identity. And what answers depend on beside
+            their image, see `depends_on`.
     """
 
     network: nn.Module
@@ -100,6 +102,7 @@ def forward_pass(
     about: dict[str, Any] = {"folded": folded.count, "left": folded.left}
     if folded.reason:
         about["reason"] = folded.reason
+    about |= _dependence(network, image, name)
     most = compiled_for or batch_size or MANY
     parts, divisible = _in_parts(folded.network, image, most)
     if parts.layout != _layout(image):
@@ -120,6 +123,19 @@ def forward_pass(
     return ForwardPass(parts, "folded" if folded.count else None, about)
 
 
+def _dependence(network: nn.Module, image: Tensor, name: str) -> dict[str, str]:
+    """What else than their image answers depend on, for `ForwardPass.about`, and said."""
+    try:
+        with full_precision():
+            found = depends_on(network, image)
+    except Exception:  # what fails says so when it is tried out
+        return {}
+    if not found:
+        return {}
+    logging.getLogger(__name__).warning("%s %s; its results depend on that, too", name, SAYS[found])
+    return {"depends_on": found}
+
+
 def _quickened(parts: InParts, image: Tensor, ours: bool, divisible: bool) -> tuple[InParts, dict[str, Any]]:
     """The network with packed convolutions, asked in several threads; and what was done, for `ForwardPass.about`.
 
@@ -135,7 +151,7 @@ def _quickened(parts: InParts, image: Tensor, ours: bool, divisible: bool) -> tu
         copied = parts if ours else InParts(shallow_copy(parts.network), parts.size, parts.layout)
     except Exception:  # it does not let itself be copied, in any way
         return parts, {}
-    pictures = _two_pictures(image).contiguous(memory_format=parts.layout)
+    pictures = two_pictures(image).contiguous(memory_format=parts.layout)
     fused = fuse(copied.network, pictures) if ours else 0
     about = {"fused": fused} if fused else {}
     about["packed"] = pack(copied.network, pictures, min(parts.size, LARGEST["cpu"]))
@@ -149,10 +165,6 @@ def _quickened(parts: InParts, image: Tensor, ours: bool, divisible: bool) -> tu
 def _layout(image: Tensor) -> torch.memory_format:
     last = image.is_contiguous(memory_format=torch.channels_last) and not image.is_contiguous()
     return torch.channels_last if last else torch.contiguous_format
-
-
-def _two_pictures(image: Tensor) -> Tensor:
-    return torch.cat([image, image.flip(3)])
 
 
 def _in_parts(network: nn.Module, image: Tensor, most: int) -> tuple[InParts, bool]:
@@ -169,7 +181,7 @@ def _in_parts(network: nn.Module, image: Tensor, most: int) -> tuple[InParts, bo
         return as_they_come, False
     convolves = any(isinstance(module, nn.Conv2d) for module in network.modules())
     layouts = [torch.channels_last, _layout(image)] if convolves else [_layout(image)]
-    pictures = _two_pictures(image)
+    pictures = two_pictures(image)
     for layout in dict.fromkeys(layouts):
         try:
             with torch.inference_mode(), full_precision():

@@ -101,6 +101,16 @@ def test_a_network_whose_numbers_overflow_is_left_and_said_to():
     assert folded.reason == "the network puts out numbers that are not finite for images of noise"
 
 
+def test_a_network_that_overflows_by_folding_is_left_and_said_to():
+    network = trained(nn.Sequential(nn.Conv2d(3, 3, 1, bias=False), nn.BatchNorm2d(3)))
+    network[0].weight.data *= 1e10
+    network[1].weight.data.fill_(1e30)
+    images = torch.randn(1, 3, 8, 8) * 1e-30
+    folded = fold(network, images)
+    assert torch.isfinite(network(images)).all() and folded.count == 0
+    assert folded.reason == "the folded network puts out numbers that are not finite for images of noise"
+
+
 def test_a_network_that_does_not_compile_runs_without(monkeypatch, caplog):
     monkeypatch.setattr(torch, "compile", lambda *_, **__: 1 / 0)
     made = forward_pass(trained(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))), torch.randn(1, 3, 8, 8), "x", 4)

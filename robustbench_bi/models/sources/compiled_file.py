@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustbench_bi.errors import WeightsError
+from robustbench_bi.errors import InputError, WeightsError
 from robustbench_bi.models.sources.finish import check_classes, finished
 from robustbench_bi.models.sources.scores import Batches, as_logits, looks_like_probabilities, settle_output
 
@@ -57,13 +57,18 @@ class FileNetwork(nn.Module):
         """The network once it has been tried: its output is known, and its classes are those asked for.
 
         Raises:
-            InputError: it is no classifier of single images.
+            InputError: it is no classifier of single images, or is in training mode.
             WeightsError: it is one of other classes.
         """
         built = cls(network, hashlib.sha256(path.read_bytes()).digest(), batch)
         stated = dict(preprocessing or {})
+        before = [buffer.clone() for buffer in network.buffers()]
         with torch.no_grad():
             scores, built.output = settle_output(path, built.outputs, stated.get("input_size", 224))
+        if not all(((now == was) | (was != was)).all() for now, was in zip(network.buffers(), before, strict=True)):
+            raise InputError(
+                f"{path} changes its own statistics, as batch norms in training mode do; export it again after eval()"
+            )
         built.probabilities = looks_like_probabilities(scores)
         check_classes(f"{source}:{path}", scores.shape[1], num_classes)
         said = {"outputs": "probabilities"} if built.probabilities else {}

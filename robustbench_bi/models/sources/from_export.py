@@ -43,7 +43,7 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
         options: none.
 
     Raises:
-        InputError: the file is not a classifier of single images.
+        InputError: the file is not a classifier of single images, or is in training mode.
         WeightsError: the file is missing or broken, or holds more than a graph and its weights; or weights are named
             beside it.
     """

@@ -29,18 +29,20 @@ class OnnxNetwork(nn.Module):
     Args:
         session: of onnxruntime.
         digest: SHA-256 of the file and of those that hold its weights.
+        singly: whether it is asked about one image at a time, where batches may have any size.
     """
 
     own_precision = True
 
-    def __init__(self, session: Any, digest: bytes) -> None:
+    def __init__(self, session: Any, digest: bytes, singly: bool) -> None:
         super().__init__()
         self.session = session
         (entry,) = session.get_inputs()
         self.input_name, self.dtype = entry.name, DTYPES[entry.type]
         channels, *_, last = entry.shape[1:]
         self.channels_last = channels != 3 and last == 3
-        self.batches = Batches(entry.shape[0] if isinstance(entry.shape[0], int) else None)
+        free = 1 if singly else None
+        self.batches = Batches(entry.shape[0] if isinstance(entry.shape[0], int) else free)
         self.output_name = session.get_outputs()[0].name
         self.probabilities = False
         self.register_buffer("digest", torch.frombuffer(bytearray(digest), dtype=torch.uint8))
@@ -67,14 +69,17 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
         options: none.
 
     Raises:
-        InputError: onnxruntime is not installed, or the file is not a classifier of single images.
+        InputError: onnxruntime is not installed; or the file is not a classifier of single images, or is in training
+            mode.
         WeightsError: the file is missing, broken or of another version; or weights are named beside it.
     """
     path = file_of("onnx", name, weights, options)
     runtime = extra("onnxruntime", "onnx", f"onnx:{name}")
     session = _session(runtime, path)
     _check_input(session, path)
-    network = OnnxNetwork(session, _digest(path))
+    graph = extra("onnx", "onnx", f"onnx:{name}").load(str(path), load_external_data=False).graph
+    _check_mode(graph, path)
+    network = OnnxNetwork(session, _digest(path, graph), _has_ranges_of_batches(graph))
     stated = _stated(session)
     side = _image_size(session, network.channels_last)
     if side is not None:
@@ -157,11 +162,25 @@ def _stated(session: Any) -> dict[str, Any]:
     return found
 
 
-def _digest(path: Path) -> bytes:
+def _check_mode(graph: Any, path: Path) -> None:
+    """Refuse batch norms in training mode, which a file for batches of one image does not show by its answers.
+
+    Raises:
+        InputError: there is one.
+    """
+    settings = (setting for node in graph.node if node.op_type == "BatchNormalization" for setting in node.attribute)
+    if any(setting.name == "training_mode" and setting.i for setting in settings):
+        raise InputError(f"{path} has batch norms in training mode; export it again after eval()")
+
+
+def _has_ranges_of_batches(graph: Any) -> bool:
+    """Whether numbers are quantised by the range of a batch, on the rest of which an answer then depends."""
+    return any(node.op_type.startswith("DynamicQuantize") for node in graph.node)
+
+
+def _digest(path: Path, graph: Any) -> bytes:
     """SHA-256 over the file and, in the order in which it names them, the files that hold its weights."""
     digest = hashlib.sha256(path.read_bytes())
-    onnx = extra("onnx", "onnx", f"onnx:{path}")
-    graph = onnx.load(str(path), load_external_data=False).graph
     named = [entry.value for tensor in graph.initializer for entry in tensor.external_data if entry.key == "location"]
     for location in dict.fromkeys(named):
         digest.update((path.parent / location).read_bytes())

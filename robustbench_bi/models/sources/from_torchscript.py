@@ -27,7 +27,7 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
         options: none.
 
     Raises:
-        InputError: the file is not a classifier of single images.
+        InputError: the file is not a classifier of single images, or is in training mode.
         WeightsError: the file is missing or is no TorchScript; or weights are named beside it.
     """
     path = file_of("torchscript", name, weights, options)

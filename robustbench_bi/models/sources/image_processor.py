@@ -20,6 +20,8 @@ RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """PIL's numbers, which processors keep."""
 TRIED_SIZES = ((61, 47), (301, 213), (130, 259))
 """Width and height of the pictures that both are tried on, beside one of exactly the network's size."""
+ADVICE = "prepare the images in your own package.module:function"
+"""Where a processor cannot be followed."""
 CONVNEXT_SQUASHES_FROM = 384
 LEVIT_MARGIN = 256 / 224
 
@@ -64,11 +66,12 @@ def preprocessing_of_processor(processor: Any, fast: bool) -> LikeTheProcessor:
         InputError: none that is known does; the message says what the processor asks for.
     """
     stated = {name: _plain(value) for name, value in processor.to_dict().items()}
-    kind = type(processor).__name__
+    # Version 5 of transformers has a class for each way of resizing; files name them without.
+    kind = type(processor).__name__.removesuffix("Pil")
     readings = _readings(stated, kind)
     resample = 2 if stated.get("resample") is None else int(stated["resample"])
     if resample not in range(len(RESAMPLE)):
-        raise InputError(f"the image processor {kind} has the resample {resample}, a mode we do not support")
+        raise InputError(f"the image processor {kind} has the resample {resample}, a mode we do not support; {ADVICE}")
     tint = _Tint.of(processor, pair(readings[0]["input_size"]))
     common = {
         **tint.normalisation(stated),
@@ -81,7 +84,7 @@ def preprocessing_of_processor(processor: Any, fast: bool) -> LikeTheProcessor:
     asked = {name: value for name, value in stated.items() if name.startswith("do_") and value}
     raise InputError(
         f"the image processor {kind} does something we do not support (it asks for {', '.join(asked) or 'nothing'}, "
-        f"size {stated.get('size')}); prepare the images in your own package.module:function"
+        f"size {stated.get('size')}); {ADVICE}"
     )
 
 
@@ -95,7 +98,7 @@ def _readings(stated: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
     percent, edge = stated.get("crop_pct"), size.get("shortest_edge")
     cropped = size_of([crop["height"], crop["width"]]) if stated.get("do_center_crop") and "height" in crop else None
     if not stated.get("do_resize", False):
-        raise InputError(f"the image processor {kind} does not resize, and images must come out equal in size")
+        raise InputError(f"the image processor {kind} does not resize, so images differ in size; {ADVICE}")
     if edge and cropped is None and "crop_pct" in stated:
         if edge >= CONVNEXT_SQUASHES_FROM:
             return [_reading(edge, edge, "squash")]
@@ -104,7 +107,7 @@ def _readings(stated: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
     if edge:
         if cropped is None:
             raise InputError(
-                f"the image processor {kind} does not crop (size {size}), and images must come out equal in size"
+                f"the image processor {kind} does not crop (size {size}), so images differ in size; {ADVICE}"
             )
         sides = [int(edge / percent)] if percent else [edge, int(LEVIT_MARGIN * edge)]
         return [_reading(cropped, side, "center") for side in sides]
@@ -113,7 +116,7 @@ def _readings(stated: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
         if percent and isinstance(whole, int) and cropped is not None:
             return [_reading(cropped, int(whole / percent), "center")]
         return [_reading(whole if cropped is None else cropped, whole, "squash")]
-    raise InputError(f"the image processor {kind} has the size {size or None}, a mode we do not support")
+    raise InputError(f"the image processor {kind} has the size {size or None}, a mode we do not support; {ADVICE}")
 
 
 def _reading(size: Any, resized: Any, mode: str) -> dict[str, Any]:

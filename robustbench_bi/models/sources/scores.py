@@ -12,6 +12,7 @@ from torch import Tensor
 
 from robustbench_bi.errors import InputError
 from robustbench_bi.ground.sizes import pair
+from robustbench_bi.models.independence import BATCH, SAYS, depends_on
 
 SMALLEST = torch.finfo(torch.float32).tiny
 TRIED = 2
@@ -57,7 +58,8 @@ def settle_output(path: Path, outputs_of: Callable[[Tensor], Mapping[str, Any]],
         The scores (2, K), and the name of the output.
 
     Raises:
-        InputError: it fails, or not exactly one of its outputs has a row of scores for each image.
+        InputError: it fails, or not exactly one of its outputs has a row of scores for each image; or these depend on
+            more than the image, as those of a network do that was exported in training mode.
     """
     images = torch.randn(TRIED, 3, *pair(size), generator=torch.Generator().manual_seed(0))
     try:
@@ -72,7 +74,20 @@ def settle_output(path: Path, outputs_of: Callable[[Tensor], Mapping[str, Any]],
             f"{path} must have one output with a row of class scores per image; for {TRIED} images it returned {shapes}"
         )
     ((name, scores),) = fitting.items()
+    _check_independence(path, lambda images: outputs_of(images)[name], images[:1])
     return scores, name
+
+
+def _check_independence(path: Path, scores_of: Callable[[Tensor], Tensor], image: Tensor) -> None:
+    """Refuse a file that answers an image by more than the image.
+
+    Raises:
+        InputError: it does.
+    """
+    found = depends_on(scores_of, image)
+    if found:
+        single = ", or for batches of one image" if found == BATCH else ""
+        raise InputError(f"{path} {SAYS[found]}; export it again after eval(){single}")
 
 
 def looks_like_probabilities(scores: Tensor) -> bool:

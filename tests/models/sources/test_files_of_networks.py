@@ -304,3 +304,69 @@ def test_the_extra_is_asked_for_by_name(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match=r"needs onnxruntime, .*pip install 'bivo-robust\[onnx\]'"):
         create_model(f"onnx:{tmp_path / 'net.onnx'}")
+
+
+class Training(Small):
+    """In training mode, whatever is called."""
+
+    def __init__(self, chance=False):
+        super().__init__()
+        self.chance = chance
+
+    def forward(self, images):
+        maps = nn.functional.batch_norm(self.conv(images), None, None, training=True)
+        scores = self.fc(maps.square().mean((2, 3)))
+        return nn.functional.dropout(scores, 0.5, training=True) if self.chance else scores
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("chance", "message"), [(False, "differently beside other images.*after eval"), (True, "differently each time")]
+)
+@pytest.mark.parametrize("source", ["export", "torchscript"])
+def test_a_file_that_answers_by_more_than_the_image_is_refused(source, chance, message, tmp_path):
+    network, path = Training(chance), tmp_path / "net.pt2"
+    if source == "export":
+        free = ({0: torch.export.Dim("batch", min=2, max=64)},)
+        torch.export.save(torch.export.export(network, (IMAGES,), dynamic_shapes=free), path)
+    else:
+        torch.jit.save(torch.jit.trace(network, IMAGES, check_trace=False), path)
+    with pytest.raises(InputError, match=f"net.pt2 answers .*{message}"):
+        create_model(f"{source}:{path}")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_numbers_that_are_none_are_no_change(tmp_path):
+    network = Small().eval()
+    network.register_buffer("unused", torch.tensor(torch.nan))
+    torch.jit.save(torch.jit.script(network), tmp_path / "net.pt")
+    _, logits = answers(f"torchscript:{tmp_path / 'net.pt'}")
+    torch.testing.assert_close(logits, reference())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_batch_norms_in_training_mode_are_refused_in_batches_of_one_image(tmp_path):
+    torch.export.save(torch.export.export(Small().train(), (IMAGES[:1],)), tmp_path / "net.pt2")
+    with pytest.raises(InputError, match="changes its own statistics, as batch norms in training mode"):
+        create_model(f"export:{tmp_path / 'net.pt2'}")
+    ones = [helper.make_tensor(name, TensorProto.FLOAT, [3], [1.0] * 3) for name in "sbmv"]
+    norm = helper.make_node("BatchNormalization", list("xsbmv"), ["n", "nm", "nv"], training_mode=1)
+    mean = helper.make_node("ReduceMean", ["n"], ["y"], axes=[2, 3], keepdims=0)
+    model = graph([("x", TensorProto.FLOAT, [1, *SHAPE[1:]])], [("y", [1, 3])], [norm, mean])
+    model.graph.initializer.extend(ones)
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(InputError, match="has batch norms in training mode"):
+        create_model(f"onnx:{tmp_path / 'net.onnx'}")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_numbers_quantised_by_the_range_of_their_batch_are_those_of_a_single_image(tmp_path):
+    from onnxruntime.quantization import quantize_dynamic
+
+    name = save_onnx(tmp_path / "net.onnx")
+    quantize_dynamic(tmp_path / "net.onnx", tmp_path / "int8.onnx")
+    network = create_model(f"onnx:{tmp_path / 'int8.onnx'}")
+    images = IMAGES * torch.logspace(-1, 1, len(IMAGES)).view(-1, 1, 1, 1)
+    alone = torch.cat([network(image[None]) for image in images])
+    assert torch.equal(network(images), alone)
+    assert create_model(name).batches.size is None

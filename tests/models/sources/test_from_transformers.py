@@ -73,7 +73,7 @@ def test_what_a_processor_does_beyond_that_is_refused():
 
     with pytest.raises(InputError, match=r"image processor Mirroring does something we do not support"):
         preprocessing_of_processor(Mirroring(size=SQUARE), False)
-    with pytest.raises(InputError, match=r"does not resize, and images"):
+    with pytest.raises(InputError, match=r"does not resize, so images differ"):
         preprocessing_of_processor(type(processor_of("squash", False))(do_resize=False), False)
     with pytest.raises(InputError, match=r"has the resample 9, a mode we do not support"):
         preprocessing_of_processor(type(processor_of("squash", False))(size=SQUARE, resample=9), False)

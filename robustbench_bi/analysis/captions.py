@@ -1,5 +1,7 @@
 """What results are called and what is said below them: labels of runs, and sentences on data, means and intervals."""
 
+import itertools
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -282,7 +284,26 @@ def describe_intervals(
 
 
 def joined_captions(captions: Mapping[str, Sequence[str]]) -> str:
-    """One caption for several models, from those of each: caption → models; they are named where theirs differ."""
-    if len(captions) == 1:
-        return next(iter(captions))
-    return " ".join(f"{', '.join(models)}: {text}" for text, models in captions.items())
+    """One caption for several models, from those of each: caption → models.
+
+    Sentences before and after those in which theirs differ are said once; what differs follows the models' names.
+
+    Example:
+        >>> joined_captions({"n = 5. a assumes 256 px. Clean.": ["a"], "n = 5. Cut off. Clean.": ["b"]})
+        'n = 5. a assumes 256 px. b: Cut off. Clean.'
+    """
+    sentences = [re.split(r"(?<=\.) ", text) for text in captions]
+    before = _common_start(sentences)
+    rest = [own[len(before) :] for own in sentences]
+    after = _common_start([own[::-1] for own in rest])[::-1]
+    between = []
+    for own, models in zip(rest, captions.values(), strict=True):
+        text = " ".join(own[: len(own) - len(after)])
+        if text:
+            between.append(text if text.startswith(f"{models[0]} ") else f"{', '.join(models)}: {text}")
+    return " ".join([*before, *between, *after])
+
+
+def _common_start(lists: Sequence[Sequence[str]]) -> list[str]:
+    same = itertools.takewhile(lambda places: len({*places}) == 1, zip(*lists, strict=False))
+    return [places[0] for places in same]

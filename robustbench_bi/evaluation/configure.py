@@ -17,7 +17,7 @@ from robustbench_bi.evaluation import adapting
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.ground.checks import SMALLEST_SIDE
-from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS, in_pixels
+from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS, in_pixels, pair, size_of
 from robustbench_bi.models import ASSUMED, MODELS, VARIANTS
 from robustbench_bi.models.weights import source_hash, weights_hash
 from robustbench_bi.runs.identity import EvalConfig, installed_versions
@@ -94,7 +94,13 @@ def configure_run(
         requested=request.as_options(),
         started_in=str(Path.cwd()),
         stored_side=dataset.one_stored_side(),
-        remarks=(*dataset.remarks, *_enlarged(view, dataset), *_assumed(request, name, network, view, dataset)),
+        remarks=(
+            *dataset.remarks,
+            *_enlarged(view, dataset),
+            *_assumed(request, name, network, view, dataset),
+            *_not_resized(name, network, view, dataset),
+            *_followed(name, view, dataset),
+        ),
         broken=broken,
         command=_command(),
         versions=installed_versions(),
@@ -199,6 +205,28 @@ def _assumed(request: EvalRequest, name: str, network: nn.Module, view: View | N
         f"{name} does not state its {nouns}, so ImageNet's usual preprocessing was assumed: "
         f"{', '.join(used[own] for own in missing)}. If it was trained differently, give {options}"
     ]
+
+
+def _not_resized(name: str, network: nn.Module, view: View | None, dataset: Dataset) -> list[str]:
+    """The remark on a network that states another size than that of images which are given as they are."""
+    stated = getattr(network, "input_size", None)
+    assumed = "input_size" in getattr(network, "assumed", ())
+    if view is None or view.fitted_to is not None or stated is None or assumed or name in MODELS or name in VARIANTS:
+        return []
+    if dataset.native_size is None or pair(size_of(stated)) == pair(dataset.native_size):
+        return []
+    return [
+        f"{name} states {in_pixels(size_of(stated))}, but these images are given as they are, at "
+        f"{in_pixels(dataset.native_size)}; --fit enlarges them"
+    ]
+
+
+def _followed(name: str, view: View | None, dataset: Dataset) -> list[str]:
+    """The remark on which image processor of transformers is followed: a repository often does not say."""
+    if view is None or (dataset.stored_cells is not None and not dataset.clean_hash):
+        return []
+    which = {"transformers": "slow (PIL)", "transformers-fast": "fast (torchvision)"}.get(view.preprocessing.cut_as)
+    return [f"Images for {name} are cut as by its {which} image processor in transformers"] if which else []
 
 
 def _sizes_in_words(own: Preprocessing) -> dict[str, str]:

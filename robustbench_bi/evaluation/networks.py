@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS
 from robustbench_bi.models import MODELS, classes_advice, create_model, resolve
 from robustbench_bi.models.forward_pass import ForwardPass
 from robustbench_bi.models.inference import choose_device, memory_format
-from robustbench_bi.models.sources import brings_weights
+from robustbench_bi.models.sources import brings_weights, split_name
 from robustbench_bi.models.weights import read_metadata
 from robustbench_bi.models.weights_files import is_file
 from robustbench_bi.runs.identity import EvalConfig
@@ -156,7 +158,7 @@ def load_networks(
     """
     device = device_for(request.device, share)
     loaded = tuple(
-        network_for(model, own, dataset, device, request.seed)
+        network_for(model, own, dataset, device, request.seed, _side_of_images(dataset, request))
         for model, own in zip(request.models, request.weights or (), strict=True)
     )
     views = tuple(view_of(network, dataset, request) for network in loaded)
@@ -211,7 +213,12 @@ def name_of(model: str | nn.Module) -> str:
 
 
 def network_for(
-    model: str | nn.Module, weights: str | None, dataset: Dataset, device: torch.device, seed: int = 0
+    model: str | nn.Module,
+    weights: str | None,
+    dataset: Dataset,
+    device: torch.device,
+    seed: int = 0,
+    size: Any = None,
 ) -> nn.Module:
     """The model on the device, in evaluation mode, with the weights that fit the data; random ones come from the seed.
 
@@ -221,6 +228,7 @@ def network_for(
         dataset: images with labels; or pictures of one nameless class, which any network may look at.
         device: where it shall be.
         seed: of random weights.
+        size: of the images that it will see, for files of networks that do not state it; None where it is not known.
 
     Raises:
         InputError: a named model was given no weights, and none come with the data, as they do with `demo`.
@@ -239,7 +247,10 @@ def network_for(
                 f"{weights} has {classes} classes, but the data have {dataset.num_classes}; "
                 f"{classes_advice(classes, dataset.num_classes)}"
             )
-    asked_for = {} if not labelled else {"num_classes": None if published else dataset.num_classes}
+    asked_for: dict[str, Any] = {"num_classes": None if published else dataset.num_classes} if labelled else {}
+    elsewhere = split_name(model)
+    if size is not None and elsewhere is not None and elsewhere[0].takes_size:
+        asked_for["input_size"] = size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed % 2**63)
         network = create_model(model, weights=weights, **asked_for)
@@ -248,6 +259,12 @@ def network_for(
     elif labelled:
         _check_class_order(network, model, dataset)
     return network.to(device).to(memory_format=memory_format(model)).eval()
+
+
+def _side_of_images(dataset: Dataset, request: EvalRequest) -> Any:
+    """The size at which networks see the images, where it is not theirs to say."""
+    fitted = request.fit or request.corrupt_size is not None
+    return request.preprocessing.get("input_size") or (None if fitted else dataset.native_size)
 
 
 def _chosen_weights(model: str, weights: str | None, dataset: Dataset) -> str | None:
@@ -283,15 +300,25 @@ def _check_class_names(network: nn.Module, weights: str | None, dataset: Dataset
 
 
 def _check_class_order(network: nn.Module, model: str, dataset: Dataset) -> None:
-    """A network from elsewhere may name its classes in other words, but not the data's names in another order."""
-    stated = [str(name).casefold() for name in getattr(network, "class_names", None) or ()]
-    own = [name.casefold() for name in dataset.class_names]
-    if stated != own and sorted(stated) == sorted(own):
-        number = next(number for number, (name, other) in enumerate(zip(stated, own, strict=True)) if name != other)
+    """A network from elsewhere may name its classes in other words, but not give the data's names other numbers.
+
+    Of synonyms with commas, as in ImageNet's names, the first counts; a name that two classes share says nothing.
+    """
+    stated, own = (_numbers(names) for names in (getattr(network, "class_names", None) or (), dataset.class_names))
+    moved = [name for name in own if own[name] != stated.get(name, own[name])]
+    if moved:
+        name = min(moved, key=own.__getitem__)
         raise WeightsError(
-            f"{model} has the classes of the data in another order: class {number} is {stated[number]!r} there and "
-            f"{own[number]!r} in the data. Give the network's order with --classes FILE"
+            f"{model} has the classes of the data in another order: {name!r} is class {stated[name]} there and "
+            f"{own[name]} in the data. Give the network's order with --classes FILE"
         )
+
+
+def _numbers(names: Sequence[str]) -> dict[str, int]:
+    """The number of each class whose name no other has."""
+    words = [str(name).partition(",")[0].replace("_", " ").strip().casefold() for name in names]
+    count = Counter(words)
+    return {word: number for number, word in enumerate(words) if count[word] == 1}
 
 
 def view_of(network: nn.Module, dataset: Dataset, request: EvalRequest) -> View:

@@ -15,6 +15,9 @@ from robustbench_bi.models import classes_advice
 INNER = {".cbam.": ".att."}
 """What the code of CBAM calls the attention of a block."""
 
+AVERAGED = "n_averaged"
+"""The counter that torch's AveragedModel keeps beside its network."""
+
 SHOWN = {"gate_bias": "ChannelGate.mlp.1.bias"}
 """Options that a checkpoint shows to be on by the tensors it has, with the end of their names."""
 
@@ -66,6 +69,7 @@ def names_in(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, hea
         for name in [name for name in (*outside, *own) if re.match(r"(.*\.)?head\.fc\.", name)]:
             tensor = (outside if name in outside else own).pop(name)
             own[re.sub(r"^.*head\.fc\.", "fc.", name)] = tensor
+    outside.pop(AVERAGED, None)
     if headless:
         own = {name: tensor for name, tensor in own.items() if not name.startswith("fc.")}
         outside = {} if prefix else outside

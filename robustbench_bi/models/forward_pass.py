@@ -185,7 +185,7 @@ def _in_parts(network: nn.Module, image: Tensor, most: int) -> tuple[InParts, bo
     for layout in dict.fromkeys(layouts):
         try:
             with torch.inference_mode(), full_precision():
-                difference = spread_difference(network(pictures), InParts(network, 1, layout)(pictures))
+                difference = spread_difference(network(pictures.clone()), InParts(network, 1, layout)(pictures.clone()))
         except Exception:  # what fails as it comes, too, says so when it is tried out
             continue
         if difference <= TOLERANCE:

@@ -13,7 +13,8 @@ from robustbench_bi.models.folding import TOLERANCE, spread_difference
 CHANCE, BATCH = "chance", "batch"
 SAYS = {
     CHANCE: "answers the same image differently each time, as with dropout in training mode",
-    BATCH: "answers an image differently beside other images, as with batch norms in training mode",
+    BATCH: "answers an image differently beside other images, as with batch norms in training mode or dynamic "
+    "quantisation",
 }
 """What a network does whose answers depend on that, after its name."""
 
@@ -31,8 +32,8 @@ def two_pictures(image: Tensor) -> Tensor:
 def depends_on(ask: Callable[[Tensor], Any], image: Tensor) -> str:
     """What else than the image an answer depends on: `CHANCE`, `BATCH`, or nothing, "".
 
-    A network is asked about two pictures twice, and about the paler one beside itself: statistics of the batch, and the
-    range of its numbers, are then others. Differences up to `TOLERANCE` are rounding.
+    A network is asked about two pictures twice, and about the paler one in both places: statistics of the batch, the
+    range of its numbers and the place of the picture are then others. Differences up to `TOLERANCE` are rounding.
 
     Args:
         ask: maps two images (2, C, H, W) to their answers (2, K).
@@ -46,9 +47,10 @@ def depends_on(ask: Callable[[Tensor], Any], image: Tensor) -> str:
     """
     with torch.inference_mode():
         pictures = two_pictures(image)
-        answers, again = ask(pictures), ask(pictures)
+        # Copies, since a network may write into what it is given.
+        answers, again = ask(pictures.clone()), ask(pictures.clone())
         if spread_difference(answers, again) > TOLERANCE:
             return CHANCE
-        beside_itself = ask(pictures[[1, 1]])
-        changed = spread_difference(answers, torch.cat([answers[:1], beside_itself[1:]])) > TOLERANCE
+        elsewhere = ask(pictures[[1, 1]])[:1]
+        changed = spread_difference(answers, torch.cat([answers[:1], elsewhere])) > TOLERANCE
         return BATCH if changed else ""

@@ -14,6 +14,8 @@ from robustbench_bi.models import MODELS, VARIANTS, classes_advice
 from robustbench_bi.models.sources import split_name
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+HALVES = {"bf16": "BFloat16", "fp16": "Half"}
+"""What torch calls them where a network's weights are of them and images are not."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -158,8 +160,9 @@ def failing_in_a_line(
             raise
         first_line = next(iter(str(error).strip().splitlines()), "")
         shape = tuple(images.shape)
+        advice = next((f"; try --precision {own}" for own, word in HALVES.items() if word in first_line), "")
         raise ModelOutputError(
-            f"{name} failed on images of shape {shape}: {type(error).__name__}: {first_line}"
+            f"{name} failed on images of shape {shape}: {type(error).__name__}: {first_line}{advice}"
         ) from error
 
 

@@ -34,7 +34,9 @@ from robustbench_bi.models.lightning import read_lightning
 DEMO_FOLDER = Path(__file__).with_name("demo_weights")
 LIBRARIES = ("torch", "torchvision", "timm", "transformers", "robustbench_bi")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema", "model_ema")
-"""Entries under which training scripts keep the state dict; of several, the first in this order is taken, and said."""
+"""Entries under which training scripts keep the state dict; of several, the first in this order is taken, and said.
+
+Under any other name it is found where it is the only one."""
 
 
 @dataclass(frozen=True)
@@ -288,25 +290,26 @@ def _unpickle(path: Path) -> Any:
         ) from error
 
 
-def _say_which(path: Path, entries: Mapping[str, Mapping[Any, Any]]) -> None:
-    """Warn where there is more than one state dict, and the user may mean another than the first."""
-    states = [key for key, entry in entries.items() if any(isinstance(value, Tensor) for value in entry.values())]
-    if len(states) > 1:
-        others = ", ".join(repr(key) for key in states[1:])
-        logging.getLogger(__name__).warning(
-            "%s holds several state dicts; %r is loaded and %s not. For another, save it to a file of its own",
-            path,
-            states[0],
-            others,
-        )
-
-
 def _state_of(content: Any, path: Path) -> Mapping[str, Tensor]:
+    """The state dict in what was unpickled: that of a name in `WRAPPERS`, or the only one.
+
+    Raises:
+        WeightsError: there is none, or several of which no name says that it is meant.
+    """
     for _ in WRAPPERS:  # not for ever: a dict may hold itself
-        wrappers = [key for key in WRAPPERS if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)]
-        if len(wrappers) > 1:
-            _say_which(path, {key: content[key] for key in wrappers})
-        content = content[wrappers[0]] if wrappers else content
+        entries = content if isinstance(content, Mapping) else {}
+        known = [key for key in WRAPPERS if isinstance(entries.get(key), Mapping)]
+        states = [key for key in dict.fromkeys((*known, *entries)) if _is_state(entries[key])]
+        if not known and any(isinstance(entry, Tensor) for entry in entries.values()):
+            break
+        if not known and len(states) > 1:
+            held = ", ".join(map(repr, states))
+            raise WeightsError(f"{path} holds several state dicts: {held}; save the one you mean to a file of its own")
+        if not known and not states:
+            break
+        if states[1:]:
+            _say_which(path, states[0], states[1:])
+        content = entries[(states or known)[0]]
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} is not a state dict: expected tensors by name, got {type(content).__name__}")
     for key, value in content.items():
@@ -314,4 +317,23 @@ def _state_of(content: Any, path: Path) -> Mapping[str, Tensor]:
             raise WeightsError(
                 f"{path} is not a state dict: expected tensors by name, but {key!r} is {type(value).__name__}"
             )
+    if not content:
+        raise WeightsError(f"{path} holds no tensors")
     return content
+
+
+def _is_state(value: Any) -> bool:
+    """Whether it is weights by name, or holds such under a name of `WRAPPERS`."""
+    if not isinstance(value, Mapping):
+        return False
+    tensors = [entry for key, entry in value.items() if isinstance(key, str) and isinstance(entry, Tensor)]
+    plain = len(tensors) == len(value) and any(tensor.is_floating_point() for tensor in tensors)
+    return plain or any(_is_state(value[key]) for key in WRAPPERS if key in value and value[key] is not value)
+
+
+def _say_which(path: Path, chosen: str, others: list[str]) -> None:
+    """Warn where there is more than one state dict, and the user may mean another."""
+    logging.getLogger(__name__).warning(
+        "%s holds several state dicts; %r is loaded and %s not. For another, save it to a file of its own",
+        *(path, chosen, ", ".join(map(repr, others))),
+    )

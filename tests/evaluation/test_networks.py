@@ -2,14 +2,17 @@ import dataclasses
 import importlib
 import json
 import sys
+import types
 
 import numpy as np
 import pytest
+import timm.data
 import torch
 from PIL import Image
 
 import robustbench_bi as rb
 from robustbench_bi.data import open_data
+from robustbench_bi.data.class_spaces.imagenet import class_names, imagenet_classes
 from robustbench_bi.errors import InputError, ModelOutputError, WeightsError
 from robustbench_bi.evaluation.loop import evaluate_models
 from robustbench_bi.evaluation.networks import network_for, preprocessing_for
@@ -166,8 +169,92 @@ def test_the_datas_names_in_another_order_are_refused(tmp_path, monkeypatch):
     demo = open_data("demo", limit=4)
     names = ("Ring", "triangle", *(f"c{i}" for i in range(8)))
     dataset = dataclasses.replace(demo, class_names=names)
-    with pytest.raises(WeightsError, match=r"in another order: class 0 is 'triangle' there and 'ring' in the data"):
+    with pytest.raises(WeightsError, match=r"in another order: 'ring' is class 1 there and 0 in the data"):
         network_for("reordered:build", None, dataset, torch.device("cpu"))
+
+
+def named(class_names):
+    network = torch.nn.Identity()
+    network.class_names = class_names
+    return network
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        (["cat", "tree", "dog", "apple"], "'apple' is class 3 there and 0 in the data"),
+        (["cat, house cat", "apple, fruit", "dog, hound", "bird"], "'apple' is class 1 there and 0 in the data"),
+        (["Apple", "tree", "Dog", "cat"], "'cat' is class 3 there and 2 in the data"),
+        (["apple", "tree", "cat", "dog"], ""),
+        (["cat", "cat", "dog", "tree"], "'dog' is class 2 there"),
+        (["cat", "cat", "house", "tree"], ""),
+        (["LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3"], ""),
+    ],
+)
+def test_names_that_the_data_have_under_another_number_are_refused(stated, message, monkeypatch):
+    module = types.ModuleType("named")
+    module.build = lambda: named(stated)
+    monkeypatch.setitem(sys.modules, "named", module)
+    dataset = dataclasses.replace(open_data("demo", limit=4), class_names=("apple", "bird", "cat", "dog"))
+    if not message:
+        assert network_for("named:build", None, dataset, torch.device("cpu")).class_names == tuple(stated)
+        return
+    with pytest.raises(WeightsError, match=message):
+        network_for("named:build", None, dataset, torch.device("cpu"))
+
+
+def test_imagenets_names_in_other_words_are_in_no_other_order(monkeypatch):
+    info = timm.data.ImageNetInfo("imagenet-1k")
+    stated = [info.index_to_description(number) for number in range(1000)]
+    module = types.ModuleType("named")
+    module.build = lambda: named(stated)
+    monkeypatch.setitem(sys.modules, "named", module)
+    names = class_names(imagenet_classes())
+    dataset = dataclasses.replace(open_data("demo", limit=4), class_names=names)
+    network_for("named:build", None, dataset, torch.device("cpu"))
+    swapped = dataclasses.replace(dataset, class_names=(*names[:2], names[3], names[2], *names[4:]))
+    with pytest.raises(WeightsError, match="in another order"):
+        network_for("named:build", None, swapped, torch.device("cpu"))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("options", "remarked"), [({}, True), ({"fit": True}, False)])
+def test_a_size_that_is_stated_but_not_given_is_remarked_on(options, remarked, tmp_path):
+    class Large(torch.nn.Module):
+        input_size = 96
+        mean = std = (0.5, 0.5, 0.5)
+
+        def forward(self, images):
+            return images.mean((2, 3)) @ torch.ones(3, 10)
+
+    run = rb.evaluate(Large(), out=tmp_path, **SMALL, **options)
+    remark = "Large states 96 px, but these images are given as they are, at 64 px; --fit enlarges them"
+    assert (remark in run.config["runtime"]["remarks"]) == remarked
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_is_tried_at_the_size_of_the_images(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64 * 64, 10)).eval()
+    torch.jit.save(torch.jit.script(network), tmp_path / "net.pt")
+    run = rb.evaluate(f"torchscript:{tmp_path / 'net.pt'}", out=tmp_path / "runs", **SMALL)
+    assert run.config["input_size"] == 64
+    free = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 10)).eval()
+    torch.jit.save(torch.jit.script(free), tmp_path / "free.pt")
+    run = rb.evaluate(f"torchscript:{tmp_path / 'free.pt'}", out=tmp_path / "runs", fit=True, **SMALL)
+    assert (run.config["input_size"], run.config["corrupt_size"]) == (224, 64)
+    assert not any("states" in remark for remark in run.config["runtime"]["remarks"])
+
+
+def test_a_size_that_was_assumed_is_not_said_to_be_stated(tmp_path, monkeypatch):
+    name = user_module(tmp_path, monkeypatch, 1.0)
+    run = rb.evaluate(name, out=tmp_path / "runs", **SMALL)
+    assert not any("states" in remark for remark in run.config["runtime"]["remarks"])
+
+
+def test_a_network_in_half_precision_is_told_what_helps(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64 * 64, 10)).half()
+    with pytest.raises(ModelOutputError, match=r"failed on images of shape .*Half.*; try --precision fp16"):
+        rb.evaluate(network, out=tmp_path, **SMALL)
 
 
 def test_a_network_of_its_own_precision_takes_no_other(tmp_path, monkeypatch):

@@ -27,6 +27,18 @@ class RangeOfTheBatch(nn.Module):
         return (values / step).round() * step
 
 
+class ByPlace(nn.Module):
+    """Noise that is seeded, so that the first picture always gets the same."""
+
+    def forward(self, values):
+        return values + torch.randn(values.shape, generator=torch.Generator().manual_seed(0))
+
+
+class WritesIntoIt(nn.Module):
+    def forward(self, values):
+        return values.mul_(0.5)
+
+
 DISTURBED = {
     "batch norms without statistics": (network(nn.BatchNorm2d(8, track_running_stats=False)), "batch"),
     "batch norms in training mode": (network(nn.BatchNorm2d(8), training=True), "batch"),
@@ -35,6 +47,8 @@ DISTURBED = {
         nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), *network(nn.Identity())),
         "batch",
     ),
+    "noise by place": (nn.Sequential(ByPlace(), *network(nn.Identity())), "batch"),
+    "what is given is written into": (nn.Sequential(WritesIntoIt(), *network(nn.Identity())), ""),
     "dropout": (network(nn.BatchNorm2d(8), dropout=0.5, training=True), "chance"),
     "group norms": (network(nn.GroupNorm(2, 8)), ""),
     "batch norms": (network(nn.BatchNorm2d(8), dropout=0.5), ""),
@@ -66,6 +80,11 @@ def test_batches_of_which_answers_depend_are_not_divided(name):
         made.network(IMAGE.expand(1 << 11, -1, -1, -1))
     handle.remove()
     assert given == [1 << 11]
+
+
+def test_a_network_that_writes_into_what_it_is_given_is_given_its_batches_in_parts():
+    disturbed, _ = DISTURBED["what is given is written into"]
+    assert prepare_forward_pass(disturbed, IMAGE, "it", batch_size=1 << 12).about["at_once"] < 1 << 12
 
 
 def test_a_network_that_fails_says_nothing_of_it(caplog):

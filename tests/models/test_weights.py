@@ -209,6 +209,38 @@ def test_of_two_state_dicts_the_plain_one_is_taken_and_the_other_named(tmp_path,
     assert "both.pth holds several state dicts; 'state_dict' is loaded and 'state_dict_ema' not" in said
 
 
+@pytest.mark.parametrize("name", ["swa_state_dict", "best_state_dict", "ema", "teacher"])
+def test_a_state_dict_of_another_name_is_said_too(name, tmp_path, caplog):
+    state, average = random_state(published_ddf(38)), random_state(published_ddf(38))
+    torch.save({name: average, "state_dict": state}, tmp_path / "both.pth")
+    assert landed(create_model("ddf_resnet38", weights=tmp_path / "both.pth"), state)
+    assert f"'state_dict' is loaded and {name!r} not" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"module": state, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": []}},
+        lambda state: {"ema": state, "epoch": 3, "rng": {"cpu": torch.zeros(2, dtype=torch.uint8)}},
+        lambda state: {"checkpoint": {"state_dict": state, "epoch": 3}},
+        lambda state: {"model": {"width": 64}, "weights": state},
+        lambda state: {"n_averaged": torch.tensor(5), **{f"module.{name}": value for name, value in state.items()}},
+    ],
+    ids=["DeepSpeed", "ema", "nested", "beside a configuration", "AveragedModel"],
+)
+def test_the_only_state_dict_of_a_file_is_found(wrap, tmp_path, caplog):
+    state = random_state(published_ddf(38))
+    torch.save(wrap(state), tmp_path / "one.pth")
+    assert landed(create_model("ddf_resnet38", weights=tmp_path / "one.pth"), state)
+    assert not caplog.records
+
+
+def test_of_several_state_dicts_without_a_name_that_says_it_none_is_taken(tmp_path):
+    torch.save({name: random_state(published_ddf(38)) for name in ("student", "teacher")}, tmp_path / "two.pth")
+    with pytest.raises(WeightsError, match="holds several state dicts: 'student', 'teacher'; save the one you mean"):
+        create_model("ddf_resnet38", weights=tmp_path / "two.pth")
+
+
 def test_of_a_single_state_dict_nothing_is_said(tmp_path, caplog):
     state = random_state(published_ddf(38))
     torch.save({"state_dict": state, "model": {"name": "ddf"}, "net": {}}, tmp_path / "one.pth")
@@ -458,6 +490,12 @@ def test_a_pickled_module_is_refused(tmp_path):
         ([torch.ones(2)], "is not a state dict: expected tensors by name, got list"),
         ({"state_dict": {"epoch": 3}}, "is not a state dict: expected tensors by name, but 'epoch' is int"),
         ({0: torch.ones(2)}, "is not a state dict: expected tensors by name, but 0 is Tensor"),
+        ({}, "holds no tensors"),
+        ({"state_dict": {}}, "holds no tensors"),
+        (
+            {"weight": torch.ones(2), "ema": {"weight": torch.ones(2)}},
+            "is not a state dict: expected tensors by name, but 'ema' is dict",
+        ),
     ],
 )
 def test_what_is_not_a_state_dict_is_refused(content, message, tmp_path):

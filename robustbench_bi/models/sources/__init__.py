@@ -26,6 +26,8 @@ class ModelSource:
         brings_weights: whether a network may come with its weights, so that none need be named.
         channels_last: whether its networks run in that memory format, which is faster; a user's own may not be written
             for it.
+        takes_size: whether its builder has an option `input_size`, the size of images, since its networks cannot be
+            known without being tried.
         hub: the address that its published weights come from, by default.
     """
 
@@ -35,6 +37,7 @@ class ModelSource:
     summary: str
     brings_weights: bool = False
     channels_last: bool = True
+    takes_size: bool = False
     hub: str = ""
 
 
@@ -70,7 +73,10 @@ MODEL_SOURCES = Table(
         ),
         *(
             ModelSource(
-                name, f"{_HOME}.from_{name}:build", f"{name}:FILE", summary, brings_weights=True, channels_last=False
+                *(name, f"{_HOME}.from_{name}:build", f"{name}:FILE", summary),
+                brings_weights=True,
+                channels_last=False,
+                takes_size=True,
             )
             for name, summary in (
                 ("onnx", "ONNX files, run by onnxruntime on the CPU"),

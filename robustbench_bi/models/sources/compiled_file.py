@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_bi.errors import InputError, WeightsError
-from robustbench_bi.models.sources.finish import check_classes, finished
+from robustbench_bi.ground.sizes import size_of
+from robustbench_bi.models.sources.finish import USUAL_SIDE, check_classes, finished
 from robustbench_bi.models.sources.scores import Batches, as_logits, looks_like_probabilities, settle_output
 
 FORMATS = {
@@ -52,19 +53,27 @@ class FileNetwork(nn.Module):
         num_classes: int | None,
         *,
         batch: int | None = None,
-        preprocessing: Mapping[str, Any] | None = None,
+        size: Any = None,
     ) -> FileNetwork:
         """The network once it has been tried: its output is known, and its classes are those asked for.
+
+        Args:
+            source: the prefix of its name.
+            path: of the file.
+            network: the module.
+            num_classes: those asked for, or None.
+            batch: the one size of batch that it takes, or None.
+            size: of its images, or None where that is not known.
 
         Raises:
             InputError: it is no classifier of single images, or is in training mode.
             WeightsError: it is one of other classes.
         """
         built = cls(network, hashlib.sha256(path.read_bytes()).digest(), batch)
-        stated = dict(preprocessing or {})
+        stated = {} if size is None else {"input_size": size_of(size)}
         before = [buffer.clone() for buffer in network.buffers()]
         with torch.no_grad():
-            scores, built.output = settle_output(path, built.outputs, stated.get("input_size", 224))
+            scores, built.output = settle_output(path, built.outputs, stated.get("input_size", USUAL_SIDE))
         if not all(((now == was) | (was != was)).all() for now, was in zip(network.buffers(), before, strict=True)):
             raise InputError(
                 f"{path} changes its own statistics, as batch norms in training mode do; export it again after eval()"

@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.errors import InputError, WeightsError
+from robustbench_bi.ground.checks import check_side
+from robustbench_bi.ground.sizes import pair, size_of
 from robustbench_bi.models import attach
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+USUAL_SIDE = 224
+"""Of images, where neither a file nor its user says it."""
 
 
 def finished(
@@ -60,12 +66,16 @@ def file_of(source: str, name: str, weights: str | Path | None, options: Mapping
     """The file of a source whose files are whole networks.
 
     Raises:
-        InputError: options are given, which such a file does not take.
+        InputError: options are given that such a file does not take: `input_size` alone says something of it, the size
+            of images where the file does not state it.
         WeightsError: there is no such file, or weights are named beside it.
     """
     path = Path(name).expanduser()
-    if options:
-        raise InputError(f"{source}:{name} takes no options, got {', '.join(options)}")
+    unknown = sorted(options.keys() - {"input_size"})
+    if unknown:
+        raise InputError(f"{source}:{name} has one option, input_size, got {', '.join(unknown)}")
+    for side in pair(size_of(options.get("input_size", USUAL_SIDE))):
+        check_side("input_size", side)
     if weights is not None:
         raise WeightsError(f"{source}:{name} comes with its own weights; leave weights out")
     if not path.is_file():

@@ -26,7 +26,8 @@ OPERATORS = re.compile(r"#?torch\.ops\.\w+(\.\w+)+|(_operator|math)\.\w+|torch\.
 """What the nodes of a graph may call."""
 
 NAMES = re.compile(
-    r"[suz]\d+|\d+\w*|Max|Min|Mod|PythonMod|FloorDiv|CeilDiv|CleanDiv|ModularIndexing|Eq|Ne|Lt|Le|Gt|Ge|And|Or|Not|"
+    r"[suz]\d+|\d+\w*|Add|Mul|Rational|Max|Min|Mod|PythonMod|FloorDiv|CeilDiv|CleanDiv|ModularIndexing|"
+    r"Eq|Ne|Lt|Le|Gt|Ge|Equality|Unequality|(Strict)?(LessThan|GreaterThan)|And|Or|Not|"
     r"True|False|oo|int_oo|zoo|Where|Piecewise|Identity|Pow|Abs|ToFloat|TruncToInt|FloorToInt|CeilToInt|RoundToInt|"
     r"IntTrueDiv|FloatTrueDiv|IsNonOverlappingAndDenseIndicator|Integer|Symbol|positive|integer"
 )
@@ -40,7 +41,7 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
         name: the path.
         num_classes: None, or the file's number of classes.
         weights: None; the file brings its own.
-        options: none.
+        options: `input_size`, of images, where the file does not state it.
 
     Raises:
         InputError: the file is not a classifier of single images, or is in training mode.
@@ -59,8 +60,8 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
         raise WeightsError(f"torch {torch.__version__} cannot read {path} as a torch.export file: {reason}") from error
     batch, size = _input_shape(program)
-    preprocessing = {} if size is None else {"input_size": size}
-    return FileNetwork.settled("export", path, network, num_classes, batch=batch, preprocessing=preprocessing)
+    size = options.get("input_size") if size is None else size
+    return FileNetwork.settled("export", path, network, num_classes, batch=batch, size=size)
 
 
 def check_harmless(path: Path) -> None:

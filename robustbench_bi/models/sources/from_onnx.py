@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_bi.errors import InputError, WeightsError
-from robustbench_bi.ground.sizes import size_of
-from robustbench_bi.models.sources.finish import check_classes, extra, file_of, finished
+from robustbench_bi.ground.checks import is_number
+from robustbench_bi.ground.sizes import in_pixels, size_of
+from robustbench_bi.models.sources.finish import USUAL_SIDE, check_classes, extra, file_of, finished
 from robustbench_bi.models.sources.scores import Batches, as_logits, looks_like_probabilities, settle_output
 
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -66,7 +67,7 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
         name: the path.
         num_classes: None, or the file's number of classes.
         weights: None; the file brings its own.
-        options: none.
+        options: `input_size`, of images, where the file does not state it.
 
     Raises:
         InputError: onnxruntime is not installed; or the file is not a classifier of single images, or is in training
@@ -80,13 +81,10 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
     graph = extra("onnx", "onnx", f"onnx:{name}").load(str(path), load_external_data=False).graph
     _check_mode(graph, path)
     network = OnnxNetwork(session, _digest(path, graph), _has_ranges_of_batches(graph))
-    stated = _stated(session)
-    side = _image_size(session, network.channels_last)
-    if side is not None:
-        stated["input_size"] = side
-    scores, network.output_name = settle_output(
-        path, lambda images: _outputs(network, images), stated.get("input_size", 224)
-    )
+    stated = _stated(session, path)
+    size = _size(path, stated.get("input_size"), _image_size(session, network.channels_last), options.get("input_size"))
+    stated |= {} if size is None else {"input_size": size}
+    scores, network.output_name = settle_output(path, lambda images: _outputs(network, images), size or USUAL_SIDE)
     network.probabilities = looks_like_probabilities(scores)
     check_classes(f"onnx:{name}", scores.shape[1], num_classes)
     said = {"outputs": "probabilities"} if network.probabilities else {}
@@ -149,17 +147,47 @@ def _outputs(network: OnnxNetwork, images: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def _stated(session: Any) -> dict[str, Any]:
-    """What the file's metadata say of preprocessing."""
-    stated = session.get_modelmeta().custom_metadata_map
-    found = {}
-    for name in STATED:
-        if name in stated:
-            try:
-                found[name] = json.loads(stated[name])
-            except ValueError:
-                found[name] = stated[name]
+def _size(path: Path, stated: Any, of_graph: Any, given: Any) -> Any:
+    """The size of images: the graph's, or what the metadata or the user say of one that takes any.
+
+    Raises:
+        InputError: the metadata state no size, or contradict the graph.
+    """
+    if not isinstance(stated, int | list | None):
+        raise InputError(f"{path} states input_size {stated!r} in its metadata; expected pixels, such as 224")
+    if None not in (stated, of_graph) and size_of(stated) != of_graph:
+        raise InputError(
+            f"{path} states input_size {stated} in its metadata, but its graph takes {in_pixels(of_graph)}; "
+            "correct the metadata"
+        )
+    return next((size_of(size) for size in (of_graph, stated, given) if size is not None), None)
+
+
+def _stated(session: Any, path: Path) -> dict[str, Any]:
+    """What the file's metadata say of preprocessing.
+
+    Raises:
+        InputError: mean or std are not three numbers.
+    """
+    texts = session.get_modelmeta().custom_metadata_map
+    found = {name: _decoded(texts[name]) for name in STATED if name in texts}
+    for name in {"mean", "std"} & found.keys():
+        # With commas alone, as on the command line.
+        values = _decoded(f"[{found[name]}]") if isinstance(found[name], str) else found[name]
+        if not isinstance(values, list) or len(values) != 3 or not all(map(is_number, values)):
+            raise InputError(
+                f"{path} states {name} {texts[name]!r} in its metadata; expected three numbers, such as "
+                "[0.485, 0.456, 0.406]"
+            )
+        found[name] = values
     return found
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _check_mode(graph: Any, path: Path) -> None:

@@ -24,7 +24,7 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
         name: the path.
         num_classes: None, or the file's number of classes.
         weights: None; the file brings its own.
-        options: none.
+        options: `input_size`, of images; such a file does not state it.
 
     Raises:
         InputError: the file is not a classifier of single images, or is in training mode.
@@ -40,4 +40,4 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
     except Exception as error:  # a broken file can make the reader fail in any way
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
         raise WeightsError(f"{path} cannot be read as a TorchScript file: {reason}") from error
-    return FileNetwork.settled("torchscript", path, script, num_classes)
+    return FileNetwork.settled("torchscript", path, script, num_classes, size=options.get("input_size"))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from robustbench_bi.errors import BivoRobustError, InputError, WeightsError
 from robustbench_bi.models.sources import downloads
 from robustbench_bi.models.sources.finish import check_classes, extra, finished, weights_file
-from robustbench_bi.models.sources.image_processor import LikeTheProcessor, followed
+from robustbench_bi.models.sources.image_processor import ADVICE, LikeTheProcessor, followed
 
 BACKGROUND_CLASSES = 1001
 """Of networks trained with TensorFlow: ImageNet's 1000 behind a first class "background"."""
@@ -72,6 +72,8 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
         config = library.AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
         if config.model_type == OF_TIMM:
             raise InputError(f"hf:{name} is a network of timm; use timm:hf-hub:{name}")
+        if getattr(config, "num_channels", 3) == 1:
+            raise InputError(f"hf:{name} takes grey images; {ADVICE}, with in_chans = 1")
         if own:
             network = _with_own_weights(library, name, place, revision, config)
         else:

@@ -74,7 +74,7 @@ def preprocessing_of_processor(processor: Any, fast: bool) -> LikeTheProcessor:
         raise InputError(f"the image processor {kind} has the resample {resample}, a mode we do not support; {ADVICE}")
     tint = _Tint.of(processor, pair(readings[0]["input_size"]))
     common = {
-        **tint.normalisation(stated),
+        **tint.normalisation(stated, kind),
         "interpolation": RESAMPLE[resample],
         "cut_as": "transformers-fast" if fast else "transformers",
     }
@@ -147,7 +147,7 @@ class _Tint:
         found: NDArray[np.float64] = (values - self.black[:, None, None]) / span * 255
         return found
 
-    def normalisation(self, stated: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    def normalisation(self, stated: Mapping[str, Any], kind: str) -> dict[str, tuple[float, ...]]:
         """Mean and std of pixels from 0 to 1; the stated numbers where these are they, but for rounding.
 
         Raises:
@@ -156,6 +156,12 @@ class _Tint:
         order = slice(None, None, -1) if self.flipped else slice(None)
         span = (self.white - self.black)[order]
         measured = {"mean": -self.black[order] / span, "std": 1 / span}
+        numbers = np.concatenate([*measured.values()]).round(6)
+        if numbers.min() < 0 or numbers.max() > 1:
+            raise InputError(
+                f"the image processor {kind} asks for a mean or std outside 0 to 1 (rescale_factor "
+                f"{stated.get('rescale_factor')}, rescale_offset {stated.get('rescale_offset')}); {ADVICE}"
+            )
         found = {}
         for name, values in measured.items():
             said = np.asarray(stated.get(f"image_{name}") or (0.0,), dtype=np.float64)

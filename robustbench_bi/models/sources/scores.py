@@ -65,8 +65,14 @@ def settle_output(path: Path, outputs_of: Callable[[Tensor], Mapping[str, Any]],
     try:
         outputs = dict(outputs_of(images))
     except Exception as error:  # a file may fail in any way
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-        raise InputError(f"{path} failed on two images of {pair(size)} pixels: {reason}") from error
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        # TorchScript says first where something failed, and last what did.
+        reason = (lines[-1] if isinstance(error, torch.jit.Error) or "TorchScript" in lines[0] else lines[0])[:200]
+        height, width = pair(size)
+        raise InputError(
+            f"{path} failed on two images of {height}×{width} pixels: {reason}. If it takes another size, give "
+            "--input-size"
+        ) from error
     fitting = {name: value for name, value in outputs.items() if _is_scores(value)}
     if len(fitting) != 1:
         shapes = ", ".join(f"{name} {tuple(getattr(value, 'shape', ()))}" for name, value in outputs.items())

@@ -196,7 +196,7 @@ def test_files_that_are_none(source, tmp_path, caplog):
     assert "\n" not in str(caught.value)
     with pytest.raises(WeightsError, match="comes with its own weights"):
         create_model(f"{source}:{path}", weights="none")
-    with pytest.raises(InputError, match="takes no options, got width"):
+    with pytest.raises(InputError, match="has one option, input_size, got width"):
         create_model(f"{source}:{path}", width=2)
 
 
@@ -370,3 +370,68 @@ def test_numbers_quantised_by_the_range_of_their_batch_are_those_of_a_single_ima
     alone = torch.cat([network(image[None]) for image in images])
     assert torch.equal(network(images), alone)
     assert create_model(name).batches.size is None
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("text", "numbers"), [("0.1,0.2,0.3", (0.1, 0.2, 0.3)), ("[0.1, 0.2, 0.3]", (0.1, 0.2, 0.3))])
+def test_colours_in_metadata_are_read_with_commas_too(text, numbers, tmp_path):
+    assert create_model(with_metadata(tmp_path, mean=text)).mean == numbers
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("mean", "0.5", r"states mean '0.5' in its metadata; expected three numbers"),
+        ("std", "[0.229, 0.224", r"states std '\[0.229, 0.224' in its metadata"),
+        ("std", '["a", "b", "c"]', "expected three numbers"),
+        ("input_size", "48", "states input_size 48 in its metadata, but its graph takes 32 px"),
+        ("input_size", "32px", "states input_size '32px' in its metadata; expected pixels"),
+    ],
+)
+def test_metadata_that_cannot_be_are_refused(name, text, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        create_model(with_metadata(tmp_path, **{name: text}))
+
+
+def with_metadata(folder, **texts):
+    name = save_onnx(folder / "net.onnx")
+    model = onnx.load(folder / "net.onnx")
+    helper.set_model_props(model, texts)
+    onnx.save(model, folder / "net.onnx")
+    return name
+
+
+class OfOneSize(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3 * SIDE * SIDE, CLASSES)
+
+    def forward(self, images):
+        return self.fc(images.flatten(1))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_that_does_not_state_its_size_takes_the_one_that_is_given(tmp_path, monkeypatch):
+    torch.jit.save(torch.jit.script(OfOneSize().eval()), tmp_path / "net.pt")
+    name = f"torchscript:{tmp_path / 'net.pt'}"
+    with pytest.raises(InputError, match=r"failed on two images of 224×224 pixels: .*shapes.*give --input-size"):
+        create_model(name)
+    network = create_model(name, input_size=SIDE)
+    assert (network.input_size, network.resize_size) == (SIDE, 37)
+    with pytest.raises(InputError, match="input_size must be an integer from 32 to 4096, got 8"):
+        create_model(name, input_size=8)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_files_for_any_size_take_the_one_that_is_given_unless_they_state_one(tmp_path):
+    sizes = {0: torch.export.Dim("batch", min=2, max=64), 2: torch.export.Dim("side", min=16), 3: torch.export.Dim.AUTO}
+    sizes[3] = sizes[2]
+    torch.export.save(torch.export.export(Small().eval(), (IMAGES,), dynamic_shapes=(sizes,)), tmp_path / "net.pt2")
+    assert create_model(f"export:{tmp_path / 'net.pt2'}", input_size=48).input_size == 48
+    model = graph([("x", TensorProto.FLOAT, ["n", 3, "h", "w"])], [("y", ["n", 3])], FLAT)
+    onnx.save(model, tmp_path / "net.onnx")
+    assert create_model(f"onnx:{tmp_path / 'net.onnx'}", input_size=48).input_size == 48
+    helper.set_model_props(model, {"input_size": "64"})
+    onnx.save(model, tmp_path / "net.onnx")
+    assert create_model(f"onnx:{tmp_path / 'net.onnx'}", input_size=48).input_size == 64

@@ -1,5 +1,7 @@
+import dataclasses
 import json
 import sys
+import types
 
 import huggingface_hub
 import numpy as np
@@ -8,8 +10,11 @@ import torch
 import transformers
 from PIL import Image
 
-from robustbench_bi.data.preprocess import cut_image, normalise, preprocessing_of
+import robustbench_bi
+from robustbench_bi.data import open_data
+from robustbench_bi.data.preprocess import Preprocessing, cut_image, normalise, preprocessing_of
 from robustbench_bi.errors import InputError, WeightsError
+from robustbench_bi.evaluation.configure import _followed
 from robustbench_bi.models import create_model
 from robustbench_bi.models.sources import downloads
 from robustbench_bi.models.sources.image_processor import preprocessing_of_processor
@@ -77,6 +82,16 @@ def test_what_a_processor_does_beyond_that_is_refused():
         preprocessing_of_processor(type(processor_of("squash", False))(do_resize=False), False)
     with pytest.raises(InputError, match=r"has the resample 9, a mode we do not support"):
         preprocessing_of_processor(type(processor_of("squash", False))(size=SQUARE, resample=9), False)
+
+
+def test_numbers_that_no_mean_gives_are_refused_with_what_makes_them():
+    kind, settings = PROCESSORS["efficientnet"]
+    settings = {**settings, "rescale_factor": 1 / 255, "rescale_offset": True, "image_mean": [0.5] * 3}
+    processor = getattr(transformers, kind)(**settings, image_std=[0.5] * 3)
+    with pytest.raises(
+        InputError, match=r"mean or std outside 0 to 1 \(rescale_factor 0.003.*, rescale_offset True\); pr"
+    ):
+        preprocessing_of_processor(processor, True)
 
 
 def vit(classes=10, **settings):
@@ -179,6 +194,33 @@ def test_networks_of_timm_are_timms(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(WeightsError, match=r"lacks preprocessor_config\.json"):
         create_model(f"hf:{tmp_path}")
+
+
+def test_grey_images_are_refused_with_what_helps(folder):
+    with pytest.raises(InputError, match=r"hf:./net takes grey images; .* with in_chans = 1"):
+        create_model(folder(vit(num_channels=1)))
+
+
+@pytest.mark.parametrize(("kind", "which"), [("", "slow (PIL)"), ("Fast", "fast (torchvision)")])
+def test_which_processor_is_followed_is_said(kind, which, folder, tmp_path):
+    data = tmp_path / "data"
+    for name in "abcdefghij":
+        (data / name).mkdir(parents=True)
+        noise(70, 80).save(data / name / "it.png")
+    name = folder(vit(10), kind=f"ViTImageProcessor{kind}")
+    options = {"suite": "contrast", "severities": 1, "limit": 4, "out": tmp_path / "runs"}
+    remark = f"Images for hf:./net are cut as by its {which} image processor in transformers"
+    assert remark in robustbench_bi.evaluate(name, data, **options).config["runtime"]["remarks"]
+    assert remark not in robustbench_bi.evaluate(name, **options).config["runtime"]["remarks"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "clean", "said"), [(None, "", 1), ((("fog", 1),), "", 0), ((("fog", 1),), "abc", 1)]
+)
+def test_of_stored_files_alone_no_processor_is_said_to_be_followed(stored, clean, said):
+    view = types.SimpleNamespace(preprocessing=Preprocessing(cut_as="transformers"))
+    dataset = dataclasses.replace(open_data("demo", limit=4), native_size=None, stored_cells=stored, clean_hash=clean)
+    assert len(_followed("hf:./net", view, dataset)) == said
 
 
 def test_a_backbone_is_no_classifier(folder):

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustbench_bi.corruptions import resolve_table
+from robustbench_bi.data.preprocess import preprocessing_of
 from robustbench_bi.errors import DataError, InputError
 from robustbench_bi.evaluation import adapting
 from robustbench_bi.evaluation.request import EvalRequest
 from robustbench_bi.ground.cells import CLEAN
 from robustbench_bi.ground.checks import SMALLEST_SIDE
-from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS, in_pixels, pair, size_of
+from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS, in_pixels, pair
 from robustbench_bi.models import ASSUMED, MODELS, VARIANTS
 from robustbench_bi.models.weights import source_hash, weights_hash
 from robustbench_bi.runs.identity import EvalConfig, installed_versions
@@ -209,14 +210,14 @@ def _assumed(request: EvalRequest, name: str, network: nn.Module, view: View | N
 
 def _not_resized(name: str, network: nn.Module, view: View | None, dataset: Dataset) -> list[str]:
     """The remark on a network that states another size than that of images which are given as they are."""
-    stated = getattr(network, "input_size", None)
-    assumed = "input_size" in getattr(network, "assumed", ())
-    if view is None or view.fitted_to is not None or stated is None or assumed or name in MODELS or name in VARIANTS:
+    stated = getattr(network, "input_size", None) is not None and "input_size" not in getattr(network, "assumed", ())
+    if view is None or view.fitted_to is not None or not stated or name in MODELS or name in VARIANTS:
         return []
-    if dataset.native_size is None or pair(size_of(stated)) == pair(dataset.native_size):
+    size = preprocessing_of(network).input_size
+    if dataset.native_size is None or pair(size) == pair(dataset.native_size):
         return []
     return [
-        f"{name} states {in_pixels(size_of(stated))}, but these images are given as they are, at "
+        f"{name} states {in_pixels(size)}, but these images are given as they are, at "
         f"{in_pixels(dataset.native_size)}; --fit enlarges them"
     ]
 

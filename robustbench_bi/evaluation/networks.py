@@ -25,6 +25,7 @@ from robustbench_bi.evaluation.views import View, fitted_view, plain_view
 from robustbench_bi.ground.sizes import CROP_MODES, CUT_AS
 from robustbench_bi.models import MODELS, classes_advice, create_model, resolve
 from robustbench_bi.models.forward_pass import ForwardPass
+from robustbench_bi.models.independence import SAYS
 from robustbench_bi.models.inference import choose_device, memory_format
 from robustbench_bi.models.sources import brings_weights, split_name
 from robustbench_bi.models.weights import read_metadata
@@ -123,7 +124,10 @@ class Networks:
             configure_run(self.request.alone(number), *parts, dataset, self.device, broken)
             for number, parts in enumerate(zip(names, self.loaded, self.views, strict=True))
         ]
-        configs = [replace(config, batch_size=self.batch_size) for config in configs]
+        configs = [
+            replace(config, batch_size=self.batch_size, remarks=(*config.remarks, *_dependence(config, forward)))
+            for config, forward in zip(configs, self.forwards, strict=True)
+        ]
         configs = [
             as_known(config, (None, forward.how), dataset, self.request.out)
             for config, forward in zip(configs, self.forwards, strict=True)
@@ -139,6 +143,12 @@ class Networks:
             Subject(label, network, view.preprocessing, config, dataset.answers, view.fitted_to)
             for label, network, view, config in zip(labels, networks, self.views, configs, strict=True)
         ]
+
+
+def _dependence(config: EvalConfig, forward: ForwardPass) -> list[str]:
+    """The remark on a network whose answers depend on more than their image."""
+    found = forward.about.get("depends_on")
+    return [f"{config.name} {SAYS[found]}"] if found else []
 
 
 def load_networks(

@@ -13,8 +13,7 @@ from robustbench_bi.models.folding import TOLERANCE, spread_difference
 CHANCE, BATCH = "chance", "batch"
 SAYS = {
     CHANCE: "answers the same image differently each time, as with dropout in training mode",
-    BATCH: "answers an image differently beside other images, as with batch norms in training mode or dynamic "
-    "quantisation",
+    BATCH: "answers an image differently beside others, as with batch norms in training mode or dynamic quantisation",
 }
 """What a network does whose answers depend on that, after its name."""
 

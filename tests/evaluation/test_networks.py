@@ -221,7 +221,7 @@ def test_imagenets_names_in_other_words_are_in_no_other_order(monkeypatch):
 @pytest.mark.parametrize(("options", "remarked"), [({}, True), ({"fit": True}, False)])
 def test_a_size_that_is_stated_but_not_given_is_remarked_on(options, remarked, tmp_path):
     class Large(torch.nn.Module):
-        input_size = 96
+        input_size = np.int64(96)
         mean = std = (0.5, 0.5, 0.5)
 
         def forward(self, images):
@@ -255,6 +255,16 @@ def test_a_network_in_half_precision_is_told_what_helps(tmp_path):
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64 * 64, 10)).half()
     with pytest.raises(ModelOutputError, match=r"failed on images of shape .*Half.*; try --precision fp16"):
         rb.evaluate(network, out=tmp_path, **SMALL)
+
+
+@pytest.mark.parametrize(("tracked", "said"), [(True, 0), (False, 1)])
+def test_answers_that_depend_on_their_batch_are_said_with_the_results(tracked, said, tmp_path):
+    norm = torch.nn.BatchNorm2d(3, track_running_stats=tracked)
+    network = torch.nn.Sequential(norm, torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(48, 10))
+    run = rb.evaluate(network, out=tmp_path, **SMALL)
+    remarks = run.config["runtime"]["remarks"]
+    assert sum(remark.startswith("Sequential answers an image differently beside others") for remark in remarks) == said
+    assert ("depends_on" in run.config["runtime"]["forward_pass"]) == said
 
 
 def test_a_network_of_its_own_precision_takes_no_other(tmp_path, monkeypatch):

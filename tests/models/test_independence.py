@@ -63,7 +63,7 @@ def test_what_answers_depend_on_is_found_and_said(name, caplog):
         made = prepare_forward_pass(disturbed, IMAGE, "it", batch_size=32)
     assert made.about.get("depends_on", "") == expected
     assert [record.getMessage().partition(",")[0] for record in caplog.records] == {
-        "batch": ["it answers an image differently beside other images"],
+        "batch": ["it answers an image differently beside others"],
         "chance": ["it answers the same image differently each time"],
         "": [],
     }[expected]

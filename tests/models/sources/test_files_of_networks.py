@@ -321,7 +321,7 @@ class Training(Small):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    ("chance", "message"), [(False, "differently beside other images.*after eval"), (True, "differently each time")]
+    ("chance", "message"), [(False, "differently beside others.*after eval"), (True, "differently each time")]
 )
 @pytest.mark.parametrize("source", ["export", "torchscript"])
 def test_a_file_that_answers_by_more_than_the_image_is_refused(source, chance, message, tmp_path):

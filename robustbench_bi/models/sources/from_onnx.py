@@ -110,8 +110,8 @@ def _session(runtime: Any, path: Path) -> Any:
         if not path.stat().st_size or "Protobuf parsing failed" in reason:
             raise WeightsError(f"{path} is no ONNX file, or truncated; copy or export it again") from error
         raise WeightsError(
-            f"onnxruntime {runtime.__version__} cannot open {path}: {reason}. Export it again with an opset that this "
-            "version supports"
+            f"onnxruntime {runtime.__version__} cannot open {path}: {reason}. Export it again with an opset and "
+            "operators that this version supports"
         ) from error
 
 

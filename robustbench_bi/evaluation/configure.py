@@ -216,9 +216,10 @@ def _not_resized(name: str, network: nn.Module, view: View | None, dataset: Data
     size = preprocessing_of(network).input_size
     if dataset.native_size is None or pair(size) == pair(dataset.native_size):
         return []
+    advice = "; --fit resizes them" if isinstance(size, int) else ""
     return [
         f"{name} states {in_pixels(size)}, but these images are given as they are, at "
-        f"{in_pixels(dataset.native_size)}; --fit enlarges them"
+        f"{in_pixels(dataset.native_size)}{advice}"
     ]
 
 

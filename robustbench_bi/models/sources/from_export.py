@@ -18,6 +18,7 @@ from robustbench_bi.errors import BivoRobustError, WeightsError
 from robustbench_bi.ground.sizes import size_of
 from robustbench_bi.models.sources.compiled_file import FileNetwork, check_format, without_warnings
 from robustbench_bi.models.sources.finish import file_of
+from robustbench_bi.models.sources.size_conditions import Conditional
 
 REFUSED_ENTRIES = ("aotinductor", "custom_obj")
 """Compiled libraries and objects of classes, which loading would run or make."""
@@ -53,7 +54,7 @@ def build(name: str, num_classes: int | None, weights: str | Path | None, option
         check_harmless(path)
         with _plain_weights_only(), without_warnings():
             program = torch.export.load(str(path))
-            network = _module(program)
+            network = Conditional(_module(program), getattr(program, "_guards_code", ()), path)
     except BivoRobustError:
         raise
     except Exception as error:  # a broken file can make the reader fail in any way
@@ -120,7 +121,7 @@ def _plain_weights_only() -> Iterator[None]:
 
 
 def _module(program: Any) -> nn.Module:
-    """The program as a module; its guards are text that would be run as Python, so they are left out."""
+    """The program as a module; its guards are text that would be run as Python, so `Conditional` calculates them."""
     try:
         network: nn.Module = program.module(check_guards=False)
     except TypeError:  # before guards

@@ -64,6 +64,8 @@ def settle_output(path: Path, outputs_of: Callable[[Tensor], Mapping[str, Any]],
     images = torch.randn(TRIED, 3, *pair(size), generator=torch.Generator().manual_seed(0))
     try:
         outputs = dict(outputs_of(images))
+    except InputError:
+        raise
     except Exception as error:  # a file may fail in any way
         lines = str(error).strip().splitlines() or [type(error).__name__]
         # TorchScript says first where something failed, and last what did.

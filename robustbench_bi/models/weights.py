@@ -92,7 +92,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         raise WeightsError(f"there is no weights file {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: _decoded(value) for key, value in (file.metadata() or {}).items()}
+            return {key: decoded(value) for key, value in (file.metadata() or {}).items()}
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"{path} is incomplete or not a safetensors file ({error}); copy or download it again"
@@ -255,7 +255,8 @@ def _settings(model: nn.Module) -> dict[str, Any]:
     return {**settings, **{key: identity[key] for key in ("options", "num_classes") if key in identity}, **attributes}
 
 
-def _decoded(value: str) -> Any:
+def decoded(value: str) -> Any:
+    """A value of a file's metadata: JSON where it is that, else the text."""
     try:
         return json.loads(value)
     except json.JSONDecodeError:
@@ -300,13 +301,11 @@ def _state_of(content: Any, path: Path) -> Mapping[str, Tensor]:
         entries = content if isinstance(content, Mapping) else {}
         known = [key for key in WRAPPERS if isinstance(entries.get(key), Mapping)]
         states = [key for key in dict.fromkeys((*known, *entries)) if _is_state(entries[key])]
-        if not known and any(isinstance(entry, Tensor) for entry in entries.values()):
+        if not known and (not states or any(isinstance(entry, Tensor) for entry in entries.values())):
             break
         if not known and len(states) > 1:
             held = ", ".join(map(repr, states))
             raise WeightsError(f"{path} holds several state dicts: {held}; save the one you mean to a file of its own")
-        if not known and not states:
-            break
         if states[1:]:
             _say_which(path, states[0], states[1:])
         content = entries[(states or known)[0]]

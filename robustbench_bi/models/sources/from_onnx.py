@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from robustbench_bi.ground.checks import is_number
 from robustbench_bi.ground.sizes import in_pixels, size_of
 from robustbench_bi.models.sources.finish import USUAL_SIDE, check_classes, extra, file_of, finished
 from robustbench_bi.models.sources.scores import Batches, as_logits, looks_like_probabilities, settle_output
+from robustbench_bi.models.weights import decoded
 
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 STATED = ("mean", "std", "input_size", "resize_size", "interpolation", "crop_mode", "cut_as", "class_names")
@@ -170,10 +170,10 @@ def _stated(session: Any, path: Path) -> dict[str, Any]:
         InputError: mean or std are not three numbers.
     """
     texts = session.get_modelmeta().custom_metadata_map
-    found = {name: _decoded(texts[name]) for name in STATED if name in texts}
+    found = {name: decoded(texts[name]) for name in STATED if name in texts}
     for name in {"mean", "std"} & found.keys():
         # With commas alone, as on the command line.
-        values = _decoded(f"[{found[name]}]") if isinstance(found[name], str) else found[name]
+        values = decoded(f"[{found[name]}]") if isinstance(found[name], str) else found[name]
         if not isinstance(values, list) or len(values) != 3 or not all(map(is_number, values)):
             raise InputError(
                 f"{path} states {name} {texts[name]!r} in its metadata; expected three numbers, such as "
@@ -181,13 +181,6 @@ def _stated(session: Any, path: Path) -> dict[str, Any]:
             )
         found[name] = values
     return found
-
-
-def _decoded(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _check_mode(graph: Any, path: Path) -> None:
